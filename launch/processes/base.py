@@ -1,0 +1,84 @@
+"""What a started process is, and how it ends."""
+
+import os
+import signal
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to start.
+
+    Attributes:
+        name: Unique among the processes of one launch.
+        argv: Arguments of the program, without the program.
+        env: Variables added to the launcher's environment.
+        log: File that gets stdout and stderr, emptied first.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    log: Path
+
+
+class Process(ABC):
+    """A started process, leader of a session of its own."""
+
+    def __init__(self, command: Command, pid: int) -> None:
+        self.command = command
+        self.pid = pid
+
+    @abstractmethod
+    def exit_code(self) -> int | None:
+        """None while it runs; else its exit code, negative for a signal."""
+
+    def members(self) -> list[psutil.Process]:
+        """Every process of its session, the leader's children and orphans alike."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if os.getsid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                continue
+        return found
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal every member of the session."""
+        for member in self.members():
+            try:
+                member.send_signal(number)
+            except psutil.NoSuchProcess:
+                continue
+
+    def memory_bytes(self) -> int:
+        """Memory of the session: proportional set size, so that shared pages count once in all."""
+        return sum(proportional_set_size(member.pid) for member in self.members())
+
+
+class Starter(ABC):
+    """Starts processes."""
+
+    @abstractmethod
+    async def start(self, command: Command) -> Process:
+        """Start a server; returns at once, the server is not ready yet."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End what the starter itself runs."""
+
+
+def proportional_set_size(pid: int) -> int:
+    """A process's share of the memory it maps, in bytes; 0 when it is gone."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, IndexError, ValueError):
+        pass
+    return 0

@@ -1,0 +1,44 @@
+"""Fresh processes: `python -m MODULE ...`."""
+
+import os
+import subprocess
+import sys
+
+from launch.processes.base import Command, Process, Starter
+from launch.processes.lifeline import die_with_parent
+
+
+class SpawnedProcess(Process):
+    """A child of this process."""
+
+    def __init__(self, command: Command, popen: "subprocess.Popen[bytes]") -> None:
+        super().__init__(command, popen.pid)
+        self._popen = popen
+
+    def exit_code(self) -> int | None:
+        """None while it runs, else its exit code."""
+        return self._popen.poll()
+
+
+class Spawner(Starter):
+    """Starts `python -m module` with a command's arguments."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    async def start(self, command: Command) -> SpawnedProcess:
+        """Start it in a session of its own; it gets SIGTERM when this process dies."""
+        with command.log.open("wb") as log:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", self._module, *command.argv],
+                env={**os.environ, **command.env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - the launcher has one thread when it starts servers
+            )
+        return SpawnedProcess(command, popen)
+
+    async def close(self) -> None:
+        """Nothing runs besides what was started."""

@@ -1,0 +1,40 @@
+"""Stopping processes so that nothing of them stays: no process, no port, no shared memory."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.processes.base import Process
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's shared memory, not a place for temporary files
+GRACE_SECONDS = 10.0
+POLL_SECONDS = 0.1
+
+
+async def stop_all(processes: Sequence[Process], *, grace: float = GRACE_SECONDS) -> None:
+    """Ask the leaders to stop, then kill what is left of their sessions and remove its shared memory."""
+    pids = {member.pid for process in processes for member in process.members()}
+    for process in processes:
+        for member in process.members():
+            if member.pid == process.pid:
+                member.send_signal(signal.SIGTERM)
+    deadline = asyncio.get_running_loop().time() + grace
+    while any(process.members() for process in processes) and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(POLL_SECONDS)
+    while left := [process for process in processes if process.members()]:
+        for process in left:
+            process.signal(signal.SIGKILL)
+        await asyncio.sleep(POLL_SECONDS)
+    remove_shared_memory(pids)
+
+
+def remove_shared_memory(pids: set[int]) -> list[str]:
+    """Remove shared-memory files that name one of the (dead) processes; return their names."""
+    removed = []
+    for path in SHARED_MEMORY.glob("*") if SHARED_MEMORY.is_dir() else ():
+        numbers = {int(part) for part in path.name.replace("-", "_").replace(".", "_").split("_") if part.isdecimal()}
+        if numbers & pids:
+            path.unlink(missing_ok=True)
+            removed.append(path.name)
+    return removed

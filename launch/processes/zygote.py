@@ -1,0 +1,110 @@
+"""The launcher's side of the zygote."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from launch.errors import LaunchError
+from launch.processes.base import Command, Process, Starter
+from launch.processes.lifeline import die_with_parent
+
+
+class ForkedProcess(Process):
+    """A server forked by the zygote, which is its parent and reports its end."""
+
+    def __init__(self, command: Command, pid: int, codes: dict[int, int], zygote: "asyncio.subprocess.Process") -> None:
+        super().__init__(command, pid)
+        self._codes = codes
+        self._zygote = zygote
+
+    def exit_code(self) -> int | None:
+        """None while it runs, else its exit code; a dead zygote takes its servers with it."""
+        if self.pid in self._codes:
+            return self._codes[self.pid]
+        return -signal.SIGTERM if self._zygote.returncode is not None else None
+
+
+class Zygote(Starter):
+    """Starts servers by forking a process that has SGLang imported already.
+
+    Raises `LaunchError` from `start` when the zygote itself cannot start.
+    """
+
+    def __init__(self, env: dict[str, str], log: Path) -> None:
+        self._env = env
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None]
+        self._started: dict[str, asyncio.Future[int]] = {}
+        self._codes: dict[int, int] = {}
+
+    async def start(self, command: Command) -> ForkedProcess:
+        """Fork a server; the first call starts the zygote (about 10 s)."""
+        if self._process is None:
+            await self._open()
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        await self._wait(self._ready)
+        pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._started[command.name] = pid
+        request = {"name": command.name, "argv": command.argv, "env": command.env, "log": str(command.log)}
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        return ForkedProcess(command, await self._wait(pid), self._codes, process)
+
+    async def close(self) -> None:
+        """End the zygote; servers it forked must have been stopped."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(5):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        if self._reader is not None:
+            await self._reader
+
+    async def _open(self) -> None:
+        self._ready = asyncio.get_running_loop().create_future()
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "launch.processes.zygote_main",
+                env={**os.environ, **self._env},
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self._take(json.loads(line))
+        await self._process.wait()
+        for future in (self._ready, *self._started.values()):
+            if not future.done():
+                future.set_exception(LaunchError(f"the process that forks the servers died; its log is {self._log}."))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message.get("ready"):
+            self._ready.set_result(None)
+        elif "code" in message:
+            self._codes[message["pid"]] = message["code"]
+        else:
+            self._started[message["name"]].set_result(message["pid"])
+
+    async def _wait(self, future: "asyncio.Future[Any]") -> Any:
+        return await asyncio.shield(future)

@@ -1,0 +1,110 @@
+"""The zygote: a process that imports SGLang once and then forks servers on demand.
+
+On a CPU six servers start this way in a quarter of the time and in a third of the memory of six
+fresh processes, since they share every imported page. There is no device state to inherit.
+
+Protocol, JSON lines: on stdin `{"name", "argv", "env", "log"}` starts a server; on stdout
+`{"ready": true}` once, `{"name", "pid"}` for each start, `{"pid", "code"}` for each end.
+End of input ends the zygote, not the servers: their launcher stops them by pid.
+"""
+
+import gc
+import importlib
+import json
+import multiprocessing
+import os
+import select
+import sys
+import traceback
+from typing import Any
+
+from launch.processes.lifeline import die_with_parent
+from sglang_ext.cpu.fork import START_METHOD
+
+PRELOADED = (
+    "sglang.launch_server",
+    "sglang.srt.entrypoints.http_server",
+    "sglang.srt.managers.scheduler",
+    "sglang.srt.managers.detokenizer_manager",
+    "sglang.srt.managers.tokenizer_manager",
+    "sglang.srt.layers.attention.torch_native_backend",
+    "sglang.srt.disaggregation.nixl.conn",
+    "sglang.srt.models.registry",
+)
+POLL_SECONDS = 0.1
+
+
+def main() -> None:
+    """Import, report ready, then fork and reap until the input ends."""
+    os.environ[START_METHOD] = "fork"
+    multiprocessing.set_start_method("fork", force=True)
+    for module in PRELOADED:
+        importlib.import_module(module)
+    # Lazy attributes of transformers import whole subpackages: once here, not once a server.
+    transformers = importlib.import_module("transformers")
+    _ = transformers.AutoTokenizer, transformers.PreTrainedTokenizerFast
+    importlib.import_module("sglang.srt.plugins").load_plugins()
+    gc.collect()
+    gc.freeze()
+    _tell({"ready": True})
+    buffer = b""
+    while True:
+        _reap()
+        if not select.select([0], [], [], POLL_SECONDS)[0]:
+            continue
+        data = os.read(0, 1 << 16)
+        if not data:
+            return
+        *lines, buffer = (buffer + data).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            _tell({"name": request["name"], "pid": _fork(request)})
+
+
+def _fork(request: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become_server(request)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(1)
+    return pid
+
+
+def _become_server(request: dict[str, Any]) -> None:
+    os.setsid()
+    die_with_parent()
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ.update(request["env"])
+    server_args = importlib.import_module("sglang.srt.server_args").prepare_server_args(request["argv"])
+    importlib.import_module("sglang.launch_server").run_server(server_args)
+    os._exit(0)
+
+
+def _reap() -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        _tell({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
+
+
+def _tell(message: dict[str, Any]) -> None:
+    os.write(_replies, json.dumps(message).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    # Replies have a descriptor of their own: anything printed while importing goes to the log.
+    _replies = os.dup(1)
+    os.dup2(2, 1)
+    main()

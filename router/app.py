@@ -1,0 +1,113 @@
+"""The ASGI application: paths to handlers, errors to answers, and the life of background work."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from router.errors import MethodNotAllowed, NotFound, RouterError
+from router.http.asgi import ClientGone, Receive, Request, Scope, Send
+from router.info import Info
+from router.moa.endpoint import MoaEndpoint
+from router.moa.tree import load_trees
+from router.pd import Dispatcher
+from router.policies import POLICIES
+from router.proxy import Proxy
+from router.settings import Settings
+from router.workers import Registry, Worker
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Awaitable[None]]
+
+
+class App:
+    """One router."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.registry = Registry(
+            [Worker(url, "prefill", port) for url, port in settings.prefill]
+            + [Worker(url, "decode") for url in settings.decode]
+        )
+        self.dispatcher = Dispatcher(
+            self.registry,
+            POLICIES[settings.prefill_policy or settings.policy](),
+            POLICIES[settings.decode_policy or settings.policy](),
+        )
+        moa = MoaEndpoint(self.registry, self.dispatcher, load_trees(settings.trees))
+        proxy = Proxy(self.registry, self.dispatcher, moa)
+        info = Info(self.registry, moa)
+        self._routes: dict[str, dict[str, Handler]] = {
+            "/generate": {"POST": proxy.generate},
+            "/v1/chat/completions": {"POST": proxy.chat_completions},
+            "/v1/completions": {"POST": proxy.completions},
+            "/v1/models": {"GET": info.models},
+            "/health": {"GET": info.health},
+            "/workers": {"GET": info.workers},
+        }
+        self._probing: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(Request(scope, receive, send, max_body=self._settings.max_payload_bytes))
+
+    async def _answer(self, request: Request) -> None:
+        try:
+            await self._handler(request)(request)
+        except ClientGone:
+            logger.info("client left: %s %s", request.method, request.path)
+        except RouterError as error:
+            await self._refuse(request, error)
+        except Exception:
+            logger.exception("unexpected error in %s %s", request.method, request.path)
+            await self._refuse(
+                request, RouterError("the router failed on this request; its log has the cause.")
+            )
+
+    @staticmethod
+    async def _refuse(request: Request, error: RouterError) -> None:
+        if request.started:
+            # The status line is out: closing without the last chunk is the only honest signal left.
+            raise error
+        await request.answer_json(error.body(), error.status)
+
+    def _handler(self, request: Request) -> Handler:
+        methods = self._routes.get(request.path)
+        if methods is None:
+            raise NotFound(f"there is no {request.path} here; paths: {', '.join(self._routes)}.")
+        handler = methods.get(request.method)
+        if handler is None:
+            raise MethodNotAllowed(f"{request.path} takes {' or '.join(methods)}, not {request.method}.")
+        return handler
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def start(self) -> None:
+        """Probe the workers once and keep probing."""
+        await self.registry.probe()
+        self._probing = asyncio.create_task(self._probe_forever())
+
+    async def stop(self) -> None:
+        """End background work and close connections."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
+        await self.dispatcher.close()
+        self.registry.close()
+
+    async def _probe_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.probe_interval)
+            await self.registry.probe()

@@ -1,0 +1,93 @@
+"""Every error of the router, as one tree.
+
+RouterError                 has an HTTP status, an OpenAI error type and one sentence
+├── BadRequest        400   the request is wrong
+├── Unauthorized      401   no or a wrong API key
+├── NotFound          404   no such model or path
+├── MethodNotAllowed  405   the path exists, the method does not
+├── TooLarge          413   the body is over the limit
+├── UpstreamFailed    502   a worker broke the connection or answered nonsense
+├── NoWorker          503   no healthy worker for the model
+└── UpstreamTimeout   504   a worker did not answer in time
+
+UpstreamFailed
+├── ConnectFailed           the worker could not be reached; nothing was sent
+└── ConnectionLost          the worker closed the connection before the answer was whole
+"""
+
+from typing import Any, ClassVar
+
+
+class RouterError(Exception):
+    """An error that is answered to the client; `str(error)` is one sentence."""
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "internal_error"
+
+    def body(self) -> dict[str, Any]:
+        """The OpenAI error object."""
+        return {"error": {"message": str(self), "type": self.kind, "code": self.status}}
+
+
+class BadRequest(RouterError):
+    """The request is wrong."""
+
+    status = 400
+    kind = "invalid_request_error"
+
+
+class Unauthorized(RouterError):
+    """No or a wrong API key."""
+
+    status = 401
+    kind = "authentication_error"
+
+
+class NotFound(RouterError):
+    """No such model or path."""
+
+    status = 404
+    kind = "not_found_error"
+
+
+class MethodNotAllowed(RouterError):
+    """The path exists, the method does not."""
+
+    status = 405
+    kind = "invalid_request_error"
+
+
+class TooLarge(RouterError):
+    """The body is over the limit."""
+
+    status = 413
+    kind = "invalid_request_error"
+
+
+class UpstreamFailed(RouterError):
+    """A worker broke the connection or answered nonsense."""
+
+    status = 502
+    kind = "upstream_error"
+
+
+class ConnectFailed(UpstreamFailed):
+    """The worker could not be reached; nothing was sent."""
+
+
+class ConnectionLost(UpstreamFailed):
+    """The worker closed the connection before the answer was whole."""
+
+
+class NoWorker(RouterError):
+    """No healthy worker for the model."""
+
+    status = 503
+    kind = "service_unavailable"
+
+
+class UpstreamTimeout(RouterError):
+    """A worker did not answer in time."""
+
+    status = 504
+    kind = "timeout"

@@ -1,0 +1,122 @@
+"""The ASGI side: a request, answers, and a watch on the client's connection."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+
+from router.errors import BadRequest, TooLarge
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+JSON_HEADERS: Headers = [(b"content-type", b"application/json")]
+SSE_HEADERS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+]
+
+
+class ClientGone(Exception):
+    """The client closed its connection; nobody is left to answer."""
+
+
+class Request:
+    """One HTTP request of a client."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, max_body: int) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: Headers = scope["headers"]
+        self._receive = receive
+        self._send = send
+        self._max_body = max_body
+        self.started = False
+
+    def header(self, name: bytes) -> str | None:
+        """A header's value by lower-case name."""
+        return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
+
+    async def body(self) -> bytes:
+        """The whole body; raises `TooLarge` over the limit, `ClientGone` when it never ends."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._max_body:
+                raise TooLarge(f"the body is over {self._max_body} bytes; send a shorter one.")
+            parts.append(part)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def json(self) -> dict[str, Any]:
+        """The body as a JSON object."""
+        raw = await self.body()
+        try:
+            value = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            raise BadRequest(f"the body is not JSON ({error}).") from None
+        if not isinstance(value, dict):
+            raise BadRequest(f"the body must be a JSON object, not {_json_type(value)}.")
+        return value
+
+    async def disconnected(self) -> None:
+        """Return when the client is gone; call only after `body`."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def send_head(self, status: int, headers: Headers) -> None:
+        """Begin the answer."""
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def send_chunk(self, chunk: bytes, *, more: bool = True) -> None:
+        """Send a piece of the body."""
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+    async def answer(self, status: int, body: bytes, headers: Headers = JSON_HEADERS) -> None:
+        """Send a whole answer."""
+        await self.send_head(status, [*headers, (b"content-length", str(len(body)).encode())])
+        await self.send_chunk(body, more=False)
+
+    async def answer_json(self, value: Any, status: int = 200) -> None:
+        """Send a JSON answer."""
+        await self.answer(status, orjson.dumps(value))
+
+    async def stream(self, chunks: AsyncIterator[bytes], headers: Headers = SSE_HEADERS) -> None:
+        """Send an answer piece by piece."""
+        await self.send_head(200, headers)
+        async for chunk in chunks:
+            await self.send_chunk(chunk)
+        await self.send_chunk(b"", more=False)
+
+
+async def while_connected(request: Request, work: Awaitable[None]) -> None:
+    """Run `work`, cancelled when the client goes away; then raises `ClientGone`.
+
+    The watch and the work both end before this returns.
+    """
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(request.disconnected())
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        await task
+    finally:
+        for each in (task, watch):
+            each.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+def _json_type(value: Any) -> str:
+    names = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,1 @@
+"""Mixture-of-Agents: trees of agents, run layer by layer through the router's own pairs."""

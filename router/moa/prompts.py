@@ -1,0 +1,39 @@
+"""What agents are told."""
+
+from collections.abc import Sequence
+from typing import Any
+
+PROPOSER = "Answer the user's question correctly and to the point. Give your reasons in a few sentences."
+AGGREGATOR = (
+    "You are given a question and several answers to it by other assistants. Some may be wrong. "
+    "Weigh them, keep what is right, correct what is not, and write one better answer to the question."
+)
+
+Messages = list[dict[str, Any]]
+
+
+def proposer_messages(role: str | None, question: Messages) -> Messages:
+    """The client's conversation under the agent's role; the client's own system prompt is kept."""
+    return _under(role or PROPOSER, question)
+
+
+def aggregator_messages(role: str | None, question: Messages, answers: Sequence[str]) -> Messages:
+    """The conversation with the upstream answers appended to its last message."""
+    numbered = "\n\n".join(f"Answer {i}:\n{answer.strip()}" for i, answer in enumerate(answers, 1))
+    *before, last = question
+    asked = f"{_text(last)}\n\n{numbered}\n\nNow write the best answer to the question."
+    return _under(role or AGGREGATOR, [*before, {**last, "content": asked}])
+
+
+def _under(role: str, messages: Messages) -> Messages:
+    if messages[0].get("role") == "system":
+        first = {"role": "system", "content": f"{_text(messages[0])}\n\n{role}"}
+        return [first, *messages[1:]]
+    return [{"role": "system", "content": role}, *messages]
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return str(content or "")

@@ -1,0 +1,196 @@
+"""Trees: what agents there are, who reads whom, and the checks of a configuration file.
+
+    models:                       # default sampling of each model, optional
+      smollm2-a: {temperature: 0}
+    trees:
+      - name: moa
+        layers:
+          - clusters:
+              - name: proposers-1
+                agents:
+                  - {name: proposer-1, role: "Answer briefly.", max_tokens: 128}
+          - clusters:
+              - name: final
+                agents:
+                  - {name: final, reads: [proposers-1], max_tokens: 256}
+
+An agent without `model` gets one of the served models in turn. `reads` names clusters of earlier
+layers; the last layer is one cluster of one agent, whose answer is the tree's.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from router.errors import BadRequest
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=64)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Agent(Strict):
+    """One LLM call with a role.
+
+    Attributes:
+        name: Unique in its tree.
+        model: Name of a served model; None takes one in turn.
+        role: Its system prompt; None takes the default of its place in the tree.
+        reads: Clusters of earlier layers whose answers it reads.
+        max_tokens: Most tokens it may answer.
+        sampling: Sampling parameters of OpenAI's API, over the model's defaults.
+    """
+
+    name: Name
+    model: str | None = None
+    role: str | None = None
+    reads: tuple[str, ...] = ()
+    max_tokens: Annotated[int, Field(ge=1)] = 256
+    sampling: dict[str, Any] = {}
+
+
+class Cluster(Strict):
+    """Agents side by side whose answers go to the same readers."""
+
+    name: Name
+    agents: Annotated[tuple[Agent, ...], Field(min_length=1)]
+
+
+class Layer(Strict):
+    """Clusters that can run at the same time."""
+
+    clusters: Annotated[tuple[Cluster, ...], Field(min_length=1)]
+
+
+class Tree(Strict):
+    """A checked tree."""
+
+    name: Name
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
+
+    def agents(self) -> Iterator[tuple[int, Cluster, Agent]]:
+        """Every agent with its layer's number and its cluster, in order."""
+        for number, layer in enumerate(self.layers):
+            for cluster in layer.clusters:
+                for agent in cluster.agents:
+                    yield number, cluster, agent
+
+    @property
+    def final(self) -> Agent:
+        """The agent whose answer is the tree's."""
+        return self.layers[-1].clusters[0].agents[0]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._check_names()
+        self._check_reads()
+        last = self.layers[-1].clusters
+        if len(last) != 1 or len(last[0].agents) != 1:
+            raise ValueError("the last layer must be one cluster of one agent, whose answer is the tree's")
+        return self
+
+    def _check_names(self) -> None:
+        agents = [agent.name for _, _, agent in self.agents()]
+        clusters = [cluster.name for layer in self.layers for cluster in layer.clusters]
+        for kind, names in (("agent", agents), ("cluster", clusters)):
+            double = next((name for name in names if names.count(name) > 1), None)
+            if double is not None:
+                raise ValueError(f"two {kind}s are called {double!r}; names must be unique in a tree")
+
+    def _check_reads(self) -> None:
+        earlier: set[str] = set()
+        read: set[str] = set()
+        for number, layer in enumerate(self.layers):
+            for cluster in layer.clusters:
+                for agent in cluster.agents:
+                    strange = set(agent.reads) - earlier
+                    if strange:
+                        allowed = ", ".join(sorted(earlier)) or "none, it is in the first layer"
+                        raise ValueError(
+                            f"agent {agent.name!r} reads {sorted(strange)[0]!r}, which is not a cluster of an "
+                            f"earlier layer (allowed: {allowed})"
+                        )
+                    if number and not agent.reads:
+                        raise ValueError(
+                            f"agent {agent.name!r} of a later layer reads nothing; give it `reads`"
+                        )
+                    read.update(agent.reads)
+            earlier.update(cluster.name for cluster in layer.clusters)
+        unread = earlier - read - {self.layers[-1].clusters[0].name}
+        if unread:
+            raise ValueError(f"nobody reads the cluster {sorted(unread)[0]!r}; add it to an agent's `reads`")
+
+
+class Trees(Strict):
+    """A configuration file: trees, and default sampling by model."""
+
+    models: dict[str, dict[str, Any]] = {}
+    trees: Annotated[tuple[Tree, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [tree.name for tree in self.trees]
+        double = next((name for name in names if names.count(name) > 1), None)
+        if double is not None:
+            raise ValueError(f"two trees are called {double!r}; names must be unique")
+        return self
+
+
+def default_tree(name: str = "moa", *, proposer_tokens: int = 256, final_tokens: int = 512) -> Tree:
+    """Three clusters of three proposers, one cluster of three aggregators, one final agent."""
+    clusters = [
+        Cluster(
+            name=f"proposers-{c}",
+            agents=tuple(Agent(name=f"proposer-{c}{i}", max_tokens=proposer_tokens) for i in (1, 2, 3)),
+        )
+        for c in (1, 2, 3)
+    ]
+    aggregators = tuple(
+        Agent(name=f"aggregator-{c}", reads=(f"proposers-{c}",), max_tokens=proposer_tokens)
+        for c in (1, 2, 3)
+    )
+    final = Agent(name="final", reads=("aggregators",), max_tokens=final_tokens)
+    return Tree(
+        name=name,
+        layers=(
+            Layer(clusters=tuple(clusters)),
+            Layer(clusters=(Cluster(name="aggregators", agents=aggregators),)),
+            Layer(clusters=(Cluster(name="final", agents=(final,)),)),
+        ),
+    )
+
+
+def load_trees(path: Path | None) -> Trees:
+    """The trees of a YAML or JSON file, or the default tree.
+
+    Raises:
+        BadRequest: The file cannot be read or is wrong; one sentence names the file and the key.
+    """
+    if path is None:
+        return Trees(trees=(default_tree(),))
+    try:
+        text = path.read_text()
+        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except OSError as error:
+        raise BadRequest(f"the trees file {path} cannot be read ({error.strerror}).") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise BadRequest(f"the trees file {path} is not valid ({' '.join(str(error).split())}).") from None
+    try:
+        return Trees.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BadRequest(f"the trees file {path} is wrong at {key}: {_words(first['msg'])}.") from None
+
+
+def _words(message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return text[0].lower() + text[1:]

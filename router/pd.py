@@ -1,0 +1,218 @@
+"""One request on a pair: both servers get it at once, decode's answer is the client's.
+
+Prefill waits for decode's handshake before it transfers, so neither leg may wait for the other to be
+answered. Whatever ends the exchange early - the client leaves, a leg fails - ends it on both servers.
+"""
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+
+from router.errors import ConnectionLost, RouterError, UpstreamFailed
+from router.http.client import Response
+from router.policies import Policy
+from router.workers import Pair, Registry, Worker
+
+# Fields only a router may set: a client that could name a bootstrap host could point the servers
+# at any address, or start a prefill that nobody fetches.
+RESERVED = ("bootstrap_host", "bootstrap_port", "bootstrap_room", "bootstrap_pair_key")
+MAX_ROOM = 2**63 - 1
+ABORT_TIMEOUT = 5.0  # seconds
+
+
+class Dispatcher:
+    """Sends requests to pairs."""
+
+    def __init__(self, registry: Registry, prefill_policy: Policy, decode_policy: Policy) -> None:
+        self.registry = registry
+        self._prefill_policy = prefill_policy
+        self._decode_policy = decode_policy
+        self._aborts: set[asyncio.Task[None]] = set()
+
+    def choose(self, model: str) -> Pair:
+        """A pair of healthy workers of the model; raises `NotFound` or `NoWorker`."""
+        return Pair(
+            self._prefill_policy.choose(self.registry.healthy(model, "prefill")),
+            self._decode_policy.choose(self.registry.healthy(model, "decode")),
+        )
+
+    @asynccontextmanager
+    async def exchange(self, path: str, body: dict[str, Any], pair: Pair) -> AsyncIterator["Exchange"]:
+        """Send `body` to both servers of a pair; the block ends the exchange on both.
+
+        Raises `RouterError` when a leg fails before decode's answer begins.
+        """
+        body = prepare_body(body, pair)
+        raw = orjson.dumps(body)
+        for worker in (pair.prefill, pair.decode):
+            worker.load += 1
+        exchange = Exchange(pair, raw, path)
+        try:
+            await exchange.start()
+            yield exchange
+        finally:
+            finished = exchange.finished
+            await exchange.close()
+            for worker in (pair.prefill, pair.decode):
+                worker.load -= 1
+            if not finished:
+                self._abort(pair, body["rid"])
+
+    def _abort(self, pair: Pair, rid: Any) -> None:
+        """Tell both servers, without waiting: SGLang notices a closed connection only after seconds."""
+        for worker in (pair.prefill, pair.decode):
+            for each in rid if isinstance(rid, list) else [rid]:
+                self._spawn(_abort(worker, each))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._aborts.add(task)
+        task.add_done_callback(self._aborts.discard)
+
+    async def close(self) -> None:
+        """Let aborts that are under way finish."""
+        if self._aborts:
+            await asyncio.wait(self._aborts, timeout=ABORT_TIMEOUT)
+
+
+class Exchange:
+    """The two legs of one request."""
+
+    def __init__(self, pair: Pair, raw: bytes, path: str) -> None:
+        self.pair = pair
+        self._legs = [
+            asyncio.create_task(worker.origin.request("POST", path, raw))
+            for worker in (pair.prefill, pair.decode)
+        ]
+        self._prefill_body: asyncio.Task[bytes] | None = None
+        self.decode: Response
+        self.finished = False
+
+    async def start(self) -> None:
+        """Return once decode's answer has begun.
+
+        A prefill leg that fails first ends the exchange: decode would wait for KV that never comes.
+        """
+        prefill, decode = self._legs
+        await asyncio.wait({prefill, decode}, return_when=asyncio.FIRST_COMPLETED)
+        if prefill.done() and not decode.done():
+            response = prefill.result()
+            self._prefill_body = asyncio.create_task(response.read())
+            if response.status >= 400:
+                await self._await_refusal(response.status)
+        self.decode = await decode
+        if not prefill.done() and self.decode.status < 400:
+            self._prefill_body = asyncio.create_task(self._drain(prefill))
+
+    async def _await_refusal(self, status: int) -> None:
+        """Prefill refused: give decode a moment to refuse with the same words, else say so ourselves."""
+        assert self._prefill_body is not None
+        done, _ = await asyncio.wait({self._legs[1]}, timeout=1.0)
+        if not done:
+            words = _message(await self._prefill_body)
+            raise UpstreamFailed(f"the prefill server refused the request with {status}: {words}")
+
+    @staticmethod
+    async def _drain(prefill: "asyncio.Task[Response]") -> bytes:
+        return await (await prefill).read()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """Decode's body as it arrives; a prefill leg that breaks meanwhile is raised as its error."""
+        chunks = self.decode.chunks()
+        while self._prefill_body is not None and not self._prefill_body.done():
+            step = asyncio.ensure_future(anext(chunks, None))
+            try:
+                await asyncio.wait({step, self._prefill_body}, return_when=asyncio.FIRST_COMPLETED)
+                if not step.done():
+                    self._prefill_body.result()
+                chunk = await step
+            finally:
+                step.cancel()
+                await asyncio.gather(step, return_exceptions=True)
+            if chunk is None:
+                break
+            yield chunk
+        async for chunk in chunks:
+            yield chunk
+        # A refusal by decode alone leaves prefill waiting for it: that is not a finished exchange.
+        self.finished = self.decode.status < 400
+
+    async def prefill_answer(self) -> bytes:
+        """The prefill server's whole answer; raises `ConnectionLost` when there is none."""
+        if self._prefill_body is None:
+            raise ConnectionLost(f"the prefill server {self.pair.prefill.url} did not answer.")
+        return await self._prefill_body
+
+    async def close(self) -> None:
+        """Drop what is still open on both legs."""
+        tasks: list[asyncio.Task[Any]] = [*self._legs]
+        if self._prefill_body is not None:
+            if self.finished and not self._prefill_body.done():
+                # Prefill's own answer ends with its transfer, hardly later than decode's first token.
+                await asyncio.wait({self._prefill_body}, timeout=1.0)
+            tasks.append(self._prefill_body)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for leg in self._legs:
+            if not leg.cancelled() and leg.exception() is None:
+                leg.result().close()
+
+
+def prepare_body(body: dict[str, Any], pair: Pair) -> dict[str, Any]:
+    """The body both servers get: reserved fields replaced, a fresh room, a request id.
+
+    A batch gets lists, one room and one id for each of its prompts.
+    """
+    sent = {key: value for key, value in body.items() if key not in RESERVED}
+    size = batch_size(body)
+    host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
+
+    def per_item(make: Callable[[], Any]) -> Any:
+        return make() if size is None else [make() for _ in range(size)]
+
+    sent["bootstrap_host"] = per_item(lambda: host)
+    sent["bootstrap_port"] = per_item(lambda: port)
+    sent["bootstrap_room"] = per_item(fresh_room)
+    if not sent.get("rid"):
+        sent["rid"] = per_item(lambda: uuid.uuid4().hex)
+    return sent
+
+
+def fresh_room() -> int:
+    """A room number no other request has: SGLang adds small offsets to it for `n` > 1."""
+    return random.getrandbits(62)
+
+
+def batch_size(body: dict[str, Any]) -> int | None:
+    """How many prompts a batched request has; None when it is a single one."""
+    for key in ("text", "prompt", "input_ids"):
+        value = body.get(key)
+        if isinstance(value, list) and value and isinstance(value[0], str | list):
+            return len(value)
+    return None
+
+
+async def _abort(worker: Worker, rid: str) -> None:
+    try:
+        response = await worker.origin.request(
+            "POST", "/abort_request", orjson.dumps({"rid": rid}), timeout=ABORT_TIMEOUT
+        )
+        await response.read()
+    except RouterError:
+        return  # a worker that is gone has nothing left to abort
+
+
+def _message(raw: bytes) -> str:
+    """A worker's own words about an error."""
+    try:
+        told = orjson.loads(raw)
+        error = told.get("error", told)
+        return str(error.get("message", error))
+    except (orjson.JSONDecodeError, AttributeError):
+        return raw[:200].decode(errors="replace")

@@ -1,0 +1,91 @@
+"""Client requests, passed on to a pair."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+
+from router.errors import BadRequest, NoWorker, RouterError
+from router.http.asgi import JSON_HEADERS, SSE_HEADERS, Request, while_connected
+from router.moa.endpoint import MoaEndpoint
+from router.pd import Dispatcher, Exchange
+from router.workers import Registry
+
+
+class Proxy:
+    """`/generate`, `/v1/chat/completions` and `/v1/completions`."""
+
+    def __init__(self, registry: Registry, dispatcher: Dispatcher, moa: MoaEndpoint) -> None:
+        self._registry = registry
+        self._dispatcher = dispatcher
+        self._moa = moa
+
+    async def generate(self, request: Request) -> None:
+        """SGLang's native endpoint; `model` chooses among several models and is not passed on."""
+        body = await request.json()
+        model = self._model(body)
+        body.pop("model", None)
+        await while_connected(request, self._forward(request, "/generate", model, body))
+
+    async def chat_completions(self, request: Request) -> None:
+        """OpenAI chat; a tree's name as `model` runs the tree."""
+        body = await request.json()
+        if self._moa.serves(body.get("model")):
+            await while_connected(request, self._moa.chat(request, body))
+            return
+        await while_connected(
+            request, self._forward(request, "/v1/chat/completions", self._model(body), body)
+        )
+
+    async def completions(self, request: Request) -> None:
+        """OpenAI completions."""
+        body = await request.json()
+        await while_connected(request, self._forward(request, "/v1/completions", self._model(body), body))
+
+    def _model(self, body: dict[str, Any]) -> str:
+        named = body.get("model")
+        if named is not None and not isinstance(named, str):
+            raise BadRequest("`model` must be a string.")
+        # "default" is SGLang's own name for whatever the server has.
+        model = self._registry.default_model() if named in (None, "default") else named
+        if model is None:
+            known = self._registry.models()
+            if not known:
+                raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.")
+            raise BadRequest(f"several models are served here; name one in `model`: {', '.join(known)}.")
+        return model
+
+    async def _forward(self, request: Request, path: str, model: str, body: dict[str, Any]) -> None:
+        pair = self._dispatcher.choose(model)
+        async with self._dispatcher.exchange(path, body, pair) as exchange:
+            status = exchange.decode.status
+            if body.get("stream") and status == 200:
+                await request.send_head(200, SSE_HEADERS)
+                async for chunk in _stream(exchange):
+                    await request.send_chunk(chunk)
+                await request.send_chunk(b"", more=False)
+                return
+            answer = b"".join([chunk async for chunk in exchange.body()])
+            if path == "/generate" and body.get("return_logprob") and status == 200:
+                answer = with_input_logprobs(answer, await exchange.prefill_answer())
+            await request.answer(status, answer, JSON_HEADERS)
+
+
+async def _stream(exchange: Exchange) -> AsyncIterator[bytes]:
+    """Decode's events; an error in the middle becomes an error event, as OpenAI's API does it."""
+    try:
+        async for chunk in exchange.body():
+            yield chunk
+    except RouterError as error:
+        yield b"data: " + orjson.dumps(error.body()) + b"\n\ndata: [DONE]\n\n"
+
+
+def with_input_logprobs(decode: bytes, prefill: bytes) -> bytes:
+    """Decode's `/generate` answer with the input log-probabilities that only prefill computed."""
+    answer, other = orjson.loads(decode), orjson.loads(prefill)
+    batch = isinstance(answer, list)
+    for mine, theirs in zip(answer if batch else [answer], other if batch else [other], strict=True):
+        for key in ("input_token_logprobs", "input_top_logprobs", "input_token_ids_logprobs"):
+            if key in theirs["meta_info"]:
+                mine["meta_info"][key] = theirs["meta_info"][key]
+    return orjson.dumps(answer)

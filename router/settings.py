@@ -1,0 +1,35 @@
+"""The router's settings, as its command line gives them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a router is started with.
+
+    Attributes:
+        prefill: Addresses of prefill servers with their bootstrap ports.
+        decode: Addresses of decode servers.
+        host: Address to listen on.
+        port: Port to listen on.
+        policy: Policy for both roles, unless the role has its own.
+        prefill_policy: Policy for prefill servers, or None.
+        decode_policy: Policy for decode servers, or None.
+        max_payload_bytes: Largest request body.
+        probe_interval: Seconds between health probes of the workers.
+        trees: File with Mixture-of-Agents trees, or None for the default tree.
+        log_level: Logging level name.
+    """
+
+    prefill: tuple[tuple[str, int], ...]
+    decode: tuple[str, ...]
+    host: str = "127.0.0.1"
+    port: int = 30000
+    policy: str = "round_robin"
+    prefill_policy: str | None = None
+    decode_policy: str | None = None
+    max_payload_bytes: int = 512 * 1024 * 1024
+    probe_interval: float = 5.0
+    trees: Path | None = None
+    log_level: str = "info"

@@ -1,0 +1,141 @@
+"""Workers and the models they serve.
+
+A model is served by *pairs*: prefill and decode servers of the same model, any of the first with any
+of the second.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from router.errors import NotFound, NoWorker, RouterError, UpstreamFailed
+from router.http.client import Origin
+
+Role = Literal["prefill", "decode"]
+PROBE_TIMEOUT = 10.0  # seconds
+
+
+@dataclass(eq=False)
+class Worker:
+    """One SGLang server.
+
+    Attributes:
+        url: Its address, `http://host:port`.
+        role: Which side of a pair it is.
+        bootstrap_port: Where decode servers find this prefill server; None for decode servers.
+        model: The name it serves under; None until it was asked.
+        info: The parts of its `/server_info` that matter here.
+        healthy: Whether the last probe succeeded.
+        load: Requests in flight through this router.
+    """
+
+    url: str
+    role: Role
+    bootstrap_port: int | None = None
+    model: str | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+    healthy: bool = False
+    load: int = 0
+
+    def __post_init__(self) -> None:
+        self.origin = Origin(self.url)
+        self.url = self.origin.url
+
+    async def probe(self) -> None:
+        """Ask the worker who it is; sets `model`, `info` and `healthy`, raises nothing upstream-caused."""
+        try:
+            response = await self.origin.request("GET", "/server_info", timeout=PROBE_TIMEOUT)
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                body = await response.read()
+            if response.status != 200:
+                raise UpstreamFailed(f"{self.url} answered /server_info with {response.status}.")
+            self._learn(orjson.loads(body))
+        except (RouterError, TimeoutError, orjson.JSONDecodeError, KeyError):
+            self.healthy = False
+        else:
+            self.healthy = True
+
+    def _learn(self, told: dict[str, Any]) -> None:
+        self.model = told["served_model_name"]
+        states = told.get("internal_states") or [{}]
+        self.info = {
+            "sglang": told.get("version"),
+            "disaggregation_mode": told.get("disaggregation_mode"),
+            "context_length": told.get("context_length"),
+            "skip_tokenizer_init": told.get("skip_tokenizer_init"),
+            "overlay": states[0].get("sglang_ext"),
+        }
+
+    @property
+    def overlay(self) -> bool:
+        """Whether the worker runs this project's overlay."""
+        return bool(self.info.get("overlay"))
+
+    def describe(self) -> dict[str, Any]:
+        """What `/workers` tells about it."""
+        return {
+            "url": self.url,
+            "role": self.role,
+            "bootstrap_port": self.bootstrap_port,
+            "model": self.model,
+            "healthy": self.healthy,
+            "load": self.load,
+            "sglang": self.info.get("sglang"),
+            "overlay": self.info.get("overlay"),
+        }
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The prefill and the decode server chosen for one request."""
+
+    prefill: Worker
+    decode: Worker
+
+
+class Registry:
+    """All workers, by model and role."""
+
+    def __init__(self, workers: Iterable[Worker]) -> None:
+        self.workers = list(workers)
+
+    async def probe(self) -> None:
+        """Probe all workers at once."""
+        await asyncio.gather(*(worker.probe() for worker in self.workers))
+
+    def models(self) -> list[str]:
+        """Names of the models that have a healthy prefill and a healthy decode server."""
+        prefill, decode = (
+            {w.model for w in self.workers if w.healthy and w.role == role} for role in ("prefill", "decode")
+        )
+        order = [w.model for w in self.workers if w.model is not None]
+        return [model for model in dict.fromkeys(order) if model in prefill and model in decode]
+
+    def healthy(self, model: str, role: Role) -> list[Worker]:
+        """The model's healthy workers of a role, never empty.
+
+        Raises:
+            NotFound: No worker serves the model.
+            NoWorker: The model is known but no worker of that role is healthy.
+        """
+        of_model = [worker for worker in self.workers if worker.model == model]
+        if not of_model:
+            known = ", ".join(self.models()) or "none is ready"
+            raise NotFound(f"the model {model!r} is not served here; served: {known}.")
+        found = [worker for worker in of_model if worker.role == role and worker.healthy]
+        if not found:
+            raise NoWorker(f"no {role} server of the model {model!r} is healthy; try again later.")
+        return found
+
+    def default_model(self) -> str | None:
+        """The model a request without a model name gets: the only one, else None."""
+        models = list(dict.fromkeys(w.model for w in self.workers if w.model is not None))
+        return models[0] if len(models) == 1 else None
+
+    def close(self) -> None:
+        """Close idle connections."""
+        for worker in self.workers:
+            worker.origin.close()

@@ -1,0 +1,57 @@
+"""Paged KV allocation (page size > 1) without Triton."""
+
+from typing import Any
+
+import torch
+from sglang.srt.mem_cache.allocator.paged import PagedTokenToKVPoolAllocator, alloc_extend_naive
+from sglang.srt.utils import get_num_new_pages
+
+
+class TorchPagedAllocator(PagedTokenToKVPoolAllocator):  # type: ignore[misc]
+    """Upstream's allocator with its two Triton kernels replaced by PyTorch.
+
+    Both methods return int64 KV slots, or None when the pool has too few free pages, in which
+    case nothing was taken.
+    """
+
+    free_pages: Any
+
+    def alloc_extend(
+        self,
+        prefix_lens: Any,
+        prefix_lens_cpu: Any,
+        seq_lens: Any,
+        seq_lens_cpu: Any,
+        last_loc: Any,
+        extend_num_tokens: int,
+        num_new_pages: int | None = None,
+    ) -> Any:
+        """Slots for `extend_num_tokens` new tokens of a batch, shape `[extend_num_tokens]`."""
+        if num_new_pages is None:
+            num_new_pages = get_num_new_pages(
+                seq_lens=seq_lens_cpu, page_size=self.page_size, prefix_lens=prefix_lens_cpu
+            )
+        if not self._ensure_free(num_new_pages):
+            return None
+        slots = torch.empty(extend_num_tokens, dtype=torch.int64, device=self.device)
+        alloc_extend_naive(
+            prefix_lens, seq_lens, last_loc, self.free_pages, slots, self.page_size, self.device
+        )
+        self.free_pages = self.free_pages[num_new_pages:]
+        return slots
+
+    def alloc_decode(self, seq_lens: Any, seq_lens_cpu: Any, last_loc: Any) -> Any:
+        """One slot for each sequence of a batch, shape `[batch]`; `seq_lens` counts the new token."""
+        starts_page = (seq_lens - 1) % self.page_size == 0
+        num_new_pages = int(starts_page.sum())
+        if not self._ensure_free(num_new_pages):
+            return None
+        slots = last_loc.to(torch.int64) + 1
+        slots[starts_page] = self.free_pages[:num_new_pages] * self.page_size
+        self.free_pages = self.free_pages[num_new_pages:]
+        return slots
+
+    def _ensure_free(self, pages: int) -> bool:
+        if self.need_sort and pages > len(self.free_pages):
+            self.merge_and_sort_free()
+        return pages <= len(self.free_pages)

@@ -1,0 +1,28 @@
+"""Why the overlay refuses to load.
+
+OverlayError
+├── UnknownVersion   the installed SGLang (or NIXL) was never verified
+├── SourceMismatch   a patched symbol's source differs from the verified one
+├── MissingSymbol    a patched symbol no longer exists
+└── NotApplied       SGLang's hook registry did not apply a patch
+"""
+
+
+class OverlayError(RuntimeError):
+    """The overlay does not fit the installed software; the message is one sentence."""
+
+
+class UnknownVersion(OverlayError):
+    """The installed distribution's version is in no patch's list."""
+
+
+class SourceMismatch(OverlayError):
+    """A patched function's source is not the verified one."""
+
+
+class MissingSymbol(OverlayError):
+    """A patched symbol cannot be found."""
+
+
+class NotApplied(OverlayError):
+    """A patch was registered but its target is still the original."""

@@ -1,0 +1,125 @@
+"""One patch to somebody else's code, and how it is verified against what is installed."""
+
+import hashlib
+import importlib.metadata
+import inspect
+import os
+import pkgutil
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from sglang_ext.errors import MissingSymbol, NotApplied, SourceMismatch, UnknownVersion
+
+ALLOW_UNVERIFIED = "SGLANG_EXT_ALLOW_UNVERIFIED"
+
+
+class Kind(Enum):
+    """How a hook joins its target; the values are those of SGLang's `HookType`."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    AROUND = "around"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A hook on one upstream function.
+
+    Attributes:
+        target: Dotted path of the function, as SGLang's `HookRegistry` takes it.
+        kind: When the hook runs.
+        hook: `module:function` of ours, imported only when the patch is applied.
+        reason: Why upstream's behaviour does not do.
+        expects: Version of `distribution` -> `fingerprint` of the target's source there.
+        distribution: The installed distribution that owns the target.
+        cpu_only: Whether only the CPU platform needs it.
+    """
+
+    target: str
+    kind: Kind
+    hook: str
+    reason: str
+    expects: Mapping[str, str] = field(hash=False)
+    distribution: str = "sglang"
+    cpu_only: bool = False
+
+
+def fingerprint(function: Callable[..., Any]) -> str:
+    """The first 16 hex digits of the SHA-256 of a function's dedented source.
+
+    Wrappers made with `functools.wraps` are looked through, so another plugin's hook on the same
+    target does not change the result.
+    """
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version of a distribution, or None when it is not installed."""
+    if distribution == "sglang":
+        from sglang.version import __version__
+
+        return str(__version__)
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def resolve(target: str) -> Callable[..., Any]:
+    """The object at a dotted path; raises `MissingSymbol` when there is none."""
+    try:
+        found: Callable[..., Any] = pkgutil.resolve_name(target)
+    except (ImportError, AttributeError) as error:
+        raise MissingSymbol(
+            f"sglang_ext patches {target}, which the installed software does not have ({error}); "
+            f"install a verified version, or set {ALLOW_UNVERIFIED}=1 to go on without this patch at your own risk."
+        ) from error
+    return found
+
+
+def verify(patch: Patch) -> None:
+    """Check one patch against what is installed.
+
+    Raises:
+        UnknownVersion: The version of the patch's distribution is not in `patch.expects`.
+        MissingSymbol: The target does not exist.
+        SourceMismatch: The target's source is not what was verified for this version.
+    """
+    version = installed_version(patch.distribution)
+    expected = patch.expects.get(version or "")
+    if expected is None:
+        known = " or ".join(patch.expects)
+        raise UnknownVersion(
+            f"sglang_ext is verified with {patch.distribution} {known}, but {patch.distribution} {version} is "
+            f"installed; install {patch.distribution}=={known.split()[-1]}, or set {ALLOW_UNVERIFIED}=1 to go on "
+            "at your own risk."
+        )
+    found = fingerprint(resolve(patch.target))
+    if found != expected:
+        raise SourceMismatch(
+            f"sglang_ext patches {patch.target}, whose source in {patch.distribution} {version} is not the verified "
+            f"one (fingerprint {found}, expected {expected}); reinstall {patch.distribution}=={version}, or set "
+            f"{ALLOW_UNVERIFIED}=1 to go on at your own risk."
+        )
+
+
+def check_applied(originals: Mapping[Patch, Callable[..., Any]]) -> None:
+    """Raise `NotApplied` unless every patch's target is no longer the original function.
+
+    SGLang's registry only logs a hook that it could not apply.
+    """
+    for patch, original in originals.items():
+        if resolve(patch.target) is original:
+            raise NotApplied(
+                f"sglang_ext could not apply its patch of {patch.target}; "
+                "SGLang's log has the cause, and the server cannot run without the patch."
+            )
+
+
+def unverified_allowed() -> bool:
+    """Whether the operator took the risk of unverified patches."""
+    return os.environ.get(ALLOW_UNVERIFIED, "") not in ("", "0")
