@@ -1,18 +1,19 @@
 """The plan as text: what `--dry-run` prints."""
 
 import shlex
+from collections.abc import Sequence
 
+from launch.allocation import kept_back
 from launch.inventory import GIB, Inventory
-from launch.plan import Plan, ServerPlan, kept_back
+from launch.plan import Plan, ServerPlan
 
 
 def render(plan: Plan, inventory: Inventory) -> str:
     """Servers, GPUs, memory, ports and the exact shell commands; the same plan gives the same text."""
     lines = [f"device: {plan.device}", f"router port: {plan.router_port}", ""]
     lines += _machine(plan, inventory)
-    rows = [("server", "where", "memory", "fraction", "KV tokens", "port", "bootstrap")]
-    rows += [_row(server) for server in plan.servers]
-    lines += ["", *_table(rows), ""]
+    header = ("server", "where", "memory", "fraction", "KV tokens", "port", "bootstrap")
+    lines += ["", *_table([header, *map(_row, plan.servers)]), ""]
     for number, wave in enumerate(plan.waves(), start=1):
         lines.append(f"start {number}: {', '.join(server.name for server in wave)}")
     for note in plan.notes:
@@ -56,7 +57,7 @@ def _row(server: ServerPlan) -> tuple[str, ...]:
     )
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import NoReturn
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
@@ -22,13 +23,13 @@ GIB = 1 << 30
 NEEDS = {"cpu": {"disk": 6 * GIB, "memory": 8 * GIB}, "cuda": {"disk": 20 * GIB, "memory": 8 * GIB}}
 
 
-def refuse(sentence):
+def refuse(sentence: str) -> NoReturn:
     """Print one sentence and leave with code 2."""
     sys.stderr.write("install: " + sentence + "\n")
     sys.exit(2)
 
 
-def total_memory():
+def total_memory() -> int:
     """Physical memory in bytes, or the cgroup's limit when that is lower."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
@@ -38,7 +39,7 @@ def total_memory():
         return total
 
 
-def check_machine(profile):
+def check_machine(profile: str) -> None:
     """Refuse a wrong Python, too little disk, too little memory or a missing compiler."""
     if sys.version_info[:2] not in SUPPORTED:
         wanted = " or ".join("%d.%d" % version for version in SUPPORTED)
@@ -63,7 +64,7 @@ def check_machine(profile):
         refuse("no C compiler was found, and Triton needs one; install gcc or clang.")
 
 
-def pip(*arguments):
+def pip(*arguments: str) -> None:
     """Run pip in the environment; its output is shown only when it fails."""
     command = [os.path.join(VENV, "bin", "python"), "-m", "pip", "install", "--quiet"]
     command += ["--disable-pip-version-check", "--constraint", os.path.join(ROOT, "constraints.txt")]
@@ -76,16 +77,16 @@ def pip(*arguments):
         refuse("pip could not install %s; its own words are above." % " ".join(arguments))
 
 
-def pinned(name):
+def pinned(name: str) -> str:
     """The requirement `name==version` of constraints.txt."""
     with open(os.path.join(ROOT, "constraints.txt")) as lines:
         for line in lines:
             if line.split("==")[0] == name:
                 return line.strip()
-    return refuse("constraints.txt has no line for %s; restore the file." % name)
+    refuse("constraints.txt has no line for %s; restore the file." % name)
 
 
-def fingerprint(profile):
+def fingerprint(profile: str) -> str:
     """A digest of everything the environment is built from."""
     digest = hashlib.sha256((profile + sys.version + ROOT).encode())
     sources = [os.path.join(ROOT, name) for name in ("pyproject.toml", "constraints.txt")]
@@ -98,10 +99,10 @@ def fingerprint(profile):
     return digest.hexdigest()
 
 
-def install(profile):
+def install(profile: str) -> None:
     """Install the packages in the order that keeps CUDA wheels out of a CPU environment."""
 
-    def say(text):
+    def say(text: str) -> None:
         print("install: " + text)
         sys.stdout.flush()
 
@@ -125,7 +126,7 @@ def install(profile):
         pip("--no-deps", STAND_IN)
 
 
-def main():
+def main() -> None:
     """Check, then install unless the environment is up to date."""
     default = "cuda" if shutil.which("nvidia-smi") else "cpu"
     profile = sys.argv[1] if len(sys.argv) > 1 else default

@@ -6,6 +6,7 @@ Every number is in bytes, and per GPU where a server spans several.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from launch.config import ModelConfig
@@ -18,6 +19,8 @@ CONTEXT_BYTES = 3 * GIB // 4
 """What a server holds before it measures the free memory: CUDA context and loaded kernels."""
 WORKSPACE_BYTES = 5 * GIB // 4
 """Attention workspace (FlashInfer takes 0.5 GiB), cuBLAS, CUDA graphs, request tables, transfer."""
+NCCL_BYTES = GIB // 2
+"""What tensor parallelism adds: NCCL's channels and the all-reduce buffers."""
 CPU_PRIVATE_BYTES = 9 * GIB // 10
 """What a CPU server holds beside weights and KV pool: interpreter, PyTorch, SGLang."""
 CHUNKED_PREFILL = 8192
@@ -57,7 +60,7 @@ def gpu_need(model: ModelConfig, shape: Shape, role: Role, args: Sequence[str]) 
     return Need(
         weights=math.ceil(shape.weight_bytes(size) / tp),
         context=CONTEXT_BYTES,
-        runtime=WORKSPACE_BYTES + activations,
+        runtime=WORKSPACE_BYTES + activations + (NCCL_BYTES if tp > 1 else 0),
         kv_token=shape.kv_bytes_per_token(size) * kv_share // shape.kv_heads,
     )
 
@@ -77,7 +80,7 @@ def chunked_prefill(args: Sequence[str]) -> int:
     """Tokens of the largest prefill step that the flags allow."""
     tokens = CHUNKED_PREFILL
     words = [word for arg in args for word in arg.split("=", 1)]
-    for flag, value in zip(words, words[1:], strict=False):
+    for flag, value in pairwise(words):
         if flag == "--chunked-prefill-size" and value.lstrip("-").isdigit():
             tokens = int(value) if int(value) > 0 else MAX_PREFILL_TOKENS
     return tokens

@@ -28,9 +28,7 @@ def parse(arguments: list[str]) -> Settings:
         default=[],
         help="a prefill server and its bootstrap port (repeatable)",
     )
-    parser.add_argument(
-        "--decode", action="append", metavar="URL", default=[], help="a decode server (repeatable)"
-    )
+    parser.add_argument("--decode", action="append", metavar="URL", default=[], help="a decode server (repeatable)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=30000, help="port to listen on (%(default)s)")
     for flag, who in (

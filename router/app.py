@@ -63,9 +63,7 @@ class App:
             await self._refuse(request, error)
         except Exception:
             logger.exception("unexpected error in %s %s", request.method, request.path)
-            await self._refuse(
-                request, RouterError("the router failed on this request; its log has the cause.")
-            )
+            await self._refuse(request, RouterError("the router failed on this request; its log has the cause."))
 
     @staticmethod
     async def _refuse(request: Request, error: RouterError) -> None:

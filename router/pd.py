@@ -86,8 +86,7 @@ class Exchange:
     def __init__(self, pair: Pair, raw: bytes, path: str) -> None:
         self.pair = pair
         self._legs = [
-            asyncio.create_task(worker.origin.request("POST", path, raw))
-            for worker in (pair.prefill, pair.decode)
+            asyncio.create_task(worker.origin.request("POST", path, raw)) for worker in (pair.prefill, pair.decode)
         ]
         self._prefill_body: asyncio.Task[bytes] | None = None
         self.decode: Response

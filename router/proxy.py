@@ -33,9 +33,7 @@ class Proxy:
         if self._moa.serves(body.get("model")):
             await while_connected(request, self._moa.chat(request, body))
             return
-        await while_connected(
-            request, self._forward(request, "/v1/chat/completions", self._model(body), body)
-        )
+        await while_connected(request, self._forward(request, "/v1/chat/completions", self._model(body), body))
 
     async def completions(self, request: Request) -> None:
         """OpenAI completions."""

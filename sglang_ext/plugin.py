@@ -53,9 +53,7 @@ def _wanted() -> list[Patch]:
 
     cpu = is_active(current_platform)
     return [
-        patch
-        for patch in PATCHES
-        if (cpu or not patch.cpu_only) and installed_version(patch.distribution) is not None
+        patch for patch in PATCHES if (cpu or not patch.cpu_only) and installed_version(patch.distribution) is not None
     ]
 
 

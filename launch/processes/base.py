@@ -1,10 +1,11 @@
 """What a started process is, and how it ends."""
 
 import os
-import signal
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 
 import psutil
 
@@ -48,13 +49,19 @@ class Process(ABC):
                 continue
         return found
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal_all(self, number: Signals) -> None:
         """Signal every member of the session."""
         for member in self.members():
             try:
                 member.send_signal(number)
             except psutil.NoSuchProcess:
                 continue
+
+    def signal_leader(self, number: Signals) -> None:
+        """Signal the leader, unless it has ended."""
+        if self.exit_code() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def memory_bytes(self) -> int:
         """Memory of the session: proportional set size, so that shared pages count once in all."""
@@ -67,6 +74,10 @@ class Starter(ABC):
     @abstractmethod
     async def start(self, command: Command) -> Process:
         """Start a server; returns at once, the server is not ready yet."""
+
+    def memory_bytes(self) -> int:
+        """Memory of what the starter itself runs."""
+        return 0
 
     @abstractmethod
     async def close(self) -> None:

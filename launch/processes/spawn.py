@@ -29,7 +29,7 @@ class Spawner(Starter):
     async def start(self, command: Command) -> SpawnedProcess:
         """Start it in a session of its own; it gets SIGTERM when this process dies."""
         with command.log.open("wb") as log:
-            popen = subprocess.Popen(
+            popen = subprocess.Popen(  # noqa: ASYNC220 - starting takes milliseconds, and Popen reaps by polling
                 [sys.executable, "-m", self._module, *command.argv],
                 env={**os.environ, **command.env},
                 stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,20 +13,30 @@ GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.1
 
 
-async def stop_all(processes: Sequence[Process], *, grace: float = GRACE_SECONDS) -> None:
-    """Ask the leaders to stop, then kill what is left of their sessions and remove its shared memory."""
+async def stop_all(
+    processes: Sequence[Process], *, grace: float = GRACE_SECONDS, hurry: asyncio.Event | None = None
+) -> None:
+    """Ask the leaders to stop, then kill what is left of their sessions and remove its shared memory.
+
+    Args:
+        processes: Leaders of sessions.
+        grace: Seconds the leaders have to end by themselves.
+        hurry: When set, the rest of the grace is skipped.
+    """
     pids = {member.pid for process in processes for member in process.members()}
     for process in processes:
-        for member in process.members():
-            if member.pid == process.pid:
-                member.send_signal(signal.SIGTERM)
-    deadline = asyncio.get_running_loop().time() + grace
-    while any(process.members() for process in processes) and asyncio.get_running_loop().time() < deadline:
+        process.signal_leader(signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    while time.monotonic() < deadline and not (hurry is not None and hurry.is_set()):
+        if not any(process.members() for process in processes):
+            break
         await asyncio.sleep(POLL_SECONDS)
     while left := [process for process in processes if process.members()]:
         for process in left:
-            process.signal(signal.SIGKILL)
+            process.signal_all(signal.SIGKILL)
         await asyncio.sleep(POLL_SECONDS)
+    for process in processes:
+        process.exit_code()  # reaps it
     remove_shared_memory(pids)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.errors import LaunchError
-from launch.processes.base import Command, Process, Starter
+from launch.processes.base import Command, Process, Starter, proportional_set_size
 from launch.processes.lifeline import die_with_parent
 
 
@@ -57,6 +57,10 @@ class Zygote(Starter):
         process.stdin.write(json.dumps(request).encode() + b"\n")
         return ForkedProcess(command, await self._wait(pid), self._codes, process)
 
+    def memory_bytes(self) -> int:
+        """The zygote's share of the pages it has with its servers."""
+        return 0 if self._process is None else proportional_set_size(self._process.pid)
+
     async def close(self) -> None:
         """End the zygote; servers it forked must have been stopped."""
         if self._process is None:
@@ -94,7 +98,8 @@ class Zygote(Starter):
         async for line in self._process.stdout:
             self._take(json.loads(line))
         await self._process.wait()
-        for future in (self._ready, *self._started.values()):
+        waiting: list[asyncio.Future[Any]] = [self._ready, *self._started.values()]
+        for future in waiting:
             if not future.done():
                 future.set_exception(LaunchError(f"the process that forks the servers died; its log is {self._log}."))
 

@@ -152,9 +152,7 @@ class Response:
                 return
             elif connection.failure is not None:
                 self.close()
-                raise ConnectionLost(
-                    f"the worker {self._origin.url} {connection.failure} before its answer was whole."
-                )
+                raise ConnectionLost(f"the worker {self._origin.url} {connection.failure} before its answer was whole.")
             else:
                 await connection.wait()
 
@@ -232,9 +230,7 @@ class Origin:
             async with asyncio.timeout(timeout):
                 return await self._exchange(b"".join(lines), body)
         except TimeoutError:
-            raise UpstreamTimeout(
-                f"the worker {self.url} did not answer {path} within {timeout:g} s."
-            ) from None
+            raise UpstreamTimeout(f"the worker {self.url} did not answer {path} within {timeout:g} s.") from None
 
     async def _exchange(self, head: bytes, body: bytes) -> Response:
         while True:

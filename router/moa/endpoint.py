@@ -85,9 +85,7 @@ class MoaEndpoint:
         await request.stream(self._events(body, run, first, pieces))
 
     @staticmethod
-    async def _events(
-        body: dict[str, Any], run: Run, first: str, rest: AsyncIterator[str]
-    ) -> AsyncIterator[bytes]:
+    async def _events(body: dict[str, Any], run: Run, first: str, rest: AsyncIterator[str]) -> AsyncIterator[bytes]:
         head = _head(run, "chat.completion.chunk")
 
         def chunk(delta: dict[str, Any], finish: str | None = None, **extra: Any) -> bytes:
@@ -116,14 +114,8 @@ def _question(body: dict[str, Any]) -> Any:
     """The client's messages, or its `input_ids` for models that run without a tokenizer."""
     ids = body.get("input_ids")
     if ids is not None:
-        if (
-            not isinstance(ids, list)
-            or not ids
-            or not all(type(token) is int and token >= 0 for token in ids)
-        ):
-            raise BadRequest(
-                "`input_ids` must be a list of at least one token id, each an integer from 0 up."
-            )
+        if not isinstance(ids, list) or not ids or not all(type(token) is int and token >= 0 for token in ids):
+            raise BadRequest("`input_ids` must be a list of at least one token id, each an integer from 0 up.")
         return ids
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):

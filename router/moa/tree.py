@@ -119,9 +119,7 @@ class Tree(Strict):
                             f"earlier layer (allowed: {allowed})"
                         )
                     if number and not agent.reads:
-                        raise ValueError(
-                            f"agent {agent.name!r} of a later layer reads nothing; give it `reads`"
-                        )
+                        raise ValueError(f"agent {agent.name!r} of a later layer reads nothing; give it `reads`")
                     read.update(agent.reads)
             earlier.update(cluster.name for cluster in layer.clusters)
         unread = earlier - read - {self.layers[-1].clusters[0].name}
@@ -154,8 +152,7 @@ def default_tree(name: str = "moa", *, proposer_tokens: int = 256, final_tokens:
         for c in (1, 2, 3)
     ]
     aggregators = tuple(
-        Agent(name=f"aggregator-{c}", reads=(f"proposers-{c}",), max_tokens=proposer_tokens)
-        for c in (1, 2, 3)
+        Agent(name=f"aggregator-{c}", reads=(f"proposers-{c}",), max_tokens=proposer_tokens) for c in (1, 2, 3)
     )
     final = Agent(name="final", reads=("aggregators",), max_tokens=final_tokens)
     return Tree(
@@ -183,12 +180,21 @@ def load_trees(path: Path | None) -> Trees:
         raise BadRequest(f"the trees file {path} cannot be read ({error.strerror}).") from None
     except (ValueError, yaml.YAMLError) as error:
         raise BadRequest(f"the trees file {path} is not valid ({' '.join(str(error).split())}).") from None
+    return read_trees(value, f"the trees file {path}")
+
+
+def read_trees(value: object, source: str) -> Trees:
+    """Checked trees from parsed YAML or JSON; `source` names it in the error.
+
+    Raises:
+        BadRequest: One sentence that names the key and what is wrong with it.
+    """
     try:
         return Trees.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BadRequest(f"the trees file {path} is wrong at {key}: {_words(first['msg'])}.") from None
+        key = ".".join(str(part) for part in first["loc"]) or "the top"
+        raise BadRequest(f"{source} is wrong at {key}: {_words(first['msg'])}.") from None
 
 
 def _words(message: str) -> str:

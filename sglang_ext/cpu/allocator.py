@@ -34,9 +34,7 @@ class TorchPagedAllocator(PagedTokenToKVPoolAllocator):  # type: ignore[misc]
         if not self._ensure_free(num_new_pages):
             return None
         slots = torch.empty(extend_num_tokens, dtype=torch.int64, device=self.device)
-        alloc_extend_naive(
-            prefix_lens, seq_lens, last_loc, self.free_pages, slots, self.page_size, self.device
-        )
+        alloc_extend_naive(prefix_lens, seq_lens, last_loc, self.free_pages, slots, self.page_size, self.device)
         self.free_pages = self.free_pages[num_new_pages:]
         return slots
 

@@ -1,0 +1,45 @@
+"""The trees file that the launcher gives to the router."""
+
+from typing import Any, Literal
+
+from launch.config import LaunchConfig
+from launch.errors import ConfigError
+from router.errors import BadRequest
+from router.moa.tree import default_tree, read_trees
+
+TREE_FILE = "trees.json"
+# A 135M model on two cores decodes some 70 tokens a second: short answers keep the demo short.
+# Most tokens of a proposer or aggregator, and of the final agent.
+TOKENS = {"cpu": (96, 192), "gpu": (512, 1024)}
+OPENAI_NAMES = {"max_new_tokens": "max_tokens", "sampling_seed": "seed"}
+
+
+def trees_json(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> dict[str, Any]:
+    """The router's trees file: the configured tree (or the default one) and each model's sampling.
+
+    Raises:
+        ConfigError: The tree is wrong, or no tree of that name is shipped.
+    """
+    sampling = {
+        model.name: {OPENAI_NAMES.get(key, key): value for key, value in model.sampling.items()}
+        for model in config.models
+    }
+    try:
+        checked = read_trees({"models": sampling, "trees": [_tree(config, device)]}, "the config's tree")
+    except BadRequest as error:
+        raise ConfigError(str(error)) from None
+    wanted = {agent.model for tree in checked.trees for _, _, agent in tree.agents() if agent.model}
+    strange = wanted - {model.name for model in config.models}
+    if strange:
+        names = ", ".join(model.name for model in config.models)
+        raise ConfigError(f"the tree asks for the model {sorted(strange)[0]!r}, which is not served; served: {names}.")
+    return checked.model_dump(mode="json", exclude_none=True)
+
+
+def _tree(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> Any:
+    if isinstance(config.tree, dict):
+        return {"name": "moa", **config.tree}
+    if config.tree not in (None, "default"):
+        raise ConfigError(f"there is no shipped tree called {config.tree!r}; use default, or write the tree out.")
+    proposer, final = TOKENS[device]
+    return default_tree(proposer_tokens=proposer, final_tokens=final).model_dump(mode="json")
