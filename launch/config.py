@@ -49,8 +49,8 @@ _SAMPLING = [
 _OWNED = {
     "--attention-backend": "the key attention_backend",
     "--base-gpu-id": "the plan, which chooses the GPUs",
-    "--bootstrap-port": "the plan, which chooses the ports",
     "--context-length": "the key context_length",
+    "--data-parallel-size": "the plan, which knows no data parallelism",
     "--device": "the plan, which chooses the device",
     "--disaggregation-bootstrap-port": "the plan, which chooses the ports",
     "--disaggregation-mode": "the plan, which makes one server of each kind",

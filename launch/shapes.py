@@ -112,7 +112,7 @@ def shape_of(model: "ModelConfig") -> Shape:
 
 
 def write_dummy_model(shape_key: str, folder: Path) -> Path:
-    """Write the config.json that `--load-format dummy --skip-tokenizer-init` needs; gives its path.
+    """Write the config.json that `--load-format dummy --skip-tokenizer-init` needs; gives `folder`.
 
     The file appears whole or not at all, so that two launchers may write it at once.
 
@@ -130,7 +130,7 @@ def write_dummy_model(shape_key: str, folder: Path) -> Path:
         os.replace(name, target)
     except OSError as error:
         raise ConfigError(f"the dummy model folder {folder} cannot be written: {error.strerror}.") from None
-    return target
+    return folder
 
 
 def _hf_config(shape: Shape) -> dict[str, Any]:

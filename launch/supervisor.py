@@ -151,6 +151,7 @@ class Supervisor:
         member.ready_at = time.monotonic()
         member.start_seconds = member.ready_at - member.began
         member.memory_bytes = process.memory_bytes()
+        process.note_shared_memory()
         gpu_after = _gpu_used(self._servers.get(member.name))
         member.gpu_bytes = None if gpu_after is None or gpu_before is None else gpu_after - gpu_before
         self._set(member, "ready")

@@ -9,6 +9,8 @@ from signal import Signals
 
 import psutil
 
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's shared memory, not a place for temporary files
+
 
 @dataclass(frozen=True)
 class Command:
@@ -33,6 +35,7 @@ class Process(ABC):
     def __init__(self, command: Command, pid: int) -> None:
         self.command = command
         self.pid = pid
+        self.shared_memory: set[Path] = set()
 
     @abstractmethod
     def exit_code(self) -> int | None:
@@ -48,6 +51,21 @@ class Process(ABC):
             except (ProcessLookupError, psutil.NoSuchProcess):
                 continue
         return found
+
+    def note_shared_memory(self) -> None:
+        """Remember the shared-memory files of the session: a killed process leaves them behind.
+
+        Those are the files its processes map, and those that carry a process's number in their name,
+        as the named semaphores of Python's libraries do.
+        """
+        for member in self.members():
+            self.shared_memory.update(SHARED_MEMORY.glob(f"*-{member.pid}-*"))
+            try:
+                maps = Path(f"/proc/{member.pid}/maps").read_text()
+            except OSError:
+                continue
+            paths = (line.split(maxsplit=5)[5] for line in maps.splitlines() if f" {SHARED_MEMORY}/" in line)
+            self.shared_memory.update(Path(path) for path in paths)
 
     def signal_all(self, number: Signals) -> None:
         """Signal every member of the session."""

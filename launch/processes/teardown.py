@@ -4,11 +4,9 @@ import asyncio
 import signal
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from launch.processes.base import Process
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's shared memory, not a place for temporary files
 GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.1
 
@@ -23,8 +21,8 @@ async def stop_all(
         grace: Seconds the leaders have to end by themselves.
         hurry: When set, the rest of the grace is skipped.
     """
-    pids = {member.pid for process in processes for member in process.members()}
     for process in processes:
+        process.note_shared_memory()
         process.signal_leader(signal.SIGTERM)
     deadline = time.monotonic() + grace
     while time.monotonic() < deadline and not (hurry is not None and hurry.is_set()):
@@ -37,15 +35,5 @@ async def stop_all(
         await asyncio.sleep(POLL_SECONDS)
     for process in processes:
         process.exit_code()  # reaps it
-    remove_shared_memory(pids)
-
-
-def remove_shared_memory(pids: set[int]) -> list[str]:
-    """Remove shared-memory files that name one of the (dead) processes; return their names."""
-    removed = []
-    for path in SHARED_MEMORY.glob("*") if SHARED_MEMORY.is_dir() else ():
-        numbers = {int(part) for part in path.name.replace("-", "_").replace(".", "_").split("_") if part.isdecimal()}
-        if numbers & pids:
+        for path in process.shared_memory:
             path.unlink(missing_ok=True)
-            removed.append(path.name)
-    return removed

@@ -153,7 +153,7 @@ def test_unequal_gpus_under_a_tensor_parallel_server_do_not_trip_sglangs_check()
     assert all("SGLANG_ENABLE_TP_MEMORY_INBALANCE_CHECK" not in server.env for server in even.servers)
 
 
-@pytest.mark.parametrize(("tp", "message"), [(3, "does not divide"), (8, "only 4 GPUs")])
+@pytest.mark.parametrize(("tp", "message"), [(3, "does not divide"), (8, "the number of GPUs is 4")])
 def test_impossible_tensor_parallelism_is_refused(tp: int, message: str) -> None:
     config = LaunchConfig(models=[ModelConfig(name="wide", shape="qwen3-8b", tp=tp)], context_length=16384)
     with pytest.raises(PlanError, match=message):

@@ -110,14 +110,14 @@ def test_an_unknown_hub_model_is_refused() -> None:
 @pytest.mark.parametrize("key", list(SHAPES))
 def test_a_dummy_model_has_the_shape_it_was_made_from(tmp_path: Path, key: str) -> None:
     folder = tmp_path / "dummy"
-    assert write_dummy_model(key, folder) == folder / "config.json"
+    assert write_dummy_model(key, folder) == folder
     write_dummy_model(key, folder)
     assert [file.name for file in folder.iterdir()] == ["config.json"], "no temporary file is left"
     assert shape_of(ModelConfig(name="m", path=str(folder))) == SHAPES[key]
 
 
 def test_a_dummy_qwen3_is_what_transformers_expects(tmp_path: Path) -> None:
-    config = json.loads(write_dummy_model("qwen3-8b", tmp_path).read_text())
+    config = json.loads((write_dummy_model("qwen3-8b", tmp_path) / "config.json").read_text())
     assert config["architectures"] == ["Qwen3ForCausalLM"]
     assert config["rope_theta"] == 1_000_000
     assert config["head_dim"] == 128

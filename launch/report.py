@@ -1,0 +1,65 @@
+"""A run as JSON: machine, versions, command, servers and agents."""
+
+import importlib.metadata
+import sys
+from typing import Any
+
+import orjson
+
+from launch.inventory import GIB, Inventory
+from launch.supervisor import ROUTER, Supervisor
+
+PACKAGES = ("faster-moa", "sglang", "torch", "triton", "nixl", "flashinfer-python")
+
+
+def report_json(supervisor: Supervisor, answer: dict[str, Any], *, seconds: float) -> bytes:
+    """The report; memory in GiB, times in seconds."""
+    inventory = Inventory.detect()
+    servers = [
+        {
+            "name": member.name,
+            "where": member.where,
+            "start_seconds": _rounded(member.start_seconds),
+            "host_gib": _gib(member.memory_bytes),
+            "gpu_gib": _gib(member.gpu_bytes),
+            "planned_gib": _gib(next(s.memory_bytes for s in supervisor.plan.servers if s.name == member.name)),
+        }
+        for member in supervisor.members.values()
+        if member.name != ROUTER
+    ]
+    agents = [{k: v for k, v in agent.items() if k not in {"text", "output_ids"}} for agent in answer["moa"]["agents"]]
+    told = {
+        "command": [f"python -m {_module()}", *sys.argv[1:]],
+        "machine": {
+            "cores": inventory.cores,
+            "memory_gib": _gib(inventory.memory_bytes),
+            "gpus": [gpu.name for gpu in inventory.gpus],
+        },
+        "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in PACKAGES}},
+        "seconds": {"whole_command": _rounded(seconds), "run": answer["moa"]["seconds"]},
+        "peak_host_gib": _gib(supervisor.peak_memory_bytes),
+        "usage": answer["usage"],
+        "servers": servers,
+        "agents": agents,
+    }
+    return orjson.dumps(told, option=orjson.OPT_INDENT_2)
+
+
+def _module() -> str:
+    spec = sys.modules["__main__"].__spec__
+    return "launch.pd" if spec is None else spec.name
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _gib(size: int | None) -> float | None:
+    return None if size is None else round(size / GIB, 2)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
