@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from router.errors import ConnectionLost, RouterError, UpstreamFailed
+from router.errors import BadRequest, ConnectionLost, RouterError, UpstreamFailed
 from router.http.client import Response
 from router.policies import Policy
 from router.workers import Pair, Registry, Worker
@@ -167,7 +167,14 @@ def prepare_body(body: dict[str, Any], pair: Pair) -> dict[str, Any]:
     """The body both servers get: reserved fields replaced, a fresh room, a request id.
 
     A batch gets lists, one room and one id for each of its prompts.
+
+    Raises:
+        BadRequest: `n` > 1, for which SGLang 0.5.17 uses one room for all samples and fails.
     """
+    sampling = body.get("sampling_params")
+    for n in (body.get("n"), sampling.get("n") if isinstance(sampling, dict) else None):
+        if isinstance(n, int) and n > 1:
+            raise BadRequest(f"`n` is {n}, but prefill/decode servers give one sample a request; send {n} requests.")
     sent = {key: value for key, value in body.items() if key not in RESERVED}
     size = batch_size(body)
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port

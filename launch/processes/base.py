@@ -53,19 +53,21 @@ class Process(ABC):
         return found
 
     def note_shared_memory(self) -> None:
-        """Remember the shared-memory files of the session: a killed process leaves them behind.
+        """Remember the shared-memory files the session maps: a killed process leaves them behind.
 
-        Those are the files its processes map, and those that carry a process's number in their name,
-        as the named semaphores of Python's libraries do.
+        They are found by inode, since a semaphore is mapped under another name than it ends up with.
         """
+        inodes: set[str] = set()
         for member in self.members():
-            self.shared_memory.update(SHARED_MEMORY.glob(f"*-{member.pid}-*"))
             try:
                 maps = Path(f"/proc/{member.pid}/maps").read_text()
             except OSError:
                 continue
-            paths = (line.split(maxsplit=5)[5] for line in maps.splitlines() if f" {SHARED_MEMORY}/" in line)
-            self.shared_memory.update(Path(path) for path in paths)
+            inodes.update(line.split(maxsplit=5)[4] for line in maps.splitlines() if f" {SHARED_MEMORY}/" in line)
+        for file in SHARED_MEMORY.iterdir() if inodes else ():
+            with suppress(FileNotFoundError):
+                if str(file.stat().st_ino) in inodes:
+                    self.shared_memory.add(file)
 
     def signal_all(self, number: Signals) -> None:
         """Signal every member of the session."""

@@ -64,13 +64,17 @@ def main() -> None:
 def _fork(request: dict[str, Any]) -> int:
     pid = os.fork()
     if pid == 0:
+        code = 1
         try:
             _become_server(request)
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
         except BaseException:
             traceback.print_exc()
-            sys.stderr.flush()
         finally:
-            os._exit(1)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
     return pid
 
 
@@ -85,7 +89,7 @@ def _become_server(request: dict[str, Any]) -> None:
     os.environ.update(request["env"])
     server_args = importlib.import_module("sglang.srt.server_args").prepare_server_args(request["argv"])
     importlib.import_module("sglang.launch_server").run_server(server_args)
-    os._exit(0)
+    sys.exit(0)
 
 
 def _reap() -> None:

@@ -29,6 +29,10 @@ class TorchCpuPlatform(CpuDeviceMixin, SRTPlatform):  # type: ignore[misc]
         if server_args.mem_fraction_static is None:
             server_args.mem_fraction_static = 0.3
 
+    def get_device(self, device_id: int = 0) -> str:
+        """The device as the text that `ServerArgs` expects when no `--device` is given."""
+        return "cpu"
+
     def get_default_attention_backend(self) -> str:
         """The only attention backend without device kernels."""
         return "torch_native"

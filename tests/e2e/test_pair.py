@@ -1,0 +1,178 @@
+"""A real P/D pair over real NIXL behind the router, held against a plain server."""
+
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.e2e.servers import (
+    Servers,
+    both_legs,
+    generate,
+    is_quiet,
+    long_text,
+    overlay_state,
+    post,
+    wait_for,
+)
+
+PROMPTS = [
+    "The capital of France is",
+    "Once upon a time there was",
+    long_text("Chunked prefill", 30) + " The square of 31 is",
+]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS, ids=["short", "story", "longer than a prefill chunk"])
+def test_greedy_output_equals_a_plain_server(servers: Servers, prompt: str) -> None:
+    ours = generate(servers.router, prompt)
+    plain = generate(servers.plain, prompt)
+    assert ours["output_ids"] == plain["output_ids"]
+    assert ours["text"] == plain["text"]
+    again = generate(servers.router, prompt)
+    assert again["output_ids"] == plain["output_ids"], "a cached prefix changed the answer"
+
+
+def test_token_ids_in_token_ids_out(servers: Servers) -> None:
+    ids = list(range(100, 160))
+    assert generate(servers.router, ids)["output_ids"] == generate(servers.plain, ids)["output_ids"]
+
+
+def test_streaming_gives_the_same_answer(servers: Servers) -> None:
+    body = {"text": PROMPTS[0], "stream": True, "sampling_params": {"temperature": 0, "max_new_tokens": 24}}
+    events = []
+    with httpx.stream("POST", f"{servers.router}/generate", json=body, timeout=60) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        events = [line[6:] for line in response.iter_lines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]"
+    assert len(events) > 10
+    assert json.loads(events[-2])["text"] == generate(servers.plain, PROMPTS[0])["text"]
+
+
+def test_chat_template(servers: Servers) -> None:
+    body = {
+        "model": servers.model,
+        "messages": [{"role": "user", "content": "What is the capital of Italy?"}],
+        "temperature": 0,
+        "max_tokens": 24,
+    }
+    ours, plain = (post(f"{base}/v1/chat/completions", body).json() for base in (servers.router, servers.plain))
+    assert ours["choices"][0]["message"]["content"] == plain["choices"][0]["message"]["content"]
+    # The template adds the default system prompt and the markers around both messages.
+    assert ours["usage"]["prompt_tokens"] == plain["usage"]["prompt_tokens"] > 20
+
+
+def test_logprobs(servers: Servers) -> None:
+    prompt = long_text("Log probability", 3)
+    extra = {"return_logprob": True, "logprob_start_len": 0}
+    ours = generate(servers.router, prompt, 12, **extra)["meta_info"]
+    plain = generate(servers.plain, prompt, 12, **extra)["meta_info"]
+    for key in ("input_token_logprobs", "output_token_logprobs"):
+        assert [token for _, token, _ in ours[key]] == [token for _, token, _ in plain[key]]
+        for (mine, _, _), (theirs, _, _) in zip(ours[key], plain[key], strict=True):
+            assert mine == theirs or math.isclose(mine, theirs, abs_tol=1e-3)
+    assert len(ours["output_token_logprobs"]) == 12
+
+
+def test_chat_logprobs(servers: Servers) -> None:
+    body = {
+        "model": servers.model,
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "temperature": 0,
+        "max_tokens": 8,
+        "logprobs": True,
+    }
+    tokens = post(f"{servers.router}/v1/chat/completions", body).json()["choices"][0]["logprobs"]["content"]
+    assert 0 < len(tokens) <= 8
+    assert all(token["logprob"] <= 0 for token in tokens)
+
+
+def test_same_prefix_is_cached_on_both_sides(servers: Servers) -> None:
+    prompt = long_text("Prefix cache", 12)
+    first = both_legs(servers, prompt + " First.")
+    second = both_legs(servers, prompt + " Second question.")
+    assert [leg["meta_info"]["cached_tokens"] for leg in first] == [0, 0]
+    shared = len(prompt) // 8
+    assert all(leg["meta_info"]["cached_tokens"] > shared for leg in second)
+
+
+def test_a_batch(servers: Servers) -> None:
+    texts = [answer["text"] for answer in generate(servers.router, PROMPTS[:2], 8)]
+    assert texts == [generate(servers.plain, prompt, 8)["text"] for prompt in PROMPTS[:2]]
+
+
+def test_several_samples_of_one_prompt_are_refused(servers: Servers) -> None:
+    body = {"model": servers.model, "prompt": PROMPTS[0], "max_tokens": 8, "n": 2}
+    answer = post(f"{servers.router}/v1/completions", body)
+    assert answer.status_code == 400
+    assert "send 2 requests" in answer.json()["error"]["message"]
+
+
+def test_many_at_once(servers: Servers) -> None:
+    prompts = [f"Number {i} times two is" for i in range(10)]
+    with ThreadPoolExecutor(10) as pool:
+        ours = list(pool.map(lambda prompt: _eight_tokens(servers, prompt), prompts))
+    assert [len(ids) for ids in ours] == [8] * 10
+    assert wait_for(lambda: is_quiet(servers.prefill) and is_quiet(servers.decode))
+
+
+def _eight_tokens(servers: Servers, prompt: str) -> list[int]:
+    ids: list[int] = generate(servers.router, prompt, 8, sampling_params={"ignore_eos": True})["output_ids"]
+    return ids
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_frees_both_servers(servers: Servers, *, stream: bool) -> None:
+    assert wait_for(lambda: is_quiet(servers.prefill) and is_quiet(servers.decode))
+    body = {
+        "text": long_text(f"Leaving {stream}", 5),
+        "stream": stream,
+        "sampling_params": {"max_new_tokens": 1500, "ignore_eos": True},
+    }
+    if stream:
+        with httpx.stream("POST", f"{servers.router}/generate", json=body, timeout=60) as response:
+            for number, _ in enumerate(response.iter_lines()):
+                if number > 6:
+                    break
+            assert not is_quiet(servers.decode)
+    else:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{servers.router}/generate", json=body, timeout=httpx.Timeout(2.0))
+    # 1,500 tokens would take over a minute to decode.
+    assert wait_for(lambda: is_quiet(servers.prefill) and is_quiet(servers.decode), 15.0), (
+        overlay_state(servers.prefill),
+        overlay_state(servers.decode),
+    )
+
+
+def test_reserved_fields_of_a_client_are_dropped(servers: Servers) -> None:
+    reserved = {"bootstrap_host": "2.2.2.2", "bootstrap_port": 1, "bootstrap_room": 7}
+    answer = generate(servers.router, PROMPTS[0], 8, **reserved)
+    assert answer["output_ids"] == generate(servers.plain, PROMPTS[0], 8)["output_ids"]
+
+
+def test_a_request_both_servers_refuse(servers: Servers) -> None:
+    response = post(f"{servers.router}/generate", {"text": "word " * 3000, "sampling_params": {"max_new_tokens": 1}})
+    assert response.status_code == 400
+    assert "longer than" in response.text
+    assert wait_for(lambda: is_quiet(servers.prefill) and is_quiet(servers.decode))
+
+
+def test_an_unknown_model(servers: Servers) -> None:
+    response = post(f"{servers.router}/v1/completions", {"model": "gpt-0", "prompt": "Hi"})
+    assert response.status_code == 404
+    assert response.json()["error"]["message"] == "the model 'gpt-0' is not served here; served: smol."
+
+
+def test_active_patches_show_in_the_server_info(servers: Servers) -> None:
+    for base in (servers.prefill, servers.decode, servers.plain):
+        state = overlay_state(base)
+        assert state["unverified"] == []
+        assert {"scheduler", "tokenizer"} == state["processes"].keys()
+        for process in state["processes"].values():
+            assert "sglang.srt.managers.scheduler.Scheduler.on_idle" in process["patches"]
+    workers = httpx.get(f"{servers.router}/workers").json()["workers"]
+    assert [worker["role"] for worker in workers] == ["prefill", "decode"]
+    assert all(worker["healthy"] and worker["overlay"]["version"] for worker in workers)
