@@ -21,8 +21,10 @@ WORKSPACE_BYTES = 5 * GIB // 4
 """Attention workspace (FlashInfer takes 0.5 GiB), cuBLAS, CUDA graphs, request tables, transfer."""
 NCCL_BYTES = GIB // 2
 """What tensor parallelism adds: NCCL's channels and the all-reduce buffers."""
-CPU_PRIVATE_BYTES = 9 * GIB // 10
-"""What a CPU server holds beside weights and KV pool: interpreter, PyTorch, SGLang."""
+CPU_PRIVATE_BYTES = 7 * GIB // 10
+"""What a forked CPU server holds beside weights and KV pool: interpreter, PyTorch, SGLang.
+
+Six of them with the router were measured at 5.5 GiB, of which weights and KV pools are 2.7."""
 CHUNKED_PREFILL = 8192
 """SGLang's own choice on GPUs of 60 to 160 GB, and more than its choice on smaller ones."""
 DECODE_TOKENS = 2048

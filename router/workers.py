@@ -29,6 +29,7 @@ class Worker:
         model: The name it serves under; None until it was asked.
         info: The parts of its `/server_info` that matter here.
         healthy: Whether the last probe succeeded.
+        problem: One sentence on why it did not; None when it did.
         load: Requests in flight through this router.
     """
 
@@ -38,6 +39,7 @@ class Worker:
     model: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
     healthy: bool = False
+    problem: str | None = None
     load: int = 0
 
     def __post_init__(self) -> None:
@@ -47,18 +49,27 @@ class Worker:
     async def probe(self) -> None:
         """Ask the worker who it is; sets `model`, `info` and `healthy`, raises nothing upstream-caused."""
         try:
-            response = await self.origin.request("GET", "/server_info", timeout=PROBE_TIMEOUT)
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            async with asyncio.timeout(PROBE_TIMEOUT), await self.origin.request("GET", "/server_info") as response:
                 body = await response.read()
             if response.status != 200:
                 raise UpstreamFailed(f"{self.url} answered /server_info with {response.status}.")
             self._learn(orjson.loads(body))
-        except (RouterError, TimeoutError, orjson.JSONDecodeError, KeyError):
-            self.healthy = False
+        except TimeoutError:
+            self.problem = f"{self.url} did not answer /server_info within {PROBE_TIMEOUT:g} s."
+        except orjson.JSONDecodeError:
+            self.problem = f"{self.url} answered /server_info with something that is not JSON."
+        except RouterError as error:
+            self.problem = str(error)
         else:
-            self.healthy = True
+            self.problem = None
+        self.healthy = self.problem is None
 
-    def _learn(self, told: dict[str, Any]) -> None:
+    def _learn(self, told: Any) -> None:
+        if not isinstance(told, dict) or not isinstance(told.get("served_model_name"), str):
+            raise UpstreamFailed(f"{self.url} does not say in /server_info which model it serves.")
+        mode = told.get("disaggregation_mode", self.role)
+        if mode != self.role:
+            raise UpstreamFailed(f"{self.url} was given as {self.role} server but runs in mode {mode!r}.")
         self.model = told["served_model_name"]
         states = told.get("internal_states") or [{}]
         self.info = {
@@ -82,6 +93,7 @@ class Worker:
             "bootstrap_port": self.bootstrap_port,
             "model": self.model,
             "healthy": self.healthy,
+            "problem": self.problem,
             "load": self.load,
             "sglang": self.info.get("sglang"),
             "overlay": self.info.get("overlay"),

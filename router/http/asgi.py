@@ -36,6 +36,7 @@ class Request:
         self._send = send
         self._max_body = max_body
         self.started = False
+        self.answered = False
 
     def header(self, name: bytes) -> str | None:
         """A header's value by lower-case name."""
@@ -80,6 +81,7 @@ class Request:
 
     async def send_chunk(self, chunk: bytes, *, more: bool = True) -> None:
         """Send a piece of the body."""
+        self.answered = not more
         await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
 
     async def answer(self, status: int, body: bytes, headers: Headers = JSON_HEADERS) -> None:
@@ -102,13 +104,14 @@ class Request:
 async def while_connected(request: Request, work: Awaitable[None]) -> None:
     """Run `work`, cancelled when the client goes away; then raises `ClientGone`.
 
-    The watch and the work both end before this returns.
+    The watch and the work both end before this returns. Work that goes on after the answer's last
+    chunk is finished: ASGI reports a whole answer and a lost client alike.
     """
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(request.disconnected())
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        if not task.done() and not request.answered:
             raise ClientGone
         await task
     finally:

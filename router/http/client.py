@@ -25,6 +25,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.closed = False
+        self.busy = False
         self.reused = False
         self._reset()
 
@@ -33,8 +34,10 @@ class _Connection(asyncio.Protocol):
         self.headers: list[tuple[bytes, bytes]] = []
         self.chunks: deque[bytes] = deque()
         self.buffered = 0
+        self.began = False
         self.head_done = False
         self.complete = False
+        self.keep_alive = False
         self.paused = False
         self.failure: str | None = None
         self.waiter: asyncio.Future[None] | None = None
@@ -45,14 +48,21 @@ class _Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
 
     def data_received(self, data: bytes) -> None:
+        if not self.busy:
+            # Nobody asked: kept, these bytes would pass for the answer to the next request.
+            self.close()
+            return
+        self.began = True
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(f"sent something that is not HTTP ({error})")
             self.close()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None and not self.closed and self.head_done and self._ends_with_connection():
+            self.complete = True
         self.closed = True
         if not self.complete:
             self._fail("closed the connection")
@@ -60,11 +70,15 @@ class _Connection(asyncio.Protocol):
 
     # httptools callbacks
 
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise ValueError("a second answer to one request")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        self.head_done = True
+        self.head_done = self.parser.get_status_code() >= 200
 
     def on_body(self, body: bytes) -> None:
         self.chunks.append(body)
@@ -74,12 +88,17 @@ class _Connection(asyncio.Protocol):
             self.paused = True
 
     def on_message_complete(self) -> None:
+        if not self.head_done:
+            self.headers.clear()  # an interim answer (1xx); the real one follows
+            return
         self.complete = True
+        self.keep_alive = self.parser.should_keep_alive()  # the parser forgets it when this returns
 
     # towards Response
 
     def send(self, head: bytes, body: bytes) -> None:
         assert self.transport is not None
+        self.busy = True
         self.transport.write(head + body if len(body) < HIGH_WATER else head)
         if len(body) >= HIGH_WATER:
             self.transport.write(body)
@@ -110,11 +129,15 @@ class _Connection(asyncio.Protocol):
 
     def recycle(self) -> bool:
         """Make ready for the next request; False when the connection cannot be used again."""
-        if self.closed or not self.complete or not self.parser.should_keep_alive():
+        if self.closed or not self.complete or not self.keep_alive:
             return False
         self._reset()
+        self.busy = False
         self.reused = True
         return True
+
+    def _ends_with_connection(self) -> bool:
+        return not any(name in {b"content-length", b"transfer-encoding"} for name, _ in self.headers)
 
     def _fail(self, failure: str) -> None:
         self.failure = self.failure or failure
@@ -184,11 +207,7 @@ class Origin:
     """The connections to one worker."""
 
     def __init__(self, url: str, *, connect_timeout: float = 5.0) -> None:
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme != "http" or parts.hostname is None:
-            raise BadRequest(f"{url!r} is not a worker's address; give one like http://127.0.0.1:30001.")
-        self.host = parts.hostname
-        self.port = parts.port or 80
+        self.host, self.port = _host_and_port(url)
         host = f"[{self.host}]" if ":" in self.host else self.host
         self.url = f"http://{host}:{self.port}"
         self._tail = f" HTTP/1.1\r\nhost: {host}:{self.port}\r\n".encode()
@@ -242,12 +261,12 @@ class Origin:
             except BaseException:
                 connection.close()
                 raise
-            if connection.failure is None:
+            if connection.head_done:
                 return Response(self, connection)
             connection.close()
             # A kept connection may have been closed by the worker while idle: the request was not
-            # looked at, so a fresh connection is safe.
-            if not connection.reused:
+            # looked at, so a fresh connection is safe. One that began to answer did look at it.
+            if not connection.reused or connection.began:
                 raise ConnectionLost(f"the worker {self.url} {connection.failure} without an answer.")
 
     async def _connection(self) -> _Connection:
@@ -275,6 +294,19 @@ class Origin:
         self._closed = True
         while self._idle:
             self._idle.pop().close()
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    """Both parts of a worker's address; raises `BadRequest`."""
+    try:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        host = parts.hostname or ""
+        host.encode("idna")  # what resolving it would refuse
+        if parts.scheme == "http" and host and parts.path in {"", "/"} and not parts.query and not parts.fragment:
+            return host, parts.port or 80
+    except ValueError:
+        pass
+    raise BadRequest(f"{url!r} is not a worker's address; give one like http://127.0.0.1:30001.")
 
 
 def _cause(error: Any) -> str:

@@ -2,10 +2,11 @@
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from tests.e2e.servers import Servers, is_quiet, wait_for
 
-QUESTION = [{"role": "user", "content": "What is the capital of Italy?"}]
+QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is the capital of Italy?"}]
 
 
 @pytest.fixture

@@ -152,6 +152,15 @@ def test_a_wrong_config_key(tmp_path: Path) -> None:
     assert "context_length" in done.stderr
 
 
+def test_too_small_a_machine_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    inventory = tmp_path / "small.json"
+    inventory.write_text('{"cores": 8, "memory_gib": 64, "gpus": [{"name": "NVIDIA L4", "total_gib": 22.5}]}')
+    done = _launch(["--hetero", "3", "--dry-run", "--inventory", str(inventory)])
+    assert done.returncode == 2
+    assert re.search(r"[\d.]+ GiB", done.stderr)
+    assert "missing" in done.stderr
+
+
 def test_a_missing_package() -> None:
     """The package that carries the model is hidden from the import system, as if not installed."""
     hide = (

@@ -13,11 +13,11 @@ device: cpu
 router port: 30000
 
 host     total     free      planned  left
-2 cores  24.0 GiB  20.0 GiB  2.7 GiB  17.3 GiB
+2 cores  24.0 GiB  20.0 GiB  2.3 GiB  17.7 GiB
 
 server             where  memory   fraction  KV tokens  port   bootstrap
-smollm2-a-prefill  CPU    1.3 GiB  0.3       8192       30001  30003
-smollm2-a-decode   CPU    1.3 GiB  0.3       8192       30004  -
+smollm2-a-prefill  CPU    1.1 GiB  0.3       8192       30001  30003
+smollm2-a-decode   CPU    1.1 GiB  0.3       8192       30004  -
 
 start 1: smollm2-a-prefill
 start 2: smollm2-a-decode

@@ -5,6 +5,7 @@ import pytest
 from launch.config import LaunchConfig, ModelConfig, hetero, load_config
 from launch.errors import PlanError
 from launch.inventory import GIB
+from launch.memory import CPU_PRIVATE_BYTES
 from launch.plan import make_plan
 from tests.launch.machines import cpu_machine, flag, port_counter
 
@@ -19,8 +20,8 @@ def test_three_pairs_of_the_packaged_model() -> None:
     ]
     assert [len(wave) for wave in plan.waves()] == [1] * 6
     for server in plan.servers:
-        # 0.25 GiB of weights, 8192 tokens of 23,040 bytes, and 0.9 GiB of the process itself.
-        assert server.memory_bytes == pytest.approx((0.2506 + 8192 * 23040 / GIB + 0.9) * GIB, rel=1e-3)
+        # 0.25 GiB of weights, 8192 tokens of 23,040 bytes, and 0.7 GiB of the process itself.
+        assert server.memory_bytes == pytest.approx((0.2506 + 8192 * 23040 / GIB + 0.7) * GIB, rel=1e-3)
         assert server.gpus == ()
         assert server.mem_fraction == 0.3
         assert server.env["SGLANG_PLATFORM"] == "faster_moa_cpu"
@@ -53,7 +54,7 @@ def test_too_little_memory_is_refused_with_the_arithmetic() -> None:
     with pytest.raises(PlanError) as refused:
         make_plan(DEFAULT, cpu_machine(5), ports=port_counter())
     message = str(refused.value)
-    for part in ("6 servers", "smollm2-a-prefill 1.3", "together 8.0 GiB", "5.0 GiB are free", "3.0 GiB are missing"):
+    for part in ("6 servers", "smollm2-a-prefill 1.1", "together 6.8 GiB", "5.0 GiB are free", "1.8 GiB are missing"):
         assert part in message
     assert "\n" not in message
 
@@ -76,7 +77,7 @@ def test_float32_doubles_weights_and_cache() -> None:
         ).servers[0]
         for dtype in ("auto", "float32")
     )
-    own = int(0.9 * GIB)
+    own = CPU_PRIVATE_BYTES
     assert full.memory_bytes - own == pytest.approx(2 * (half.memory_bytes - own), rel=1e-6)
     assert flag(full, "--dtype") == "float32"
 
