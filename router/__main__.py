@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import math
 import socket
 import sys
 from pathlib import Path
@@ -50,6 +51,12 @@ def parse(arguments: list[str]) -> Settings:
     for url, port in given.prefill:
         if not port.isdecimal() or not 0 < int(port) < 65536:
             parser.error(f"{port!r} is not the bootstrap port of {url}; give a number from 1 to 65535.")
+    if not 0 <= given.port < 65536:
+        parser.error(f"--port {given.port} is no port; give a number from 1 to 65535, or 0 for a free one.")
+    if given.max_payload_size < 1:
+        parser.error(f"--max-payload-size {given.max_payload_size} lets nothing through; give at least 1.")
+    if not 0 < given.worker_probe_interval < math.inf:
+        parser.error(f"--worker-probe-interval {given.worker_probe_interval:g} is no time; give seconds above 0.")
     return Settings(
         prefill=tuple((url, int(port)) for url, port in given.prefill),
         decode=tuple(given.decode),
@@ -71,6 +78,8 @@ def listen(settings: Settings) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((settings.host, settings.port))
+    # At once: until it listens, a second router on the port would not notice this one.
+    listener.listen(2048)
     return listener
 
 
@@ -94,13 +103,18 @@ def main() -> int:
         app,
         http="httptools",
         loop="uvloop",
+        lifespan="on",
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=10,
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(uvicorn.Server(config).serve(sockets=[listener]))
-    return 0
+    server = uvicorn.Server(config)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(server.serve(sockets=[listener]))
+    except KeyboardInterrupt:  # uvicorn raises the signal again after its orderly stop
+        return 130
+    return 0 if server.started else 1
 
 
 if __name__ == "__main__":

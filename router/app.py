@@ -108,4 +108,7 @@ class App:
     async def _probe_forever(self) -> None:
         while True:
             await asyncio.sleep(self._settings.probe_interval)
-            await self.registry.probe()
+            try:
+                await self.registry.probe()
+            except Exception:  # a probe that fails oddly once must not be the last one
+                logger.exception("unexpected error while probing the workers")

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from router.errors import BadRequest, ConnectionLost, RouterError, UpstreamFailed
+from router.errors import BadRequest, RouterError, UpstreamFailed
 from router.http.client import Response
 from router.policies import Policy
 from router.workers import Pair, Registry, Worker
@@ -23,6 +23,7 @@ from router.workers import Pair, Registry, Worker
 RESERVED = ("bootstrap_host", "bootstrap_port", "bootstrap_room", "bootstrap_pair_key")
 MAX_ROOM = 2**63 - 1
 ABORT_TIMEOUT = 5.0  # seconds
+REFUSAL_WAIT = 1.0  # seconds that decode gets to refuse what prefill refused, with its own words
 
 
 class Dispatcher:
@@ -48,7 +49,10 @@ class Dispatcher:
         Raises `RouterError` when a leg fails before decode's answer begins.
         """
         body = prepare_body(body, pair)
-        raw = orjson.dumps(body)
+        try:
+            raw = orjson.dumps(body)
+        except TypeError:  # orjson reads deeper nesting than it writes
+            raise BadRequest("the request is nested too deeply; send a flatter one.") from None
         for worker in (pair.prefill, pair.decode):
             worker.load += 1
         exchange = Exchange(pair, raw, path)
@@ -56,12 +60,12 @@ class Dispatcher:
             await exchange.start()
             yield exchange
         finally:
-            finished = exchange.finished
-            await exchange.close()
+            # First what must happen even when the wait in `close` is cancelled.
             for worker in (pair.prefill, pair.decode):
                 worker.load -= 1
-            if not finished:
+            if not exchange.finished:
                 self._abort(pair, body["rid"])
+            await exchange.close()
 
     def _abort(self, pair: Pair, rid: Any) -> None:
         """Tell both servers, without waiting: SGLang notices a closed connection only after seconds."""
@@ -80,6 +84,10 @@ class Dispatcher:
             await asyncio.wait(self._aborts, timeout=ABORT_TIMEOUT)
 
 
+class _PrefillRefused(UpstreamFailed):
+    """The prefill server answered with an error."""
+
+
 class Exchange:
     """The two legs of one request."""
 
@@ -88,7 +96,7 @@ class Exchange:
         self._legs = [
             asyncio.create_task(worker.origin.request("POST", path, raw)) for worker in (pair.prefill, pair.decode)
         ]
-        self._prefill_body: asyncio.Task[bytes] | None = None
+        self._prefill = asyncio.create_task(self._read_prefill())
         self.decode: Response
         self.finished = False
 
@@ -97,38 +105,38 @@ class Exchange:
 
         A prefill leg that fails first ends the exchange: decode would wait for KV that never comes.
         """
-        prefill, decode = self._legs
-        await asyncio.wait({prefill, decode}, return_when=asyncio.FIRST_COMPLETED)
-        if prefill.done() and not decode.done():
-            response = prefill.result()
-            self._prefill_body = asyncio.create_task(response.read())
-            if response.status >= 400:
-                await self._await_refusal(response.status)
+        decode = self._legs[1]
+        await asyncio.wait({self._prefill, decode}, return_when=asyncio.FIRST_COMPLETED)
+        if not decode.done() and isinstance(self._prefill.exception(), _PrefillRefused):
+            await asyncio.wait({decode}, timeout=REFUSAL_WAIT)
+        if not decode.done():
+            self._prefill.result()
         self.decode = await decode
-        if not prefill.done() and self.decode.status < 400:
-            self._prefill_body = asyncio.create_task(self._drain(prefill))
+        self._check_prefill()
 
-    async def _await_refusal(self, status: int) -> None:
-        """Prefill refused: give decode a moment to refuse with the same words, else say so ourselves."""
-        assert self._prefill_body is not None
-        done, _ = await asyncio.wait({self._legs[1]}, timeout=1.0)
-        if not done:
-            words = _message(await self._prefill_body)
-            raise UpstreamFailed(f"the prefill server refused the request with {status}: {words}")
+    async def _read_prefill(self) -> bytes:
+        response = await self._legs[0]
+        answer = await response.read()
+        if response.status >= 400:
+            raise _PrefillRefused(
+                f"the prefill server refused the request with {response.status}: {error_message(answer)}"
+            )
+        return answer
 
-    @staticmethod
-    async def _drain(prefill: "asyncio.Task[Response]") -> bytes:
-        return await (await prefill).read()
+    def _check_prefill(self) -> None:
+        """Raise what prefill failed with, unless decode refused too: then decode's words are the answer."""
+        if self._prefill.done() and self.decode.status < 400:
+            self._prefill.result()
 
     async def body(self) -> AsyncIterator[bytes]:
         """Decode's body as it arrives; a prefill leg that breaks meanwhile is raised as its error."""
         chunks = self.decode.chunks()
-        while self._prefill_body is not None and not self._prefill_body.done():
+        while self.decode.status < 400 and not self._prefill.done():
             step = asyncio.ensure_future(anext(chunks, None))
             try:
-                await asyncio.wait({step, self._prefill_body}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({step, self._prefill}, return_when=asyncio.FIRST_COMPLETED)
                 if not step.done():
-                    self._prefill_body.result()
+                    self._check_prefill()
                 chunk = await step
             finally:
                 step.cancel()
@@ -136,43 +144,47 @@ class Exchange:
             if chunk is None:
                 break
             yield chunk
+        else:
+            self._check_prefill()  # it may have broken while the caller held the last chunk
         async for chunk in chunks:
             yield chunk
         # A refusal by decode alone leaves prefill waiting for it: that is not a finished exchange.
         self.finished = self.decode.status < 400
 
     async def prefill_answer(self) -> bytes:
-        """The prefill server's whole answer; raises `ConnectionLost` when there is none."""
-        if self._prefill_body is None:
-            raise ConnectionLost(f"the prefill server {self.pair.prefill.url} did not answer.")
-        return await self._prefill_body
+        """The prefill server's whole answer; raises `RouterError` when there is none."""
+        return await self._prefill
 
     async def close(self) -> None:
         """Drop what is still open on both legs."""
-        tasks: list[asyncio.Task[Any]] = [*self._legs]
-        if self._prefill_body is not None:
-            if self.finished and not self._prefill_body.done():
+        try:
+            if self.finished:
                 # Prefill's own answer ends with its transfer, hardly later than decode's first token.
-                await asyncio.wait({self._prefill_body}, timeout=1.0)
-            tasks.append(self._prefill_body)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for leg in self._legs:
-            if not leg.cancelled() and leg.exception() is None:
-                leg.result().close()
+                await asyncio.wait({self._prefill}, timeout=1.0)
+        finally:
+            for leg in self._legs:
+                if leg.done() and not leg.cancelled() and leg.exception() is None:
+                    leg.result().close()
+            tasks = (*self._legs, self._prefill)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def prepare_body(body: dict[str, Any], pair: Pair) -> dict[str, Any]:
     """The body both servers get: reserved fields replaced, a fresh room, a request id.
 
-    A batch gets lists, one room and one id for each of its prompts.
+    A batch gets lists, one room and one id for each of its prompts. A client's own `rid` becomes the
+    beginning of the one sent: SGLang aborts every request whose id begins with the one to abort, so
+    an id that a client chose could end its neighbours' requests.
 
     Raises:
-        BadRequest: `n` > 1, for which SGLang 0.5.17 uses one room for all samples and fails.
+        BadRequest: `rid` is not text; or `n` > 1, for which SGLang 0.5.17 uses one room for all
+            samples and fails.
     """
     sampling = body.get("sampling_params")
-    for n in (body.get("n"), sampling.get("n") if isinstance(sampling, dict) else None):
+    params = [body, *(sampling if isinstance(sampling, list) else [sampling])]
+    for n in (each.get("n") for each in params if isinstance(each, dict)):
         if isinstance(n, int) and n > 1:
             raise BadRequest(f"`n` is {n}, but prefill/decode servers give one sample a request; send {n} requests.")
     sent = {key: value for key, value in body.items() if key not in RESERVED}
@@ -185,9 +197,17 @@ def prepare_body(body: dict[str, Any], pair: Pair) -> dict[str, Any]:
     sent["bootstrap_host"] = per_item(lambda: host)
     sent["bootstrap_port"] = per_item(lambda: port)
     sent["bootstrap_room"] = per_item(fresh_room)
-    if not sent.get("rid"):
-        sent["rid"] = per_item(lambda: uuid.uuid4().hex)
+    sent["rid"] = _request_ids(body.get("rid"), size)
     return sent
+
+
+def _request_ids(given: Any, size: int | None) -> str | list[str]:
+    """Ids none of which another one begins with."""
+    wanted = given if isinstance(given, list) else [given or ""] * (size or 1)
+    if len(wanted) != (size or 1) or not all(isinstance(rid, str) for rid in wanted):
+        raise BadRequest("`rid` must be a string, or a list of one string for each prompt.")
+    ids = [f"{rid}-{uuid.uuid4().hex}" if rid else uuid.uuid4().hex for rid in wanted]
+    return ids[0] if size is None else ids
 
 
 def fresh_room() -> int:
@@ -206,19 +226,20 @@ def batch_size(body: dict[str, Any]) -> int | None:
 
 async def _abort(worker: Worker, rid: str) -> None:
     try:
-        response = await worker.origin.request(
-            "POST", "/abort_request", orjson.dumps({"rid": rid}), timeout=ABORT_TIMEOUT
-        )
-        await response.read()
-    except RouterError:
+        async with (
+            asyncio.timeout(ABORT_TIMEOUT),
+            await worker.origin.request("POST", "/abort_request", orjson.dumps({"rid": rid})) as response,
+        ):
+            await response.read()
+    except (RouterError, TimeoutError):
         return  # a worker that is gone has nothing left to abort
 
 
-def _message(raw: bytes) -> str:
+def error_message(raw: bytes) -> str:
     """A worker's own words about an error."""
     try:
         told = orjson.loads(raw)
         error = told.get("error", told)
-        return str(error.get("message", error))
+        return error if isinstance(error, str) else str(error.get("message", error))
     except (orjson.JSONDecodeError, AttributeError):
         return raw[:200].decode(errors="replace")

@@ -5,8 +5,9 @@ from typing import Any
 
 import orjson
 
-from router.errors import BadRequest, NoWorker, RouterError
-from router.http.asgi import JSON_HEADERS, SSE_HEADERS, Request, while_connected
+from router.errors import BadRequest, NoWorker, RouterError, UpstreamFailed
+from router.http.asgi import SSE_HEADERS, Request, while_connected
+from router.http.sse import error_events
 from router.moa.endpoint import MoaEndpoint
 from router.pd import Dispatcher, Exchange
 from router.workers import Registry
@@ -57,8 +58,9 @@ class Proxy:
         pair = self._dispatcher.choose(model)
         async with self._dispatcher.exchange(path, body, pair) as exchange:
             status = exchange.decode.status
-            if body.get("stream") and status == 200:
-                await request.send_head(200, SSE_HEADERS)
+            kind = exchange.decode.header(b"content-type") or b"application/json"
+            if kind.startswith(b"text/event-stream"):
+                await request.send_head(status, SSE_HEADERS)
                 async for chunk in _stream(exchange):
                     await request.send_chunk(chunk)
                 await request.send_chunk(b"", more=False)
@@ -66,24 +68,35 @@ class Proxy:
             answer = b"".join([chunk async for chunk in exchange.body()])
             if path == "/generate" and body.get("return_logprob") and status == 200:
                 answer = with_input_logprobs(answer, await exchange.prefill_answer())
-            await request.answer(status, answer, JSON_HEADERS)
+            await request.answer(status, answer, [(b"content-type", kind)])
 
 
 async def _stream(exchange: Exchange) -> AsyncIterator[bytes]:
-    """Decode's events; an error in the middle becomes an error event, as OpenAI's API does it."""
+    """Decode's events; an error in the middle becomes an error event, as OpenAI's API does it.
+
+    Whole lines only, so that half a line and the error's event do not run into one.
+    """
+    rest = b""
     try:
         async for chunk in exchange.body():
-            yield chunk
+            lines, newline, rest = (rest + chunk).rpartition(b"\n")
+            if newline:
+                yield lines + newline
+        if rest:
+            yield rest
     except RouterError as error:
-        yield b"data: " + orjson.dumps(error.body()) + b"\n\ndata: [DONE]\n\n"
+        yield b"\n" + error_events(error)
 
 
 def with_input_logprobs(decode: bytes, prefill: bytes) -> bytes:
     """Decode's `/generate` answer with the input log-probabilities that only prefill computed."""
-    answer, other = orjson.loads(decode), orjson.loads(prefill)
-    batch = isinstance(answer, list)
-    for mine, theirs in zip(answer if batch else [answer], other if batch else [other], strict=True):
-        for key in ("input_token_logprobs", "input_top_logprobs", "input_token_ids_logprobs"):
-            if key in theirs["meta_info"]:
-                mine["meta_info"][key] = theirs["meta_info"][key]
+    try:
+        answer, other = orjson.loads(decode), orjson.loads(prefill)
+        batch = isinstance(answer, list)
+        for mine, theirs in zip(answer if batch else [answer], other if batch else [other], strict=True):
+            for key in ("input_token_logprobs", "input_top_logprobs", "input_token_ids_logprobs"):
+                if key in theirs["meta_info"]:
+                    mine["meta_info"][key] = theirs["meta_info"][key]
+    except (ValueError, KeyError, TypeError):
+        raise UpstreamFailed("the prefill and the decode server answered in forms that do not fit together.") from None
     return orjson.dumps(answer)

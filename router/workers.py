@@ -71,13 +71,14 @@ class Worker:
         if mode != self.role:
             raise UpstreamFailed(f"{self.url} was given as {self.role} server but runs in mode {mode!r}.")
         self.model = told["served_model_name"]
-        states = told.get("internal_states") or [{}]
+        states = told.get("internal_states")
+        state = states[0] if isinstance(states, list) and states and isinstance(states[0], dict) else {}
         self.info = {
             "sglang": told.get("version"),
             "disaggregation_mode": told.get("disaggregation_mode"),
             "context_length": told.get("context_length"),
             "skip_tokenizer_init": told.get("skip_tokenizer_init"),
-            "overlay": states[0].get("sglang_ext"),
+            "overlay": state.get("sglang_ext"),
         }
 
     @property

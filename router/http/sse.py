@@ -2,6 +2,10 @@
 
 from collections.abc import AsyncIterator
 
+import orjson
+
+from router.errors import RouterError
+
 DONE = b"[DONE]"
 
 
@@ -23,3 +27,8 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def event(payload: bytes) -> bytes:
     """One event."""
     return b"data: " + payload + b"\n\n"
+
+
+def error_events(error: RouterError) -> bytes:
+    """What ends a stream that failed after its status line was sent."""
+    return event(orjson.dumps(error.body())) + event(DONE)

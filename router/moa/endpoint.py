@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import orjson
 
-from router.errors import BadRequest, NoWorker
+from router.errors import BadRequest, NoWorker, RouterError
 from router.http.asgi import Request
-from router.http.sse import DONE, event
+from router.http.sse import DONE, error_events, event
 from router.moa.run import Run
 from router.moa.tree import Tree, Trees
 from router.pd import Dispatcher
@@ -65,6 +66,14 @@ class MoaEndpoint:
         final_sampling = {key: body[key] for key in PASSED_ON if body.get(key) is not None}
         if body.get("max_completion_tokens") is not None:
             final_sampling["max_tokens"] = body["max_completion_tokens"]
+        # What only the last agent would stumble over is checked before the first one is asked.
+        limit = final_sampling.get("max_tokens", 1)
+        if type(limit) is not int or limit < 1:
+            raise BadRequest("`max_tokens` must be an integer from 1 up.")
+        if body.get("n") not in (None, 1):
+            raise BadRequest("`n` must be 1: a run gives one answer.")
+        if not isinstance(body.get("stream_options") or {}, dict):
+            raise BadRequest("`stream_options` must be an object.")
         models = self._assign(tree)
         return Run(self._dispatcher, tree, models, self._sampling, _question(body), final_sampling)
 
@@ -73,16 +82,16 @@ class MoaEndpoint:
         served = self._registry.models()
         missing = _wanted(tree) - set(served)
         if not served or missing:
-            what = f"the model {sorted(missing)[0]!r}" if missing else "no model"
-            raise NoWorker(f"the tree {tree.name!r} cannot run: {what} has a healthy pair; try again later.")
+            what = f"the model {sorted(missing)[0]!r} has no" if missing else "no model has a"
+            raise NoWorker(f"the tree {tree.name!r} cannot run: {what} healthy pair; try again later.")
         agents = [agent for _, _, agent in tree.agents()]
         return {agent.name: agent.model or served[i % len(served)] for i, agent in enumerate(agents)}
 
     async def _stream(self, request: Request, body: dict[str, Any], run: Run) -> None:
-        pieces = run.answer()
-        # The first piece comes before the status line, so that a run that fails early has an honest status.
-        first = await anext(pieces, "")
-        await request.stream(self._events(body, run, first, pieces))
+        async with aclosing(run.answer()) as pieces:
+            # The first piece comes before the status line, so that a run that fails early has an honest status.
+            first = await anext(pieces, "")
+            await request.stream(self._events(body, run, first, pieces))
 
     @staticmethod
     async def _events(body: dict[str, Any], run: Run, first: str, rest: AsyncIterator[str]) -> AsyncIterator[bytes]:
@@ -93,9 +102,13 @@ class MoaEndpoint:
             return event(orjson.dumps({**head, "choices": [choice], **extra}))
 
         yield chunk({"role": "assistant", "content": first})
-        async for piece in rest:
-            if piece:
-                yield chunk({"content": piece})
+        try:
+            async for piece in rest:
+                if piece:
+                    yield chunk({"content": piece})
+        except RouterError as error:
+            yield error_events(error)
+            return
         yield chunk({}, run.trace.agents[-1].finish_reason, moa=run.trace.to_json())
         if (body.get("stream_options") or {}).get("include_usage"):
             yield event(orjson.dumps({**head, "choices": [], "usage": run.trace.usage()}))

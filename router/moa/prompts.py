@@ -5,8 +5,8 @@ from typing import Any
 
 PROPOSER = "Answer the user's question correctly and to the point. Give your reasons in a few sentences."
 AGGREGATOR = (
-    "You are given a question and several answers to it by other assistants. Some may be wrong. "
-    "Weigh them, keep what is right, correct what is not, and write one better answer to the question."
+    "Answer the user's question. The user gives you notes by other assistants, and some of them may be wrong. "
+    "Weigh them, keep what is right, correct what is not, and write one better answer in your own words."
 )
 
 Messages = list[dict[str, Any]]
@@ -18,10 +18,14 @@ def proposer_messages(role: str | None, question: Messages) -> Messages:
 
 
 def aggregator_messages(role: str | None, question: Messages, answers: Sequence[str]) -> Messages:
-    """The conversation with the upstream answers appended to its last message."""
-    numbered = "\n\n".join(f"Answer {i}:\n{answer.strip()}" for i, answer in enumerate(answers, 1))
+    """The conversation with the upstream answers before its last message.
+
+    The question stands last and the answers have no headings: small models that see either go on
+    listing answers.
+    """
+    listed = "\n\n".join(f"- {answer.strip()}" for answer in answers)
     *before, last = question
-    asked = f"{_text(last)}\n\n{numbered}\n\nNow write the best answer to the question."
+    asked = f"Notes by other assistants:\n\n{listed}\n\nUse what is right in these notes. {_text(last)}"
     return _under(role or AGGREGATOR, [*before, {**last, "content": asked}])
 
 

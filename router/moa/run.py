@@ -1,7 +1,8 @@
 """One question through one tree, layer by layer: each layer waits for the one before it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ from router.http.sse import events
 from router.moa.prompts import Messages, aggregator_messages, proposer_messages
 from router.moa.trace import AgentTrace, RunTrace
 from router.moa.tree import Agent, Tree
-from router.pd import Dispatcher
+from router.pd import Dispatcher, error_message
 
 
 class Run:
@@ -49,7 +50,7 @@ class Run:
             self._members.setdefault(cluster.name, []).append(trace)
             self.trace.agents.append(trace)
 
-    async def answer(self) -> AsyncIterator[str]:
+    async def answer(self) -> AsyncGenerator[str]:
         """Pieces of the final answer (empty ones for token-id runs).
 
         Raises `RouterError` when an agent fails; the rest of its layer is cancelled.
@@ -62,14 +63,15 @@ class Run:
                             group.create_task(self._finish(agent))
             except* Exception as errors:
                 raise _first(errors) from None
-        async for piece in self._ask(self._tree.final, self._final_sampling):
-            yield piece
+        async with aclosing(self._ask(self._tree.final, self._final_sampling)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def _finish(self, agent: Agent) -> None:
         async for _ in self._ask(agent, {}):
             pass
 
-    async def _ask(self, agent: Agent, sampling: dict[str, Any]) -> AsyncIterator[str]:
+    async def _ask(self, agent: Agent, sampling: dict[str, Any]) -> AsyncGenerator[str]:
         trace = self._traces[agent.name]
         chosen = {**self._sampling.get(trace.model, {}), **agent.sampling, **sampling}
         chosen.setdefault("max_tokens", agent.max_tokens)
@@ -79,16 +81,16 @@ class Run:
         async with self._dispatcher.exchange(path, body, pair) as exchange:
             if exchange.decode.status != 200:
                 words = b"".join([chunk async for chunk in exchange.body()])
-                raise UpstreamFailed(
-                    f"agent {agent.name} failed with {exchange.decode.status}: {words[:300].decode(errors='replace')}"
-                )
+                raise UpstreamFailed(f"agent {agent.name} failed with {exchange.decode.status}: {error_message(words)}")
             async for event in events(exchange.body()):
                 piece = self._read(trace, event, agent.name)
                 if trace.first_token is None and (piece or trace.output_ids):
                     trace.first_token = self.trace.now()
                 trace.text += piece
                 yield piece
-        trace.end = self.trace.now()
+            if trace.finish_reason is None:
+                raise UpstreamFailed(f"agent {agent.name} failed: its answer ended without a finish reason.")
+            trace.end = self.trace.now()
 
     def _request(self, agent: Agent, model: str, sampling: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         upstream = [trace for name in agent.reads for trace in self._members[name]]
@@ -107,16 +109,26 @@ class Run:
     @staticmethod
     def _read(trace: AgentTrace, event: bytes, name: str) -> str:
         """Take one server-sent event into the trace; return its new text."""
-        told = orjson.loads(event)
-        if "error" in told:
-            raise UpstreamFailed(
-                f"agent {name} failed while it answered: {told['error'].get('message', told['error'])}"
-            )
+        try:
+            told = orjson.loads(event)
+            if "error" in told:
+                raise UpstreamFailed(f"agent {name} failed while it answered: {error_message(event)}")
+            piece = Run._learn(trace, told)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UpstreamFailed(f"agent {name} failed: its answer is not in SGLang's form.") from None
+        if trace.finish_reason == "abort":
+            raise UpstreamFailed(f"agent {name} failed: its worker aborted it.")
+        return piece
+
+    @staticmethod
+    def _learn(trace: AgentTrace, told: dict[str, Any]) -> str:
         if "meta_info" in told:
             meta = told["meta_info"]
+            trace.finish_reason = (meta.get("finish_reason") or {}).get("type")
+            if trace.finish_reason == "abort":
+                return ""  # such an event has no counts
             trace.output_ids = told["output_ids"]
             _count(trace, meta["prompt_tokens"], meta["completion_tokens"], meta.get("cached_tokens", 0))
-            trace.finish_reason = (meta.get("finish_reason") or {}).get("type")
             return ""
         usage = told.get("usage")
         if usage:

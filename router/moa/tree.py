@@ -24,11 +24,24 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from router.errors import BadRequest
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=64)]
+
+# Fields of a request that the run sets itself: as sampling they would replace what it asks.
+SET_BY_RUN = ("model", "messages", "prompt", "text", "input_ids", "stream", "stream_options", "n", "rid")
+
+
+def _sampling(given: dict[str, Any]) -> dict[str, Any]:
+    strange = next((key for key in SET_BY_RUN if key in given), None)
+    if strange is not None:
+        raise ValueError(f"{strange!r} is no sampling parameter; the run sets it itself")
+    return given
+
+
+Sampling = Annotated[dict[str, Any], AfterValidator(_sampling)]
 
 
 class Strict(BaseModel):
@@ -54,7 +67,7 @@ class Agent(Strict):
     role: str | None = None
     reads: tuple[str, ...] = ()
     max_tokens: Annotated[int, Field(ge=1)] = 256
-    sampling: dict[str, Any] = {}
+    sampling: Sampling = {}
 
 
 class Cluster(Strict):
@@ -118,6 +131,9 @@ class Tree(Strict):
                             f"agent {agent.name!r} reads {sorted(strange)[0]!r}, which is not a cluster of an "
                             f"earlier layer (allowed: {allowed})"
                         )
+                    double = next((name for name in agent.reads if agent.reads.count(name) > 1), None)
+                    if double is not None:
+                        raise ValueError(f"agent {agent.name!r} reads {double!r} twice; name each cluster once")
                     if number and not agent.reads:
                         raise ValueError(f"agent {agent.name!r} of a later layer reads nothing; give it `reads`")
                     read.update(agent.reads)
@@ -130,7 +146,7 @@ class Tree(Strict):
 class Trees(Strict):
     """A configuration file: trees, and default sampling by model."""
 
-    models: dict[str, dict[str, Any]] = {}
+    models: dict[str, Sampling] = {}
     trees: Annotated[tuple[Tree, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -178,6 +194,8 @@ def load_trees(path: Path | None) -> Trees:
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise BadRequest(f"the trees file {path} cannot be read ({error.strerror}).") from None
+    except RecursionError:
+        raise BadRequest(f"the trees file {path} is not valid (it is nested too deeply).") from None
     except (ValueError, yaml.YAMLError) as error:
         raise BadRequest(f"the trees file {path} is not valid ({' '.join(str(error).split())}).") from None
     return read_trees(value, f"the trees file {path}")

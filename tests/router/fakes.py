@@ -1,0 +1,239 @@
+"""Real asyncio HTTP servers that misbehave on purpose.
+
+They stand in for SGLang servers only where a test needs a fault that a real server cannot be made to
+show at will: a connection cut between two bytes, a leg that refuses while the other waits, an answer
+nobody asked for. What a real pair does is tested in tests/e2e.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import orjson
+
+Handler = Callable[["Call"], Awaitable[None]]
+
+SSE = (("content-type", "text/event-stream"),)
+
+
+def head(status: int = 200, *headers: tuple[str, str]) -> bytes:
+    """A status line and headers."""
+    lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {value}" for name, value in headers), "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def whole(body: bytes, status: int = 200, *headers: tuple[str, str]) -> bytes:
+    """An answer with a content-length."""
+    return head(status, *headers, ("content-length", str(len(body)))) + body
+
+
+def chunk(body: bytes) -> bytes:
+    """A piece of a chunked body; an empty one ends it."""
+    return b"%x\r\n%b\r\n" % (len(body), body)
+
+
+@dataclass
+class Call:
+    """One request as a fake server got it, and the way to answer it."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    connection: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @property
+    def json(self) -> dict[str, Any]:
+        told = orjson.loads(self.body)
+        assert isinstance(told, dict)
+        return told
+
+    async def send(self, raw: bytes) -> None:
+        """Write bytes as they are."""
+        self.writer.write(raw)
+        await self.writer.drain()
+
+    async def answer(self, value: Any, status: int = 200) -> None:
+        """Answer with JSON."""
+        await self.send(whole(orjson.dumps(value), status, ("content-type", "application/json")))
+
+    async def stream(self, *events: Any) -> None:
+        """Begin a stream of server-sent events and send some."""
+        await self.send(head(200, *SSE, ("transfer-encoding", "chunked")))
+        for event in events:
+            await self.event(event)
+
+    async def event(self, value: Any) -> None:
+        """Send one event."""
+        await self.send(chunk(b"data: " + orjson.dumps(value) + b"\n\n"))
+
+    async def done(self) -> None:
+        """End a stream the way OpenAI's API does."""
+        await self.send(chunk(b"data: [DONE]\n\n") + chunk(b""))
+
+    def drop(self) -> None:
+        """Cut the connection."""
+        self.writer.transport.abort()
+
+    async def gone(self) -> None:
+        """Return when the other side has closed the connection."""
+        try:
+            while await self.reader.read(1 << 16):
+                pass
+        except ConnectionError:
+            pass
+
+    async def waits_for(self, event: asyncio.Event) -> bool:
+        """Wait for an event; False when the other side closed the connection before it."""
+        tasks = [asyncio.create_task(event.wait()), asyncio.create_task(self.gone())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return event.is_set()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class FakeServer:
+    """An HTTP/1.1 server on a free port of 127.0.0.1 that answers as its handler says."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.calls: list[Call] = []
+        self.accepted = 0
+        self.open: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def to(self, path: str) -> list[Call]:
+        """The calls of one path."""
+        return [call for call in self.calls if call.path == path]
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in [*self.open]:
+            task.cancel()
+        await asyncio.gather(*self.open, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.open.add(task)
+        self.accepted += 1
+        try:
+            await self._serve(reader, writer, self.accepted)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+            self.open.discard(task)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        while not writer.is_closing():
+            first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+            method, path, _ = first.split()
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines if line)}
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            call = Call(method, path, headers, body, number, reader, writer)
+            self.calls.append(call)
+            await self.handler(call)
+
+
+@dataclass
+class FakeWorker:
+    """A fake SGLang server of one role: tells about itself, takes aborts, generates as `generate` says."""
+
+    role: Literal["prefill", "decode"]
+    generate: Handler
+    model: str = "fake"
+    info: Any = None
+    server: FakeServer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.server = FakeServer(self._handle)
+        if self.info is None:
+            self.info = {"served_model_name": self.model, "disaggregation_mode": self.role, "version": "0.5.17"}
+
+    async def _handle(self, call: Call) -> None:
+        if call.path == "/server_info":
+            await call.answer(self.info)
+        elif call.path == "/abort_request":
+            await call.send(whole(b""))
+        else:
+            await self.generate(call)
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def requests(self) -> list[Call]:
+        """The generation requests it got."""
+        return [call for call in self.server.calls if call.path not in {"/server_info", "/abort_request"}]
+
+    @property
+    def aborted(self) -> list[str]:
+        """The ids it was told to abort."""
+        return [call.json["rid"] for call in self.server.to("/abort_request")]
+
+
+class FakePair:
+    """A prefill and a decode server; prefill answers only after decode got the same room, as a real one."""
+
+    def __init__(self, model: str = "fake") -> None:
+        self.rooms: dict[str, asyncio.Event] = {}
+        self.prefill = FakeWorker("prefill", self.prefilled, model)
+        self.decode = FakeWorker("decode", self.decoded, model)
+
+    def room(self, call: Call) -> asyncio.Event:
+        """The event that decode has entered a request's room."""
+        return self.rooms.setdefault(str(call.json["bootstrap_room"]), asyncio.Event())
+
+    async def prefilled(self, call: Call) -> None:
+        """Wait for decode, then answer."""
+        if not await call.waits_for(self.room(call)):
+            return
+        await call.answer({"text": "", "meta_info": {"input_token_logprobs": [[-1.0, 1, None]]}})
+
+    async def decoded(self, call: Call) -> None:
+        """Answer, streaming when asked to."""
+        self.room(call).set()
+        if call.json.get("stream"):
+            await call.stream(*(chat_event(piece) for piece in ("one ", "two")), chat_event("", "stop"))
+            await call.done()
+        else:
+            await call.answer({"text": "one two", "meta_info": {"output_token_logprobs": []}})
+
+
+def chat_event(piece: str, finish: str | None = None, usage: tuple[int, int] | None = None) -> dict[str, Any]:
+    """One event of a streamed chat answer."""
+    event: dict[str, Any] = {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": finish}]}
+    if usage is not None:
+        event["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
+    return event
+
+
+@asynccontextmanager
+async def started(*pairs: FakePair) -> AsyncIterator[None]:
+    """Run the servers of pairs."""
+    servers = [worker.server for pair in pairs for worker in (pair.prefill, pair.decode)]
+    async with asyncio.TaskGroup() as group:
+        for server in servers:
+            group.create_task(server.__aenter__())
+    try:
+        yield
+    finally:
+        for server in servers:
+            await server.__aexit__()

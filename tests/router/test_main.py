@@ -1,0 +1,160 @@
+"""`python -m router` from its command line to its exit code."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from router.__main__ import parse
+from router.policies import POLICIES
+
+ROOT = Path(__file__).parents[2]
+PAIR = ["--pd-disaggregation", "--prefill", "http://127.0.0.1:1", "8998", "--decode", "http://127.0.0.1:2"]
+
+
+def test_a_full_command_line() -> None:
+    settings = parse(
+        [*PAIR, "--prefill", "h:3", "8999", "--decode", "h:4", "--policy", "random", "--decode-policy", "power_of_two"]
+    )
+    assert settings.prefill == (("http://127.0.0.1:1", 8998), ("h:3", 8999))
+    assert settings.decode == ("http://127.0.0.1:2", "h:4")
+    assert (settings.policy, settings.prefill_policy, settings.decode_policy) == ("random", None, "power_of_two")
+    assert (settings.host, settings.port, settings.trees) == ("127.0.0.1", 30000, None)
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_every_policy_can_be_named(policy: str) -> None:
+    assert parse([*PAIR, "--policy", policy]).policy == policy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give --pd-disaggregation"),
+        (PAIR[1:], "give --pd-disaggregation"),
+        (["--pd-disaggregation"], "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL"),
+        (PAIR[:-2], "give at least one --prefill"),
+        ([*PAIR, "--prefill", "http://h:1"], "argument --prefill: expected 2 arguments"),
+        ([*PAIR, "--prefill", "http://h:1", "x"], "'x' is not the bootstrap port of http://h:1"),
+        ([*PAIR, "--prefill", "http://h:1", "0"], "'0' is not the bootstrap port"),
+        ([*PAIR, "--prefill", "http://h:1", "65536"], "'65536' is not the bootstrap port"),
+        ([*PAIR, "--prefill", "http://h:1", "-5"], "'-5' is not the bootstrap port"),
+        ([*PAIR, "--policy", "best"], "argument --policy: invalid choice: 'best'"),
+        ([*PAIR, "--port", "http"], "argument --port: invalid int value: 'http'"),
+        ([*PAIR, "--port", "70000"], "--port 70000 is no port"),
+        ([*PAIR, "--port", "-1"], "--port -1 is no port"),
+        ([*PAIR, "--worker-probe-interval", "0"], "--worker-probe-interval 0 is no time"),
+        ([*PAIR, "--worker-probe-interval", "nan"], "--worker-probe-interval nan is no time"),
+        ([*PAIR, "--max-payload-size", "0"], "--max-payload-size 0 lets nothing through"),
+        ([*PAIR, "--decoder", "x"], "unrecognized arguments: --decoder x"),
+    ],
+)
+def test_wrong_flags(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        parse(arguments)
+    assert left.value.code == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("python -m router: error: ")
+    assert words in last
+
+
+def router(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "router", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_what_is_refused_at_the_start(tmp_path: Path) -> None:
+    """One sentence and exit code 2."""
+    trees = tmp_path / "trees.yaml"
+    trees.write_text("trees: []")
+    with taken_port() as port:
+        started = {
+            f"router: cannot listen on 127.0.0.1:{port} (Address already in use); choose another --port.": router(
+                *PAIR, "--port", str(port)
+            ),
+            "router: 'http://h:x' is not a worker's address; give one like http://127.0.0.1:30001.": router(
+                *PAIR, "--decode", "http://h:x"
+            ),
+            f"router: the trees file {trees} is wrong at trees: ": router(*PAIR, "--trees", str(trees)),
+        }
+        for words, process in started.items():
+            out, err = process.communicate(timeout=15)
+            assert (process.returncode, out) == (2, "")
+            assert err.startswith(words)
+            assert len(err.splitlines()) == 1
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(("how", "codes"), [(signal.SIGINT, {130}), (signal.SIGTERM, {0, -signal.SIGTERM})])
+def test_serving_until_a_signal(how: signal.Signals, codes: set[int]) -> None:
+    """Without workers it serves and says so; it ends quietly; a second router on the port is refused."""
+    port = free_port()
+    process = router(*PAIR, "--port", str(port), "--log-level", "error")
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=5.0)
+                break
+            except httpx.ConnectError:
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.02)
+        assert answer.status_code == 503
+        process.send_signal(how)
+        out, err = process.communicate(timeout=10)
+        assert process.returncode in codes
+        assert (out, err) == ("", "")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_two_routers_on_one_port_while_the_first_still_probes() -> None:
+    """The port is taken from the start, not only once the first probe of a slow worker is over."""
+    with taken_port() as silent:  # accepts, never answers: the first router waits for it
+        slow = ["--pd-disaggregation", "--prefill", f"http://127.0.0.1:{silent}", "1", "--decode", "http://127.0.0.1:2"]
+        port = str(free_port())
+        first = router(*slow, "--port", port)
+        try:
+            deadline = time.monotonic() + 10
+            with socket.socket() as check:
+                while check.connect_ex(("127.0.0.1", int(port))):
+                    assert time.monotonic() < deadline
+                    assert first.poll() is None
+                    time.sleep(0.02)
+            second = router(*PAIR, "--port", port)
+            _, err = second.communicate(timeout=15)
+            assert second.returncode == 2
+            assert "Address already in use" in err
+        finally:
+            first.kill()
+            first.communicate()

@@ -1,0 +1,69 @@
+"""Server-sent events, however the network cuts them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.errors import ConnectionLost
+from router.http.sse import error_events, event, events
+
+STREAM = 'data: {"a": "é"}\n\n: a comment\nevent: x\r\ndata:{"b":"\\n"}\r\n\r\ndata: \n\ndata: [DONE]\n\n'.encode()
+PAYLOADS = ['{"a": "é"}'.encode(), b'{"b":"\\n"}']
+
+
+async def _pieces(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def read(*pieces: bytes) -> list[bytes]:
+    async def collect() -> list[bytes]:
+        return [payload async for payload in events(_pieces([*pieces]))]
+
+    return asyncio.run(collect())
+
+
+@pytest.mark.parametrize("cut", range(len(STREAM) + 1))
+def test_cut_at_every_byte(cut: int) -> None:
+    assert read(STREAM[:cut], STREAM[cut:]) == PAYLOADS
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_cut_anywhere(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(STREAM)]
+    assert read(*(STREAM[a:b] for a, b in pairwise(edges))) == PAYLOADS
+
+
+def test_byte_by_byte() -> None:
+    assert read(*(bytes([byte]) for byte in STREAM)) == PAYLOADS
+
+
+def test_the_stream_is_read_past_done() -> None:
+    """So that its connection is whole and can be used again."""
+    taken: list[bytes] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        for piece in (event(b"1"), event(b"[DONE]"), b"\n"):
+            taken.append(piece)
+            yield piece
+
+    async def collect() -> list[bytes]:
+        return [payload async for payload in events(source())]
+
+    assert asyncio.run(collect()) == [b"1"]
+    assert len(taken) == 3
+
+
+def test_an_event_cut_off_by_the_end_is_no_event() -> None:
+    assert read(b'data: 1\n\ndata: {"half') == [b"1"]
+
+
+def test_what_ends_a_failed_stream() -> None:
+    raw = error_events(ConnectionLost("the worker is gone."))
+    assert raw == (
+        b'data: {"error":{"message":"the worker is gone.","type":"upstream_error","code":502}}\n\ndata: [DONE]\n\n'
+    )
