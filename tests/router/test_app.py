@@ -246,6 +246,27 @@ async def test_prefill_refuses_fast() -> None:
         assert len(pair.decode.aborted) == 2
 
 
+@aio
+async def test_a_refusal_before_anything_was_streamed_has_an_honest_status() -> None:
+    """Decode begins its stream before it knows whether KV will come; the client is not told 200 for that."""
+
+    async def prefill(call: Call) -> None:
+        await call.answer({"error": {"message": "the queue is full"}}, 503)
+
+    async def decode(call: Call) -> None:
+        await asyncio.sleep(0.05)
+        await call.stream()
+        await call.gone()
+
+    pair = FakePair()
+    pair.prefill.generate, pair.decode.generate = prefill, decode
+    async with serving(pair) as router:
+        answer = await within(3.0, router.post("/v1/chat/completions", {**CHAT, "stream": True}))
+        assert answer.status_code == 502
+        assert "with 503: the queue is full" in answer.json()["error"]["message"]
+        await router.freed()
+
+
 async def raw_request(router: Serving, body: dict[str, Any]) -> asyncio.StreamWriter:
     """Send a chat request on a connection of its own."""
     _, writer = await asyncio.open_connection("127.0.0.1", router.port)

@@ -10,6 +10,9 @@ import openai
 import orjson
 import pytest
 
+from router.http.asgi import Message, Request
+from router.moa.endpoint import MoaEndpoint
+from router.moa.tree import load_trees
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair, chat_event, chunk, head, whole
 from tests.router.serving import Serving, serving
@@ -507,6 +510,29 @@ async def test_a_client_that_leaves_without_reading(agents: Agents, trees: Path)
         await leave(router, {"stream": True}, lambda: "final" in agents.running)
         await until(lambda: len(agents.pair.decode.aborted) == 1, "decode was told")
         await router.freed()
+
+
+@aio
+async def test_a_stream_that_breaks_between_two_pieces_is_freed_at_once(agents: Agents, trees: Path) -> None:
+    """Not only when the garbage collector finds the run's generators, which the error's traceback keeps."""
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("the client's socket broke")
+
+    async def receive() -> Message:
+        raise AssertionError("not read here")
+
+    agents.answer["final"] = streams_then_hangs
+    async with serving(agents.pair, trees=trees) as router:
+        endpoint = MoaEndpoint(router.app.registry, router.app.dispatcher, load_trees(trees))
+        scope = {"method": "POST", "path": "/v1/chat/completions", "headers": []}
+        request = Request(scope, receive, send, max_body=1)
+        with pytest.raises(OSError, match="socket broke") as broken:
+            await endpoint.chat(request, {**CHAT, "stream": True})
+        assert [worker.load for worker in router.app.registry.workers] == [0, 0]
+        await until(lambda: len(agents.pair.decode.aborted) == 1, "decode was told")
+        assert broken.tb is not None
 
 
 @aio
