@@ -21,6 +21,13 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "fa738b263588e46e"},
     ),
     Patch(
+        target="sglang.srt.mem_cache.common.maybe_cache_unfinished_req",
+        kind=Kind.AROUND,
+        hook="sglang_ext.prefill_only:keep_chunk_progress",
+        reason="a prefill-only request longer than a chunk prefills its first chunk until the server dies",
+        expects={"0.5.17": "1711eac8200b7000"},
+    ),
+    Patch(
         target="sglang.srt.disaggregation.nixl.conn.NixlKVManager.__init__",
         kind=Kind.BEFORE,
         hook="sglang_ext.cpu.transfer:declare_host_memory",

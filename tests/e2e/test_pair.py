@@ -153,6 +153,23 @@ def test_reserved_fields_of_a_client_are_dropped(servers: Servers) -> None:
     assert answer["output_ids"] == generate(servers.plain, PROMPTS[0], 8)["output_ids"]
 
 
+def test_prefill_without_a_partner_longer_than_a_chunk(servers: Servers) -> None:
+    """Unpatched, this prefills the first 128 tokens again and again until the server dies."""
+    prompt = long_text("Nobody fetches this", 40)
+    body = {
+        "text": prompt,
+        "sampling_params": {"max_new_tokens": 1},
+        "bootstrap_host": "2.2.2.2",
+        "bootstrap_port": servers.bootstrap_port,
+        "bootstrap_room": 1,
+    }
+    answer = httpx.post(f"{servers.prefill}/generate", json=body, timeout=60)
+    assert answer.status_code == 200
+    assert answer.json()["meta_info"]["prompt_tokens"] > 3 * 128
+    assert wait_for(lambda: is_quiet(servers.prefill))
+    assert generate(servers.router, prompt, 8)["output_ids"] == generate(servers.plain, prompt, 8)["output_ids"]
+
+
 def test_a_request_both_servers_refuse(servers: Servers) -> None:
     response = post(f"{servers.router}/generate", {"text": "word " * 3000, "sampling_params": {"max_new_tokens": 1}})
     assert response.status_code == 400
