@@ -6,10 +6,6 @@ pages of 16 tokens, so that both start paths and both KV allocators are exercise
 """
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +24,7 @@ from launch.readiness import died, wait_until_answers
 from launch.supervisor import Supervisor
 from launch.trees import trees_json
 from router.http.client import Origin
-from tests.e2e.servers import Servers, wait_for
+from tests.e2e.servers import Servers
 
 MODEL = "smol"
 CONTEXT = 2048
@@ -91,30 +87,3 @@ def _alive(process: SpawnedProcess) -> None:
     code = process.exit_code()
     if code is not None:
         raise died(process.command.name, code, process.command.log)
-
-
-class Launched:
-    """A launcher run as a command, with its output in a file."""
-
-    def __init__(self, arguments: list[str], folder: Path) -> None:
-        self.output = folder / "launch.out"
-        with self.output.open("wb") as out:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "launch.pd", "--logs", str(folder / "logs"), *arguments],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160"},
-                start_new_session=True,
-            )
-
-    def text(self) -> str:
-        return self.output.read_text(errors="replace")
-
-    def wait_for(self, words: str, seconds: float) -> None:
-        found = wait_for(lambda: words in self.text() or self.popen.poll() is not None, seconds)
-        assert found, f"{words!r} did not come:\n{self.text()}"
-        assert words in self.text(), self.text()
-
-    def end(self, number: signal.Signals, seconds: float = 60.0) -> int:
-        self.popen.send_signal(number)
-        return self.popen.wait(seconds)

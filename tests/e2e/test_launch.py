@@ -8,36 +8,13 @@ import sys
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from launch.ports import is_free
-from tests.e2e.conftest import Launched
+from tests.e2e.launched import Launched
 from tests.e2e.servers import wait_for
 
-SHARED_MEMORY = Path("/dev/shm")
 
-
-@pytest.fixture
-def leaves_nothing() -> object:
-    """Fail when a process of a launch or a shared-memory file stays after the test."""
-    files = set(SHARED_MEMORY.iterdir())
-    pids = set(psutil.pids())
-    yield
-    left = [process for process in psutil.process_iter() if process.pid not in pids and _is_ours(process)]
-    assert left == []
-    assert set(SHARED_MEMORY.iterdir()) - files == set()
-
-
-def _is_ours(process: psutil.Process) -> bool:
-    try:
-        words = " ".join([process.name(), *process.cmdline()])
-    except psutil.NoSuchProcess:
-        return False
-    return any(word in words for word in ("sglang", "launch.pd", "zygote", "-m router"))
-
-
-@pytest.mark.usefixtures("leaves_nothing")
 def test_the_main_job(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     launched = Launched(["--hetero", "3", "--ask", "Why is the sky blue?", "--report", str(report)], tmp_path)
@@ -58,9 +35,9 @@ def test_the_main_job(tmp_path: Path) -> None:
     answer = text.split("answer ─")[1].split("─ agents")[0].strip("─ \n")
     assert len(answer) > 3
     assert b'"sglang": "0.5.17"' in report.read_bytes()
+    assert launched.left() == []
 
 
-@pytest.mark.usefixtures("leaves_nothing")
 def test_a_killed_server_is_named_and_restarted_and_sigterm_stops_all(tmp_path: Path) -> None:
     launched = Launched(["--model", "builtin:smollm2", "--spawn"], tmp_path)
     try:
@@ -70,7 +47,7 @@ def test_a_killed_server_is_named_and_restarted_and_sigterm_stops_all(tmp_path: 
         base = found.group(1)
         body = {"text": "Hello", "sampling_params": {"max_new_tokens": 4}}
         assert httpx.post(f"{base}/generate", json=body, timeout=60).status_code == 200
-        os.kill(_leader("--disaggregation-mode decode"), signal.SIGKILL)
+        os.kill(launched.leader("--disaggregation-mode decode"), signal.SIGKILL)
         launched.wait_for("smollm2-decode was killed by signal 9; the last lines of", 30)
         launched.wait_for("smollm2-decode is ready again", 150)
         assert wait_for(lambda: httpx.post(f"{base}/generate", json=body, timeout=60).status_code == 200, 60)
@@ -79,29 +56,18 @@ def test_a_killed_server_is_named_and_restarted_and_sigterm_stops_all(tmp_path: 
     assert code == 0
     assert "nothing is left running" in launched.text()
     assert is_free(int(base.rsplit(":", 1)[1]))
+    assert launched.left() == []
 
 
-def _leader(words: str) -> int:
-    for process in psutil.process_iter():
-        try:
-            command = " ".join(process.cmdline())
-        except psutil.NoSuchProcess:
-            continue
-        if words in command and "sglang.launch_server" in command and "smollm2" in command:
-            return process.pid
-    raise AssertionError(f"no server runs with {words}")
-
-
-@pytest.mark.usefixtures("leaves_nothing")
 def test_interrupted_while_starting(tmp_path: Path) -> None:
     launched = Launched(["--hetero", "2"], tmp_path)
     launched.wait_for("smollm2-a-prefill on CPU, port", 60)
     launched.wait_for("ready after", 60)
     assert launched.end(signal.SIGINT) == 0
     assert "nothing is left running" in launched.text()
+    assert launched.left() == []
 
 
-@pytest.mark.usefixtures("leaves_nothing")
 def test_a_server_that_cannot_start_is_named_with_its_log(tmp_path: Path) -> None:
     config = tmp_path / "broken.yaml"
     config.write_text(
@@ -112,6 +78,7 @@ def test_a_server_that_cannot_start_is_named_with_its_log(tmp_path: Path) -> Non
     assert launched.popen.wait(120) == 1
     assert "broken-prefill ended with exit code" in launched.text()
     assert "--no-such-flag" in launched.text()
+    assert launched.left() == []
 
 
 @pytest.mark.parametrize(
