@@ -1,1 +1,11 @@
-"""Triton kernels for the Q-metric: similarity and confidence of a cluster's answers."""
+"""Batched Frobenius cosines and the Q-metric of Faster-MoA, fused into one Triton launch, with a twin in plain torch.
+
+`q_metric` and `frobenius_cosine` choose by where the embeddings are: the Triton kernel on a CUDA GPU of compute
+capability 8.0 or later, plain torch elsewhere. `ClusterState` is the incremental form.
+"""
+
+from qmetric.api import frobenius_cosine, q_metric
+from qmetric.incremental import ClusterState
+from qmetric.result import QMetric
+
+__all__ = ["ClusterState", "QMetric", "frobenius_cosine", "q_metric"]

@@ -1,0 +1,1 @@
+"""Microbenchmarks of the Q-metric on a CUDA GPU: `python -m qmetric.bench --help`."""

@@ -1,0 +1,175 @@
+"""Correctness on the GPU against float64: `python -m qmetric.bench.check [--small] [--seed N]`.
+
+`--small` runs few and small problems, for compute-sanitizer. Outputs are poisoned before each call and every run
+draws new inputs. Exits 1 on the first error above the tolerances.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from qmetric import ClusterState, QMetric, frobenius_cosine, q_metric, reference
+from qmetric.config import Config
+from qmetric.launch import launch_gram
+from qmetric.tolerances import SCORE, SIMILARITY, largest, score_error
+
+TYPES = (torch.bfloat16, torch.float16, torch.float32)
+Problem = tuple[Tensor, Tensor, Tensor | None]
+Judge = Callable[[str, Problem, QMetric], None]
+
+
+def draw(
+    batch: int, answers: int, chunks: int, size: int, dtype: torch.dtype, masked: bool, generator: torch.Generator
+) -> Problem:
+    """Clusters whose answers agree more or less, confidences, and a mask or None."""
+    device = generator.device
+    topic = torch.randn((batch, 1, chunks, size), device=device, generator=generator)
+    noise = torch.randn((batch, answers, chunks, size), device=device, generator=generator)
+    confidences = torch.rand((batch, answers), device=device, generator=generator)
+    mask = torch.rand((batch, answers), device=device, generator=generator) > 0.3 if masked else None
+    return (topic + noise).to(dtype), confidences, mask
+
+
+def errors(problem: Problem, result: QMetric) -> tuple[float, float]:
+    """The largest errors of S and of Q, C, P against float64."""
+    embeddings, confidences, mask = problem
+    s = reference.similarity(embeddings, mask, torch.float64)
+    _, c, p = reference.scores(s, confidences, mask, 0.5, 0.7, torch.float64)
+    of_s = 0.0 if result.S is None else largest(result.S.double() - s)
+    return of_s, score_error(result, c, p, 0.5, 0.7)
+
+
+def poisoned(batch: int, answers: int) -> QMetric:
+    """Outputs full of NaN."""
+    sizes: list[tuple[int, ...]] = [(batch,)] * 3 + [(batch, answers, answers)]
+    return QMetric(*(torch.full(size, float("nan"), device="cuda") for size in sizes))
+
+
+def check_all(small: bool, seed: int) -> int:
+    """Run every check; the number of failures."""
+    generator = torch.Generator(device="cuda").manual_seed(seed)
+    failures = 0
+    worst = [0.0, 0.0]
+
+    def judge(name: str, problem: Problem, result: QMetric) -> None:
+        nonlocal failures
+        found = errors(problem, result)
+        worst[:] = [max(a, b) for a, b in zip(worst, found, strict=True)]
+        if not (found[0] <= SIMILARITY and found[1] <= SCORE):
+            failures += 1
+            print(f"WRONG {name}: S {found[0]:.2e}, scores {found[1]:.2e}")
+
+    count = 0
+    for batch, answers, chunks, size, dtype in _problems(small):
+        count += 1
+        name = f"{batch}x{answers}x{chunks}x{size} {dtype}"
+        problem = draw(batch, answers, chunks, size, dtype, answers % 2 == 1, generator)
+        judge(f"q_metric {name}", problem, q_metric(*problem, out=poisoned(batch, answers)))
+        if answers == 9:
+            result = q_metric(*problem)._replace(S=frobenius_cosine(problem[0], problem[2]))
+            judge(f"frobenius_cosine {name}", problem, result)
+
+    for batch, answers, size in ((1, 3, 77), (4, 9, 64)) if small else ((1, 3, 77), (300, 9, 1024), (40, 33, 64)):
+        for dtype in TYPES:
+            problem = draw(batch, answers, 1, size, dtype, True, generator)
+            embeddings, confidences, mask = problem
+            assert mask is not None
+            state = ClusterState(batch, answers, 1, size, dtype=dtype, device="cuda")
+            for i in range(answers):
+                grown = state.extend(embeddings[:, i], confidences[:, i], mask[:, i])
+            count += 1
+            judge(f"extend {batch}x{answers}x{size} {dtype}", problem, grown)
+
+    if not small:
+        count += _check_forms(judge, generator)
+        failures += _check_values(generator)
+    torch.cuda.synchronize()
+    print(
+        f"{count} problems, seed {seed}: worst error of S {worst[0]:.2e} (limit {SIMILARITY:.0e}), "
+        f"of Q, C, P {worst[1]:.2e} (limit {SCORE:.0e}); {failures} failures"
+    )
+    return failures
+
+
+def _problems(small: bool) -> Iterator[tuple[int, int, int, int, torch.dtype]]:
+    """Sizes [batch, answers, chunks, size]: every cluster at one embedding size, then odd and split embeddings."""
+    if small:
+        for batch, answers, size in itertools.product((1, 5), (3, 9, 33), (64, 67)):
+            yield batch, answers, 1, size, TYPES[(batch + answers + size) % 3]
+        yield 4500, 3, 1, 64, torch.bfloat16
+        yield 1100, 33, 1, 64, torch.bfloat16
+        return
+    for batch, answers, dtype in itertools.product((1, 300, 5000), (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64), TYPES):
+        yield batch, answers, 1, 1024, dtype
+    for (chunks, size), answers, batch in itertools.product(
+        ((1, 384), (4, 96), (1, 1000), (3, 67), (1, 1), (1, 9000)), (3, 9, 33), (5, 5000)
+    ):
+        yield batch if size < 9000 else 50, answers, chunks, size, TYPES[(size + answers) % 3]
+
+
+def _check_forms(judge: Judge, generator: torch.Generator) -> int:
+    """Every form of the kernel that the automatic choice may take, on one awkward batch each."""
+    count = 0
+    for rows, dtype, split, prefetch in itertools.product(
+        (16, 32, 64), (torch.bfloat16, torch.float32), (False, True), (False, True)
+    ):
+        vector = 16 // dtype.itemsize
+        for width, warps in ((rows, 1), (rows // 4, 4), (rows // 2, 2)):
+            config = Config(rows, width, 8 * vector, vector, warps, split, prefetch)
+            problem = draw(37, width - 1, 1, 200, dtype, True, generator)
+            out = poisoned(37, width - 1)
+            launch_gram(problem[0], problem[2], problem[1], 0.5, 0.7, out.S, out.Q, out.C, out.P, config=config)
+            judge(f"{config}", problem, out)
+            count += 1
+    return count
+
+
+def _check_values(generator: torch.Generator) -> int:
+    """NaN, zero vectors, identical and opposite answers, beside ordinary clusters in one batch."""
+    embeddings, confidences, _ = draw(6, 4, 1, 256, torch.bfloat16, False, generator)
+    embeddings[0, 1, 0, 7] = float("nan")
+    embeddings[1, 2] = 0
+    embeddings[2, 1:] = embeddings[2, :1]
+    embeddings[3, 1] = -embeddings[3, 0]
+    confidences[4, 0] = float("nan")
+    q, _, _, s = q_metric(embeddings, confidences, return_similarity=True)
+    assert s is not None
+    mask = torch.ones((6, 4), dtype=torch.bool, device="cuda")
+    mask[0, 1] = False
+    mask[4, 0] = False
+    healed = q_metric(embeddings, confidences, mask)
+    wrong = [
+        name
+        for name, right in (
+            ("NaN reaches Q and nothing else", q.isnan().tolist() == [True, False, False, False, True, False]),
+            ("NaN stays in its row and column", s[0].isnan().sum().item() == 7 and not s[1:].isnan().any().item()),
+            ("a zero vector is like nothing", s[1, 2].abs().max().item() == 0),
+            ("identical answers", (s[2] - 1).abs().max().item() <= SIMILARITY),
+            ("opposite answers", abs(s[3, 0, 1].item() + 1) <= SIMILARITY),
+            ("a masked NaN has no effect", not healed.Q.isnan().any().item()),
+        )
+        if not right
+    ]
+    for name in wrong:
+        print(f"WRONG {name}")
+    return len(wrong)
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Correctness on the GPU against float64")
+    parser.add_argument("--small", action="store_true", help="few, small problems (compute-sanitizer)")
+    parser.add_argument("--seed", type=int, default=None, help="default: a new one each run")
+    options = parser.parse_args()
+    seed = int(torch.randint(1 << 30, ()).item()) if options.seed is None else options.seed
+    return 1 if check_all(options.small, seed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

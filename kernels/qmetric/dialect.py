@@ -1,0 +1,131 @@
+"""The few words in which Gluon, Triton and Triton's interpreter differ, so that the kernel is written once.
+
+The kernel in `gram.py` needs to choose its register layout, which only Gluon (Triton's lower dialect) allows: loaded
+in the layout of a matrix unit's first operand, a tile of rows X is, without moving a bit, also the second operand
+X^T, so that X X^T needs neither shared memory nor shuffles. Under `TRITON_INTERPRET=1`, and with
+`QMETRIC_DIALECT=triton`, the same kernel text runs as plain Triton and the compiler (or numpy) places the data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import triton
+import triton.language as tl
+from triton import knobs
+
+DIALECT = "triton" if knobs.runtime.interpret else os.environ.get("QMETRIC_DIALECT", "gluon")
+
+Jit = Callable[..., Any]
+jit: Jit
+constexpr_function: Jit = triton.constexpr_function
+INTERPRETED: bool = knobs.runtime.interpret
+
+
+def entry(
+    compiler: Jit, *, any_value: tuple[str, ...] = (), any_alignment: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Any]:
+    """Decorates a kernel that `launch.py` starts.
+
+    The launcher reuses a compiled kernel for all arguments of the same types, so the numbers in `any_value` and the
+    addresses in `any_alignment` must not be compiled into it.
+    """
+    decorate: Callable[[Callable[..., None]], Any] = compiler(
+        do_not_specialize=any_value, do_not_specialize_on_alignment=any_alignment
+    )
+    return decorate
+
+
+if DIALECT == "gluon":
+    from triton.experimental import gluon
+    from triton.experimental.gluon import language as gl
+    from triton.experimental.gluon.language.nvidia.ampere import mma_v2
+
+    jit = gluon.jit
+    total: Any = gl.sum
+
+    @constexpr_function
+    def accumulator_layout(warps: int) -> Any:
+        """The layout of a [warps, rows, rows] accumulator: one warp holds one [rows, rows] product."""
+        return gl.NVMMADistributedLayout(version=[2, 0], warps_per_cta=[warps, 1, 1], instr_shape=[1, 16, 8])
+
+    @constexpr_function
+    def operand_layout(accumulator: Any, index: int, vector: int) -> Any:
+        """The layout of a matrix unit's operand in which a thread holds `vector` consecutive numbers of a row."""
+        return gl.DotOperandLayout(operand_index=index, parent=accumulator, k_width=vector)
+
+    @jit
+    def first_axis(size: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
+        """0 .. size-1 as a [size, 1, 1] tensor."""
+        return gl.arange(0, size, layout=gl.SliceLayout(1, gl.SliceLayout(2, layout)))[:, None, None]
+
+    @jit
+    def second_axis(size: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
+        """0 .. size-1 as a [1, size, 1] tensor."""
+        return gl.arange(0, size, layout=gl.SliceLayout(0, gl.SliceLayout(2, layout)))[None, :, None]
+
+    @jit
+    def third_axis(size: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
+        """0 .. size-1 as a [1, 1, size] tensor."""
+        return gl.arange(0, size, layout=gl.SliceLayout(0, gl.SliceLayout(1, layout)))[None, None, :]
+
+    @jit
+    def zeros(a: tl.constexpr, b: tl.constexpr, c: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
+        """An [a, b, c] float32 tensor of zeros."""
+        return gl.full([a, b, c], 0.0, gl.float32, layout)
+
+    @jit
+    def multiply_transposed(
+        x: tl.tensor, y: tl.tensor, sums: tl.tensor, layout: tl.constexpr, vector: tl.constexpr
+    ) -> tl.tensor:
+        """Sums + x @ y^T for x and y [warps, rows, k] in the first operand's layout; float32 goes in as tf32."""
+        second: tl.constexpr = operand_layout(layout, 1, vector)
+        return mma_v2(x, gl.convert_layout(gl.permute(y, (0, 2, 1)), second), sums, input_precision="tf32")
+
+else:
+    jit = triton.jit
+    total = tl.sum
+    # The interpreter keeps bfloat16 as its bits, which its matrix product would take for integers.
+    WIDEN = tl.constexpr(INTERPRETED)
+
+    @constexpr_function
+    def accumulator_layout(warps: int) -> Any:
+        """Plain Triton chooses the layout itself."""
+        return 0
+
+    @constexpr_function
+    def operand_layout(accumulator: Any, index: int, vector: int) -> Any:
+        """Plain Triton chooses the layout itself."""
+        return 0
+
+    @jit
+    def first_axis(size: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
+        """0 .. size-1 as a [size, 1, 1] tensor."""
+        return tl.arange(0, size)[:, None, None]
+
+    @jit
+    def second_axis(size: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
+        """0 .. size-1 as a [1, size, 1] tensor."""
+        return tl.arange(0, size)[None, :, None]
+
+    @jit
+    def third_axis(size: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
+        """0 .. size-1 as a [1, 1, size] tensor."""
+        return tl.arange(0, size)[None, None, :]
+
+    @jit
+    def zeros(a: tl.constexpr, b: tl.constexpr, c: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
+        """An [a, b, c] float32 tensor of zeros."""
+        return tl.full([a, b, c], 0.0, tl.float32)
+
+    @jit
+    def multiply_transposed(
+        x: tl.tensor, y: tl.tensor, sums: tl.tensor, layout: tl.constexpr, vector: tl.constexpr
+    ) -> tl.tensor:
+        """Sums + x @ y^T for x and y [warps, rows, k]; float32 goes in as tf32."""
+        if WIDEN:
+            x = x.to(tl.float32)
+            y = y.to(tl.float32)
+        return tl.dot(x, tl.permute(y, (0, 2, 1)), sums, input_precision="tf32")

@@ -1,0 +1,93 @@
+"""The kernel of the incremental form: one new answer against those a cluster already has.
+
+One program a cluster. The new row needs k inner products, not a matrix, so this is plain Triton: products and sums in
+float32, the old answers' norms from the same read.
+"""
+
+# ruff: noqa: N803 (Triton writes compile-time constants in capitals)
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from qmetric.dialect import entry
+from qmetric.formula import cosine_in_triton, score_in_triton
+
+
+@entry(
+    triton.jit,
+    any_value=("capacity", "count"),
+    any_alignment=("w_ptr", "mask_ptr", "s_ptr", "new_w_ptr", "valid_ptr", "q_ptr", "c_ptr", "p_ptr"),
+)
+def extend_kernel(
+    x_ptr: tl.tensor,
+    w_ptr: tl.tensor,
+    mask_ptr: tl.tensor,
+    s_ptr: tl.tensor,
+    new_ptr: tl.tensor,
+    new_w_ptr: tl.tensor,
+    valid_ptr: tl.tensor,
+    q_ptr: tl.tensor,
+    c_ptr: tl.tensor,
+    p_ptr: tl.tensor,
+    capacity: tl.tensor,
+    count: tl.tensor,
+    gamma: tl.tensor,
+    tau: tl.tensor,
+    K: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+) -> None:
+    """Append new[cluster, K] as answer `count` of x[cluster, capacity, K] and update S, Q, C, P."""
+    cluster = tl.program_id(0).to(tl.int64)
+    row = tl.arange(0, ROWS)
+    old = row < count
+    first = cluster * capacity
+
+    new_weight = tl.load(new_w_ptr + cluster).to(tl.float32)
+    new_valid = cluster >= 0
+    if valid_ptr is not None:
+        new_valid = tl.load(valid_ptr + cluster) != 0
+    weight = tl.load(w_ptr + first + row, mask=old, other=0.0).to(tl.float32)
+    valid = old & (tl.load(mask_ptr + first + row, mask=old, other=0) != 0)
+    pairs = (first + row)[:, None] * capacity + row[None, :]
+    old_s = tl.load(s_ptr + pairs, mask=old[:, None] & old[None, :], other=0.0)
+
+    products = tl.zeros([ROWS, BLOCK_K], tl.float32)
+    squares = tl.zeros([ROWS, BLOCK_K], tl.float32)
+    new_squares = tl.zeros([BLOCK_K], tl.float32)
+    for start in range(0, K, BLOCK_K):
+        k = start + tl.arange(0, BLOCK_K)
+        new = tl.load(new_ptr + cluster * K + k, mask=k < K, other=0.0)
+        tl.store(x_ptr + (first + count) * K + k, new.to(x_ptr.dtype.element_ty), mask=k < K)
+        x = tl.load(x_ptr + (first + row)[:, None] * K + k[None, :], mask=old[:, None] & (k < K)[None, :], other=0.0)
+        x = x.to(tl.float32)
+        new = new.to(tl.float32)
+        products += x * new[None, :]
+        squares += x * x
+        new_squares += new * new
+
+    new_square = tl.sum(new_squares, 0)
+    is_new = row == count
+    product = tl.where(is_new, new_square, tl.sum(products, 1))
+    square = tl.where(is_new, new_square, tl.sum(squares, 1))
+    s = cosine_in_triton(product, square, new_square, is_new)
+    s = tl.where((valid | is_new) & new_valid, s, 0.0)
+    tl.store(s_ptr + (first + count) * capacity + row, s, mask=row <= count)
+    tl.store(s_ptr + (first + row) * capacity + count, s, mask=old)
+    tl.store(w_ptr + first + count, new_weight.to(w_ptr.dtype.element_ty))
+    tl.store(mask_ptr + first + count, new_valid)
+
+    old_pair = (row[:, None] < row[None, :]) & valid[:, None] & valid[None, :]
+    old_weight = weight[:, None] * weight[None, :]
+    paired = valid & new_valid
+    agreement = tl.sum(tl.sum(tl.where(old_pair, old_weight * old_s, 0.0), 1), 0)
+    agreement += tl.sum(tl.where(paired, weight * new_weight * s, 0.0), 0)
+    total_weight = tl.sum(tl.sum(tl.where(old_pair, old_weight, 0.0), 1), 0)
+    total_weight += tl.sum(tl.where(paired, weight * new_weight, 0.0), 0)
+    energy = tl.sum(tl.where(valid, weight * weight, 0.0), 0) + tl.where(new_valid, new_weight * new_weight, 0.0)
+    answers = tl.sum(tl.where(valid, 1.0, 0.0), 0) + tl.where(new_valid, 1.0, 0.0)
+    q, c, p = score_in_triton(agreement, total_weight, energy, answers, gamma, tau)
+    tl.store(q_ptr + cluster, q)
+    tl.store(c_ptr + cluster, c)
+    tl.store(p_ptr + cluster, p)

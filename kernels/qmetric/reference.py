@@ -1,0 +1,66 @@
+"""The Q-metric in plain torch: the form that runs where the Triton kernels do not, and what they are held against.
+
+The formulas are those of `design.md` section 6. Every function computes in `precision` (float32; float64 in tests)
+and returns that.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NO_NORM = 1e-30  # a squared norm below this counts as the zero vector's
+
+
+def similarity(embeddings: Tensor, mask: Tensor | None, precision: torch.dtype = torch.float32) -> Tensor:
+    """S[B, N, N] of embeddings[B, N, m, d]: Frobenius cosines, 0 for masked answers and zero vectors."""
+    x = embeddings.flatten(2).to(precision)
+    gram = x @ x.transpose(1, 2)
+    inverse = _inverse_norm(gram.diagonal(dim1=1, dim2=2))
+    s = (gram * (inverse[:, :, None] * inverse[:, None, :])).clamp(-1.0, 1.0)
+    same = torch.eye(s.shape[1], dtype=torch.bool, device=s.device)
+    s = torch.where(same & (s > 0), torch.ones_like(s), s)
+    if mask is not None:
+        s = torch.where(mask[:, :, None] & mask[:, None, :], s, torch.zeros_like(s))
+    return s
+
+
+def new_row(embeddings: Tensor, mask: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
+    """The last row of S, [B, N], of embeddings[B, N, m, d], without the others."""
+    x = embeddings.flatten(2).to(precision)
+    inverse = _inverse_norm((x * x).sum(2))
+    s = (x @ x[:, -1, :, None]).squeeze(2) * (inverse * inverse[:, -1:])
+    s = s.clamp(-1.0, 1.0)
+    s[:, -1] = torch.where(s[:, -1] > 0, torch.ones_like(s[:, -1]), s[:, -1])
+    return torch.where(mask & mask[:, -1:], s, torch.zeros_like(s))
+
+
+def scores(
+    s: Tensor,
+    confidences: Tensor,
+    mask: Tensor | None,
+    gamma: float,
+    tau: float,
+    precision: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Q, C, P[B] from similarities s[B, N, N] and confidences[B, N]."""
+    zero = torch.zeros((), dtype=precision, device=s.device)
+    c = confidences.to(precision)
+    valid = torch.ones_like(c, dtype=torch.bool) if mask is None else mask
+    counted = (valid[:, :, None] & valid[:, None, :]).triu(1)
+    weights = torch.where(counted, c[:, :, None] * c[:, None, :], zero)
+    agreement = torch.where(counted, weights * s.to(precision), zero).sum((1, 2))
+    weight = weights.sum((1, 2))
+    count = valid.sum(1)
+    mean_square = torch.where(valid, c * c, zero).sum(1) / count.clamp(min=1)
+    confidence = mean_square.sqrt()
+    p = torch.where(weight == 0, zero, agreement / torch.where(weight == 0, torch.ones_like(weight), weight))
+    b = (1 - (p - tau).abs() / max(tau, 1 - tau)).clamp(min=0)
+    q = torch.where(weight == 0, zero, confidence**gamma * b ** (1 - gamma))
+    q = torch.where(p.isnan(), p, q)
+    q = torch.where(confidence.isnan(), confidence, q)
+    return q, confidence, p
+
+
+def _inverse_norm(square: Tensor) -> Tensor:
+    return torch.where(square < NO_NORM, torch.zeros_like(square), square.rsqrt())

@@ -1,0 +1,34 @@
+"""How far results may be from float64, in one place for tests, checks and readers. All errors are absolute."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from qmetric.result import QMetric
+
+SIMILARITY = 5e-6  # S: d products summed in float32, by matrix units that round towards zero
+SCORE = 5e-6  # C and P; and Q beyond what such errors of C and P explain
+
+
+def score_error(result: QMetric, c: Tensor, p: Tensor, gamma: float, tau: float) -> float:
+    """The largest error of C, P and Q against float64 values c and p [B]; infinite where one is NaN.
+
+    Q = C^gamma B^(1 - gamma) is steep where B or C is near 0, so its error is how far it lies outside the values
+    that the formula takes for C and P off by at most SCORE.
+    """
+    found = [value.double() for value in result[:3]]
+    b = 1 - (p - tau).abs() / max(tau, 1 - tau)
+    none = c.isnan() | ((p == 0) & (result.Q == 0))  # fewer than two answers: Q is 0 by definition
+    low = (c - SCORE).clamp(min=0) ** gamma * (b - 2 * SCORE).clamp(min=0) ** (1 - gamma)
+    high = (c + SCORE) ** gamma * (b + 2 * SCORE).clamp(min=0) ** (1 - gamma)
+    outside = torch.where(none, 0.0, torch.maximum(low - found[0], found[0] - high).clamp(min=0))
+    return max(largest(outside), largest(found[1] - c), largest(found[2] - p))
+
+
+def largest(difference: Tensor) -> float:
+    """The largest magnitude; infinite where there is a NaN, 0 of nothing."""
+    if difference.numel() == 0:
+        return 0.0
+    value = difference.abs().max().item()
+    return float("inf") if torch.tensor(value).isnan() else float(value)

@@ -1,0 +1,92 @@
+"""Run by `test_kernel_code.py` under TRITON_INTERPRET=1, where CPU tensors go through the Triton kernels."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from qmetric import ClusterState, QMetric, frobenius_cosine, ops, q_metric
+from qmetric.config import Config
+from qmetric.launch import launch_gram
+
+from tests.qmetric.problems import TYPES, Problem, judge, problems
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def test_the_kernels_are_what_runs() -> None:
+    assert ops.kernels_for(torch.empty(1)) is not None
+
+
+@settings(deadline=None, max_examples=25)
+@given(problems(most_answers=20, most_size=80))
+def test_matches_the_definition(problem: Problem) -> None:
+    result = q_metric(
+        problem.embeddings, problem.confidences, problem.mask, problem.gamma, problem.tau, return_similarity=True
+    )
+    judge(problem, result)
+    judge(problem, q_metric(problem.embeddings, problem.confidences, problem.mask, problem.gamma, problem.tau))
+    assert result.S is not None
+    assert torch.equal(frobenius_cosine(problem.embeddings, problem.mask), result.S)
+
+
+@settings(deadline=None, max_examples=12)
+@given(problems(most_answers=6))
+def test_incremental(problem: Problem) -> None:
+    batch, answers, chunks, size = problem.embeddings.shape
+    state = ClusterState(
+        batch, answers, chunks, size, dtype=problem.embeddings.dtype, gamma=problem.gamma, tau=problem.tau
+    )
+    for i in range(answers):
+        valid = None if problem.mask is None else problem.mask[:, i]
+        result = state.extend(problem.embeddings[:, i], problem.confidences[:, i], valid)
+    judge(problem, result)
+
+
+FORMS = [
+    (rows, rows // part, warps, split, prefetch)
+    for rows, (part, warps), split, prefetch in itertools.product(
+        (16, 32, 64), ((1, 1), (2, 2), (4, 4)), (False, True), (False, True)
+    )
+]
+
+
+@pytest.mark.parametrize(("rows", "width", "warps", "split", "prefetch"), FORMS)
+def test_every_form(rows: int, width: int, warps: int, split: bool, prefetch: bool) -> None:
+    dtype = TYPES[(rows + warps + split) % 3]
+    vector = 16 // dtype.itemsize
+    batch, answers = 5, width - 1
+    problem = Problem(
+        torch.randn(batch, answers, 1, 70).to(dtype),
+        torch.rand(batch, answers),
+        torch.rand(batch, answers) > 0.2,
+        0.5,
+        0.7,
+    )
+    q, c, p = torch.full((3, batch), math.nan).unbind(0)
+    s = torch.full((batch, answers, answers), math.nan)
+    config = Config(rows, width, 8 * vector, vector, warps, split, prefetch)
+    launch_gram(problem.embeddings, problem.mask, problem.confidences, 0.5, 0.7, s, q, c, p, config=config)
+    judge(problem, QMetric(q, c, p, s))
+
+
+def test_nan_zero_identical_and_masked() -> None:
+    embeddings = torch.randn(5, 3, 1, 70)
+    confidences = torch.full((5, 3), 0.5)
+    embeddings[0, 2, 0, 69] = math.nan
+    confidences[1, 2] = math.nan
+    embeddings[2, 1] = 0
+    embeddings[3, 1:] = embeddings[3, :1]
+    mask = torch.ones(5, 3, dtype=torch.bool)
+    mask[4, 1:] = False
+    for gamma in (0.0, 0.5, 1.0):
+        result = q_metric(embeddings, confidences, mask, gamma, return_similarity=True)
+        assert result.Q.isnan().tolist() == [True, True, False, False, False]
+    assert result.S is not None
+    assert result.S.isnan().sum() == 5
+    assert result.S[2, 1].abs().max() == 0
+    assert (result.S[3] - 1).abs().max() <= 1e-6
+    assert (result.Q[4], result.P[4]) == (0, 0)
+    mask[:2, 2] = False
+    assert not q_metric(embeddings, confidences, mask).Q.isnan().any()

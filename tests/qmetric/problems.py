@@ -1,0 +1,52 @@
+"""Random clusters for the tests, and the judgement of a result against the definition."""
+
+from dataclasses import dataclass
+
+import torch
+from hypothesis import strategies as st
+from qmetric import QMetric
+from qmetric.tolerances import SCORE, SIMILARITY, largest, score_error
+from torch import Tensor
+
+from tests.qmetric import oracle
+
+TYPES = (torch.bfloat16, torch.float16, torch.float32)
+
+
+@dataclass
+class Problem:
+    embeddings: Tensor
+    confidences: Tensor
+    mask: Tensor | None
+    gamma: float
+    tau: float
+
+
+@st.composite
+def problems(draw: st.DrawFn, most_answers: int = 12, most_size: int = 40) -> Problem:
+    batch = draw(st.integers(1, 3))
+    answers = draw(st.integers(1, most_answers))
+    chunks = draw(st.integers(1, 3))
+    size = draw(st.integers(1, most_size))
+    dtype = draw(st.sampled_from(TYPES))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    spread = draw(st.sampled_from((0.0, 0.1, 1.0, 10.0)))
+    topic = torch.randn((batch, 1, chunks, size), generator=generator)
+    noise = torch.randn((batch, answers, chunks, size), generator=generator)
+    confidences = torch.rand((batch, answers), generator=generator) * 0.99 + 0.01
+    mask = torch.rand((batch, answers), generator=generator) < draw(st.sampled_from((0.0, 0.5, 0.9)))
+    return Problem(
+        (topic + spread * noise).to(dtype),
+        confidences,
+        mask if draw(st.booleans()) else None,
+        draw(st.sampled_from((0.5, 0.0, 1.0, 0.3))),
+        draw(st.sampled_from((0.7, 0.0, 0.5, 1.0))),
+    )
+
+
+def judge(problem: Problem, result: QMetric) -> None:
+    _, c, p, s = oracle.batch(problem.embeddings, problem.confidences, problem.mask, problem.gamma, problem.tau)
+    assert all(value is None or value.dtype == torch.float32 for value in result)
+    assert score_error(result, c, p, problem.gamma, problem.tau) <= SCORE
+    if result.S is not None:
+        assert largest(result.S.double() - s) <= SIMILARITY

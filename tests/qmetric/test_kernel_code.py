@@ -1,0 +1,84 @@
+"""The kernels themselves, without a GPU: run by Triton's interpreter, and compiled for Hopper."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qmetric.config import Config, choose
+
+HERE = Path(__file__).parent
+
+
+def test_kernels_in_the_interpreter() -> None:
+    # The interpreter is chosen when Triton is imported, so it needs its own process.
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "interpreted.py")]
+    found = subprocess.run(command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+@pytest.mark.parametrize("answers", [1, 2, 3, 9, 16, 17, 33, 64])
+@pytest.mark.parametrize("batch", [1, 64, 5000, 1_000_000])
+def test_the_choice_fits_the_problem(batch: int, answers: int, bits: int) -> None:
+    for dimensions in (1, 64, 1024, 5000):
+        config = choose(batch, answers, dimensions, bits)
+        assert answers <= config.width <= config.rows
+        assert config.rows in (16, 32, 64)
+        assert config.block_k % (8 * config.vector) == 0
+        assert not (config.cache and config.evict)
+        clusters = config.rows // config.width * (1 if config.split_k else config.warps)
+        assert config.programs(batch) * clusters >= batch > (config.programs(batch) - 1) * clusters
+        # The warps' sums meet in shared memory.
+        assert not config.split_k or config.warps * config.rows**2 * 4 <= 128 << 10
+
+
+def compiled(config: Config, kind: str, dimensions: int) -> Any:
+    import triton
+    from qmetric.gram import gram_kernel
+    from triton.backends.compiler import GPUTarget
+    from triton.experimental.gluon._runtime import GluonASTSource
+
+    constants = {
+        "mask_ptr": None,
+        "K": dimensions,
+        "ROWS": config.rows,
+        "WIDTH": config.width,
+        "BLOCK_K": config.block_k,
+        "VECTOR": config.vector,
+        "WARPS": config.warps,
+        "SPLIT_K": config.split_k,
+        "PREFETCH": config.prefetch,
+        "CACHE": config.cache,
+        "EVICT": config.evict,
+    }
+    pointers = dict.fromkeys(("weight_ptr", "s_ptr", "q_ptr", "c_ptr", "p_ptr"), "*fp32")
+    signature = {"x_ptr": f"*{kind}", "mask_ptr": "constexpr", **pointers}
+    signature |= {"batch": "i32", "answers": "i32", "gamma": "fp32", "tau": "fp32"}
+    signature |= dict.fromkeys(list(constants)[1:], "constexpr")
+    source = GluonASTSource(gram_kernel, signature, constants, {(0,): [["tt.divisibility", 16]]})
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": config.warps})
+
+
+@pytest.mark.parametrize(
+    ("batch", "answers", "kind", "instruction"),
+    [
+        (65536, 9, "bf16", "m16n8k16.row.col.f32.bf16"),
+        (65536, 3, "fp16", "m16n8k16.row.col.f32.f16"),
+        (65536, 5, "fp32", "m16n8k8.row.col.f32.tf32"),
+        (1, 3, "bf16", "m16n8k16.row.col.f32.bf16"),
+    ],
+)
+def test_loads_are_wide_and_products_stay_in_registers(batch: int, answers: int, kind: str, instruction: str) -> None:
+    config = choose(batch, answers, 1024, 32 if kind == "fp32" else 16)
+    kernel = compiled(config, kind, 1024)
+    code = kernel.asm["ptx"]
+    assert instruction in code
+    assert re.search(r"ld\.global[\w.:]*\.v4\.b32", code)
+    assert "ldmatrix" not in code
+    # Shared memory only where the warps' partial sums meet.
+    assert kernel.metadata.shared == (4 * config.warps * config.rows**2 if config.split_k else 0)
