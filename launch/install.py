@@ -106,9 +106,11 @@ def install(profile: str) -> None:
         print("install: " + text)
         sys.stdout.flush()
 
-    if not os.path.exists(os.path.join(VENV, "bin", "python")):
+    # pip comes last, so its absence also tells an environment whose making was interrupted.
+    if not os.path.exists(os.path.join(VENV, "bin", "pip")):
         say("making the virtual environment .venv")
-        subprocess.check_call([sys.executable, "-m", "venv", VENV])
+        if subprocess.call([sys.executable, "-m", "venv", VENV]) != 0:
+            refuse("%s -m venv failed; its own words are above (Debian: apt install python3-venv)." % sys.executable)
     if profile == "cuda":
         say("installing Faster-MoA with SGLang for CUDA (about 9 GB)")
         pip("--editable", ROOT + "[cuda,test]")
@@ -139,6 +141,8 @@ def main() -> None:
             if stamp.read() == wanted:
                 print("install: .venv is up to date")
                 return
+    if os.path.exists(STAMP):
+        open(STAMP, "w").close()  # until it is done, the environment is nobody's
     install(profile)
     with open(STAMP, "w") as stamp:
         stamp.write(wanted)

@@ -19,21 +19,28 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from launch.errors import ConfigError
+from launch.errors import ConfigError, LaunchError
 
 MANIFEST = "faster-moa.json"
+WEIGHTS = "model.safetensors"
 # Raised when the conversion changes, so that older folders are made anew.
 RECIPE = 1
 
 
 def cache_folder() -> Path:
-    """The cache folder, made if missing."""
+    """The cache folder, made if missing; raises `ConfigError` when it cannot be made."""
     chosen = os.environ.get("FASTER_MOA_CACHE")
     base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "faster-moa"
     folder = base.expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the cache folder {folder} cannot be made ({error.strerror}); set FASTER_MOA_CACHE to a folder of yours."
+        ) from error
     return folder
 
 
@@ -81,8 +88,10 @@ def _lock(path: Path) -> Iterator[None]:
 def _intact(folder: Path) -> bool:
     """Whether every file that the manifest names is there with its size and digest."""
     try:
-        manifest: dict[str, str] = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
+        return False
+    if not isinstance(manifest, dict) or WEIGHTS not in manifest:
         return False
     return all((folder / name).is_file() and _digest(folder / name) == want for name, want in manifest.items())
 
@@ -94,7 +103,7 @@ def _digest(path: Path) -> str:
 
 def _make(folder: Path) -> None:
     """Convert beside the final folder in a process of its own, then move it into place."""
-    scratch = folder.with_suffix(f".{os.getpid()}.part")
+    scratch = folder.with_suffix(".part")  # the lock is held; a killed run may have left one
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         command = [sys.executable, "-m", "launch.models", "--convert", str(scratch)]
@@ -129,4 +138,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--convert"]:
         _convert(Path(sys.argv[2]))
     else:
-        print(prepare(sys.argv[1] if len(sys.argv) > 1 else "smollm2"))
+        try:
+            print(prepare(sys.argv[1] if len(sys.argv) > 1 else "smollm2", say=partial(print, file=sys.stderr)))
+        except LaunchError as error:
+            print(f"models: {error}", file=sys.stderr)
+            sys.exit(2)

@@ -12,7 +12,7 @@ from launch.inventory import Inventory
 from launch.plan import Plan, ServerPlan
 from launch.processes.base import Command, Process, Starter, proportional_set_size
 from launch.processes.spawn import Spawner
-from launch.processes.teardown import stop_all
+from launch.processes.teardown import kill_all, stop_all
 from launch.processes.zygote import Zygote
 from launch.readiness import ServerDied, check_overlay, died, get_json, wait_until_answers
 from router.http.client import Origin
@@ -121,8 +121,9 @@ class Supervisor:
         if self._sampler is not None:
             self._sampler.cancel()
             await asyncio.gather(self._sampler, return_exceptions=True)
-        processes = [member.process for member in self.members.values() if member.process is not None]
-        await stop_all(processes, hurry=self._hurry)
+        members = [(member.process, member.state) for member in self.members.values() if member.process is not None]
+        await kill_all([process for process, state in members if state != "ready"])
+        await stop_all([process for process, state in members if state == "ready"], hurry=self._hurry)
         await self._starter.close()
         for member in self.members.values():
             member.origin.close()
@@ -183,7 +184,7 @@ class Supervisor:
             if member.ready_at is not None and time.monotonic() - member.ready_at > HEALTHY_AFTER:
                 backoff = 1.0
             # Its children must be gone before its ports can be taken again.
-            await stop_all([process], grace=0)
+            await kill_all([process])
             self._say(f"restarting {member.name} in {backoff:g} s")
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, MAX_BACKOFF)

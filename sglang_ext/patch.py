@@ -51,9 +51,16 @@ def fingerprint(function: Callable[..., Any]) -> str:
     """The first 16 hex digits of the SHA-256 of a function's dedented source.
 
     Wrappers made with `functools.wraps` are looked through, so another plugin's hook on the same
-    target does not change the result.
+    target does not change the result. Raises `SourceMismatch` when there is no source to read.
     """
-    source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+    try:
+        source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+    except (OSError, TypeError) as error:
+        raise SourceMismatch(
+            f"sglang_ext patches {getattr(function, '__qualname__', function)}, whose source cannot be read "
+            f"({error}); install a distribution that carries its Python source, or set {ALLOW_UNVERIFIED}=1 to go "
+            "on at your own risk."
+        ) from error
     return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
@@ -73,12 +80,17 @@ def resolve(target: str) -> Callable[..., Any]:
     """The object at a dotted path; raises `MissingSymbol` when there is none."""
     try:
         found: Callable[..., Any] = pkgutil.resolve_name(target)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # an import runs code that may raise anything
         raise MissingSymbol(
-            f"sglang_ext patches {target}, which the installed software does not have ({error}); "
+            f"sglang_ext patches {target}, which the installed software does not have ({first_line(error)}); "
             f"install a verified version, or set {ALLOW_UNVERIFIED}=1 to go on without this patch at your own risk."
         ) from error
     return found
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, short enough to stand inside a sentence."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def verify(patch: Patch) -> None:

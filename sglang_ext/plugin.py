@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from sglang_ext.errors import MissingSymbol, OverlayError, UnknownVersion
-from sglang_ext.patch import Patch, check_applied, installed_version, resolve, unverified_allowed, verify
+from sglang_ext.errors import MissingSymbol, NotApplied, OverlayError, UnknownVersion
+from sglang_ext.patch import Patch, check_applied, first_line, installed_version, resolve, unverified_allowed, verify
 from sglang_ext.patches import PATCHES
 
 logger = logging.getLogger(__name__)
@@ -29,15 +29,22 @@ def unverified_patches() -> list[str]:
 def register() -> None:
     """Verify the patches this machine needs and hand them to SGLang's hook registry.
 
-    SGLang logs and ignores a plugin that raises, so a patch that does not fit ends the process
-    here, with its sentence on stderr and exit code 2.
+    SGLang logs and ignores a plugin that raises, so a patch that does not fit, or anything else
+    that goes wrong, ends the process here, with a sentence on stderr and exit code 2.
     """
-    from sglang.srt.plugins.hook_registry import HookRegistry, HookType
-
     try:
-        _active.update({patch: resolve(patch.target) for patch in _wanted() if _fits(patch)})
+        _register()
     except OverlayError as error:
         _stop(error)
+    except Exception as error:
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        _stop(NotApplied(f"sglang_ext could not load its patches ({cause}); reinstall faster-moa."))
+
+
+def _register() -> None:
+    from sglang.srt.plugins.hook_registry import HookRegistry, HookType
+
+    _active.update({patch: resolve(patch.target) for patch in _wanted() if _fits(patch)})
     for patch in _active:
         module, name = patch.hook.split(":")
         hook = getattr(importlib.import_module(module), name)

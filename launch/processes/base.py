@@ -44,9 +44,11 @@ class Process(ABC):
     def members(self) -> list[psutil.Process]:
         """Every process of its session, the leader's children and orphans alike."""
         found = []
+        leads = self.exit_code() is None  # it may not have made its session yet
         for process in psutil.process_iter():
             try:
-                if os.getsid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
+                ours = (leads and process.pid == self.pid) or os.getsid(process.pid) == self.pid
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (ProcessLookupError, psutil.NoSuchProcess):
                 continue

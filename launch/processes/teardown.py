@@ -17,7 +17,7 @@ async def stop_all(
     """Ask the leaders to stop, then kill what is left of their sessions and remove its shared memory.
 
     Args:
-        processes: Leaders of sessions.
+        processes: Leaders of sessions that are up; one that still starts belongs to `kill_all`.
         grace: Seconds the leaders have to end by themselves.
         hurry: When set, the rest of the grace is skipped.
     """
@@ -29,8 +29,19 @@ async def stop_all(
         if not any(process.members() for process in processes):
             break
         await asyncio.sleep(POLL_SECONDS)
+    await kill_all(processes)
+
+
+async def kill_all(processes: Sequence[Process]) -> None:
+    """Kill the sessions and remove their shared memory.
+
+    They are frozen first: a server that still starts could make another file between the look at
+    what it maps and its end.
+    """
     while left := [process for process in processes if process.members()]:
         for process in left:
+            process.signal_all(signal.SIGSTOP)
+            process.note_shared_memory()
             process.signal_all(signal.SIGKILL)
         await asyncio.sleep(POLL_SECONDS)
     for process in processes:

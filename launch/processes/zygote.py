@@ -11,6 +11,7 @@ from typing import Any
 from launch.errors import LaunchError
 from launch.processes.base import Command, Process, Starter, proportional_set_size
 from launch.processes.lifeline import die_with_parent
+from launch.processes.teardown import kill_all
 
 
 class ForkedProcess(Process):
@@ -55,7 +56,13 @@ class Zygote(Starter):
         self._started[command.name] = pid
         request = {"name": command.name, "argv": command.argv, "env": command.env, "log": str(command.log)}
         process.stdin.write(json.dumps(request).encode() + b"\n")
-        return ForkedProcess(command, await self._wait(pid), self._codes, process)
+        try:
+            await self._wait(pid)
+        except asyncio.CancelledError:
+            # The request is out: nobody else would know of the server that comes of it.
+            await kill_all([ForkedProcess(command, await pid, self._codes, process)])
+            raise
+        return ForkedProcess(command, pid.result(), self._codes, process)
 
     def memory_bytes(self) -> int:
         """The zygote's share of the pages it has with its servers."""

@@ -43,7 +43,9 @@ def prefix_aware_extend(
     for row, (new, prefix, total) in zip(req_pool_indices, lengths, strict=True):
         slots = req_to_token[row, :total]
         rows = slice(start, start + new)
-        mask = _causal_mask(prefix, new, total, window) if causal and (prefix or window is not None) else None
+        # Upstream's window implies causal attention.
+        needs_mask = window is not None or (causal and prefix > 0)
+        mask = _causal_mask(prefix, new, total, window) if needs_mask else None
         attended = scaled_dot_product_attention(
             query[rows].transpose(0, 1).unsqueeze(0),
             k_cache[slots].to(query.dtype).transpose(0, 1).unsqueeze(0),
