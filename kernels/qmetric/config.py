@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _SMALL_BATCH_TILES = 1024  # fewer tiles than this leave most of a large GPU's warp slots empty: split K over warps
+_FULL_TILES = 8192  # from here on the tiles of one warp keep every multiprocessor full by their number alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +17,10 @@ class Config:
 
     `rows`: answers in a warp's tile (16, 32 or 64). `width`: answers kept for one cluster, a power of two; a tile
     holds `rows // width` clusters. `vector`: dimensions that one thread loads together; `block_k`: those loaded at
-    once, a multiple of eight vectors. `warps`: warps of a program. `split_k`: they share one tile and divide the
-    dimensions. `prefetch`: load a block ahead. `cache`, `evict`: Triton's cache modifier and eviction policy of the
-    embedding loads (not both). `registers`: upper limit a thread, or None.
+    once, a multiple of eight vectors. `warps`: warps of a program. `split_k`: they share one tile, which holds one
+    cluster, and divide the dimensions (`split_kernel.py`). `prefetch`: load a block ahead (`gram.py` only). `cache`,
+    `evict`: Triton's cache modifier and eviction policy of the embedding loads (not both). `registers`: upper limit a
+    thread, or None.
     """
 
     rows: int
@@ -32,9 +34,12 @@ class Config:
     evict: str = ""
     registers: int | None = None
 
+    def __post_init__(self) -> None:
+        assert not self.split_k or (self.width == self.rows and not self.prefetch)
+
     def programs(self, batch: int) -> int:
         """The number of programs (CTAs) that `batch` clusters need."""
-        clusters = (self.rows // self.width) * (1 if self.split_k else self.warps)
+        clusters = 1 if self.split_k else self.rows // self.width * self.warps
         return -(-batch // clusters)
 
 
@@ -48,9 +53,15 @@ def choose(batch: int, answers: int, dimensions: int, bits: int) -> Config:
     rows = max(16, power_of_two(answers))
     vector = 128 // bits
     least_block = 8 * vector
-    block_k = least_block * (2 if rows == 16 else 1)
     width = max(4, power_of_two(answers)) if rows == 16 else rows
-    if -(-batch // (rows // width)) >= _SMALL_BATCH_TILES:
-        return Config(rows, width, block_k, vector, warps=4 if rows == 16 else 1, split_k=False)
-    warps = min(8 if rows == 16 else 4, power_of_two(-(-dimensions // least_block)))
-    return Config(rows, rows, least_block, vector, warps=warps, split_k=True)
+    tiles = -(-batch // (rows // width))
+    if tiles < _SMALL_BATCH_TILES:
+        warps = min(8 if rows == 16 else 4, power_of_two(-(-dimensions // least_block)))
+        whole = -(-dimensions // warps)  # what a warp has to load
+        block_k = least_block * (2 if rows == 16 and whole > least_block else 1)
+        return Config(rows, rows, block_k, vector, warps, split_k=True)
+    if rows == 64:
+        return Config(rows, width, least_block, vector, warps=1, split_k=False)
+    # A block ahead hides the trip to memory; few tiles need more bytes on the way each.
+    blocks = 1 if bits == 32 else 4 if rows == 16 and tiles < _FULL_TILES else 2
+    return Config(rows, width, blocks * least_block, vector, warps=1, split_k=False, prefetch=True)

@@ -71,6 +71,40 @@ if DIALECT == "gluon":
         """0 .. size-1 as a [1, 1, size] tensor."""
         return gl.arange(0, size, layout=gl.SliceLayout(0, gl.SliceLayout(1, layout)))[None, None, :]
 
+    @constexpr_function
+    def _dealt(warps: int) -> Any:
+        return gl.BlockedLayout([warps, 1, 1], [1, 2, 16], [1, warps, 1], [2, 1, 0])
+
+    @constexpr_function
+    def spread_layout(warps: int) -> Any:
+        """The layout of a [rows, rows] tensor whose elements are dealt to all threads of a program."""
+        return gl.SliceLayout(0, gl.BlockedLayout([warps, 1, 1], [1, 2, 16], [1, warps, 1], [2, 1, 0]))
+
+    @constexpr_function
+    def repeated_layout(warps: int) -> Any:
+        """The layout of a [rows, rows] tensor of which every warp has all elements: its sums need no other warp."""
+        return gl.SliceLayout(0, gl.BlockedLayout([1, 1, 1], [1, 2, 16], [warps, 1, 1], [2, 1, 0]))
+
+    @jit
+    def spread(x: tl.tensor, warps: tl.constexpr) -> tl.tensor:
+        """[warps, rows, rows] so placed that a sum over the warps stays within each thread, in `spread_layout`."""
+        return gl.convert_layout(x, _dealt(warps))
+
+    @jit
+    def along_rows(size: tl.constexpr, flat: tl.constexpr) -> tl.tensor:
+        """0 .. size-1 as a [size, 1] tensor."""
+        return gl.arange(0, size, layout=gl.SliceLayout(1, flat))[:, None]
+
+    @jit
+    def along_columns(size: tl.constexpr, flat: tl.constexpr) -> tl.tensor:
+        """0 .. size-1 as a [1, size] tensor."""
+        return gl.arange(0, size, layout=gl.SliceLayout(0, flat))[None, :]
+
+    @jit
+    def turn(x: tl.tensor, flat: tl.constexpr) -> tl.tensor:
+        """What is one number a row as one number a column."""
+        return gl.convert_layout(x, gl.SliceLayout(0, flat))
+
     @jit
     def zeros(a: tl.constexpr, b: tl.constexpr, c: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
         """An [a, b, c] float32 tensor of zeros."""
@@ -114,6 +148,36 @@ else:
     def third_axis(size: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
         """0 .. size-1 as a [1, 1, size] tensor."""
         return tl.arange(0, size)[None, None, :]
+
+    @constexpr_function
+    def spread_layout(warps: int) -> Any:
+        """Plain Triton chooses the layout itself."""
+        return 0
+
+    @constexpr_function
+    def repeated_layout(warps: int) -> Any:
+        """Plain Triton chooses the layout itself."""
+        return 0
+
+    @jit
+    def spread(x: tl.tensor, warps: tl.constexpr) -> tl.tensor:
+        """Plain Triton places it itself."""
+        return x
+
+    @jit
+    def along_rows(size: tl.constexpr, flat: tl.constexpr) -> tl.tensor:
+        """0 .. size-1 as a [size, 1] tensor."""
+        return tl.arange(0, size)[:, None]
+
+    @jit
+    def along_columns(size: tl.constexpr, flat: tl.constexpr) -> tl.tensor:
+        """0 .. size-1 as a [1, size] tensor."""
+        return tl.arange(0, size)[None, :]
+
+    @jit
+    def turn(x: tl.tensor, flat: tl.constexpr) -> tl.tensor:
+        """Plain Triton places it itself."""
+        return x
 
     @jit
     def zeros(a: tl.constexpr, b: tl.constexpr, c: tl.constexpr, layout: tl.constexpr) -> tl.tensor:

@@ -1,8 +1,8 @@
-"""The kernel: pairwise Frobenius cosines of each cluster's answers and, on request, its whole Q-metric.
+"""The streaming kernel: pairwise Frobenius cosines of each cluster's answers and, on request, its whole Q-metric.
 
 One warp holds one tile of ROWS answers, `ROWS // WIDTH` clusters of up to WIDTH answers each, and its Gram matrix
-G = X X^T in registers; the diagonal of G holds the squared norms, so each embedding is read once. With SPLIT_K all
-warps of a program share one tile and each sums a part of the dimensions: the small, latency-bound batches.
+G = X X^T in registers; the diagonal of G holds the squared norms, so each embedding is read once. Small batches, which
+would leave most of the GPU idle this way, have `split_kernel.py`.
 """
 
 # ruff: noqa: N803, N806, PLR0915 (Triton writes compile-time constants in capitals; a kernel is one function)
@@ -85,23 +85,20 @@ def gram_kernel(
     BLOCK_K: tl.constexpr,
     VECTOR: tl.constexpr,
     WARPS: tl.constexpr,
-    SPLIT_K: tl.constexpr,
     PREFETCH: tl.constexpr,
     CACHE: tl.constexpr,
     EVICT: tl.constexpr,
 ) -> None:
     """S, and Q, C, P of `formula.py`, of x[batch, answers, K]; a pointer that is None is not wanted or not given."""
     PACK: tl.constexpr = ROWS // WIDTH
-    TILES: tl.constexpr = 1 if SPLIT_K else WARPS
-    STEP: tl.constexpr = BLOCK_K * WARPS if SPLIT_K else BLOCK_K
-    EVEN: tl.constexpr = K % STEP == 0
+    EVEN: tl.constexpr = K % BLOCK_K == 0
     layout: tl.constexpr = accumulator_layout(WARPS)
     operand: tl.constexpr = operand_layout(layout, 0, VECTOR)
     program = tl.program_id(0)
 
     # Answers along the accumulator's rows and columns. Their confidences and mask are fetched before the embeddings,
     # whose latency then hides theirs.
-    tile = program * TILES + first_axis(TILES, layout)
+    tile = program * WARPS + first_axis(WARPS, layout)
     row = second_axis(ROWS, layout)
     column = third_axis(ROWS, layout)
     row_cluster = tile * PACK + row // WIDTH
@@ -123,28 +120,22 @@ def gram_kernel(
     part = first_axis(WARPS, operand)
     answer = second_axis(ROWS, operand)
     k = third_axis(BLOCK_K, operand)
-    if SPLIT_K:
-        cluster = program * PACK + part * 0 + answer // WIDTH
-        k = k + part * BLOCK_K
-    else:
-        cluster = (program * WARPS + part) * PACK + answer // WIDTH
+    cluster = (program * WARPS + part) * PACK + answer // WIDTH
     inside = (answer % WIDTH < answers) & (cluster < batch)
     pointers = x_ptr + (cluster.to(tl.int64) * answers + answer % WIDTH) * K + k
 
     gram = zeros(WARPS, ROWS, ROWS, layout)
     if PREFETCH:
         x = load_block(pointers, inside, k, 0, K, EVEN, CACHE, EVICT)
-        for start in range(STEP, K, STEP):
+        for start in range(BLOCK_K, K, BLOCK_K):
             following = load_block(pointers, inside, k, start, K, EVEN, CACHE, EVICT)
             gram = add_products(x, gram, layout, VECTOR)
             x = following
         gram = add_products(x, gram, layout, VECTOR)
     else:
-        for start in range(0, K, STEP):
+        for start in range(0, K, BLOCK_K):
             x = load_block(pointers, inside, k, start, K, EVEN, CACHE, EVICT)
             gram = add_products(x, gram, layout, VECTOR)
-    if SPLIT_K:
-        gram = total(gram, 0)[None, :, :]
 
     diagonal = tl.where(row == column, gram, 0.0)
     s = cosine(gram, total(diagonal, 2)[:, :, None], total(diagonal, 1)[:, None, :], row == column)
@@ -161,15 +152,15 @@ def gram_kernel(
         energy = total(tl.where(row_valid, row_weight * row_weight, 0.0), 2)
         count = total(tl.where(row_valid, 1.0, 0.0), 2)
         q, c, p = score(
-            per_cluster(agreement, TILES, PACK, WIDTH),
-            per_cluster(weight, TILES, PACK, WIDTH),
-            per_cluster(energy, TILES, PACK, WIDTH),
-            per_cluster(count, TILES, PACK, WIDTH),
+            per_cluster(agreement, WARPS, PACK, WIDTH),
+            per_cluster(weight, WARPS, PACK, WIDTH),
+            per_cluster(energy, WARPS, PACK, WIDTH),
+            per_cluster(count, WARPS, PACK, WIDTH),
             gamma,
             tau,
         )
         # The cluster's number by the same sums as its figures, and so in the same layout.
-        owner = per_cluster(total(tl.where(row % WIDTH == 0, row_cluster, 0), 2), TILES, PACK, WIDTH)
+        owner = per_cluster(total(tl.where(row % WIDTH == 0, row_cluster, 0), 2), WARPS, PACK, WIDTH)
         tl.store(q_ptr + owner, q, mask=owner < batch)
         tl.store(c_ptr + owner, c, mask=owner < batch)
         tl.store(p_ptr + owner, p, mask=owner < batch)

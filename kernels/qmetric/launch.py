@@ -18,6 +18,7 @@ from qmetric.config import Config, choose, power_of_two
 from qmetric.dialect import INTERPRETED
 from qmetric.extend_kernel import extend_kernel
 from qmetric.gram import gram_kernel
+from qmetric.split_kernel import split_kernel
 
 _PLANS_KEPT = 4096  # shapes; a serving process sees a few, a property test many
 
@@ -57,23 +58,21 @@ def launch_gram(
     plan = _plans.get(key)
     if plan is None:
         config = config or choose(batch, answers, chunks * size, 8 * embeddings.element_size())
-        constants = (
-            chunks * size,
-            config.rows,
-            config.width,
-            config.block_k,
-            config.vector,
-            config.warps,
-            config.split_k,
-            config.prefetch,
-            config.cache,
-            config.evict,
-        )
+        kernel, constants = _form(config, chunks * size)
         options = {"num_warps": config.warps}
         if config.registers is not None:
             options["maxnreg"] = config.registers
-        plan = _keep(key, _plan(gram_kernel, config.programs(batch), constants, options))
+        plan = _keep(key, _plan(kernel, config.programs(batch), constants, options))
     _on_its_device(plan, embeddings, mask, confidences, s, q, c, p, batch, answers, gamma, tau)
+
+
+def _form(config: Config, dimensions: int) -> tuple[Any, tuple[object, ...]]:
+    """The kernel and its compile-time constants."""
+    if config.split_k:
+        tile: tuple[object, ...] = (config.rows, config.block_k, config.vector, config.warps)
+        return split_kernel, (dimensions, *tile, config.cache, config.evict)
+    tile = (config.rows, config.width, config.block_k, config.vector, config.warps, config.prefetch)
+    return gram_kernel, (dimensions, *tile, config.cache, config.evict)
 
 
 def launch_extend(

@@ -45,11 +45,9 @@ def test_incremental(problem: Problem) -> None:
 
 
 FORMS = [
-    (rows, rows // part, warps, split, prefetch)
-    for rows, (part, warps), split, prefetch in itertools.product(
-        (16, 32, 64), ((1, 1), (2, 2), (4, 4)), (False, True), (False, True)
-    )
-]
+    (rows, rows // part, warps, False, prefetch)
+    for rows, (part, warps), prefetch in itertools.product((16, 32, 64), ((1, 1), (2, 2), (4, 4)), (False, True))
+] + [(rows, rows, warps, True, False) for rows, warps in itertools.product((16, 32, 64), (1, 2, 4))]
 
 
 @pytest.mark.parametrize(("rows", "width", "warps", "split", "prefetch"), FORMS)

@@ -40,27 +40,21 @@ def test_the_choice_fits_the_problem(batch: int, answers: int, bits: int) -> Non
 def compiled(config: Config, kind: str, dimensions: int) -> Any:
     import triton
     from qmetric.gram import gram_kernel
+    from qmetric.split_kernel import split_kernel
     from triton.backends.compiler import GPUTarget
     from triton.experimental.gluon._runtime import GluonASTSource
 
-    constants = {
-        "mask_ptr": None,
-        "K": dimensions,
-        "ROWS": config.rows,
-        "WIDTH": config.width,
-        "BLOCK_K": config.block_k,
-        "VECTOR": config.vector,
-        "WARPS": config.warps,
-        "SPLIT_K": config.split_k,
-        "PREFETCH": config.prefetch,
-        "CACHE": config.cache,
-        "EVICT": config.evict,
-    }
+    constants: dict[str, Any] = {"mask_ptr": None, "K": dimensions, "ROWS": config.rows, "WIDTH": config.width}
+    constants |= {"BLOCK_K": config.block_k, "VECTOR": config.vector, "WARPS": config.warps}
+    constants |= {"PREFETCH": config.prefetch, "CACHE": config.cache, "EVICT": config.evict}
+    if config.split_k:
+        del constants["WIDTH"], constants["PREFETCH"]
+    kernel = split_kernel if config.split_k else gram_kernel
     pointers = dict.fromkeys(("weight_ptr", "s_ptr", "q_ptr", "c_ptr", "p_ptr"), "*fp32")
     signature = {"x_ptr": f"*{kind}", "mask_ptr": "constexpr", **pointers}
     signature |= {"batch": "i32", "answers": "i32", "gamma": "fp32", "tau": "fp32"}
     signature |= dict.fromkeys(list(constants)[1:], "constexpr")
-    source = GluonASTSource(gram_kernel, signature, constants, {(0,): [["tt.divisibility", 16]]})
+    source = GluonASTSource(kernel, signature, constants, {(0,): [["tt.divisibility", 16]]})
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": config.warps})
 
 

@@ -28,7 +28,9 @@ CLASSES = (
     Shape(8, 9, 1, 1024),
     Shape(64, 32, 1, 768),
     Shape(1, 64, 1, 1024),
+    Shape(256, 9, 1, 1024),
     Shape(1024, 9, 1, 1024),
+    Shape(1024, 3, 1, 1024),
     Shape(65536, 3, 1, 1024),
     LARGE,
     Shape(65536, 5, 1, 384, torch.float32),
@@ -47,7 +49,7 @@ def candidates(shape: Shape) -> list[Config]:
     vector = 128 // bits
     found = [choose(shape.batch, shape.answers, dimensions, bits)]
     if shape.batch <= 4096:
-        for warps, block in itertools.product((2, 4, 8, 16), (1, 2)):
+        for warps, block in itertools.product((2, 4, 8, 16), (1, 2, 4)):
             if 8 * vector * block * warps < 2 * dimensions and rows * rows * warps * 4 <= 128 << 10:
                 found.append(Config(rows, rows, 8 * vector * block, vector, warps, split_k=True))
     if shape.batch >= 1024:
@@ -127,11 +129,14 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description="Times candidate forms of the Q-metric kernel")
     parser.add_argument("--out", type=Path, default=Path(), help="folder for tune.json")
+    parser.add_argument("--most-clusters", type=int, default=1 << 20, help="leave out classes with a larger batch")
     options = parser.parse_args()
     bandwidth = read_bandwidth()
     print(f"read bandwidth {bandwidth / 1e12:.2f} TB/s, empty launch {empty_launch().median:.2f} us")
     everything = []
     for shape in CLASSES:
+        if shape.batch > options.most_clusters:
+            continue
         rows = measure(shape, bandwidth)
         everything += rows
         print(f"{shape}: {len(rows)} forms")
