@@ -74,7 +74,13 @@ def router(*arguments: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that starts the tests in the background lets them, and so the router, ignore SIGINT.
+        preexec_fn=_heed_sigint,  # noqa: PLW1509 - no thread runs while these tests start it
     )
+
+
+def _heed_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

@@ -1,0 +1,76 @@
+"""An agent's answer while it comes."""
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+_finishes = itertools.count()
+
+
+class Answer:
+    """What is known of an answer, and a way to wait for more.
+
+    Attributes:
+        ids: Token ids of the answering model, without a stop token. They only grow, but for `restart`
+            and `drop`.
+        text: The same as text; its end may lag behind or hold half a character.
+        finished: The place of its end among all answers of the process; None while it runs.
+        error: What it failed with; None else.
+        version: Counts changes, for `changed`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ids: Sequence[int] = ()
+        self.text = ""
+        self.finished: int | None = None
+        self.error: Exception | None = None
+        self.version = 0
+        self._waiters: set[asyncio.Event] = set()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more comes."""
+        return self.finished is not None
+
+    def grow(self, ids: Sequence[int], text: str = "") -> None:
+        """Set what is known now: all of it, not the difference."""
+        self.ids, self.text = ids, text
+        self._tell()
+
+    def finish(self) -> None:
+        """Nothing more comes."""
+        self.finished = next(_finishes)
+        self._tell()
+
+    def fail(self, error: Exception) -> None:
+        """It never comes: whoever follows it gets the error."""
+        self.error = error
+        self.finish()
+
+    def drop(self) -> None:
+        """It is not wanted any more: readers take it for empty, and forget what they have of it."""
+        self.ids, self.text = (), ""
+        self.finish()
+
+    def restart(self) -> None:
+        """It is asked anew: what was known does not hold."""
+        self.grow(())
+
+    async def changed(self, *others: "Answer", since: int) -> None:
+        """Return once this or one of the others has changed; `since` is the sum of versions last seen."""
+        answers = (self, *others)
+        event = asyncio.Event()
+        for answer in answers:
+            answer._waiters.add(event)
+        try:
+            if sum(answer.version for answer in answers) == since:
+                await event.wait()
+        finally:
+            for answer in answers:
+                answer._waiters.discard(event)
+
+    def _tell(self) -> None:
+        self.version += 1
+        for event in self._waiters:
+            event.set()

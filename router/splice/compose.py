@@ -1,0 +1,99 @@
+"""A template's token ids in the order in which they become known."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from router.splice.answer import Answer
+from router.splice.ids import common_prefix
+from router.splice.template import Template
+from router.splice.tokenizer import Tokenizer
+
+Order = Literal["completion", "declared"]
+Encode = Callable[[Answer], Awaitable[Sequence[int]]]
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """Everything from token `length` on does not hold any more."""
+
+    length: int
+
+
+async def own_ids(answer: Answer) -> Sequence[int]:
+    """An answer of a model with the reader's tokenizer: its ids go through as they are."""
+    return answer.ids
+
+
+def reencoded(tokenizer: Tokenizer) -> Encode:
+    """For an answer of another tokenizer: its text under the reader's.
+
+    While it runs its last word is held back, since more letters may follow; what a tokenizer then
+    still changes in hindsight, `compose` takes back.
+    """
+
+    async def encode(answer: Answer) -> Sequence[int]:
+        text = answer.text if answer.done else _whole_words(answer.text)
+        return await tokenizer.encode(text)
+
+    return encode
+
+
+async def compose(
+    template: Template, answers: Mapping[str, Answer], order: Order, encode: Mapping[str, Encode]
+) -> AsyncGenerator[Sequence[int] | Truncate]:
+    """Token ids to append, and now and then a `Truncate`; ends when the whole prompt is known.
+
+    Args:
+        template: The prompt.
+        answers: By name, at least those of the template.
+        order: `declared` puts each answer into its own place, streaming the one whose turn it is.
+            `completion` fills the places in the order in which answers end, and streams an answer
+            only when it is the last one left.
+        encode: By answer name: what is known of an answer, as ids of the reader's tokenizer.
+
+    Raises:
+        Exception: What an answer failed with.
+    """
+    position = 0
+    left = [answers[name] for name in template.slots]
+    for literal in template.literals[:-1]:
+        if literal:
+            position += len(literal)
+            yield literal
+        answer = left[0] if order == "declared" else await _next_ended(left)
+        left.remove(answer)
+        sent: list[int] = []
+        while True:
+            version, done = answer.version, answer.done
+            if answer.error is not None:
+                raise answer.error
+            ids = list(await encode[answer.name](answer))
+            common = common_prefix(sent, ids)
+            if common < len(sent):
+                yield Truncate(position + common)
+            if common < len(ids):
+                yield ids[common:]
+            sent = ids
+            if done:
+                break
+            await answer.changed(since=version)
+        position += len(sent)
+    if template.literals[-1]:
+        yield template.literals[-1]
+
+
+async def _next_ended(left: list[Answer]) -> Answer:
+    """The answer that ended first of those left; the last one left at once."""
+    while len(left) > 1:
+        since = sum(answer.version for answer in left)
+        ended = [(answer.finished, answer) for answer in left if answer.finished is not None]
+        if ended:
+            return min(ended, key=lambda pair: pair[0])[1]
+        await left[0].changed(*left[1:], since=since)
+    return left[0]
+
+
+def _whole_words(text: str) -> str:
+    """The text without its last word and the space before it."""
+    return text[: max(text.rfind(" "), text.rfind("\n"), 0)]

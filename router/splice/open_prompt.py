@@ -1,0 +1,154 @@
+"""An open prompt: a prompt whose end is not known yet, prefilled on its pair as it grows."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from router.errors import BadRequest, RouterError, UpstreamFailed
+from router.pd import Dispatcher, Exchange, error_message
+from router.splice.ids import common_prefix
+from router.splice.pacing import Pacer
+from router.workers import Pair
+
+
+@dataclass
+class Speculation:
+    """What speculative prefill did for one prompt. All but `segments` and `failed` are tokens.
+
+    Attributes:
+        segments: Segments that were prefilled.
+        failed: Segments that a server refused or lost.
+        speculated: Tokens prefilled ahead.
+        wasted: Of those, tokens that the final prompt does not have.
+        tail: Tokens left to prefill when the prompt was complete; None before that.
+    """
+
+    segments: int = 0
+    failed: int = 0
+    speculated: int = 0
+    wasted: int = 0
+    tail: int | None = None
+
+    @property
+    def used(self) -> int:
+        """Tokens prefilled ahead that the final prompt has; 0 until it is sent."""
+        return 0 if self.tail is None else self.speculated - self.wasted
+
+    def to_json(self) -> dict[str, int | None]:
+        """As the trace shows it."""
+        return {**asdict(self), "used": self.used}
+
+
+class OpenPrompt:
+    """Use as a context: leaving it ends whatever is under way on both servers.
+
+    Segments go out one at a time, each the whole prompt so far as a request of one token: both
+    radix caches then hold it. A segment that fails ends the speculation and nothing else: the final
+    request then prefills what is missing.
+
+    Args:
+        dispatcher: Sends the requests.
+        pair: The pair of servers that all requests of this prompt go to.
+        pacer: Decides which segments are worth sending; None sends none (a blocking prompt).
+        limit: The model's context length in tokens; None when it is not known.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, pair: Pair, pacer: Pacer | None, limit: int | None = None) -> None:
+        self.ids: list[int] = []
+        self.speculation = Speculation()
+        self._dispatcher = dispatcher
+        self._pair = pair
+        self._pacer = pacer
+        self._limit = limit
+        self._ready = 0  # tokens from the front that both servers hold
+        self._pump: asyncio.Task[None] | None = None
+        self._grew = asyncio.Event()
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        if self._pacer is not None:
+            self._pump = asyncio.create_task(self._send_segments(self._pacer))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._close()
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        if self.speculation.tail is None:
+            self.speculation.wasted = self.speculation.speculated
+
+    def append(self, ids: Sequence[int]) -> None:
+        """Add tokens at the end.
+
+        Raises:
+            BadRequest: The prompt would leave no room for an answer; it stays as it was.
+        """
+        assert not self._closed, "append after the final request"
+        if self._limit is not None and len(self.ids) + len(ids) >= self._limit:
+            raise BadRequest(
+                f"the prompt would have {len(self.ids) + len(ids)} tokens, but the model takes {self._limit} with its "
+                "answer; shorten the prompt or the answers it reads."
+            )
+        self.ids.extend(ids)
+        self._grew.set()
+
+    def truncate(self, length: int) -> None:
+        """Take back every token from `length` on."""
+        del self.ids[length:]
+        self._forget(length)
+
+    @asynccontextmanager
+    async def finish(self, body: dict[str, Any]) -> AsyncIterator[Exchange]:
+        """Send the final request: `body` for `/generate`, to which the prompt is added.
+
+        Raises:
+            BadRequest: The prompt is empty.
+            RouterError: A leg failed before the answer began.
+        """
+        if not self.ids:
+            raise BadRequest("the prompt is empty.")
+        self._close()
+        self.speculation.tail = len(self.ids) - self._ready
+        async with self._dispatcher.exchange("/generate", {**body, "input_ids": self.ids}, self._pair) as exchange:
+            yield exchange
+
+    def _close(self) -> None:
+        self._closed = True
+        self._grew.set()
+
+    def _forget(self, length: int) -> None:
+        self.speculation.wasted += max(0, self._ready - length)
+        self._ready = min(self._ready, length)
+
+    async def _send_segments(self, pacer: Pacer) -> None:
+        while True:
+            await self._grew.wait()
+            self._grew.clear()
+            if self._closed:
+                return
+            if len(self.ids) - self._ready < pacer.least:
+                continue
+            began, sent, before = time.monotonic(), self.ids.copy(), self._ready
+            try:
+                await self._send(sent)
+            except RouterError:
+                self.speculation.failed += 1
+                return
+            self.speculation.segments += 1
+            self.speculation.speculated += len(sent) - before
+            self._ready = len(sent)
+            self._forget(common_prefix(sent, self.ids))
+            if not self._closed:
+                pacer.learn(len(sent) - before, time.monotonic() - began)
+                self._grew.set()  # more may have come meanwhile
+
+    async def _send(self, ids: list[int]) -> None:
+        body = {"input_ids": ids, "sampling_params": {"max_new_tokens": 1, "temperature": 0.0}}
+        async with self._dispatcher.exchange("/generate", body, self._pair) as exchange:
+            raw = b"".join([chunk async for chunk in exchange.body()])
+            if exchange.decode.status != 200:
+                raise UpstreamFailed(f"a segment failed with {exchange.decode.status}: {error_message(raw)}")

@@ -1,0 +1,36 @@
+"""When a segment is worth sending.
+
+A segment of n new tokens keeps the prefill server busy for about `fixed + n * per_token` seconds. It
+takes `n * per_token` off the way between an upstream's last token and the dependent's first, and the
+price is `fixed`, paid with a server's time. It saves more than it costs from `fixed / per_token`
+tokens on; both are learned from the segments themselves.
+"""
+
+START = 64  # tokens, until two sizes were seen
+LEAST, MOST = 16, 2048  # tokens
+FORGET = 0.9  # weight of the past at each observation
+
+
+class Pacer:
+    """Learns one pair's costs by least squares over recent segments, older ones counting less."""
+
+    def __init__(self) -> None:
+        self._n = self._x = self._y = self._xx = self._xy = 0.0
+
+    def learn(self, tokens: int, seconds: float) -> None:
+        """Take one segment's new tokens and the seconds until it was ready on both servers."""
+        seen = (1.0, tokens, seconds, tokens * tokens, tokens * seconds)
+        past = (self._n, self._x, self._y, self._xx, self._xy)
+        self._n, self._x, self._y, self._xx, self._xy = (FORGET * a + b for a, b in zip(past, seen, strict=True))
+
+    @property
+    def least(self) -> int:
+        """The fewest new tokens that are worth a segment."""
+        spread = self._n * self._xx - self._x * self._x
+        if spread <= 1e-9 * self._xx:
+            return START
+        per_token = (self._n * self._xy - self._x * self._y) / spread
+        fixed = (self._y - per_token * self._x) / self._n
+        if per_token <= 0:  # size did not matter: every segment is all fixed cost
+            return MOST
+        return round(min(max(fixed / per_token, LEAST), MOST))

@@ -1,0 +1,395 @@
+"""Answers put into prompts: composing, pacing and open prompts over a fake pair.
+
+The fake pair counts segments and refuses on demand; what segments do to caches is tested in tests/e2e.
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.errors import BadRequest, UpstreamFailed
+from router.pd import Dispatcher
+from router.policies import POLICIES
+from router.splice.answer import Answer
+from router.splice.compose import Encode, Order, Truncate, compose, own_ids, reencoded
+from router.splice.open_prompt import OpenPrompt
+from router.splice.pacing import LEAST, MOST, START, Pacer
+from router.splice.template import Template
+from router.splice.tokenizer import Tokenizer
+from router.workers import Registry, Worker
+from tests.router.aio import aio, run, until
+from tests.router.fakes import Call, FakePair, started
+
+# ---- templates
+
+
+def test_a_template_of_ids() -> None:
+    template = Template.of_ids([1, 2, "<|answer:a|>", "<|answer:b.1|>", 3])
+    assert template == Template(((1, 2), (), (3,)), ("a", "b.1"))
+    assert Template.of_ids([]) == Template(((),), ())
+
+
+@pytest.mark.parametrize("wrong", [[1, "<|answer:|>"], [1, -1], [True], [1.0], ["x <|answer:a|>"], [[1]]])
+def test_wrong_ids_are_named(wrong: list[Any]) -> None:
+    with pytest.raises(BadRequest, match="`input_ids` holds"):
+        Template.of_ids(wrong)
+
+
+# ---- composing
+
+
+class Step:
+    """What happens to an answer at one moment of a run."""
+
+    def __init__(self, name: str, ids: list[int] | None = None, how: str = "grow") -> None:
+        self.name, self.ids, self.how = name, ids, how
+
+    def __repr__(self) -> str:
+        return f"{self.name}.{self.how}({self.ids or ''})"
+
+
+def play(template: Template, steps: list[Step], order: Order) -> tuple[list[int], list[list[int]]]:
+    """The composed prompt, and the prompt as it stood after each step."""
+    answers = {name: Answer(name) for name in template.slots}
+    encode: dict[str, Encode] = dict.fromkeys(template.slots, own_ids)
+    ids: list[int] = []
+    stood = []
+
+    async def collect() -> None:
+        async for part in compose(template, answers, order, encode):
+            if isinstance(part, Truncate):
+                del ids[part.length :]
+            else:
+                ids.extend(part)
+
+    async def work() -> None:
+        task = asyncio.create_task(collect())
+        for step in steps:
+            for _ in range(8):  # the reader gets to see each step
+                await asyncio.sleep(0)
+            answer = answers[step.name]
+            if step.how == "grow":
+                answer.grow(step.ids or ())
+            else:
+                getattr(answer, step.how)()
+            for _ in range(8):
+                await asyncio.sleep(0)
+            stood.append(ids.copy())
+        await task
+
+    run(work)
+    return ids, stood
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[Template, list[Step], dict[str, list[int]], list[str]]:
+    """A template, what happens to its answers in some order, their final ids, and the order of their ends."""
+    token = st.integers(0, 9)
+    names = [f"a{i}" for i in range(draw(st.integers(1, 4)))]
+    literals = draw(st.lists(st.lists(token, max_size=3), min_size=len(names) + 1, max_size=len(names) + 1))
+    template = Template(tuple(map(tuple, literals)), tuple(names))
+    lives: list[list[Step]] = []
+    final: dict[str, list[int]] = {}
+    for name in names:
+        life: list[Step] = []
+        ids: list[int] = []
+        for _ in range(draw(st.integers(0, 5))):
+            if draw(st.integers(0, 5)) == 0:
+                ids = []
+                life.append(Step(name, how="restart"))
+            ids = [*ids, *draw(st.lists(token, max_size=3))]
+            life.append(Step(name, ids))
+        last = draw(st.sampled_from(["finish", "finish", "finish", "drop"]))
+        life.append(Step(name, how=last))
+        final[name] = [] if last == "drop" else ids
+        lives.append(life)
+    steps: list[Step] = []
+    ended: list[str] = []
+    while any(lives):
+        life = draw(st.sampled_from([life for life in lives if life]))
+        step = life.pop(0)
+        steps.append(step)
+        if not life:
+            ended.append(step.name)
+    return template, steps, final, ended
+
+
+def whole(template: Template, answers: list[list[int]]) -> list[int]:
+    found = list(template.literals[0])
+    for answer, literal in zip(answers, template.literals[1:], strict=True):
+        found += [*answer, *literal]
+    return found
+
+
+@settings(deadline=None)
+@given(histories())
+def test_declared_order_gives_the_prompt_that_blocking_gives(
+    history: tuple[Template, list[Step], dict[str, list[int]], list[str]],
+) -> None:
+    template, steps, final, _ = history
+    ids, _ = play(template, steps, "declared")
+    assert ids == whole(template, [final[name] for name in template.slots])
+
+
+@settings(deadline=None)
+@given(histories())
+def test_completion_order_fills_the_places_as_answers_end(
+    history: tuple[Template, list[Step], dict[str, list[int]], list[str]],
+) -> None:
+    template, steps, final, ended = history
+    ids, _ = play(template, steps, "completion")
+    assert ids == whole(template, [final[name] for name in ended])
+
+
+def test_completion_order_streams_only_the_last_answer_left() -> None:
+    template = Template(((0,), (), (9,)), ("a", "b"))
+    steps = [
+        Step("a", [1]),
+        Step("b", [5]),
+        Step("b", how="finish"),
+        Step("a", [1, 2]),
+        Step("a", [1, 2, 3]),
+        Step("a", how="finish"),
+    ]
+    _, stood = play(template, steps, "completion")
+    assert stood == [[0], [0], [0, 5, 1], [0, 5, 1, 2], [0, 5, 1, 2, 3], [0, 5, 1, 2, 3, 9]]
+
+
+def test_declared_order_streams_the_answer_whose_turn_it_is() -> None:
+    template = Template(((0,), (8,), (9,)), ("a", "b"))
+    steps = [Step("b", [5]), Step("a", [1]), Step("b", how="finish"), Step("a", how="finish")]
+    _, stood = play(template, steps, "declared")
+    assert stood == [[0], [0, 1], [0, 1], [0, 1, 8, 5, 9]]
+
+
+@aio
+async def test_an_answer_that_fails_fails_its_reader() -> None:
+    answers = {"a": Answer("a")}
+    answers["a"].grow([1])
+    answers["a"].fail(UpstreamFailed("agent a failed."))
+    with pytest.raises(UpstreamFailed, match="agent a failed"):
+        async for _ in compose(Template(((), ()), ("a",)), answers, "declared", {"a": own_ids}):
+            pass
+
+
+@aio
+async def test_reencoding_holds_the_last_word_back() -> None:
+    asked: list[str] = []
+
+    class Recording(Tokenizer):
+        def __init__(self) -> None: ...
+
+        async def encode(self, text: str) -> list[int]:
+            asked.append(text)
+            return [len(text)]
+
+    encode = reencoded(Recording())
+    answer = Answer("a")
+    for text in ("Blu", "Blue sk", "Blue sky\nover"):
+        answer.grow((), text)
+        await encode(answer)
+    answer.finish()
+    await encode(answer)
+    assert asked == ["", "Blue", "Blue sky", "Blue sky\nover"]
+
+
+# ---- pacing
+
+
+@given(st.floats(1e-4, 0.1), st.floats(1e-6, 1e-2))
+def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) -> None:
+    pacer = Pacer()
+    assert pacer.least == START
+    for tokens in (20, 60, 200, 90, 40):
+        pacer.learn(tokens, fixed + per_token * tokens)
+    wanted = min(max(fixed / per_token, LEAST), MOST)
+    assert pacer.least == pytest.approx(wanted, rel=0.05, abs=1)
+
+
+def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
+    pacer = Pacer()
+    for _ in range(3):
+        pacer.learn(64, 0.02)
+    assert pacer.least == START
+    pacer.learn(640, 0.01)
+    assert pacer.least == MOST
+
+
+# ---- open prompts
+
+
+class Segments:
+    """A fake pair that remembers the prompts it was sent; `hold` keeps segments under way."""
+
+    def __init__(self) -> None:
+        self.pair = FakePair()
+        self.pair.decode.generate = self._generate
+        self.hold: asyncio.Event | None = None
+        self.status = 200
+        self.segments: list[list[int]] = []
+        self.finals: list[list[int]] = []
+
+    async def _generate(self, call: Call) -> None:
+        self.pair.room(call).set()
+        body = call.json
+        if body["sampling_params"]["max_new_tokens"] > 1:
+            self.finals.append(body["input_ids"])
+            await call.answer({"text": "", "meta_info": {}})
+            return
+        self.segments.append(body["input_ids"])
+        if self.hold is None or await call.waits_for(self.hold):
+            await call.answer({"error": {"message": "no"}} if self.status != 200 else {}, self.status)
+
+    def prompt(self, limit: int | None = None, least: int = 4) -> OpenPrompt:
+        prefill, decode = (Worker(self.pair.prefill.url, "prefill", 1), Worker(self.pair.decode.url, "decode"))
+        registry = Registry([prefill, decode])
+        self.dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+        from router.workers import Pair
+
+        return OpenPrompt(self.dispatcher, Pair(prefill, decode), Fixed(least), limit)
+
+    async def close(self) -> None:
+        await self.dispatcher.close()
+        self.dispatcher.registry.close()
+
+
+class Fixed(Pacer):
+    """A pacer that does not learn."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__()
+        self._least = least
+
+    @property
+    def least(self) -> int:
+        return self._least
+
+
+FINAL = {"sampling_params": {"max_new_tokens": 8}}
+
+
+@aio
+async def test_segments_go_out_one_at_a_time_and_the_final_request_has_it_all() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            fake.hold = asyncio.Event()
+            prompt.append([1, 2, 3, 4])
+            await until(lambda: len(fake.segments) == 1, "the first segment is under way")
+            for token in range(5, 12):
+                prompt.append([token])
+            await asyncio.sleep(0.05)
+            assert fake.segments == [[1, 2, 3, 4]]
+            fake.hold.set()
+            await until(lambda: prompt.speculation.segments == 2, "the rest follows as one segment")
+            assert fake.segments[1] == list(range(1, 12))
+            prompt.append([12, 13, 14])  # too little for a segment
+            async with prompt.finish(FINAL) as exchange:
+                assert [chunk async for chunk in exchange.body()]
+        assert fake.finals == [list(range(1, 15))]
+        assert prompt.speculation.to_json() == {
+            "segments": 2,
+            "failed": 0,
+            "speculated": 11,
+            "wasted": 0,
+            "tail": 3,
+            "used": 11,
+        }
+        await fake.close()
+
+
+@aio
+async def test_what_is_taken_back_counts_as_wasted() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5, 6])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            prompt.truncate(2)
+            prompt.append([7, 8])
+            async with prompt.finish(FINAL) as exchange:
+                assert [chunk async for chunk in exchange.body()]
+        assert fake.finals == [[1, 2, 7, 8]]
+        speculation = prompt.speculation
+        assert (speculation.speculated, speculation.wasted, speculation.used, speculation.tail) == (6, 4, 2, 2)
+        await fake.close()
+
+
+@aio
+async def test_taken_back_while_its_segment_is_under_way() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            fake.hold = asyncio.Event()
+            prompt.append([1, 2, 3, 4])
+            await until(lambda: len(fake.segments) == 1, "a segment is under way")
+            prompt.truncate(1)
+            prompt.append([5])
+            fake.hold.set()
+            await until(lambda: prompt.speculation.segments == 1, "it is done")
+            assert prompt.speculation.wasted == 3
+            async with prompt.finish(FINAL) as exchange:
+                assert [chunk async for chunk in exchange.body()]
+        assert fake.finals == [[1, 5]]
+        assert prompt.speculation.tail == 1
+        await fake.close()
+
+
+@aio
+async def test_a_failed_segment_ends_the_speculation_and_nothing_else() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            fake.status = 500
+            prompt.append([1, 2, 3, 4])
+            await until(lambda: prompt.speculation.failed == 1, "the segment failed")
+            prompt.append([5, 6, 7, 8])
+            async with prompt.finish(FINAL) as exchange:
+                assert [chunk async for chunk in exchange.body()]
+        assert len(fake.segments) == 1
+        assert fake.finals == [[1, 2, 3, 4, 5, 6, 7, 8]]
+        assert prompt.speculation.tail == 8
+        await fake.close()
+
+
+@aio
+async def test_leaving_aborts_the_segment_on_both_servers() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            fake.hold = asyncio.Event()
+            prompt.append([1, 2, 3, 4])
+            await until(lambda: len(fake.segments) == 1, "a segment is under way")
+        await until(lambda: len(fake.pair.prefill.aborted) == len(fake.pair.decode.aborted) == 1, "both aborted")
+        assert prompt.speculation.used == 0
+        await fake.close()
+
+
+@aio
+async def test_too_long_a_prompt_is_refused_and_stays_usable() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt(limit=8) as prompt:
+            prompt.append([1, 2, 3, 4])
+            with pytest.raises(BadRequest, match="would have 8 tokens, but the model takes 8"):
+                prompt.append([5, 6, 7, 8])
+            prompt.append([])
+            prompt.append([5, 6])
+            async with prompt.finish(FINAL) as exchange:
+                assert [chunk async for chunk in exchange.body()]
+        assert fake.finals == [[1, 2, 3, 4, 5, 6]]
+        await fake.close()
+
+
+@aio
+async def test_an_empty_prompt_is_refused() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            with pytest.raises(BadRequest, match="the prompt is empty"):
+                async with prompt.finish(FINAL):
+                    pass
+        await fake.close()
