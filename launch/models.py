@@ -27,7 +27,7 @@ from launch.errors import ConfigError, LaunchError
 MANIFEST = "faster-moa.json"
 WEIGHTS = "model.safetensors"
 # Raised when the conversion changes, so that older folders are made anew.
-RECIPE = 1
+RECIPE = 2
 
 
 def cache_folder() -> Path:
@@ -129,8 +129,10 @@ def _convert(out: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=gguf)
     # The GGUF's metadata names the start marker as the end of text; a turn ends with <|im_end|>.
     tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"  # noqa: S105
-    tokenizer.save_pretrained(out)
     model = AutoModelForCausalLM.from_pretrained(package, gguf_file=gguf)
+    # Without it transformers says 10^30, and SGLang's /tokenize then fails on a number that JSON cannot hold.
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    tokenizer.save_pretrained(out)
     model.to(torch.bfloat16).save_pretrained(out)
 
 

@@ -53,16 +53,14 @@ class Dispatcher:
             raw = orjson.dumps(body)
         except TypeError:  # orjson reads deeper nesting than it writes
             raise BadRequest("the request is nested too deeply; send a flatter one.") from None
-        for worker in (pair.prefill, pair.decode):
-            worker.load += 1
         exchange = Exchange(pair, raw, path)
         try:
             await exchange.start()
             yield exchange
         finally:
             # First what must happen even when the wait in `close` is cancelled.
-            for worker in (pair.prefill, pair.decode):
-                worker.load -= 1
+            exchange.unload(pair.prefill)
+            exchange.unload(pair.decode)
             if not exchange.finished:
                 self._abort(pair, body["rid"])
             await exchange.close()
@@ -97,8 +95,18 @@ class Exchange:
             asyncio.create_task(worker.origin.request("POST", path, raw)) for worker in (pair.prefill, pair.decode)
         ]
         self._prefill = asyncio.create_task(self._read_prefill())
+        self._loaded = {pair.prefill, pair.decode}
+        for worker in self._loaded:
+            worker.load += 1
+        self._prefill.add_done_callback(lambda _: self.unload(pair.prefill))
         self.decode: Response
         self.finished = False
+
+    def unload(self, worker: Worker) -> None:
+        """This exchange is no load of a worker any more; harmless to call twice."""
+        if worker in self._loaded:
+            self._loaded.remove(worker)
+            worker.load -= 1
 
     async def start(self) -> None:
         """Return once decode's answer has begun.

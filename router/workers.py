@@ -30,7 +30,7 @@ class Worker:
         info: The parts of its `/server_info` that matter here.
         healthy: Whether the last probe succeeded.
         problem: One sentence on why it did not; None when it did.
-        load: Requests in flight through this router.
+        load: Requests in flight through this router; a prefill server's end with their prefill.
     """
 
     url: str

@@ -3,16 +3,17 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
 from router.errors import BadRequest, NoWorker, RouterError
 from router.http.asgi import Request
 from router.http.sse import DONE, error_events, event
-from router.moa.run import Run
-from router.moa.tree import Tree, Trees
+from router.moa.run import Context, Run
+from router.moa.tree import Arm, Tree, Trees
 from router.pd import Dispatcher
+from router.splice.compose import Order
 from router.workers import Registry
 
 # Fields of a chat request that go to the final agent as they are.
@@ -27,7 +28,7 @@ class MoaEndpoint:
 
     def __init__(self, registry: Registry, dispatcher: Dispatcher, trees: Trees) -> None:
         self._registry = registry
-        self._dispatcher = dispatcher
+        self._context = Context(dispatcher)
         self._trees = {tree.name: tree for tree in trees.trees}
         self._sampling = trees.models
 
@@ -75,7 +76,8 @@ class MoaEndpoint:
         if not isinstance(body.get("stream_options") or {}, dict):
             raise BadRequest("`stream_options` must be an object.")
         models = self._assign(tree)
-        return Run(self._dispatcher, tree, models, self._sampling, _question(body), final_sampling)
+        tree = _with_options(tree, body.get("moa"))
+        return Run(self._context, tree, models, self._sampling, _question(body), final_sampling)
 
     def _assign(self, tree: Tree) -> dict[str, str]:
         """A model for each agent: its own, else the served ones in turn."""
@@ -113,6 +115,18 @@ class MoaEndpoint:
         if (body.get("stream_options") or {}).get("include_usage"):
             yield event(orjson.dumps({**head, "choices": [], "usage": run.trace.usage()}))
         yield event(DONE)
+
+
+def _with_options(tree: Tree, options: object) -> Tree:
+    """The tree with the arm and order that a request asks for under `moa`."""
+    if options is None:
+        return tree
+    if not isinstance(options, dict) or options.keys() - {"arm", "order"}:
+        raise BadRequest("`moa` must be an object with `arm` and `order` only.")
+    for key, allowed in (("arm", get_args(Arm)), ("order", get_args(Order))):
+        if options.get(key, tree.arm if key == "arm" else tree.order) not in allowed:
+            raise BadRequest(f"`moa.{key}` must be one of {', '.join(allowed)}.")
+    return tree.model_copy(update=options)
 
 
 def _wanted(tree: Tree) -> set[str]:

@@ -18,12 +18,12 @@ def proposer_messages(role: str | None, question: Messages) -> Messages:
 
 
 def aggregator_messages(role: str | None, question: Messages, answers: Sequence[str]) -> Messages:
-    """The conversation with the upstream answers before its last message.
+    """The conversation with the upstream answers, or their places, before its last message.
 
     The question stands last and the answers have no headings: small models that see either go on
     listing answers.
     """
-    listed = "\n\n".join(f"- {answer.strip()}" for answer in answers)
+    listed = "\n\n".join(f"- {answer}" for answer in answers)
     *before, last = question
     asked = f"Notes by other assistants:\n\n{listed}\n\nUse what is right in these notes. {_text(last)}"
     return _under(role or AGGREGATOR, [*before, {**last, "content": asked}])

@@ -8,7 +8,11 @@ from typing import Any
 
 @dataclass
 class AgentTrace:
-    """One agent's call. Times are seconds since the run began; counts are tokens."""
+    """One agent's call. Times are seconds since the run began; counts are tokens.
+
+    `start` is when its prompt was whole and its request was sent; `speculation` is what was prefilled
+    before (`router.splice.open_prompt.Speculation`).
+    """
 
     agent: str
     cluster: str
@@ -23,6 +27,7 @@ class AgentTrace:
     finish_reason: str | None = None
     text: str = ""
     output_ids: list[int] = field(default_factory=list)
+    speculation: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -30,6 +35,8 @@ class RunTrace:
     """One question through one tree."""
 
     tree: str
+    arm: str
+    order: str
     id: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex}")
     created: float = field(default_factory=time.time)
     agents: list[AgentTrace] = field(default_factory=list)
@@ -50,6 +57,8 @@ class RunTrace:
         return {
             "run": self.id,
             "tree": self.tree,
+            "arm": self.arm,
+            "order": self.order,
             "created": self.created,
             "seconds": self.now(),
             "agents": [asdict(agent) for agent in self.agents],

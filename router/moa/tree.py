@@ -21,17 +21,21 @@ layers; the last layer is one cluster of one agent, whose answer is the tree's.
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from router.errors import BadRequest
+from router.splice.compose import Order
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=64)]
 
 # Fields of a request that the run sets itself: as sampling they would replace what it asks.
 SET_BY_RUN = ("model", "messages", "prompt", "text", "input_ids", "stream", "stream_options", "n", "rid")
+
+
+Arm = Literal["tree", "splice"]
 
 
 def _sampling(given: dict[str, Any]) -> dict[str, Any]:
@@ -84,9 +88,18 @@ class Layer(Strict):
 
 
 class Tree(Strict):
-    """A checked tree."""
+    """A checked tree.
+
+    Attributes:
+        name: The model name it is asked by.
+        arm: `tree` waits for whole answers; `splice` prefills readers while their upstreams still decode.
+        order: Of the answers in a reader's prompt: as they end, or as declared.
+        layers: The agents.
+    """
 
     name: Name
+    arm: Arm = "tree"
+    order: Order = "completion"
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
 
     def agents(self) -> Iterator[tuple[int, Cluster, Agent]]:

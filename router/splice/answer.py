@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _finishes = itertools.count()
 
@@ -15,6 +15,7 @@ class Answer:
             and `drop`.
         text: The same as text; its end may lag behind or hold half a character.
         finished: The place of its end among all answers of the process; None while it runs.
+        cut: Whether a stop string ended it: then `ids` go on behind the end of `text`.
         error: What it failed with; None else.
         version: Counts changes, for `changed`.
     """
@@ -24,9 +25,10 @@ class Answer:
         self.ids: Sequence[int] = ()
         self.text = ""
         self.finished: int | None = None
+        self.cut = False
         self.error: Exception | None = None
         self.version = 0
-        self._waiters: set[asyncio.Event] = set()
+        self.waiters: set[asyncio.Event] = set()
 
     @property
     def done(self) -> bool:
@@ -38,8 +40,9 @@ class Answer:
         self.ids, self.text = ids, text
         self._tell()
 
-    def finish(self) -> None:
+    def finish(self, *, cut: bool = False) -> None:
         """Nothing more comes."""
+        self.cut = cut
         self.finished = next(_finishes)
         self._tell()
 
@@ -57,20 +60,21 @@ class Answer:
         """It is asked anew: what was known does not hold."""
         self.grow(())
 
-    async def changed(self, *others: "Answer", since: int) -> None:
-        """Return once this or one of the others has changed; `since` is the sum of versions last seen."""
-        answers = (self, *others)
-        event = asyncio.Event()
-        for answer in answers:
-            answer._waiters.add(event)
-        try:
-            if sum(answer.version for answer in answers) == since:
-                await event.wait()
-        finally:
-            for answer in answers:
-                answer._waiters.discard(event)
-
     def _tell(self) -> None:
         self.version += 1
-        for event in self._waiters:
+        for event in self.waiters:
             event.set()
+
+
+async def changed(answers: Iterable[Answer], since: int) -> None:
+    """Return once one of the answers has changed; `since` is the sum of the versions last seen."""
+    answers = list(answers)
+    event = asyncio.Event()
+    for answer in answers:
+        answer.waiters.add(event)
+    try:
+        if sum(answer.version for answer in answers) == since:
+            await event.wait()
+    finally:
+        for answer in answers:
+            answer.waiters.discard(event)

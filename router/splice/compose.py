@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Literal
 
-from router.splice.answer import Answer
+from router.splice.answer import Answer, changed
 from router.splice.ids import common_prefix
 from router.splice.template import Template
 from router.splice.tokenizer import Tokenizer
@@ -23,6 +23,15 @@ class Truncate:
 async def own_ids(answer: Answer) -> Sequence[int]:
     """An answer of a model with the reader's tokenizer: its ids go through as they are."""
     return answer.ids
+
+
+def passed_on(tokenizer: Tokenizer) -> Encode:
+    """As `own_ids`; but an answer that a stop string cut has more ids than text, and only its text counts."""
+
+    async def encode(answer: Answer) -> Sequence[int]:
+        return await tokenizer.encode(answer.text) if answer.cut else answer.ids
+
+    return encode
 
 
 def reencoded(tokenizer: Tokenizer) -> Encode:
@@ -56,18 +65,17 @@ async def compose(
         Exception: What an answer failed with.
     """
     position = 0
-    left = [answers[name] for name in template.slots]
+    everyone = [answers[name] for name in template.slots]
+    left = everyone.copy()
     for literal in template.literals[:-1]:
         if literal:
             position += len(literal)
             yield literal
-        answer = left[0] if order == "declared" else await _next_ended(left)
+        answer = left[0] if order == "declared" else await _next_ended(left, everyone)
         left.remove(answer)
         sent: list[int] = []
         while True:
-            version, done = answer.version, answer.done
-            if answer.error is not None:
-                raise answer.error
+            seen, version, done = _seen(everyone), answer.version, answer.done
             ids = list(await encode[answer.name](answer))
             common = common_prefix(sent, ids)
             if common < len(sent):
@@ -77,21 +85,31 @@ async def compose(
             sent = ids
             if done:
                 break
-            await answer.changed(since=version)
+            while answer.version == version:
+                await changed(everyone, since=seen)
+                seen = _seen(everyone)
         position += len(sent)
     if template.literals[-1]:
         yield template.literals[-1]
 
 
-async def _next_ended(left: list[Answer]) -> Answer:
+async def _next_ended(left: list[Answer], everyone: list[Answer]) -> Answer:
     """The answer that ended first of those left; the last one left at once."""
     while len(left) > 1:
-        since = sum(answer.version for answer in left)
+        seen = _seen(everyone)
         ended = [(answer.finished, answer) for answer in left if answer.finished is not None]
         if ended:
             return min(ended, key=lambda pair: pair[0])[1]
-        await left[0].changed(*left[1:], since=since)
+        await changed(everyone, since=seen)
     return left[0]
+
+
+def _seen(everyone: list[Answer]) -> int:
+    """What `changed` takes; raises what any of them failed with: a prompt that cannot be whole is not waited for."""
+    for answer in everyone:
+        if answer.error is not None:
+            raise answer.error
+    return sum(answer.version for answer in everyone)
 
 
 def _whole_words(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -16,11 +16,12 @@ from router.workers import Pair
 
 @dataclass
 class Speculation:
-    """What speculative prefill did for one prompt. All but `segments` and `failed` are tokens.
+    """What speculative prefill did for one prompt. `speculated`, `wasted` and `tail` count tokens.
 
     Attributes:
         segments: Segments that were prefilled.
         failed: Segments that a server refused or lost.
+        moves: How often the prompt left a pair that was not healthy any more.
         speculated: Tokens prefilled ahead.
         wasted: Of those, tokens that the final prompt does not have.
         tail: Tokens left to prefill when the prompt was complete; None before that.
@@ -28,6 +29,7 @@ class Speculation:
 
     segments: int = 0
     failed: int = 0
+    moves: int = 0
     speculated: int = 0
     wasted: int = 0
     tail: int | None = None
@@ -51,16 +53,19 @@ class OpenPrompt:
 
     Args:
         dispatcher: Sends the requests.
-        pair: The pair of servers that all requests of this prompt go to.
+        choose: Names the pair of servers that all requests of this prompt go to; asked at the first.
         pacer: Decides which segments are worth sending; None sends none (a blocking prompt).
         limit: The model's context length in tokens; None when it is not known.
     """
 
-    def __init__(self, dispatcher: Dispatcher, pair: Pair, pacer: Pacer | None, limit: int | None = None) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, choose: Callable[[], Pair], pacer: Pacer | None, limit: int | None = None
+    ) -> None:
         self.ids: list[int] = []
         self.speculation = Speculation()
         self._dispatcher = dispatcher
-        self._pair = pair
+        self._choose = choose
+        self._pair: Pair | None = None
         self._pacer = pacer
         self._limit = limit
         self._ready = 0  # tokens from the front that both servers hold
@@ -112,9 +117,19 @@ class OpenPrompt:
         if not self.ids:
             raise BadRequest("the prompt is empty.")
         self._close()
+        pair = self._sticky_pair()
         self.speculation.tail = len(self.ids) - self._ready
-        async with self._dispatcher.exchange("/generate", {**body, "input_ids": self.ids}, self._pair) as exchange:
+        async with self._dispatcher.exchange("/generate", {**body, "input_ids": self.ids}, pair) as exchange:
             yield exchange
+
+    def _sticky_pair(self) -> Pair:
+        if self._pair is not None and not (self._pair.prefill.healthy and self._pair.decode.healthy):
+            self._pair = None
+            self._forget(0)
+            self.speculation.moves += 1
+        if self._pair is None:
+            self._pair = self._choose()
+        return self._pair
 
     def _close(self) -> None:
         self._closed = True
@@ -130,7 +145,8 @@ class OpenPrompt:
             self._grew.clear()
             if self._closed:
                 return
-            if len(self.ids) - self._ready < pacer.least:
+            busy = self._pair is not None and self._pair.prefill.load > 0
+            if len(self.ids) - self._ready < pacer.least(busy=busy):
                 continue
             began, sent, before = time.monotonic(), self.ids.copy(), self._ready
             try:
@@ -148,7 +164,7 @@ class OpenPrompt:
 
     async def _send(self, ids: list[int]) -> None:
         body = {"input_ids": ids, "sampling_params": {"max_new_tokens": 1, "temperature": 0.0}}
-        async with self._dispatcher.exchange("/generate", body, self._pair) as exchange:
+        async with self._dispatcher.exchange("/generate", body, self._sticky_pair()) as exchange:
             raw = b"".join([chunk async for chunk in exchange.body()])
             if exchange.decode.status != 200:
                 raise UpstreamFailed(f"a segment failed with {exchange.decode.status}: {error_message(raw)}")

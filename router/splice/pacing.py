@@ -1,13 +1,14 @@
 """When a segment is worth sending.
 
 A segment of n new tokens keeps the prefill server busy for about `fixed + n * per_token` seconds. It
-takes `n * per_token` off the way between an upstream's last token and the dependent's first, and the
-price is `fixed`, paid with a server's time. It saves more than it costs from `fixed / per_token`
-tokens on; both are learned from the segments themselves.
+takes `n * per_token` off the way between an upstream's last token and the dependent's first, and its
+price is `fixed`, paid by the requests that wait meanwhile. With others about it saves more than it
+costs from `fixed / per_token` tokens on, both learned from the segments themselves; on an idle server
+nobody pays, and only the two servers' own bookkeeping speaks for a few tokens at once.
 """
 
 START = 64  # tokens, until two sizes were seen
-LEAST, MOST = 16, 2048  # tokens
+LEAST, MOST = 8, 2048  # tokens
 FORGET = 0.9  # weight of the past at each observation
 
 
@@ -23,9 +24,10 @@ class Pacer:
         past = (self._n, self._x, self._y, self._xx, self._xy)
         self._n, self._x, self._y, self._xx, self._xy = (FORGET * a + b for a, b in zip(past, seen, strict=True))
 
-    @property
-    def least(self) -> int:
-        """The fewest new tokens that are worth a segment."""
+    def least(self, *, busy: bool) -> int:
+        """The fewest new tokens that are worth a segment, on a server that has other prefills or none."""
+        if not busy:
+            return LEAST
         spread = self._n * self._xx - self._x * self._x
         if spread <= 1e-9 * self._xx:
             return START

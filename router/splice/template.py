@@ -8,11 +8,21 @@ answer turns out to be.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from router.errors import BadRequest
 from router.splice.tokenizer import Tokenizer
 
-PLACE = re.compile(r"<\|answer:([A-Za-z0-9][A-Za-z0-9._:-]{0,63})\|>")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
+
+
+def place(name: str, nonce: str = "") -> str:
+    """How the place of an answer is written; a nonce tells a run's own places from a client's text."""
+    return f"<|answer:{nonce}{name}|>"
+
+
+def _places(nonce: str) -> re.Pattern[str]:
+    return re.compile(rf"<\|answer:{re.escape(nonce)}({_NAME})\|>")
 
 
 @dataclass(frozen=True)
@@ -31,23 +41,23 @@ class Template:
         assert len(self.literals) == len(self.slots) + 1
 
     @classmethod
-    async def of_messages(cls, tokenizer: Tokenizer, messages: list[dict[str, object]]) -> "Template":
+    async def of_messages(cls, tokenizer: Tokenizer, messages: list[dict[str, Any]], nonce: str = "") -> "Template":
         """The model's own chat template over messages that contain places.
 
         Raises:
             BadRequest: The chat template changed a place, or the messages do not fit it.
         """
-        wanted = [name for message in messages for name in PLACE.findall(str(message.get("content", "")))]
+        wanted = [name for message in messages for name in _places(nonce).findall(str(message.get("content", "")))]
         text = await tokenizer.decode(await tokenizer.render(messages))
-        template = await cls.of_text(tokenizer, text)
+        template = await cls.of_text(tokenizer, text, nonce)
         if sorted(template.slots) != sorted(wanted):
             raise BadRequest("the model's chat template does not keep <|answer:NAME|>; use `text` or `input_ids`.")
         return template
 
     @classmethod
-    async def of_text(cls, tokenizer: Tokenizer, text: str) -> "Template":
+    async def of_text(cls, tokenizer: Tokenizer, text: str, nonce: str = "") -> "Template":
         """Plain text that contains places; special tokens are not added."""
-        *parts, last = PLACE.split(text)
+        *parts, last = _places(nonce).split(text)
         pieces = await tokenizer.encode_all([*parts[::2], last])
         return cls(tuple(map(tuple, pieces)), tuple(parts[1::2]))
 
@@ -61,9 +71,9 @@ class Template:
         literals: list[list[int]] = [[]]
         slots = []
         for item in items:
-            place = PLACE.fullmatch(item) if isinstance(item, str) else None
-            if place is not None:
-                slots.append(place[1])
+            found = _places("").fullmatch(item) if isinstance(item, str) else None
+            if found is not None:
+                slots.append(found[1])
                 literals.append([])
             elif type(item) is int and item >= 0:
                 literals[-1].append(item)

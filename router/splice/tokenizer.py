@@ -7,6 +7,9 @@ import orjson
 from router.errors import BadRequest, UpstreamFailed
 from router.workers import Worker
 
+# Scripts, numbers, spaces, code and an emoji: tokenizers that agree on it are taken for the same.
+PROBE = "The 1,234 naïve cats' Straße  \n\n\tdef f(x_1): return [x**2]  # 質問 вопрос سؤال 😀 <|im_end|></s>"
+
 
 class Tokenizer:
     """`/tokenize` and `/detokenize` of one SGLang server.
@@ -18,7 +21,13 @@ class Tokenizer:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
-    async def render(self, messages: list[dict[str, object]]) -> list[int]:
+    async def same_as(self, other: "Tokenizer") -> bool:
+        """Whether ids of the one are the ids of the other."""
+        if self._worker.model == other._worker.model:
+            return True
+        return await self.encode(PROBE) == await other.encode(PROBE)
+
+    async def render(self, messages: list[dict[str, Any]]) -> list[int]:
         """Token ids of a conversation under the model's chat template, ready to be answered."""
         told = await self._ask("/tokenize", {"messages": messages})
         return _ids(told)
@@ -54,7 +63,10 @@ class Tokenizer:
             words = f"status {response.status}"
         if response.status == 400:
             raise BadRequest(f"{self._worker.model} cannot tokenize the prompt: {words}")
-        raise UpstreamFailed(f"{self._worker.url} failed to tokenize: {words}")
+        raise UpstreamFailed(
+            f"{self._worker.url} failed to tokenize ({words}); SGLang needs a tokenizer for that, and "
+            "`model_max_length` in its tokenizer_config.json."
+        )
 
 
 def _ids(told: Any) -> list[int]:

@@ -171,6 +171,10 @@ class FakeWorker:
             await call.answer(self.info)
         elif call.path == "/abort_request":
             await call.send(whole(b""))
+        elif call.path == "/tokenize":
+            await call.answer({"tokens": toy_ids(call.json)})
+        elif call.path == "/detokenize":
+            await call.answer({"text": "".join(map(chr, call.json["tokens"]))})
         else:
             await self.generate(call)
 
@@ -181,7 +185,8 @@ class FakeWorker:
     @property
     def requests(self) -> list[Call]:
         """The generation requests it got."""
-        return [call for call in self.server.calls if call.path not in {"/server_info", "/abort_request"}]
+        other = {"/server_info", "/abort_request", "/tokenize", "/detokenize"}
+        return [call for call in self.server.calls if call.path not in other]
 
     @property
     def aborted(self) -> list[str]:
@@ -223,6 +228,29 @@ def chat_event(piece: str, finish: str | None = None, usage: tuple[int, int] | N
     if usage is not None:
         event["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
     return event
+
+
+def toy_ids(asked: dict[str, Any]) -> Any:
+    """A tokenizer of one id a character, with a chat template that marks roles."""
+    if "messages" not in asked:
+        return [[ord(letter) for letter in text] for text in asked["prompt"]]
+    rendered = "".join(f"<{each['role']}>{_content(each)}</{each['role']}>" for each in asked["messages"])
+    return [ord(letter) for letter in rendered]
+
+
+def _content(message: dict[str, Any]) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "\n".join(part["text"] for part in content)
+
+
+def native_event(
+    text: str, finish: str | None = None, usage: tuple[int, int] = (0, 0), ids: list[int] | None = None
+) -> dict[str, Any]:
+    """One event of a streamed `/generate` answer: all of it so far."""
+    prompt, completion = usage
+    meta: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": completion, "cached_tokens": 1}
+    meta["finish_reason"] = {"type": finish} if finish else None
+    return {"text": text, "output_ids": [ord(letter) for letter in text] if ids is None else ids, "meta_info": meta}
 
 
 @asynccontextmanager

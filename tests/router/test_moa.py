@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from router.http.asgi import Message, Request
 from router.moa.endpoint import MoaEndpoint
 from router.moa.tree import load_trees
 from tests.router.aio import aio, run, until, within
-from tests.router.fakes import Call, FakePair, chat_event, chunk, head, whole
+from tests.router.fakes import Call, FakePair, chunk, head, native_event, whole
 from tests.router.serving import Serving, serving
 from tests.router.test_app import data_lines
 
@@ -56,43 +57,45 @@ class Agents:
             self.running.discard(name)
 
     @staticmethod
-    def name(call: Call) -> str:
-        if "input_ids" in call.json:
-            return f"{len(call.json['input_ids'])} ids"
-        return str(call.json["messages"][0]["content"])
+    def prompt(call: Call) -> str:
+        """The prompt as text; see `toy_ids`."""
+        return "".join(map(chr, call.json["input_ids"]))
+
+    @classmethod
+    def name(cls, call: Call) -> str:
+        """An agent's role; where the question is token ids, how many the prompt has."""
+        found = re.match("<system>(.*?)</system>", cls.prompt(call), re.S)
+        return found[1] if found else f"{len(call.json['input_ids'])} ids"
 
     async def good(self, call: Call) -> None:
         await asyncio.sleep(0.01)
-        if "input_ids" in call.json:
+        if "<system>" not in self.prompt(call):
             await self.ids(call)
             return
+        said = f"says {self.name(call)}"
         usage = (PROMPT_TOKENS, OUTPUT_TOKENS)
-        await call.stream(
-            chat_event(f"says {self.name(call)}"), chat_event(", done", "stop"), chat_event("", usage=usage)
-        )
+        await call.stream(native_event(said), native_event(f"{said}, done", "stop", usage))
         await call.done()
 
     @staticmethod
     async def ids(call: Call) -> None:
         """As SGLang without a tokenizer streams: all ids so far in each event."""
+        prompt = len(call.json["input_ids"])
         events = [
-            {
-                "output_ids": [7, 8, 9][:count],
-                "meta_info": {
-                    "prompt_tokens": len(call.json["input_ids"]),
-                    "completion_tokens": count,
-                    "cached_tokens": 1,
-                    "finish_reason": {"type": "length"} if count == 3 else None,
-                },
-            }
+            native_event("", "length" if count == 3 else None, (prompt, count), [7, 8, 9][:count])
             for count in (1, 2, 3)
         ]
         await call.stream(*events)
         await call.done()
 
-    def call_of(self, name: str) -> dict[str, Any]:
-        """What an agent was asked."""
-        return next(call.json for call in self.pair.decode.requests if self.name(call) == name)
+    def call_of(self, name: str) -> Call:
+        """How an agent was asked."""
+        return next(call for call in self.pair.decode.requests if self.name(call) == name)
+
+
+def last_message(call: Call) -> str:
+    """What the user said last."""
+    return Agents.prompt(call).rsplit("<user>", 1)[1].removesuffix("</user>")
 
 
 def small_tree(**final: Any) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def agents() -> Agents:
 
 
 @aio
-async def test_layers_run_one_after_the_other_and_answers_go_up(agents: Agents, trees: Path) -> None:
+async def test_readers_follow_what_they_read_and_answers_go_up(agents: Agents, trees: Path) -> None:
     async with serving(agents.pair, trees=trees) as router:
         answer = (await router.post("/v1/chat/completions", CHAT)).json()
         assert answer["choices"] == [
@@ -142,12 +145,11 @@ async def test_layers_run_one_after_the_other_and_answers_go_up(agents: Agents, 
         assert sorted(agents.asked[:3]) == ["p1", "p2", "p3"]
         assert sorted(agents.asked[3:5]) == ["agg1", "agg2"]
         assert agents.asked[5:] == ["final"]
-        assert agents.ran_with["p1"] == {"p1", "p2", "p3"}, "a layer's agents run side by side, and no others"
-        assert agents.ran_with["agg1"] == {"agg1", "agg2"}
-        prompts = {name: agents.call_of(name)["messages"][-1]["content"] for name in agents.asked}
+        assert {"p1", "p2", "p3"} <= agents.ran_with["p1"], "agents that read nothing run side by side"
+        assert not {"agg1", "final"} & agents.ran_with["p1"], "a reader waits for what it reads"
+        prompts = {name: last_message(agents.call_of(name)) for name in agents.asked}
         assert prompts["p1"] == "Why is the sky blue?"
         assert [prompts["agg1"].count(f"says {name}, done") for name in ("p1", "p2", "p3")] == [1, 1, 0]
-        assert prompts["agg1"].index("says p1") < prompts["agg1"].index("says p2")
         assert [prompts["agg2"].count(f"says {name}, done") for name in ("p1", "p2", "p3")] == [0, 0, 1]
         assert [prompts["final"].count(f"says {name}, done") for name in ("agg1", "agg2", "p1")] == [1, 1, 0]
         assert all(prompt.count("Why is the sky blue?") == 1 for prompt in prompts.values())
@@ -177,8 +179,11 @@ async def test_usage_and_trace(agents: Agents, trees: Path) -> None:
             assert (t["model"], t["prompt_tokens"], t["completion_tokens"]) == ("fake", PROMPT_TOKENS, OUTPUT_TOKENS)
             assert (t["finish_reason"], t["text"]) == ("stop", f"says {t['agent']}, done")
             assert 0 <= t["start"] <= t["first_token"] <= t["end"] <= answer["moa"]["seconds"]
-        assert max(t["end"] for t in traces[:3]) <= min(t["start"] for t in traces[3:5])
-        assert max(t["end"] for t in traces[3:5]) <= traces[5]["start"]
+        p1, p2, p3, agg1, agg2, final = traces
+        assert max(p1["end"], p2["end"]) <= agg1["start"]
+        assert p3["end"] <= agg2["start"]
+        assert max(agg1["end"], agg2["end"]) <= final["start"]
+        assert [(t["speculation"]["segments"], t["speculation"]["used"]) for t in traces] == [(0, 0)] * 6
 
 
 @aio
@@ -187,10 +192,15 @@ async def test_sampling(agents: Agents, trees: Path) -> None:
     async with serving(agents.pair, trees=trees) as router:
         asked = {"temperature": 0.7, "seed": 4, "max_completion_tokens": 99, "tools": [], "logit_bias": {}, "n": 1}
         await router.post("/v1/chat/completions", {**CHAT, **asked})
-        p1, p2, final = (agents.call_of(name) for name in ("p1", "p2", "final"))
-        assert (p1["temperature"], p1["top_p"], p1["max_tokens"], p1.get("seed")) == (0.1, 0.9, 5, None)
+        p1, p2, final = (agents.call_of(name).json["sampling_params"] for name in ("p1", "p2", "final"))
+        assert (p1["temperature"], p1["top_p"], p1["max_new_tokens"], p1.get("sampling_seed")) == (0.1, 0.9, 5, None)
         assert (p2["temperature"], p2["top_p"]) == (0.5, 0.9)
-        assert (final["temperature"], final["top_p"], final["max_tokens"], final["seed"]) == (0.7, 0.9, 99, 4)
+        assert (final["temperature"], final["top_p"], final["max_new_tokens"], final["sampling_seed"]) == (
+            0.7,
+            0.9,
+            99,
+            4,
+        )
         assert not {"tools", "logit_bias", "max_completion_tokens"} & final.keys()
 
 
@@ -204,12 +214,13 @@ async def test_conversations_and_system_prompts(agents: Agents, trees: Path) -> 
     ]
     async with serving(agents.pair, trees=trees) as router:
         await router.post("/v1/chat/completions", {**CHAT, "messages": messages})
-        proposer = agents.call_of("Speak French.\n\np1")["messages"]
-        assert proposer[1:] == messages[1:]
-        aggregator = agents.call_of("Speak French.\n\nagg2")["messages"]
-        assert aggregator[1:3] == messages[1:3]
-        assert "Second,\nreally." in aggregator[3]["content"]
-        assert "says Speak French.\n\np3, done" in aggregator[3]["content"]
+        before = "<user>First.</user><assistant>Oui.</assistant>"
+        proposer = agents.prompt(agents.call_of("Speak French.\n\np1"))
+        assert proposer == f"<system>Speak French.\n\np1</system>{before}<user>Second,\nreally.</user>"
+        aggregator = agents.call_of("Speak French.\n\nagg2")
+        assert before in agents.prompt(aggregator)
+        assert "Second,\nreally." in last_message(aggregator)
+        assert "says Speak French.\n\np3, done" in last_message(aggregator)
 
 
 @aio
@@ -235,9 +246,9 @@ async def test_pieces_are_streamed_as_the_final_agent_says_them(agents: Agents, 
     step = asyncio.Event()
 
     async def slow(call: Call) -> None:
-        await call.stream(chat_event("first"))
+        await call.stream(native_event("first"))
         await step.wait()
-        await call.event(chat_event("", "stop"))
+        await call.event(native_event("first", "stop"))
         await call.done()
 
     agents.answer["final"] = slow
@@ -343,7 +354,7 @@ async def hangs(call: Call) -> None:
 
 
 async def streams_then_hangs(call: Call) -> None:
-    await call.stream(chat_event("partial"))
+    await call.stream(native_event("partial"))
     await call.gone()
 
 
@@ -352,7 +363,7 @@ async def refuses(call: Call) -> None:
 
 
 async def says_an_error(call: Call) -> None:
-    await call.stream(chat_event("partial"), {"error": {"message": "out of memory", "code": 500}})
+    await call.stream(native_event("partial"), {"error": {"message": "out of memory", "code": 500}})
     await call.done()
 
 
@@ -362,18 +373,18 @@ async def says_a_plain_error(call: Call) -> None:
 
 
 async def drops(call: Call) -> None:
-    await call.stream(chat_event("partial"))
+    await call.stream(native_event("partial"))
     await asyncio.sleep(0.01)
     call.drop()
 
 
 async def is_aborted(call: Call) -> None:
-    await call.stream(chat_event("partial"), chat_event("", "abort"))
+    await call.stream(native_event("partial"), native_event("partial", "abort"))
     await call.done()
 
 
 async def stops_without_a_reason(call: Call) -> None:
-    await call.stream(chat_event("partial"))
+    await call.stream(native_event("partial"))
     await call.done()
 
 
@@ -383,7 +394,7 @@ async def says_nothing(call: Call) -> None:
 
 
 async def answers_without_streaming(call: Call) -> None:
-    await call.answer({"choices": [{"message": {"content": "x"}}]})
+    await call.answer(native_event("x", "stop"))
 
 
 async def says_nonsense(call: Call) -> None:
@@ -396,8 +407,8 @@ async def says_odd_json(call: Call) -> None:
     await call.done()
 
 
-async def says_odd_choices(call: Call) -> None:
-    await call.stream({"choices": [{"delta": None}]})
+async def says_odd_figures(call: Call) -> None:
+    await call.stream({"text": "x", "output_ids": [1], "meta_info": None})
     await call.done()
 
 
@@ -412,7 +423,7 @@ FAULTS = [
     (answers_without_streaming, "agent {} failed: its answer ended without a finish reason"),
     (says_nonsense, "agent {} failed: its answer is not in SGLang's form"),
     (says_odd_json, "agent {} failed: its answer is not in SGLang's form"),
-    (says_odd_choices, "agent {} failed: its answer is not in SGLang's form"),
+    (says_odd_figures, "agent {} failed: its answer is not in SGLang's form"),
 ]
 
 
@@ -502,8 +513,10 @@ async def test_a_client_that_leaves_without_reading(agents: Agents, trees: Path)
 
     async def floods(call: Call) -> None:
         await call.stream()
+        text = ""
         while True:
-            await call.event(chat_event("x" * 65536))
+            text += "x" * 65536
+            await call.event(native_event(text, ids=[1]))
 
     agents.answer["final"] = floods
     async with serving(agents.pair, trees=trees) as router:
@@ -546,7 +559,7 @@ async def test_runs_side_by_side_do_not_mix(agents: Agents, trees: Path) -> None
             )
         )
         assert len({answer.json()["id"] for answer in answers}) == 8
-        prompts = [call.json["messages"][-1]["content"] for call in agents.pair.decode.requests]
+        prompts = [last_message(call) for call in agents.pair.decode.requests]
         assert all(sum(question in prompt for prompt in prompts) == 6 for question in questions)
         assert all(len(answer.json()["moa"]["agents"]) == 6 for answer in answers)
         await router.settled()
