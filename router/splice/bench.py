@@ -1,0 +1,288 @@
+"""What splicing saves on a running pair: `python -m router.splice.bench --router URL [--model NAME]`.
+
+Prints, from one run: the time to the first token (TTFT) of a cold prompt and of a short one; of a
+prompt of the same length whose last part is the answer of an upstream that decodes on the same pair,
+from the upstream's last token on; of several such prompts at once; and of ordinary requests with and
+without open prompts beside them. Every prompt is fresh random token ids, so nothing is cached before.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from router.errors import NoWorker, RouterError
+from router.http.client import Origin
+from router.http.sse import events
+from router.moa.reading import read_event
+from router.pd import Dispatcher, Exchange
+from router.policies import POLICIES
+from router.splice.answer import Answer
+from router.splice.compose import Truncate, compose, own_ids
+from router.splice.open_prompt import OpenPrompt, Speculation
+from router.splice.pacing import Pacer
+from router.splice.template import Template
+from router.workers import Registry, Role, Worker
+
+PACKAGES = ("sglang", "torch", "triton", "nixl", "flashinfer-python")
+
+
+@dataclass
+class Sizes:
+    """Token counts, repetitions and rates of a benchmark."""
+
+    prompt: int = 12_000
+    answer: int = 1_000
+    short: int = 64
+    ordinary: int = 1_000
+    crowd: int = 7
+    repeats: int = 5
+    per_second: float = 3.0
+    seconds: float = 30.0
+    vocabulary: int = 32_000
+
+
+@dataclass
+class Bench:
+    """The measurements over one pair. Times are seconds."""
+
+    dispatcher: Dispatcher
+    model: str
+    sizes: Sizes
+    pacer: Pacer = field(default_factory=Pacer)
+
+    def ids(self, count: int) -> list[int]:
+        """Random token ids."""
+        return [random.randrange(10, self.sizes.vocabulary) for _ in range(count)]
+
+    async def cold(self, count: int) -> float:
+        """TTFT of a prompt nobody has seen."""
+        return (await self._ask(None, self.ids(count)))[0]
+
+    async def spliced(self, upstream: Answer, speculate: bool) -> tuple[float, Speculation]:
+        """TTFT of a prompt that ends with an upstream's answer, from that answer's end."""
+        literal = self.ids(self.sizes.prompt - self.sizes.answer)
+        template = Template((tuple(literal), tuple(self.ids(8))), (upstream.name,))
+        pair = self.dispatcher.choose(self.model)
+        async with OpenPrompt(self.dispatcher, lambda: pair, self.pacer if speculate else None) as prompt:
+            async for part in compose(template, {upstream.name: upstream}, "declared", {upstream.name: own_ids}):
+                assert not isinstance(part, Truncate)
+                prompt.append(part)
+            seconds, _ = await self._ask(prompt, [])
+            return seconds, prompt.speculation
+
+    async def readers(self, count: int, *, speculate: bool = True) -> list[tuple[float, Speculation]]:
+        """`count` dependents of one upstream that decodes meanwhile."""
+        upstream = Answer("upstream")
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.spliced(upstream, speculate)) for _ in range(count)]
+            group.create_task(self._decode(upstream))
+        return [task.result() for task in tasks]
+
+    async def traffic(self) -> list[float]:
+        """TTFTs of ordinary requests that arrive at random times."""
+        end = time.monotonic() + self.sizes.seconds
+        async with asyncio.TaskGroup() as group:
+            tasks = []
+            while time.monotonic() < end:
+                await asyncio.sleep(random.expovariate(self.sizes.per_second))
+                tasks.append(group.create_task(self.cold(self.sizes.ordinary)))
+        return [task.result() for task in tasks]
+
+    async def traffic_beside(self, work: Callable[[], Awaitable[Any]]) -> list[float]:
+        """The same, while `work` is done again and again."""
+
+        async def again() -> None:
+            while True:
+                await work()
+
+        beside = asyncio.create_task(again())
+        try:
+            return await self.traffic()
+        finally:
+            beside.cancel()
+            await asyncio.gather(beside, return_exceptions=True)
+
+    async def _decode(self, answer: Answer) -> None:
+        body = {"input_ids": self.ids(self.sizes.short), "stream": True}
+        sampling = {"max_new_tokens": self.sizes.answer, "ignore_eos": True, "temperature": 0.0}
+        pair = self.dispatcher.choose(self.model)
+        async with self.dispatcher.exchange("/generate", {**body, "sampling_params": sampling}, pair) as exchange:
+            async for progress in _progress(exchange):
+                answer.grow(progress)
+        answer.finish()
+
+    async def _ask(self, prompt: OpenPrompt | None, ids: list[int]) -> tuple[float, int]:
+        """Seconds to the first token, and tokens answered."""
+        began = time.monotonic()
+        first = None
+        count = 0
+        body = {"stream": True, "sampling_params": {"max_new_tokens": 4, "ignore_eos": True, "temperature": 0.0}}
+        if prompt is None:
+            pair = self.dispatcher.choose(self.model)
+            sending = self.dispatcher.exchange("/generate", {**body, "input_ids": ids}, pair)
+        else:
+            sending = prompt.finish(body)
+        async with sending as exchange:
+            async for progress in _progress(exchange):
+                first = first or time.monotonic()
+                count = len(progress)
+        if first is None:
+            raise RouterError("the pair answered without a token.")
+        return first - began, count
+
+
+async def _progress(exchange: Exchange) -> AsyncIterator[list[int]]:
+    async for event in events(exchange.body()):
+        ids = read_event(event, "of the benchmark").ids
+        if ids:
+            yield ids
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value that `share` of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+async def measure(bench: Bench) -> dict[str, Any]:
+    """All rows; the first requests of each kind warm up and do not count."""
+    sizes = bench.sizes
+    for _ in range(2):
+        await bench.cold(sizes.prompt)
+        await bench.cold(sizes.short)
+        await bench.readers(1)
+    repeats = range(sizes.repeats)
+    cold = [await bench.cold(sizes.prompt) for _ in repeats]
+    short = [await bench.cold(sizes.short) for _ in repeats]
+    blocking = [(await bench.readers(1, speculate=False))[0] for _ in repeats]
+    spliced = [(await bench.readers(1))[0] for _ in repeats]
+    cold_crowd = await asyncio.gather(*(bench.cold(sizes.prompt) for _ in range(sizes.crowd)))
+    blocking_crowd = await bench.readers(sizes.crowd, speculate=False)
+    spliced_crowd = await bench.readers(sizes.crowd)
+    alone = await bench.traffic()
+    beside = await bench.traffic_beside(lambda: bench.readers(1))
+    return {
+        "cold": cold,
+        "short": short,
+        "blocking": [seconds for seconds, _ in blocking],
+        "spliced": [seconds for seconds, _ in spliced],
+        "speculation": [speculation.to_json() for _, speculation in spliced],
+        "cold_crowd": list(cold_crowd),
+        "blocking_crowd": [seconds for seconds, _ in blocking_crowd],
+        "spliced_crowd": [seconds for seconds, _ in spliced_crowd],
+        "crowd_speculation": [speculation.to_json() for _, speculation in spliced_crowd],
+        "ordinary_alone": alone,
+        "ordinary_beside": beside,
+    }
+
+
+def table(found: dict[str, Any], sizes: Sizes) -> str:
+    """The rows as text, each beside its baseline of the same run."""
+    median = {name: statistics.median(found[name]) for name in found if "speculation" not in name}
+    p99 = {name: percentile(found[name], 0.99) for name in ("ordinary_alone", "ordinary_beside")}
+    tails = [told["tail"] for told in found["speculation"]]
+    lines = [f"{'time to first token, ms':52} {'median':>9}  baseline of this run"]
+
+    def row(words: str, name: str, baseline: str, how: str) -> None:
+        ratio = median[name] / median[baseline]
+        lines.append(f"{words:52} {1e3 * median[name]:9.1f}  {how} {1e3 * median[baseline]:.1f}: {ratio:.3f}x")
+
+    row(f"{sizes.prompt} tokens cold", "cold", "short", f"{sizes.short} tokens")
+    row(f"upstream's {sizes.answer} tokens last, blocking", "blocking", "cold", "cold")
+    row(f"the same, spliced (tail {statistics.median(tails):g} tokens)", "spliced", "cold", "cold")
+    row("  against a short prompt", "spliced", "short", f"{sizes.short} tokens")
+    row(f"{sizes.crowd} at once, blocking", "blocking_crowd", "cold_crowd", "cold at once")
+    row(f"{sizes.crowd} at once, spliced", "spliced_crowd", "cold_crowd", "cold at once")
+    row(f"ordinary {sizes.ordinary} tokens, open prompts beside", "ordinary_beside", "ordinary_alone", "alone")
+    lines.append(
+        f"{'  p99':52} {1e3 * p99['ordinary_beside']:9.1f}  alone {1e3 * p99['ordinary_alone']:.1f}: "
+        f"{p99['ordinary_beside'] / p99['ordinary_alone']:.3f}x of {len(found['ordinary_beside'])} requests"
+    )
+    return "\n".join(lines)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+async def _pair_behind(router: str, model: str | None) -> Registry:
+    """A prefill and a decode server that a router knows, asked directly from here on."""
+    origin = Origin(router)
+    async with await origin.request("GET", "/workers") as response:
+        told = json.loads(await response.read())["workers"]
+    origin.close()
+    chosen = []
+    roles: tuple[Role, ...] = ("prefill", "decode")
+    for role in roles:
+        found = [w for w in told if w["role"] == role and w["healthy"] and model in (None, w["model"])]
+        if not found:
+            raise NoWorker(f"{router} has no healthy {role} server of {model or 'any model'}.")
+        model = found[0]["model"]
+        chosen.append(Worker(found[0]["url"], role, found[0]["bootstrap_port"]))
+    registry = Registry(chosen)
+    await registry.probe()
+    for role in roles:
+        registry.healthy(str(model), role)
+    return registry
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Measure, print and write."""
+    try:
+        registry = await _pair_behind(options.router, options.model)
+    except RouterError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+    sizes = Sizes(**{key: value for key, value in vars(options).items() if key in Sizes.__dataclass_fields__})
+    overlay = all(worker.overlay for worker in registry.workers)
+    head = {
+        "machine": options.machine,
+        "versions": _versions(),
+        "command": f"python -m router.splice.bench {shlex.join(sys.argv[1:])}",
+        "mode": "fallback",
+        "overlay_loaded": overlay,
+        "sizes": vars(sizes),
+    }
+    try:
+        found = await measure(Bench(dispatcher, str(registry.workers[1].model), sizes))
+    finally:
+        await dispatcher.close()
+        registry.close()
+    print("\n".join(f"{key}: {value}" for key, value in head.items()))
+    print(table(found, sizes))
+    if options.out:
+        options.out.write_text(json.dumps({**head, "seconds": found}, indent=1) + "\n")
+    return 0
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Time to first token with and without splicing, on a running pair")
+    parser.add_argument("--router", metavar="URL", required=True, help="whose workers are measured")
+    parser.add_argument("--model", help="one of several that the router serves")
+    parser.add_argument("--machine", default="not told", help="what it runs on, for the record")
+    parser.add_argument("--out", type=Path, help="JSON file for all figures")
+    for name, default in vars(Sizes()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    return asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
