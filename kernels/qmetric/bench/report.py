@@ -33,7 +33,7 @@ def machine() -> str:
     return (
         f"{card.name}, {card.multi_processor_count} multiprocessors, {card.total_memory >> 30} GiB; "
         f"Python {platform.python_version()}, torch {torch.__version__}, triton {triton.__version__}, "
-        f"CUDA {torch.version.cuda}; python {shlex.join(sys.argv)}"
+        f"CUDA {torch.version.cuda}; python -m qmetric.bench {shlex.join(sys.argv[1:])}"
     )
 
 
