@@ -78,7 +78,7 @@ if DIALECT == "gluon":
     @constexpr_function
     def spread_layout(warps: int) -> Any:
         """The layout of a [rows, rows] tensor whose elements are dealt to all threads of a program."""
-        return gl.SliceLayout(0, gl.BlockedLayout([warps, 1, 1], [1, 2, 16], [1, warps, 1], [2, 1, 0]))
+        return gl.SliceLayout(0, _dealt(warps))
 
     @constexpr_function
     def repeated_layout(warps: int) -> Any:

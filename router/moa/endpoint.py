@@ -124,7 +124,7 @@ def _with_options(tree: Tree, options: object) -> Tree:
     if not isinstance(options, dict) or options.keys() - {"arm", "order"}:
         raise BadRequest("`moa` must be an object with `arm` and `order` only.")
     for key, allowed in (("arm", get_args(Arm)), ("order", get_args(Order))):
-        if options.get(key, tree.arm if key == "arm" else tree.order) not in allowed:
+        if key in options and options[key] not in allowed:
             raise BadRequest(f"`moa.{key}` must be one of {', '.join(allowed)}.")
     return tree.model_copy(update=options)
 

@@ -1,10 +1,11 @@
 """A worker's tokenizer, asked over HTTP: the router needs no model files, and templates are the server's own."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
 from router.errors import BadRequest, UpstreamFailed
+from router.pd import error_message
 from router.workers import Worker
 
 # Scripts, numbers, spaces, code and an emoji: tokenizers that agree on it are taken for the same.
@@ -54,24 +55,22 @@ class Tokenizer:
         body = {"model": self._worker.model, **body}
         async with await self._worker.origin.request("POST", path, orjson.dumps(body)) as response:
             raw = await response.read()
-        try:
-            told = orjson.loads(raw)
-            if response.status == 200:
-                return told[key]
-            words = told.get("message") or told["error"]["message"]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            words = f"status {response.status}"
         if response.status == 400:
-            raise BadRequest(f"{self._worker.model} cannot tokenize the prompt: {words}")
-        raise UpstreamFailed(
-            f"{self._worker.url} failed to tokenize ({words}); SGLang needs a tokenizer for that, and "
-            "`model_max_length` in its tokenizer_config.json."
-        )
+            raise BadRequest(f"{self._worker.model} cannot tokenize the prompt: {error_message(raw)}")
+        if response.status != 200:
+            raise UpstreamFailed(
+                f"{self._worker.url} failed to tokenize ({response.status}: {error_message(raw)}); SGLang needs a "
+                "tokenizer for that, and `model_max_length` in its tokenizer_config.json."
+            )
+        try:
+            return orjson.loads(raw)[key]
+        except (ValueError, KeyError, TypeError):
+            _odd()
 
 
 def _ids(told: Any) -> list[int]:
     return told if isinstance(told, list) and all(type(each) is int for each in told) else _odd()
 
 
-def _odd() -> Any:
+def _odd() -> NoReturn:
     raise UpstreamFailed("a worker's answer to /tokenize is not in SGLang's form.")

@@ -312,6 +312,10 @@ async def test_token_ids(agents: Agents, trees: Path) -> None:
         ({"max_completion_tokens": 1.5}, "`max_tokens` must be an integer from 1 up"),
         ({"stream": True, "stream_options": [1]}, "`stream_options` must be an object"),
         ({"n": 2}, "`n` must be 1: a run gives one answer"),
+        ({"moa": "splice"}, "`moa` must be an object with `arm` and `order` only"),
+        ({"moa": {"speed": 1}}, "`moa` must be an object with `arm` and `order` only"),
+        ({"moa": {"arm": "slice"}}, "`moa.arm` must be one of tree, splice"),
+        ({"moa": {"order": None}}, "`moa.order` must be one of completion, declared"),
     ],
 )
 def test_bad_requests_are_refused_before_anybody_is_asked(

@@ -4,6 +4,8 @@ The fake pair counts segments and refuses on demand; what segments do to caches 
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -244,16 +246,19 @@ class Segments:
         if self.hold is None or await call.waits_for(self.hold):
             await call.answer({"error": {"message": "no"}} if self.status != 200 else {}, self.status)
 
-    def prompt(self, limit: int | None = None, least: int = 4) -> OpenPrompt:
+    @asynccontextmanager
+    async def prompt(self, limit: int | None = None) -> AsyncIterator[OpenPrompt]:
+        """An open prompt on the running pair; a segment is worth sending from four tokens on."""
         prefill, decode = (Worker(self.pair.prefill.url, "prefill", 1), Worker(self.pair.decode.url, "decode"))
-        registry = Registry([prefill, decode])
-        self.dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
         prefill.healthy = decode.healthy = True
-        return OpenPrompt(self.dispatcher, lambda: Pair(prefill, decode), Fixed(least), limit)
-
-    async def close(self) -> None:
-        await self.dispatcher.close()
-        self.dispatcher.registry.close()
+        registry = Registry([prefill, decode])
+        dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+        try:
+            async with OpenPrompt(dispatcher, lambda: Pair(prefill, decode), Fixed(4), limit) as prompt:
+                yield prompt
+        finally:
+            await dispatcher.close()
+            registry.close()
 
 
 class Fixed(Pacer):
@@ -267,7 +272,10 @@ class Fixed(Pacer):
         return self._least
 
 
-FINAL = {"sampling_params": {"max_new_tokens": 8}}
+async def finish(prompt: OpenPrompt) -> None:
+    """Send the final request and read its answer."""
+    async with prompt.finish({"sampling_params": {"max_new_tokens": 8}}) as exchange:
+        assert [chunk async for chunk in exchange.body()]
 
 
 @aio
@@ -286,8 +294,7 @@ async def test_segments_go_out_one_at_a_time_and_the_final_request_has_it_all() 
             await until(lambda: prompt.speculation.segments == 2, "the rest follows as one segment")
             assert fake.segments[1] == list(range(1, 12))
             prompt.append([12, 13, 14])  # too little for a segment
-            async with prompt.finish(FINAL) as exchange:
-                assert [chunk async for chunk in exchange.body()]
+            await finish(prompt)
         assert fake.finals == [list(range(1, 15))]
         assert prompt.speculation.to_json() == {
             "segments": 2,
@@ -298,7 +305,6 @@ async def test_segments_go_out_one_at_a_time_and_the_final_request_has_it_all() 
             "tail": 3,
             "used": 11,
         }
-        await fake.close()
 
 
 @aio
@@ -310,12 +316,10 @@ async def test_what_is_taken_back_counts_as_wasted() -> None:
             await until(lambda: prompt.speculation.segments == 1, "a segment")
             prompt.truncate(2)
             prompt.append([7, 8])
-            async with prompt.finish(FINAL) as exchange:
-                assert [chunk async for chunk in exchange.body()]
+            await finish(prompt)
         assert fake.finals == [[1, 2, 7, 8]]
         speculation = prompt.speculation
         assert (speculation.speculated, speculation.wasted, speculation.used, speculation.tail) == (6, 4, 2, 2)
-        await fake.close()
 
 
 @aio
@@ -331,11 +335,9 @@ async def test_taken_back_while_its_segment_is_under_way() -> None:
             fake.hold.set()
             await until(lambda: prompt.speculation.segments == 1, "it is done")
             assert prompt.speculation.wasted == 3
-            async with prompt.finish(FINAL) as exchange:
-                assert [chunk async for chunk in exchange.body()]
+            await finish(prompt)
         assert fake.finals == [[1, 5]]
         assert prompt.speculation.tail == 1
-        await fake.close()
 
 
 @aio
@@ -347,12 +349,10 @@ async def test_a_failed_segment_ends_the_speculation_and_nothing_else() -> None:
             prompt.append([1, 2, 3, 4])
             await until(lambda: prompt.speculation.failed == 1, "the segment failed")
             prompt.append([5, 6, 7, 8])
-            async with prompt.finish(FINAL) as exchange:
-                assert [chunk async for chunk in exchange.body()]
+            await finish(prompt)
         assert len(fake.segments) == 1
         assert fake.finals == [[1, 2, 3, 4, 5, 6, 7, 8]]
         assert prompt.speculation.tail == 8
-        await fake.close()
 
 
 @aio
@@ -365,7 +365,6 @@ async def test_leaving_aborts_the_segment_on_both_servers() -> None:
             await until(lambda: len(fake.segments) == 1, "a segment is under way")
         await until(lambda: len(fake.pair.prefill.aborted) == len(fake.pair.decode.aborted) == 1, "both aborted")
         assert prompt.speculation.used == 0
-        await fake.close()
 
 
 @aio
@@ -378,18 +377,13 @@ async def test_too_long_a_prompt_is_refused_and_stays_usable() -> None:
                 prompt.append([5, 6, 7, 8])
             prompt.append([])
             prompt.append([5, 6])
-            async with prompt.finish(FINAL) as exchange:
-                assert [chunk async for chunk in exchange.body()]
+            await finish(prompt)
         assert fake.finals == [[1, 2, 3, 4, 5, 6]]
-        await fake.close()
 
 
 @aio
 async def test_an_empty_prompt_is_refused() -> None:
     fake = Segments()
-    async with started(fake.pair):
-        async with fake.prompt() as prompt:
-            with pytest.raises(BadRequest, match="the prompt is empty"):
-                async with prompt.finish(FINAL):
-                    pass
-        await fake.close()
+    async with started(fake.pair), fake.prompt() as prompt:
+        with pytest.raises(BadRequest, match="the prompt is empty"):
+            await finish(prompt)
