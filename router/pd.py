@@ -67,9 +67,14 @@ class Dispatcher:
 
     def _abort(self, pair: Pair, rid: Any) -> None:
         """Tell both servers, without waiting: SGLang notices a closed connection only after seconds."""
+        for each in rid if isinstance(rid, list) else [rid]:
+            self.tell(pair, "/abort_request", {"rid": each})
+
+    def tell(self, pair: Pair, path: str, body: dict[str, Any]) -> None:
+        """Post to both servers without waiting for what they say, or whether they are there."""
+        raw = orjson.dumps(body)
         for worker in (pair.prefill, pair.decode):
-            for each in rid if isinstance(rid, list) else [rid]:
-                self._spawn(_abort(worker, each))
+            self._spawn(_tell(worker, path, raw))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -232,15 +237,15 @@ def batch_size(body: dict[str, Any]) -> int | None:
     return None
 
 
-async def _abort(worker: Worker, rid: str) -> None:
+async def _tell(worker: Worker, path: str, raw: bytes) -> None:
     try:
         async with (
             asyncio.timeout(ABORT_TIMEOUT),
-            await worker.origin.request("POST", "/abort_request", orjson.dumps({"rid": rid})) as response,
+            await worker.origin.request("POST", path, raw) as response,
         ):
             await response.read()
     except (RouterError, TimeoutError):
-        return  # a worker that is gone has nothing left to abort
+        return  # a worker that is gone has nothing left to end
 
 
 def error_message(raw: bytes) -> str:

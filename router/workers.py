@@ -86,6 +86,12 @@ class Worker:
         """Whether the worker runs this project's overlay."""
         return bool(self.info.get("overlay"))
 
+    @property
+    def open_prompts(self) -> dict[str, Any] | None:
+        """What the worker's overlay tells of open prompts; None when it has none."""
+        told = (self.info.get("overlay") or {}).get("open_prompts")
+        return told if isinstance(told, dict) and "ttl" in told else None
+
     def describe(self) -> dict[str, Any]:
         """What `/workers` tells about it."""
         return {

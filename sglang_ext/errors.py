@@ -4,7 +4,8 @@ OverlayError
 ├── UnknownVersion   the installed SGLang (or NIXL) was never verified
 ├── SourceMismatch   a patched symbol's source differs from the verified one
 ├── MissingSymbol    a patched symbol no longer exists
-└── NotApplied       SGLang's hook registry did not apply a patch
+├── NotApplied       SGLang's hook registry did not apply a patch
+└── BadSetting       an environment variable of the overlay has a value that does not fit
 """
 
 
@@ -26,3 +27,7 @@ class MissingSymbol(OverlayError):
 
 class NotApplied(OverlayError):
     """A patch was registered but its target is still the original."""
+
+
+class BadSetting(OverlayError):
+    """An operator's setting cannot be used."""

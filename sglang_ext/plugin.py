@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sglang_ext.errors import MissingSymbol, NotApplied, OverlayError, UnknownVersion
+from sglang_ext.open_prompt.prompts import Limits, wanted
 from sglang_ext.patch import Patch, check_applied, first_line, installed_version, resolve, unverified_allowed, verify
 from sglang_ext.patches import PATCHES
 
@@ -44,6 +45,7 @@ def register() -> None:
 def _register() -> None:
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
+    Limits.from_environment()
     _active.update({patch: resolve(patch.target) for patch in _wanted() if _fits(patch)})
     for patch in _active:
         module, name = patch.hook.split(":")
@@ -60,7 +62,11 @@ def _wanted() -> list[Patch]:
 
     cpu = is_active(current_platform)
     return [
-        patch for patch in PATCHES if (cpu or not patch.cpu_only) and installed_version(patch.distribution) is not None
+        patch
+        for patch in PATCHES
+        if (cpu or not patch.cpu_only)
+        and (wanted() or not patch.hook.startswith("sglang_ext.open_prompt."))
+        and installed_version(patch.distribution) is not None
     ]
 
 

@@ -3,7 +3,8 @@
     {"version": "0.1.0", "unverified": [],
      "processes": {"scheduler": {"pid": 1, "patches": [...]}, "tokenizer": {...}},
      "kv": {"total": 8192, "free": 8000, "evictable": 192, "protected": 0},
-     "requests": {"running": 0, "waiting": 0, "prefill_bootstrap": 0, ...}}
+     "requests": {"running": 0, "waiting": 0, "prefill_bootstrap": 0, ...},
+     "open_prompts": {"open": 0, "pinned": 0, "segments": 0, ...}}   # or {"missing": "why there are none"}
 
 KV figures are tokens. `free + evictable` is what a new request can get.
 """
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sglang_ext import __version__
+from sglang_ext.open_prompt import state
 from sglang_ext.plugin import active_patches, unverified_patches
 
 KEY = "sglang_ext"
@@ -26,17 +28,23 @@ def add_scheduler_state(result: Any, scheduler: Any, *args: Any, **kwargs: Any) 
         "processes": {"scheduler": _process()},
         "kv": _kv(scheduler),
         "requests": _requests(scheduler),
+        "open_prompts": _open_prompts(),
     }
     return result
 
 
 async def add_tokenizer_state(original: Callable[..., Awaitable[list[dict[str, Any]]]], manager: Any) -> Any:
     """AROUND the HTTP process's `get_internal_state`: add that process's patches."""
-    states = await original(manager)
-    for state in states:
-        if KEY in state:
-            state[KEY]["processes"]["tokenizer"] = _process()
-    return states
+    told = await original(manager)
+    for rank in told:
+        if KEY in rank:
+            rank[KEY]["processes"]["tokenizer"] = _process()
+    return told
+
+
+def _open_prompts() -> dict[str, Any]:
+    prompts = state.prompts()
+    return prompts.to_json() if prompts is not None else {"missing": state.why_not()}
 
 
 def _process() -> dict[str, Any]:

@@ -18,7 +18,7 @@ class Progress:
         ids: All token ids so far, a stop token included.
         counts: Prompt tokens, completion tokens, cached prompt tokens.
         finish_reason: OpenAI's word for how it ended; None while it runs.
-        matched: The stop token or stop string that ended it.
+        matched: The stop token or stop string that ended it, or the cause of an abort.
     """
 
     text: str
@@ -48,7 +48,7 @@ def read_event(event: bytes, agent: str) -> Progress:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UpstreamFailed(f"agent {agent} failed: its answer is not in SGLang's form.") from None
     if progress.finish_reason == "abort":
-        raise UpstreamFailed(f"agent {agent} failed: its worker aborted it.")
+        raise UpstreamFailed(f"agent {agent} failed: its worker aborted it ({progress.matched or 'no cause given'}).")
     return progress
 
 
@@ -56,6 +56,6 @@ def _read(told: dict[str, Any]) -> Progress:
     meta = told["meta_info"]
     ended = meta.get("finish_reason") or {}
     if ended.get("type") == "abort":  # such an event has no counts
-        return Progress("", [], (0, 0, 0), "abort", None)
+        return Progress("", [], (0, 0, 0), "abort", ended.get("message"))
     counts = (meta["prompt_tokens"], meta["completion_tokens"], meta.get("cached_tokens", 0))
     return Progress(told.get("text") or "", told["output_ids"], counts, ended.get("type"), ended.get("matched"))

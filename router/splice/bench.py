@@ -2,8 +2,10 @@
 
 Prints, from one run: the time to the first token (TTFT) of a cold prompt and of a short one; of a
 prompt of the same length whose last part is the answer of an upstream that decodes on the same pair,
-from the upstream's last token on; of several such prompts at once; and of ordinary requests with and
-without open prompts beside them. Every prompt is fresh random token ids, so nothing is cached before.
+from the upstream's last token on; of several such prompts at once; and of ordinary requests beside an
+upstream with such dependents and without. Dependents wait for the whole answer (blocking), or are spliced
+as on any SGLang (fallback) or with the overlay. Every prompt is fresh random token ids, so nothing is
+cached before.
 """
 
 import argparse
@@ -16,9 +18,10 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from router.errors import NoWorker, RouterError
 from router.http.client import Origin
@@ -27,12 +30,14 @@ from router.moa.reading import read_event
 from router.pd import Dispatcher, Exchange
 from router.policies import POLICIES
 from router.splice.answer import Answer
+from router.splice.carrier import Fallback, carrier_for
 from router.splice.compose import Truncate, compose, own_ids
 from router.splice.open_prompt import OpenPrompt, Speculation
 from router.splice.pacing import Pacer
 from router.splice.template import Template
 from router.workers import Registry, Role, Worker
 
+Way = Literal["blocking", "fallback", "overlay"]
 PACKAGES = ("sglang", "torch", "triton", "nixl", "flashinfer-python")
 
 
@@ -58,7 +63,7 @@ class Bench:
     dispatcher: Dispatcher
     model: str
     sizes: Sizes
-    pacer: Pacer = field(default_factory=Pacer)
+    pacers: dict[Way, Pacer] = field(default_factory=lambda: {"fallback": Pacer(), "overlay": Pacer()})
 
     def ids(self, count: int) -> list[int]:
         """Random token ids."""
@@ -68,23 +73,24 @@ class Bench:
         """TTFT of a prompt nobody has seen."""
         return (await self._ask(None, self.ids(count)))[0]
 
-    async def spliced(self, upstream: Answer, speculate: bool) -> tuple[float, Speculation]:
+    async def dependent(self, upstream: Answer, way: Way) -> tuple[float, Speculation]:
         """TTFT of a prompt that ends with an upstream's answer, from that answer's end."""
         literal = self.ids(self.sizes.prompt - self.sizes.answer)
         template = Template((tuple(literal), tuple(self.ids(8))), (upstream.name,))
         pair = self.dispatcher.choose(self.model)
-        async with OpenPrompt(self.dispatcher, lambda: pair, self.pacer if speculate else None) as prompt:
+        carry = carrier_for if way == "overlay" else lambda _: Fallback()
+        async with OpenPrompt(self.dispatcher, lambda: pair, self.pacers.get(way), carry=carry) as prompt:
             async for part in compose(template, {upstream.name: upstream}, "declared", {upstream.name: own_ids}):
                 assert not isinstance(part, Truncate)
                 prompt.append(part)
             seconds, _ = await self._ask(prompt, [])
             return seconds, prompt.speculation
 
-    async def readers(self, count: int, *, speculate: bool = True) -> list[tuple[float, Speculation]]:
+    async def readers(self, count: int, way: Way) -> list[tuple[float, Speculation]]:
         """`count` dependents of one upstream that decodes meanwhile."""
         upstream = Answer("upstream")
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.spliced(upstream, speculate)) for _ in range(count)]
+            tasks = [group.create_task(self.dependent(upstream, way)) for _ in range(count)]
             group.create_task(self._decode(upstream))
         return [task.result() for task in tasks]
 
@@ -154,60 +160,64 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-async def measure(bench: Bench) -> dict[str, Any]:
+async def measure(bench: Bench, ways: list[Way]) -> dict[str, Any]:
     """All rows; the first requests of each kind warm up and do not count."""
     sizes = bench.sizes
     for _ in range(2):
         await bench.cold(sizes.prompt)
         await bench.cold(sizes.short)
-        await bench.readers(1)
+        for way in ways:
+            await bench.readers(1, way)
     repeats = range(sizes.repeats)
-    cold = [await bench.cold(sizes.prompt) for _ in repeats]
-    short = [await bench.cold(sizes.short) for _ in repeats]
-    blocking = [(await bench.readers(1, speculate=False))[0] for _ in repeats]
-    spliced = [(await bench.readers(1))[0] for _ in repeats]
-    cold_crowd = await asyncio.gather(*(bench.cold(sizes.prompt) for _ in range(sizes.crowd)))
-    blocking_crowd = await bench.readers(sizes.crowd, speculate=False)
-    spliced_crowd = await bench.readers(sizes.crowd)
-    alone = await bench.traffic()
-    beside = await bench.traffic_beside(lambda: bench.readers(1))
-    return {
-        "cold": cold,
-        "short": short,
-        "blocking": [seconds for seconds, _ in blocking],
-        "spliced": [seconds for seconds, _ in spliced],
-        "speculation": [speculation.to_json() for _, speculation in spliced],
-        "cold_crowd": list(cold_crowd),
-        "blocking_crowd": [seconds for seconds, _ in blocking_crowd],
-        "spliced_crowd": [seconds for seconds, _ in spliced_crowd],
-        "crowd_speculation": [speculation.to_json() for _, speculation in spliced_crowd],
-        "ordinary_alone": alone,
-        "ordinary_beside": beside,
+    found: dict[str, Any] = {
+        "cold": [await bench.cold(sizes.prompt) for _ in repeats],
+        "short": [await bench.cold(sizes.short) for _ in repeats],
+        "cold_crowd": list(await asyncio.gather(*(bench.cold(sizes.prompt) for _ in range(sizes.crowd)))),
     }
+    for way in ways:
+        for name, readers in (
+            (way, [(await bench.readers(1, way))[0] for _ in repeats]),
+            (f"{way}_crowd", await bench.readers(sizes.crowd, way)),
+        ):
+            found[name] = [seconds for seconds, _ in readers]
+            found[f"{name}_speculation"] = [speculation.to_json() for _, speculation in readers]
+    found["ordinary"] = await bench.traffic_beside(lambda: bench.readers(0, "blocking"))
+    for way in ways:
+        found[f"{way}_ordinary"] = await bench.traffic_beside(partial(bench.readers, 1, way))
+    return found
 
 
-def table(found: dict[str, Any], sizes: Sizes) -> str:
+def table(found: dict[str, Any], sizes: Sizes, ways: list[Way]) -> str:
     """The rows as text, each beside its baseline of the same run."""
-    median = {name: statistics.median(found[name]) for name in found if "speculation" not in name}
-    p99 = {name: percentile(found[name], 0.99) for name in ("ordinary_alone", "ordinary_beside")}
-    tails = [told["tail"] for told in found["speculation"]]
-    lines = [f"{'time to first token, ms':52} {'median':>9}  baseline of this run"]
+    median = {
+        name: statistics.median(found[name])
+        for name in found
+        if isinstance(found[name], list) and "speculation" not in name
+    }
+    lines = [f"{'time to first token, ms':56} {'median':>8}  ratios within this run"]
 
-    def row(words: str, name: str, baseline: str, how: str) -> None:
-        ratio = median[name] / median[baseline]
-        lines.append(f"{words:52} {1e3 * median[name]:9.1f}  {how} {1e3 * median[baseline]:.1f}: {ratio:.3f}x")
+    def row(words: str, value: float, *baselines: tuple[str, float]) -> None:
+        ratios = "; ".join(f"{value / other:.3f}x of {1e3 * other:.1f} {name}" for name, other in baselines)
+        lines.append(f"{words:56} {1e3 * value:8.1f}  {ratios}")
 
-    row(f"{sizes.prompt} tokens cold", "cold", "short", f"{sizes.short} tokens")
-    row(f"upstream's {sizes.answer} tokens last, blocking", "blocking", "cold", "cold")
-    row(f"the same, spliced (tail {statistics.median(tails):g} tokens)", "spliced", "cold", "cold")
-    row("  against a short prompt", "spliced", "short", f"{sizes.short} tokens")
-    row(f"{sizes.crowd} at once, blocking", "blocking_crowd", "cold_crowd", "cold at once")
-    row(f"{sizes.crowd} at once, spliced", "spliced_crowd", "cold_crowd", "cold at once")
-    row(f"ordinary {sizes.ordinary} tokens, open prompts beside", "ordinary_beside", "ordinary_alone", "alone")
-    lines.append(
-        f"{'  p99':52} {1e3 * p99['ordinary_beside']:9.1f}  alone {1e3 * p99['ordinary_alone']:.1f}: "
-        f"{p99['ordinary_beside'] / p99['ordinary_alone']:.3f}x of {len(found['ordinary_beside'])} requests"
-    )
+    short, cold, crowd = median["short"], median["cold"], median["cold_crowd"]
+    row(f"{sizes.short} tokens cold", short)
+    row(f"{sizes.prompt} tokens cold", cold, (f"for {sizes.short} tokens", short))
+    for way in ways:
+        tail = statistics.median(told["tail"] for told in found[f"{way}_speculation"])
+        words = f"{sizes.prompt} tokens, the last {sizes.answer} an answer: {way}"
+        row(words, median[way], ("cold", cold), (f"for {sizes.short} tokens", short))
+        lines.append(f"  tokens left after the upstream's last one: {tail:g}")
+    row(f"{sizes.crowd} at once, cold", crowd)
+    for way in ways:
+        row(f"{sizes.crowd} at once, {way}", median[f"{way}_crowd"], ("cold at once", crowd))
+    p99 = percentile(found["ordinary"], 0.99)
+    row(f"ordinary, {sizes.ordinary} tokens, {sizes.per_second:g}/s, beside an upstream", median["ordinary"])
+    lines.append(f"  p99 {1e3 * p99:.1f} of {len(found['ordinary'])} requests")
+    for way in ways:
+        row(f"the same with a dependent, {way}", median[f"{way}_ordinary"], ("without", median["ordinary"]))
+        high = percentile(found[f"{way}_ordinary"], 0.99)
+        lines.append(f"  p99 {1e3 * high:.1f}, {high / p99:.3f}x of without, {len(found[f'{way}_ordinary'])} requests")
     return "\n".join(lines)
 
 
@@ -251,22 +261,27 @@ async def run(options: argparse.Namespace) -> int:
         return 2
     dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
     sizes = Sizes(**{key: value for key, value in vars(options).items() if key in Sizes.__dataclass_fields__})
-    overlay = all(worker.overlay for worker in registry.workers)
+    ways: list[Way] = ["blocking", "fallback"]
+    if all(worker.open_prompts for worker in registry.workers):
+        ways.append("overlay")
     head = {
         "machine": options.machine,
         "versions": _versions(),
         "command": f"python -m router.splice.bench {shlex.join(sys.argv[1:])}",
-        "mode": "fallback",
-        "overlay_loaded": overlay,
+        "servers": [worker.info for worker in registry.workers],
         "sizes": vars(sizes),
     }
     try:
-        found = await measure(Bench(dispatcher, str(registry.workers[1].model), sizes))
+        found = await measure(Bench(dispatcher, str(registry.workers[1].model), sizes), ways)
+        found["counters"] = {}
+        for worker in registry.workers:
+            await worker.probe()
+            found["counters"][worker.role] = worker.open_prompts
     finally:
         await dispatcher.close()
         registry.close()
-    print("\n".join(f"{key}: {value}" for key, value in head.items()))
-    print(table(found, sizes))
+    print("\n".join(f"{key}: {value}" for key, value in head.items() if key != "servers"))
+    print(table(found, sizes, ways))
     if options.out:
         options.out.write_text(json.dumps({**head, "seconds": found}, indent=1) + "\n")
     return 0

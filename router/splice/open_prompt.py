@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from router.errors import BadRequest, RouterError, UpstreamFailed
-from router.pd import Dispatcher, Exchange, error_message
+from router.pd import Dispatcher, Exchange, error_message, prepare_body
+from router.splice.carrier import Carrier, Mode, carrier_for
 from router.splice.ids import common_prefix
 from router.splice.pacing import Pacer
 from router.workers import Pair
@@ -25,6 +26,7 @@ class Speculation:
         speculated: Tokens prefilled ahead.
         wasted: Of those, tokens that the final prompt does not have.
         tail: Tokens left to prefill when the prompt was complete; None before that.
+        mode: How segments reached the servers; None when there were none.
     """
 
     segments: int = 0
@@ -33,13 +35,14 @@ class Speculation:
     speculated: int = 0
     wasted: int = 0
     tail: int | None = None
+    mode: Mode | None = None
 
     @property
     def used(self) -> int:
         """Tokens prefilled ahead that the final prompt has; 0 until it is sent."""
         return 0 if self.tail is None else self.speculated - self.wasted
 
-    def to_json(self) -> dict[str, int | None]:
+    def to_json(self) -> dict[str, Any]:
         """As the trace shows it."""
         return {**asdict(self), "used": self.used}
 
@@ -47,25 +50,34 @@ class Speculation:
 class OpenPrompt:
     """Use as a context: leaving it ends whatever is under way on both servers.
 
-    Segments go out one at a time, each the whole prompt so far as a request of one token: both
-    radix caches then hold it. A segment that fails ends the speculation and nothing else: the final
-    request then prefills what is missing.
+    Segments go out one at a time, in the way that the pair knows (`carrier.py`); both radix caches then
+    hold the prompt so far. A segment that fails is tried once more from the prompt's first token, as a
+    server that has lost the prompt needs it; failing again it ends the speculation and nothing else: the
+    final request then prefills what is missing.
 
     Args:
         dispatcher: Sends the requests.
         choose: Names the pair of servers that all requests of this prompt go to; asked at the first.
         pacer: Decides which segments are worth sending; None sends none (a blocking prompt).
         limit: The model's context length in tokens; None when it is not known.
+        carry: How to speak to a pair; the best that it knows unless told otherwise.
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, choose: Callable[[], Pair], pacer: Pacer | None, limit: int | None = None
+        self,
+        dispatcher: Dispatcher,
+        choose: Callable[[], Pair],
+        pacer: Pacer | None,
+        limit: int | None = None,
+        carry: Callable[[Pair], Carrier] = carrier_for,
     ) -> None:
         self.ids: list[int] = []
         self.speculation = Speculation()
         self._dispatcher = dispatcher
         self._choose = choose
         self._pair: Pair | None = None
+        self._carry = carry
+        self._carrier: Carrier
         self._pacer = pacer
         self._limit = limit
         self._ready = 0  # tokens from the front that both servers hold
@@ -85,6 +97,7 @@ class OpenPrompt:
             await asyncio.gather(self._pump, return_exceptions=True)
         if self.speculation.tail is None:
             self.speculation.wasted = self.speculation.speculated
+            self._leave()
 
     def append(self, ids: Sequence[int]) -> None:
         """Add tokens at the end.
@@ -119,17 +132,28 @@ class OpenPrompt:
         self._close()
         pair = self._sticky_pair()
         self.speculation.tail = len(self.ids) - self._ready
-        async with self._dispatcher.exchange("/generate", {**body, "input_ids": self.ids}, pair) as exchange:
+        body = self._carrier.final(body, self.ids, self._ready)
+        async with self._dispatcher.exchange("/generate", body, pair) as exchange:
+            if self._pump is not None:
+                self._pump.cancel()  # a segment that still waits is of no use any more
             yield exchange
 
     def _sticky_pair(self) -> Pair:
         if self._pair is not None and not (self._pair.prefill.healthy and self._pair.decode.healthy):
+            self._leave()
             self._pair = None
             self._forget(0)
             self.speculation.moves += 1
         if self._pair is None:
             self._pair = self._choose()
+            self._carrier = self._carry(self._pair)
         return self._pair
+
+    def _leave(self) -> None:
+        """Tell the pair, without waiting, that no final request will come."""
+        body = self._carrier.close() if self._pair is not None else None
+        if self._pair is not None and body is not None:
+            self._dispatcher.tell(self._pair, "/generate", prepare_body(body, self._pair))
 
     def _close(self) -> None:
         self._closed = True
@@ -148,12 +172,17 @@ class OpenPrompt:
             busy = self._pair is not None and self._pair.prefill.load > 0
             if len(self.ids) - self._ready < pacer.least(busy=busy):
                 continue
-            began, sent, before = time.monotonic(), self.ids.copy(), self._ready
             try:
-                await self._send(sent)
+                pair = self._sticky_pair()
+                began, sent, before = time.monotonic(), self.ids.copy(), self._ready
+                await self._send(pair, sent, before)
             except RouterError:
                 self.speculation.failed += 1
-                return
+                if self._ready == 0:
+                    return
+                self._forget(0)
+                self._grew.set()
+                continue
             self.speculation.segments += 1
             self.speculation.speculated += len(sent) - before
             self._ready = len(sent)
@@ -162,9 +191,10 @@ class OpenPrompt:
                 pacer.learn(len(sent) - before, time.monotonic() - began)
                 self._grew.set()  # more may have come meanwhile
 
-    async def _send(self, ids: list[int]) -> None:
-        body = {"input_ids": ids, "sampling_params": {"max_new_tokens": 1, "temperature": 0.0}}
-        async with self._dispatcher.exchange("/generate", body, self._sticky_pair()) as exchange:
+    async def _send(self, pair: Pair, ids: list[int], at: int) -> None:
+        self.speculation.mode = self._carrier.mode
+        async with self._dispatcher.exchange("/generate", self._carrier.segment(ids, at), pair) as exchange:
             raw = b"".join([chunk async for chunk in exchange.body()])
             if exchange.decode.status != 200:
                 raise UpstreamFailed(f"a segment failed with {exchange.decode.status}: {error_message(raw)}")
+        self._carrier.arrived()

@@ -4,6 +4,7 @@ The fake pair counts segments and refuses on demand; what segments do to caches 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,9 @@ from router.splice.pacing import LEAST, MOST, START, Pacer
 from router.splice.template import Template
 from router.splice.tokenizer import Tokenizer
 from router.workers import Pair, Registry, Worker
+from sglang_ext.open_prompt.pins import Pins
+from sglang_ext.open_prompt.prompts import Limits, Prompts
+from sglang_ext.open_prompt.protocol import Mark, Refused
 from tests.router.aio import aio, run, until
 from tests.router.fakes import Call, FakePair, started
 
@@ -225,24 +229,44 @@ def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
 
 
 class Segments:
-    """A fake pair that remembers the prompts it was sent; `hold` keeps segments under way."""
+    """A fake pair that remembers the prompts it was sent; `hold` keeps segments under way.
 
-    def __init__(self) -> None:
+    With `overlay` its decode server keeps prompts as the real one does, with the overlay's own book of them.
+    """
+
+    def __init__(self, *, overlay: bool = False, ttl: float = 60.0) -> None:
         self.pair = FakePair()
         self.pair.decode.generate = self._generate
         self.hold: asyncio.Event | None = None
         self.status = 200
         self.segments: list[list[int]] = []
         self.finals: list[list[int]] = []
+        self.sent: list[int] = []  # tokens that travelled, a request each
+        self.info = {"overlay": {"open_prompts": {"ttl": ttl} if overlay else {"missing": "it is a fake"}}}
+        self.prompts = Prompts(10_000, Pins(None, budget=0), Limits(ttl=ttl), time.monotonic)
 
     async def _generate(self, call: Call) -> None:
         self.pair.room(call).set()
         body = call.json
-        if body["sampling_params"]["max_new_tokens"] > 1:
-            self.finals.append(body["input_ids"])
+        sampling = body["sampling_params"]
+        ids = body["input_ids"]
+        self.sent.append(len(ids))
+        try:
+            mark = Mark.read(sampling["custom_params"]["open_prompt"]) if "custom_params" in sampling else None
+            if mark is not None and mark.op == "close":
+                self.prompts.close(mark.id)
+                await call.answer({})
+                return
+            if mark is not None:
+                ids = self.prompts.extend(mark, ids, body["rid"]).tolist()
+        except Refused as error:
+            await call.answer({"error": {"message": str(error)}}, 400)
+            return
+        if sampling["max_new_tokens"] > 1:
+            self.finals.append(ids)
             await call.answer({"text": "", "meta_info": {}})
             return
-        self.segments.append(body["input_ids"])
+        self.segments.append(ids)
         if self.hold is None or await call.waits_for(self.hold):
             await call.answer({"error": {"message": "no"}} if self.status != 200 else {}, self.status)
 
@@ -251,6 +275,7 @@ class Segments:
         """An open prompt on the running pair; a segment is worth sending from four tokens on."""
         prefill, decode = (Worker(self.pair.prefill.url, "prefill", 1), Worker(self.pair.decode.url, "decode"))
         prefill.healthy = decode.healthy = True
+        prefill.info = decode.info = self.info
         registry = Registry([prefill, decode])
         dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
         try:
@@ -303,8 +328,10 @@ async def test_segments_go_out_one_at_a_time_and_the_final_request_has_it_all() 
             "speculated": 11,
             "wasted": 0,
             "tail": 3,
+            "mode": "fallback",
             "used": 11,
         }
+        assert fake.sent == [4, 11, 14]
 
 
 @aio
@@ -387,3 +414,94 @@ async def test_an_empty_prompt_is_refused() -> None:
     async with started(fake.pair), fake.prompt() as prompt:
         with pytest.raises(BadRequest, match="the prompt is empty"):
             await finish(prompt)
+
+
+# ---- open prompts on servers with the overlay
+
+
+@aio
+async def test_with_the_overlay_only_new_tokens_travel() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            prompt.append([6, 7, 8, 9])
+            await until(lambda: prompt.speculation.segments == 2, "another")
+            prompt.append([10])
+            await finish(prompt)
+        assert fake.segments == [[1, 2, 3, 4, 5], list(range(1, 10))]
+        assert fake.finals == [list(range(1, 11))]
+        assert fake.sent == [5, 4, 1]
+        assert prompt.speculation.mode == "overlay"
+        assert prompt.speculation.tail == 1
+
+
+@aio
+async def test_without_a_segment_the_final_request_is_an_ordinary_one() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3])
+            await finish(prompt)
+        assert fake.finals == [[1, 2, 3]]
+        assert not fake.prompts.open
+
+
+@aio
+async def test_the_overlay_takes_tokens_back() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            prompt.truncate(2)
+            prompt.append([6, 7, 8, 9])
+            await until(lambda: prompt.speculation.segments == 2, "another")
+            await finish(prompt)
+        assert fake.finals == [[1, 2, 6, 7, 8, 9]]
+        # The final request has nothing new, but no request may be empty.
+        assert fake.sent == [5, 4, 1]
+        assert fake.prompts.counters.taken_back == 4
+
+
+@aio
+async def test_a_server_that_lost_the_prompt_gets_it_again() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            fake.prompts.open.clear()
+            prompt.append([6, 7, 8, 9])
+            await until(lambda: prompt.speculation.segments == 2, "the whole prompt again")
+            await finish(prompt)
+        assert prompt.speculation.failed == 1
+        assert fake.segments[-1] == list(range(1, 10))
+        assert fake.finals == [list(range(1, 10))]
+
+
+@aio
+async def test_a_prompt_the_servers_may_have_forgotten_is_sent_whole() -> None:
+    fake = Segments(overlay=True, ttl=0.1)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            await asyncio.sleep(0.2)
+            fake.prompts.open.clear()
+            prompt.append([6])
+            await finish(prompt)
+        assert fake.finals == [[1, 2, 3, 4, 5, 6]]
+
+
+@aio
+async def test_a_prompt_that_is_given_up_is_closed() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            assert fake.prompts.open
+        await until(lambda: not fake.prompts.open, "it is closed")
+        assert fake.prompts.counters.closed == 1

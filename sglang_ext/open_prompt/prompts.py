@@ -1,0 +1,188 @@
+"""The open prompts of one scheduler process: their token ids, what is pinned of them, and counters."""
+
+import os
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sglang_ext.errors import BadSetting
+from sglang_ext.open_prompt.pins import Pin, Pins
+from sglang_ext.open_prompt.protocol import Mark, Refused
+
+MOST = 4096  # open prompts; beyond it the oldest is forgotten
+
+
+def wanted() -> bool:
+    """Whether servers shall have open prompts; SGLANG_EXT_OPEN_PROMPTS=0 leaves SGLang's scheduling untouched."""
+    return os.environ.get("SGLANG_EXT_OPEN_PROMPTS", "1") != "0"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an operator may set, as environment variables."""
+
+    fraction: float = 0.3  # SGLANG_EXT_OPEN_PROMPT_KV_FRACTION: of the KV pool, for pinned pages
+    ttl: float = 60.0  # SGLANG_EXT_OPEN_PROMPT_TTL: seconds without a request of the prompt
+    chunk: int = 1024  # SGLANG_EXT_SEGMENT_CHUNK: tokens of a batch of segments
+
+    @classmethod
+    def from_environment(cls) -> "Limits":
+        """Raises `BadSetting` when a variable does not fit."""
+        fraction = _number(
+            "SGLANG_EXT_OPEN_PROMPT_KV_FRACTION", cls.fraction, lambda x: 0 <= x < 1, "from 0 to below 1"
+        )
+        ttl = _number("SGLANG_EXT_OPEN_PROMPT_TTL", cls.ttl, lambda x: x > 0, "of seconds above 0")
+        chunk = _number("SGLANG_EXT_SEGMENT_CHUNK", cls.chunk, lambda x: x >= 1, "of tokens from 1 up")
+        return cls(fraction, ttl, int(chunk))
+
+
+def _number(name: str, default: float, fits: Callable[[float], bool], wanted: str) -> float:
+    text = os.environ.get(name, "")
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = float("nan")
+    if not fits(value):
+        raise BadSetting(f"{name} is {text!r}, but must be a number {wanted}.")
+    return value
+
+
+@dataclass
+class OpenPrompt:
+    """One prompt whose end is not known yet, or whose final request is still under way."""
+
+    ids: "array[int]"
+    touched: float
+    rid: str = ""  # of its latest request
+    final: bool = False
+    expiring: bool = False
+    pin: Pin | None = None
+
+
+@dataclass
+class Counters:
+    """Since the server started."""
+
+    segments: int = 0
+    segment_tokens: int = 0
+    taken_back: int = 0  # tokens
+    finals: int = 0
+    closed: int = 0  # without a final request
+    expired: int = 0
+    refused: int = 0
+    yielded: int = 0  # chunks of segments that made way for ordinary requests
+
+
+@dataclass
+class Prompts:
+    """All open prompts here; not thread-safe, as the scheduler is not.
+
+    Attributes:
+        longest: Tokens that this server takes in a prompt.
+        pins: What holds their pages.
+        limits: What the operator set.
+        clock: Seconds; asked on every rank, but only the receiving rank acts on it.
+    """
+
+    longest: int
+    pins: Pins
+    limits: Limits
+    clock: Callable[[], float]
+    counters: Counters = field(default_factory=Counters)
+    open: dict[str, OpenPrompt] = field(default_factory=dict)
+
+    def extend(self, mark: Mark, ids: Sequence[int], rid: str) -> "array[int]":
+        """Take an append's or a final's tokens; returns the whole prompt so far.
+
+        Raises:
+            Refused: The request does not fit; nothing has changed.
+        """
+        prompt = self.open.get(mark.id)
+        if prompt is None and mark.at > 0:
+            raise Refused(
+                f"the open prompt {mark.id} is not known here: it was never begun, has been closed, or was left alone "
+                f"for more than {self.limits.ttl:g} s; send it again from its first token, with `at` 0."
+            )
+        if prompt is not None and prompt.final:
+            raise Refused(f"the open prompt {mark.id} has had its final request; begin a new one.")
+        known = prompt.ids if prompt is not None else array("q")
+        if mark.at > len(known):
+            raise Refused(
+                f"the open prompt {mark.id} has {len(known)} tokens here, so `at` cannot be {mark.at}; send it from "
+                f"token {len(known)} on, or from an earlier one."
+            )
+        total = mark.at + len(ids)
+        if not ids:
+            raise Refused(f"the request for the open prompt {mark.id} brings no tokens; send at least one.")
+        if total > self.longest:
+            raise Refused(
+                f"the open prompt {mark.id} would have {total} tokens, but this server takes {self.longest}; it stays "
+                f"as it was, with {len(known)}."
+            )
+        if prompt is None:
+            prompt = self.open[mark.id] = OpenPrompt(known, self.clock())
+            if len(self.open) > MOST:
+                self.close(next(iter(self.open)))
+        self.counters.taken_back += len(known) - mark.at
+        prompt.ids = known[: mark.at] + array("q", ids)
+        prompt.touched, prompt.rid, prompt.expiring = self.clock(), rid, False
+        if mark.op == "final":
+            prompt.final = True
+            self.counters.finals += 1
+        else:
+            self.counters.segments += 1
+            self.counters.segment_tokens += len(ids)
+        return prompt.ids[:]
+
+    def ready(self, mark: Mark, req: Any) -> None:
+        """A segment's KV is in the radix cache: hold it there."""
+        prompt = self.open.get(mark.id)
+        if prompt is not None and not prompt.final:
+            prompt.pin = self.pins.move(prompt.pin, req)
+
+    def close(self, name: str) -> None:
+        """Forget a prompt; unknown ids are fine."""
+        if name in self.open:
+            self.counters.closed += not self.open[name].final
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self.pins.release(self.open.pop(name).pin)
+
+    def ended(self, rid: str) -> None:
+        """A request was aborted: a prompt whose latest one it was is not wanted any more."""
+        for name in [name for name, prompt in self.open.items() if prompt.rid.startswith(rid)]:
+            self.close(name)
+
+    def expired(self) -> list[str]:
+        """Prompts left alone for too long, each told once."""
+        now = self.clock()
+        found = [
+            name for name, prompt in self.open.items() if not prompt.expiring and now - prompt.touched > self.limits.ttl
+        ]
+        for name in found:
+            self.open[name].expiring = True
+        return found
+
+    def expire(self, name: str) -> None:
+        """Forget a prompt whose time to live is over."""
+        if name in self.open:
+            self.counters.expired += 1
+            self._forget(name)
+
+    @property
+    def used(self) -> bool:
+        """Whether any segment ever came: servers that see none pay nothing."""
+        return self.counters.segments > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As `/server_info` shows it."""
+        return {
+            "open": len(self.open),
+            "longest": self.longest,
+            "ttl": self.limits.ttl,
+            "chunk": self.limits.chunk,
+            **self.pins.to_json(),
+            **asdict(self.counters),
+        }
