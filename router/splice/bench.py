@@ -95,12 +95,14 @@ class Bench:
         return [task.result() for task in tasks]
 
     async def traffic(self) -> list[float]:
-        """TTFTs of ordinary requests that arrive at random times."""
-        end = time.monotonic() + self.sizes.seconds
+        """TTFTs of ordinary requests at random times, the same times whenever this is called."""
+        arrivals = random.Random(1)
         async with asyncio.TaskGroup() as group:
             tasks = []
-            while time.monotonic() < end:
-                await asyncio.sleep(random.expovariate(self.sizes.per_second))
+            at = time.monotonic()
+            end = at + self.sizes.seconds
+            while (at := at + arrivals.expovariate(self.sizes.per_second)) < end:
+                await asyncio.sleep(at - time.monotonic())
                 tasks.append(group.create_task(self.cold(self.sizes.ordinary)))
         return [task.result() for task in tasks]
 

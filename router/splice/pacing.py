@@ -3,12 +3,16 @@
 A segment of n new tokens keeps the prefill server busy for about `fixed + n * per_token` seconds. It
 takes `n * per_token` off the way between an upstream's last token and the dependent's first, and its
 price is `fixed`, paid by the requests that wait meanwhile. With others about it saves more than it
-costs from `fixed / per_token` tokens on, both learned from the segments themselves; on an idle server
-nobody pays, and only the two servers' own bookkeeping speaks for a few tokens at once.
+costs from `fixed / per_token` tokens on, both learned from the segments themselves.
+
+On an idle server the price is paid only by who comes while a segment runs, the dependent's own final
+request included. Waiting until n tokens have gathered costs at most `n * per_token` at the end; a tenth
+of `fixed` is not noticed there, and keeps the server free nearly all of the time.
 """
 
 START = 64  # tokens, until two sizes were seen
 LEAST, MOST = 8, 2048  # tokens
+IDLE = 0.1  # of `fixed / per_token`, on an idle server
 FORGET = 0.9  # weight of the past at each observation
 
 
@@ -26,8 +30,6 @@ class Pacer:
 
     def least(self, *, busy: bool) -> int:
         """The fewest new tokens that are worth a segment, on a server that has other prefills or none."""
-        if not busy:
-            return LEAST
         spread = self._n * self._xx - self._x * self._x
         if spread <= 1e-9 * self._xx:
             return START
@@ -35,4 +37,4 @@ class Pacer:
         fixed = (self._y - per_token * self._x) / self._n
         if per_token <= 0:  # size did not matter: every segment is all fixed cost
             return MOST
-        return round(min(max(fixed / per_token, LEAST), MOST))
+        return round(min(max((1 if busy else IDLE) * fixed / per_token, LEAST), MOST))

@@ -19,7 +19,7 @@ from router.policies import POLICIES
 from router.splice.answer import Answer
 from router.splice.compose import Encode, Order, Truncate, compose, own_ids, reencoded
 from router.splice.open_prompt import OpenPrompt
-from router.splice.pacing import LEAST, MOST, START, Pacer
+from router.splice.pacing import IDLE, LEAST, MOST, START, Pacer
 from router.splice.template import Template
 from router.splice.tokenizer import Tokenizer
 from router.workers import Pair, Registry, Worker
@@ -211,9 +211,9 @@ def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) ->
     assert pacer.least(busy=True) == START
     for tokens in (20, 60, 200, 90, 40):
         pacer.learn(tokens, fixed + per_token * tokens)
-    assert pacer.least(busy=False) == LEAST
-    wanted = min(max(fixed / per_token, LEAST), MOST)
-    assert pacer.least(busy=True) == pytest.approx(wanted, rel=0.05, abs=1)
+    for busy, share in ((True, 1), (False, IDLE)):
+        wanted = min(max(share * fixed / per_token, LEAST), MOST)
+        assert pacer.least(busy=busy) == pytest.approx(wanted, rel=0.05, abs=1)
 
 
 def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
