@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -14,18 +14,26 @@ from router.moa.trace import AgentTrace, RunTrace
 from router.moa.tree import Agent, Tree
 from router.pd import Dispatcher, error_message
 from router.splice.answer import Answer
+from router.splice.carrier import Carrier, carrier_for
 from router.splice.compose import Encode, Truncate, compose, own_ids, passed_on, reencoded
 from router.splice.open_prompt import OpenPrompt
 from router.splice.pacing import Pacer
 from router.splice.template import Template, place
 from router.splice.tokenizer import Tokenizer
+from router.workers import Pair
 
 
 class Context:
-    """What runs share: the way to the workers, and what was learned of them."""
+    """What runs share: the way to the workers, and what was learned of them.
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    Args:
+        dispatcher: Sends the requests.
+        carry: How open prompts reach a pair.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, carry: Callable[[Pair], Carrier] = carrier_for) -> None:
         self.dispatcher = dispatcher
+        self.carry = carry
         self._pacers: dict[str, Pacer] = {}
         self._same: dict[tuple[str, str], bool] = {}
 
@@ -122,7 +130,7 @@ class Run:
         dispatcher = self._context.dispatcher
         pacer = self._context.pacer(trace.model) if self._tree.arm == "splice" and agent.reads else None
         limit = self._context.limit(trace.model)
-        prompt = OpenPrompt(dispatcher, lambda: dispatcher.choose(trace.model), pacer, limit)
+        prompt = OpenPrompt(dispatcher, lambda: dispatcher.choose(trace.model), pacer, limit, self._context.carry)
         trace.speculation = prompt.speculation.to_json()
         async with prompt:
             await self._write(agent, prompt)

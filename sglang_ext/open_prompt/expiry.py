@@ -14,13 +14,13 @@ _PREFIX = "open-prompt-expired:"
 
 
 def announce(result: list[Any] | None, receiver: Any) -> list[Any] | None:
-    """AFTER `SchedulerRequestReceiver._pull_raw_reqs`: add what has expired; other ranks pull nothing (None)."""
+    """AFTER `SchedulerRequestReceiver._pull_raw_reqs`: put what has expired first; other ranks pull nothing (None)."""
     prompts = state.prompts()
     if result is None or prompts is None or not prompts.open or receiver.ps.pp_rank != 0:
         return result
     from sglang.srt.managers.io_struct import AbortReq
 
-    return result + [AbortReq(rid=_PREFIX + name) for name in prompts.expired()]
+    return [AbortReq(rid=_PREFIX + name) for name in prompts.expired()] + result
 
 
 def take_aborts(result: None, scheduler: Any, recv_req: Any) -> None:

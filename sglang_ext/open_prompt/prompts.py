@@ -56,7 +56,6 @@ class OpenPrompt:
     touched: float
     rid: str = ""  # of its latest request
     final: bool = False
-    expiring: bool = False
     pin: Pin | None = None
 
 
@@ -126,7 +125,7 @@ class Prompts:
                 self.close(next(iter(self.open)))
         self.counters.taken_back += len(known) - mark.at
         prompt.ids = known[: mark.at] + array("q", ids)
-        prompt.touched, prompt.rid, prompt.expiring = self.clock(), rid, False
+        prompt.touched, prompt.rid = self.clock(), rid
         if mark.op == "final":
             prompt.final = True
             self.counters.finals += 1
@@ -139,6 +138,7 @@ class Prompts:
         """A segment's KV is in the radix cache: hold it there."""
         prompt = self.open.get(mark.id)
         if prompt is not None and not prompt.final:
+            prompt.touched = self.clock()
             prompt.pin = self.pins.move(prompt.pin, req)
 
     def close(self, name: str) -> None:
@@ -156,14 +156,9 @@ class Prompts:
             self.close(name)
 
     def expired(self) -> list[str]:
-        """Prompts left alone for too long, each told once."""
+        """Prompts left alone for too long; the caller has them expired on every rank before it asks again."""
         now = self.clock()
-        found = [
-            name for name, prompt in self.open.items() if not prompt.expiring and now - prompt.touched > self.limits.ttl
-        ]
-        for name in found:
-            self.open[name].expiring = True
-        return found
+        return [name for name, prompt in self.open.items() if now - prompt.touched > self.limits.ttl]
 
     def expire(self, name: str) -> None:
         """Forget a prompt whose time to live is over."""

@@ -1,12 +1,13 @@
-"""One set of running servers for all end-to-end tests: a P/D pair, its router, a plain server.
+"""One set of running servers for all end-to-end tests: two P/D pairs, their router, a plain server.
 
-All serve SmolLM2 in float32, where greedy output does not flip on near-ties. The pair is forked, as
-the launcher does it on a CPU; the plain server is a fresh `python -m sglang.launch_server` with
-pages of 16 tokens, so that both start paths and both KV allocators are exercised.
+All serve SmolLM2 in float32, where greedy output does not flip on near-ties. The pairs are forked, as
+the launcher does it on a CPU; the plain server is a fresh `python -m sglang.launch_server`. It and the
+second pair have pages of 16 tokens, so that both start paths and both KV allocators are exercised.
 """
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -24,10 +25,11 @@ from launch.readiness import died, wait_until_answers
 from launch.supervisor import Supervisor
 from launch.trees import trees_json
 from router.http.client import Origin
-from tests.e2e.servers import Servers
+from tests.e2e.servers import MODEL, Servers
 
-MODEL = "smol"
+PAGED = "smol-paged"
 CONTEXT = 2048
+TTL = 15.0  # seconds that an open prompt lives without a word
 
 
 @pytest.fixture(scope="session")
@@ -36,16 +38,19 @@ def model_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Iterator[Servers]:
+def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Iterator[dict[str, Servers]]:
     logs = tmp_path_factory.mktemp("logs")
+    chunks = ["--chunked-prefill-size", "128"]
+    pages = ["--page-size", "16"]
+    model = partial(ModelConfig, path=str(model_folder), dtype="float32")
     config = LaunchConfig(
         models=[
-            ModelConfig(
-                name=MODEL, path=str(model_folder), dtype="float32", prefill_args=["--chunked-prefill-size", "128"]
-            )
+            model(name=MODEL, prefill_args=chunks),
+            model(name=PAGED, prefill_args=chunks + pages, decode_args=pages),
         ],
         context_length=CONTEXT,
         max_total_tokens=4096,
+        env={"SGLANG_EXT_OPEN_PROMPT_TTL": f"{TTL:g}"},
     )
     trees = logs / "trees.json"
     trees.write_bytes(orjson.dumps(trees_json(config, "cpu")))
@@ -59,19 +64,33 @@ def servers(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
             runner.run(supervisor.start())
             base = f"http://127.0.0.1:{plain_port}"
             runner.run(wait_until_answers(Origin(base), "/model_info", lambda: _alive(plain)))
-            prefill, decode = plan.servers
-            assert prefill.bootstrap_port is not None
-            yield Servers(
-                router=supervisor.router.url,
-                prefill=f"http://127.0.0.1:{prefill.port}",
-                decode=f"http://127.0.0.1:{decode.port}",
-                plain=base,
-                bootstrap_port=prefill.bootstrap_port,
-                model=MODEL,
-            )
+            found = {}
+            for prefill, decode in zip(plan.servers[::2], plan.servers[1::2], strict=True):
+                assert prefill.bootstrap_port is not None
+                found[prefill.model.name] = Servers(
+                    router=supervisor.router.url,
+                    prefill=f"http://127.0.0.1:{prefill.port}",
+                    decode=f"http://127.0.0.1:{decode.port}",
+                    plain=base,
+                    bootstrap_port=prefill.bootstrap_port,
+                    model=prefill.model.name,
+                )
+            yield found
         finally:
             runner.run(stop_all([plain]))
             runner.run(supervisor.stop())
+
+
+@pytest.fixture(scope="session")
+def servers(running: dict[str, Servers]) -> Servers:
+    """The pair with pages of one token."""
+    return running[MODEL]
+
+
+@pytest.fixture(scope="session")
+def paged(running: dict[str, Servers]) -> Servers:
+    """The pair with pages of 16 tokens."""
+    return running[PAGED]
 
 
 async def _start_plain(model: Path, port: int, logs: Path) -> SpawnedProcess:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 TIMEOUT = 120.0
+MODEL = "smol"  # what the first pair and the plain server are called
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def generate(base: str, prompt: str | list[int] | list[str], tokens: int = 24, *
     """A greedy `/generate` answer."""
     key = "input_ids" if isinstance(prompt[0], int) else "text"
     sampling = {"temperature": 0, "max_new_tokens": tokens, **extra.pop("sampling_params", {})}
-    response = post(f"{base}/generate", {key: prompt, "sampling_params": sampling, **extra})
+    response = post(f"{base}/generate", {"model": MODEL, key: prompt, "sampling_params": sampling, **extra})
     assert response.status_code == 200, response.text
     return response.json()
 

@@ -14,8 +14,8 @@ def client(servers: Servers) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{servers.router}/v1", api_key="unused")
 
 
-def test_models(client: openai.OpenAI, servers: Servers) -> None:
-    assert [model.id for model in client.models.list()] == [servers.model, "moa"]
+def test_models(client: openai.OpenAI, servers: Servers, paged: Servers) -> None:
+    assert [model.id for model in client.models.list()] == [servers.model, paged.model, "moa"]
 
 
 def test_chat_and_stream_agree(client: openai.OpenAI, servers: Servers) -> None:

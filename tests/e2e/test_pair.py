@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.e2e.servers import (
+    MODEL,
     Servers,
     both_legs,
     generate,
@@ -41,7 +42,12 @@ def test_token_ids_in_token_ids_out(servers: Servers) -> None:
 
 
 def test_streaming_gives_the_same_answer(servers: Servers) -> None:
-    body = {"text": PROMPTS[0], "stream": True, "sampling_params": {"temperature": 0, "max_new_tokens": 24}}
+    body = {
+        "model": MODEL,
+        "text": PROMPTS[0],
+        "stream": True,
+        "sampling_params": {"temperature": 0, "max_new_tokens": 24},
+    }
     events = []
     with httpx.stream("POST", f"{servers.router}/generate", json=body, timeout=60) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -127,6 +133,7 @@ def _eight_tokens(servers: Servers, prompt: str) -> list[int]:
 def test_a_client_that_leaves_frees_both_servers(servers: Servers, *, stream: bool) -> None:
     assert wait_for(lambda: is_quiet(servers.prefill) and is_quiet(servers.decode))
     body = {
+        "model": MODEL,
         "text": long_text(f"Leaving {stream}", 5),
         "stream": stream,
         "sampling_params": {"max_new_tokens": 1500, "ignore_eos": True},
@@ -171,7 +178,8 @@ def test_prefill_without_a_partner_longer_than_a_chunk(servers: Servers) -> None
 
 
 def test_a_request_both_servers_refuse(servers: Servers) -> None:
-    response = post(f"{servers.router}/generate", {"text": "word " * 3000, "sampling_params": {"max_new_tokens": 1}})
+    body = {"model": MODEL, "text": "word " * 3000, "sampling_params": {"max_new_tokens": 1}}
+    response = post(f"{servers.router}/generate", body)
     assert response.status_code == 400
     assert "longer than" in response.text
     assert wait_for(lambda: is_quiet(servers.prefill) and is_quiet(servers.decode))
@@ -180,7 +188,7 @@ def test_a_request_both_servers_refuse(servers: Servers) -> None:
 def test_an_unknown_model(servers: Servers) -> None:
     response = post(f"{servers.router}/v1/completions", {"model": "gpt-0", "prompt": "Hi"})
     assert response.status_code == 404
-    assert response.json()["error"]["message"] == "the model 'gpt-0' is not served here; served: smol."
+    assert response.json()["error"]["message"] == "the model 'gpt-0' is not served here; served: smol, smol-paged."
 
 
 def test_active_patches_show_in_the_server_info(servers: Servers) -> None:
@@ -191,5 +199,5 @@ def test_active_patches_show_in_the_server_info(servers: Servers) -> None:
         for process in state["processes"].values():
             assert "sglang.srt.managers.scheduler.Scheduler.on_idle" in process["patches"]
     workers = httpx.get(f"{servers.router}/workers").json()["workers"]
-    assert [worker["role"] for worker in workers] == ["prefill", "decode"]
+    assert [worker["role"] for worker in workers] == ["prefill", "decode"] * 2
     assert all(worker["healthy"] and worker["overlay"]["version"] for worker in workers)
