@@ -27,7 +27,7 @@ class AgentTrace:
     finish_reason: str | None = None
     text: str = ""
     output_ids: list[int] = field(default_factory=list)
-    speculation: dict[str, int | None] = field(default_factory=dict)
+    speculation: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -163,7 +163,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 async def measure(bench: Bench, ways: list[Way]) -> dict[str, Any]:
-    """All rows; the first requests of each kind warm up and do not count."""
+    """All rows (`ways` begins with blocking); the first requests of each kind warm up and do not count."""
     sizes = bench.sizes
     for _ in range(2):
         await bench.cold(sizes.prompt)
@@ -184,7 +184,7 @@ async def measure(bench: Bench, ways: list[Way]) -> dict[str, Any]:
             found[name] = [seconds for seconds, _ in readers]
             found[f"{name}_speculation"] = [speculation.to_json() for _, speculation in readers]
     found["ordinary"] = await bench.traffic_beside(lambda: bench.readers(0, "blocking"))
-    for way in ways:
+    for way in ways[1:]:
         found[f"{way}_ordinary"] = await bench.traffic_beside(partial(bench.readers, 1, way))
     return found
 
@@ -216,7 +216,7 @@ def table(found: dict[str, Any], sizes: Sizes, ways: list[Way]) -> str:
     p99 = percentile(found["ordinary"], 0.99)
     row(f"ordinary, {sizes.ordinary} tokens, {sizes.per_second:g}/s, beside an upstream", median["ordinary"])
     lines.append(f"  p99 {1e3 * p99:.1f} of {len(found['ordinary'])} requests")
-    for way in ways:
+    for way in ways[1:]:
         row(f"the same with a dependent, {way}", median[f"{way}_ordinary"], ("without", median["ordinary"]))
         high = percentile(found[f"{way}_ordinary"], 0.99)
         lines.append(f"  p99 {1e3 * high:.1f}, {high / p99:.3f}x of without, {len(found[f'{way}_ordinary'])} requests")

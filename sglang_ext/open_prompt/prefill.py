@@ -22,7 +22,8 @@ def ordinary_first(original: Callable[..., Any], scheduler: Any, running_batch: 
     segments. A segment in the middle of its chunks is set aside with its pages: it stands between two
     chunks, its finished ones cached and sent, and `chunked_req` is all that the scheduler has of it.
     When no ordinary request can be started, there is no room: pins give way, and segments go on, for
-    the pages of one set aside may be just what is missing.
+    the pages of one set aside may be just what is missing. One that is prefilled before its handshake
+    (`--optimistic-prefill-attempts`) is not set aside: upstream takes its pages when it pauses.
     """
     prompts = state.prompts()
     if prompts is None or not prompts.used:
@@ -34,7 +35,7 @@ def ordinary_first(original: Callable[..., Any], scheduler: Any, running_batch: 
     if chunked is not None and not is_segment(chunked):
         return _without_segments(original, scheduler, running_batch, ordinary, segments)
     if ordinary:
-        if chunked is not None:
+        if chunked is not None and not chunked.pending_bootstrap:
             prompts.counters.yielded += 1
             scheduler.chunked_req, scheduler.open_prompt_aside = None, chunked
         plan = _without_segments(original, scheduler, running_batch, ordinary, segments)

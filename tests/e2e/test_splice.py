@@ -1,10 +1,15 @@
 """Splicing on the real pair: the same answers as without it, and prompts prefilled before they are whole."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+import httpx
+import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,9 +18,14 @@ from router.moa.trace import RunTrace
 from router.moa.tree import Agent, Arm, Cluster, Layer, Tree
 from router.pd import Dispatcher
 from router.policies import POLICIES
+from router.splice.answer import Answer
+from router.splice.carrier import Carrier, Fallback, carrier_for
+from router.splice.compose import Encode, Truncate, compose, own_ids
+from router.splice.open_prompt import OpenPrompt
 from router.splice.pacing import Pacer
-from router.workers import Registry, Worker
-from tests.e2e.servers import Servers
+from router.workers import Pair, Registry, Worker
+from tests.e2e.servers import TIMEOUT, Servers, generate, wait_for
+from tests.router.histories import History, histories
 
 QUESTIONS = ("Why is the sky blue?", "Name three rivers.", "What is 12 times 7?", "Who wrote Hamlet?")
 
@@ -27,13 +37,16 @@ class Eager(Pacer):
         return 3
 
 
+CARRIERS: dict[str, Callable[[Pair], Carrier]] = {"fallback": lambda _: Fallback(), "overlay": carrier_for}
+
+
 @asynccontextmanager
-async def context(servers: Servers) -> AsyncIterator[Context]:
+async def context(servers: Servers, mode: str = "overlay") -> AsyncIterator[Context]:
     """What runs share, over the real pair."""
     registry = Registry([Worker(servers.prefill, "prefill", servers.bootstrap_port), Worker(servers.decode, "decode")])
     await registry.probe()
     dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
-    shared = Context(dispatcher)
+    shared = Context(dispatcher, CARRIERS[mode])
     shared._pacers[servers.model] = Eager()
     try:
         yield shared
@@ -51,6 +64,16 @@ async def play(shared: Context, tree: Tree, model: str, question: str, arm: Arm)
     async for _ in run.answer():
         pass
     return run.trace
+
+
+def forget(servers: Servers) -> None:
+    """Empty both caches, so that an arm finds nothing that another one left."""
+    for base in (servers.prefill, servers.decode):
+        assert wait_for(partial(_flushed, base))
+
+
+def _flushed(base: str) -> bool:
+    return httpx.post(f"{base}/flush_cache", timeout=TIMEOUT).status_code == 200
 
 
 @st.composite
@@ -76,27 +99,88 @@ def trees(draw: st.DrawFn) -> Tree:
 
 
 def test_splicing_changes_no_answer(servers: Servers) -> None:
-    """50 random trees, float32, greedy: token by token what the blocking arm answers."""
-    segments = []
+    """50 random trees, float32, greedy, in fallback and in overlay mode: token by token as in the blocking arm.
 
-    @settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-    @given(trees(), st.sampled_from(QUESTIONS))
-    def check(tree: Tree, question: str) -> None:
-        async def both() -> None:
-            async with context(servers) as shared:
-                blocking = await play(shared, tree, servers.model, question, "tree")
-                spliced = await play(shared, tree, servers.model, question, "splice")
-            said = [[(a.agent, a.text, a.finish_reason) for a in trace.agents] for trace in (blocking, spliced)]
-            assert said[0] == said[1]
-            assert [a.prompt_tokens for a in blocking.agents] == [a.prompt_tokens for a in spliced.agents]
-            assert all(a.speculation["failed"] == 0 for a in spliced.agents)
-            assert all(a.speculation["segments"] == 0 for a in blocking.agents)
-            segments.append(sum(a.speculation["segments"] or 0 for a in spliced.agents))
+    Five at a time, and no arm finds in the caches what another one left there.
+    """
+    seen: Counter[str | None] = Counter()
 
-        asyncio.run(both())
+    @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(st.tuples(trees(), st.sampled_from(QUESTIONS)), min_size=5, max_size=5))
+    def check(asked: list[tuple[Tree, str]]) -> None:
+        async def everything(arm: Arm, mode: str) -> list[RunTrace]:
+            async with context(servers, mode) as shared:
+                return await asyncio.gather(
+                    *(play(shared, tree, servers.model, question, arm) for tree, question in asked)
+                )
+
+        arms: list[tuple[Arm, str]] = [("tree", "fallback"), ("splice", "fallback"), ("splice", "overlay")]
+        said = []
+        for arm, mode in arms:
+            forget(servers)
+            agents = [agent for trace in asyncio.run(everything(arm, mode)) for agent in trace.agents]
+            said.append([(a.agent, a.text, a.finish_reason, a.prompt_tokens) for a in agents])
+            assert all(a.speculation["failed"] == 0 for a in agents)
+            assert all(a.speculation["mode"] in (mode, None) for a in agents)
+            seen.update(a.speculation["mode"] for a in agents if arm == "splice")
+            assert arm == "splice" or all(a.speculation["segments"] == 0 for a in agents)
+        assert said[1] == said[0]
+        assert said[2] == said[0]
 
     check()
-    assert sum(count > 0 for count in segments) > len(segments) / 2
+    # Agents that read others: each sent segments in both modes, unless its answers were too short for one.
+    assert seen["overlay"] > 50
+    assert seen["fallback"] > 50
+
+
+@pytest.mark.parametrize("mode", CARRIERS)
+def test_answers_that_grow_restart_and_are_aborted(servers: Servers, paged: Servers, mode: str) -> None:
+    """50 random histories of what a prompt reads, on both pairs; the plain server gets the whole prompt."""
+    modes: Counter[str | None] = Counter()
+
+    async def splice(shared: Context, model: str, history: History) -> list[int]:
+        answers = {name: Answer(name) for name in history.template.slots}
+        pair = shared.dispatcher.choose(model)
+        async with OpenPrompt(shared.dispatcher, lambda: pair, Eager(), carry=shared.carry) as prompt:
+
+            async def write() -> None:
+                encode: dict[str, Encode] = dict.fromkeys(answers, own_ids)
+                async for part in compose(history.template, answers, "declared", encode):
+                    if isinstance(part, Truncate):
+                        prompt.truncate(part.length)
+                    else:
+                        prompt.append(part)
+
+            writing = asyncio.create_task(write())
+            for step in history.steps:
+                step.happen(answers[step.name])
+                await asyncio.sleep(0.15)  # time for a segment
+            await writing
+            sampling = {"max_new_tokens": 6, "temperature": 0.0, "ignore_eos": True}
+            async with prompt.finish({"sampling_params": sampling}) as exchange:
+                raw = b"".join([chunk async for chunk in exchange.body()])
+        assert exchange.decode.status == 200, raw
+        modes[prompt.speculation.mode] += 1
+        ids: list[int] = orjson.loads(raw)["output_ids"]
+        return ids
+
+    @settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(histories(st.integers(1_000, 40_000), 40).filter(lambda h: h.declared), min_size=10, max_size=10))
+    def check(told: list[History]) -> None:
+        async def both_pairs() -> list[list[int]]:
+            async with context(servers, mode) as one, context(paged, mode) as other:
+                halves = [splice(one, servers.model, history) for history in told[::2]]
+                halves += [splice(other, paged.model, history) for history in told[1::2]]
+                return await asyncio.gather(*halves)
+
+        found = asyncio.run(both_pairs())
+        for history, ids in zip(told[::2] + told[1::2], found, strict=True):
+            assert (
+                ids == generate(servers.plain, history.declared, 6, sampling_params={"ignore_eos": True})["output_ids"]
+            )
+
+    check()
+    assert modes[mode] > 25
 
 
 def test_little_is_left_to_prefill_after_the_last_upstream_token(servers: Servers) -> None:

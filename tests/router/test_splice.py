@@ -28,6 +28,7 @@ from sglang_ext.open_prompt.prompts import Limits, Prompts
 from sglang_ext.open_prompt.protocol import Mark, Refused
 from tests.router.aio import aio, run, until
 from tests.router.fakes import Call, FakePair, started
+from tests.router.histories import History, Step, histories, whole
 
 # ---- templates
 
@@ -45,16 +46,6 @@ def test_wrong_ids_are_named(wrong: list[Any]) -> None:
 
 
 # ---- composing
-
-
-class Step:
-    """What happens to an answer at one moment of a run."""
-
-    def __init__(self, name: str, ids: list[int] | None = None, how: str = "grow") -> None:
-        self.name, self.ids, self.how = name, ids, how
-
-    def __repr__(self) -> str:
-        return f"{self.name}.{self.how}({self.ids or ''})"
 
 
 def play(template: Template, steps: list[Step], order: Order) -> tuple[list[int], list[list[int]]]:
@@ -76,11 +67,7 @@ def play(template: Template, steps: list[Step], order: Order) -> tuple[list[int]
         for step in steps:
             for _ in range(8):  # the reader gets to see each step
                 await asyncio.sleep(0)
-            answer = answers[step.name]
-            if step.how == "grow":
-                answer.grow(step.ids or ())
-            else:
-                getattr(answer, step.how)()
+            step.happen(answers[step.name])
             for _ in range(8):
                 await asyncio.sleep(0)
             stood.append(ids.copy())
@@ -90,64 +77,18 @@ def play(template: Template, steps: list[Step], order: Order) -> tuple[list[int]
     return ids, stood
 
 
-@st.composite
-def histories(draw: st.DrawFn) -> tuple[Template, list[Step], dict[str, list[int]], list[str]]:
-    """A template, what happens to its answers in some order, their final ids, and the order of their ends."""
-    token = st.integers(0, 9)
-    names = [f"a{i}" for i in range(draw(st.integers(1, 4)))]
-    literals = draw(st.lists(st.lists(token, max_size=3), min_size=len(names) + 1, max_size=len(names) + 1))
-    template = Template(tuple(map(tuple, literals)), tuple(names))
-    lives: list[list[Step]] = []
-    final: dict[str, list[int]] = {}
-    for name in names:
-        life: list[Step] = []
-        ids: list[int] = []
-        for _ in range(draw(st.integers(0, 5))):
-            if draw(st.integers(0, 5)) == 0:
-                ids = []
-                life.append(Step(name, how="restart"))
-            ids = [*ids, *draw(st.lists(token, max_size=3))]
-            life.append(Step(name, ids))
-        last = draw(st.sampled_from(["finish", "finish", "finish", "drop"]))
-        life.append(Step(name, how=last))
-        final[name] = [] if last == "drop" else ids
-        lives.append(life)
-    steps: list[Step] = []
-    ended: list[str] = []
-    while any(lives):
-        life = draw(st.sampled_from([life for life in lives if life]))
-        step = life.pop(0)
-        steps.append(step)
-        if not life:
-            ended.append(step.name)
-    return template, steps, final, ended
-
-
-def whole(template: Template, answers: list[list[int]]) -> list[int]:
-    found = list(template.literals[0])
-    for answer, literal in zip(answers, template.literals[1:], strict=True):
-        found += [*answer, *literal]
-    return found
+@settings(deadline=None)
+@given(histories())
+def test_declared_order_gives_the_prompt_that_blocking_gives(history: History) -> None:
+    ids, _ = play(history.template, history.steps, "declared")
+    assert ids == history.declared
 
 
 @settings(deadline=None)
 @given(histories())
-def test_declared_order_gives_the_prompt_that_blocking_gives(
-    history: tuple[Template, list[Step], dict[str, list[int]], list[str]],
-) -> None:
-    template, steps, final, _ = history
-    ids, _ = play(template, steps, "declared")
-    assert ids == whole(template, [final[name] for name in template.slots])
-
-
-@settings(deadline=None)
-@given(histories())
-def test_completion_order_fills_the_places_as_answers_end(
-    history: tuple[Template, list[Step], dict[str, list[int]], list[str]],
-) -> None:
-    template, steps, final, ended = history
-    ids, _ = play(template, steps, "completion")
-    assert ids == whole(template, [final[name] for name in ended])
+def test_completion_order_fills_the_places_as_answers_end(history: History) -> None:
+    ids, _ = play(history.template, history.steps, "completion")
+    assert ids == whole(history.template, [history.final[name] for name in history.ended])
 
 
 def test_completion_order_streams_only_the_last_answer_left() -> None:

@@ -1,0 +1,152 @@
+"""The book of open prompts over SGLang's real radix cache (without a model)."""
+
+from array import array
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sglang_ext.errors import BadSetting
+from sglang_ext.open_prompt.pins import Pins
+from sglang_ext.open_prompt.prompts import MOST, Limits, Prompts
+from sglang_ext.open_prompt.protocol import Mark, Refused
+
+LONGEST = 60
+BUDGET = 50
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def book(page_size: int = 1) -> tuple[Prompts, Any, Clock]:
+    from sglang.srt.mem_cache.radix_cache import RadixCache
+
+    cache = RadixCache.create_simulated(page_size=page_size)
+    clock = Clock()
+    return Prompts(LONGEST, Pins(cache, BUDGET), Limits(ttl=10.0), clock), cache, clock
+
+
+def prefill(cache: Any, ids: "array[int]") -> Any:
+    """What the scheduler does with a segment: its KV is in the cache when it is ready."""
+    from sglang.srt.mem_cache.base_prefix_cache import InsertParams
+    from sglang.srt.mem_cache.radix_cache import RadixKey
+
+    cache.insert(InsertParams(key=RadixKey(ids)))
+    return SimpleNamespace(origin_input_ids=ids, extra_key=None)
+
+
+Step = tuple[str, int, int, list[int]]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["append", "append", "append", "final", "close", "wait", "room", "flush", "end"]),
+        st.integers(0, 4),
+        st.integers(0, 30),
+        st.lists(st.integers(0, 3), max_size=25),
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(STEPS, st.sampled_from([1, 4]))
+def test_whatever_happens_pins_stay_under_the_budget_and_all_is_given_back(steps: list[Step], page_size: int) -> None:
+    prompts, cache, clock = book(page_size)
+    wanted: dict[str, list[int]] = {}
+    for what, number, at, ids in steps:
+        name = f"prompt-{number}"
+        if what in ("append", "final"):
+            mark = Mark(name, "append" if what == "append" else "final", at)
+            known = wanted.get(name, [])
+            try:
+                whole = prompts.extend(mark, array("q", ids), f"{name}-request")
+            except Refused:
+                fits = 0 < len(ids) <= LONGEST - at and at <= len(known)
+                assert not fits or prompts.open[name].final
+                continue
+            assert whole.tolist() == known[:at] + ids
+            wanted[name] = whole.tolist()
+            request = prefill(cache, whole)
+            if what == "append":
+                prompts.ready(mark, request)
+        elif what == "close":
+            prompts.close(name)
+        elif what == "end":
+            prompts.ended(f"{name}-req")
+        elif what == "room":
+            prompts.pins.take_oldest()
+        elif what == "flush":
+            cache.reset()
+        else:
+            clock.now += at
+            for each in prompts.expired():
+                prompts.expire(each)
+        wanted = {name: wanted[name] for name in prompts.open}
+        assert prompts.pins.tokens <= BUDGET
+        assert cache.protected_size() <= prompts.pins.tokens
+    clock.now += 11
+    for each in prompts.expired():
+        prompts.expire(each)
+    assert not prompts.open
+    assert prompts.pins.tokens == cache.protected_size() == 0
+
+
+def test_the_newest_keep_their_pins() -> None:
+    prompts, cache, _ = book()
+    for number in range(3):
+        mark = Mark(f"prompt-{number}", "append")
+        prompts.ready(mark, prefill(cache, prompts.extend(mark, [number] * 20, "r")))
+    assert [prompt.pin is not None and prompt.pin.node is not None for prompt in prompts.open.values()] == [
+        False,
+        True,
+        True,
+    ]
+    assert prompts.pins.to_json() == {"pinned": 40, "budget": BUDGET, "taken": 1}
+
+
+def test_a_prompt_that_is_heard_of_lives_on() -> None:
+    prompts, cache, clock = book()
+    mark = Mark("prompt-1", "append")
+    request = prefill(cache, prompts.extend(mark, [1, 2], "r"))
+    clock.now = 9
+    prompts.ready(mark, request)
+    clock.now = 18
+    assert prompts.expired() == []
+    clock.now = 20
+    assert prompts.expired() == ["prompt-1"]
+
+
+def test_no_end_of_open_prompts() -> None:
+    prompts, _, _ = book()
+    for number in range(MOST + 3):
+        prompts.extend(Mark(f"prompt-{number}", "append"), [1], "r")
+    assert len(prompts.open) == MOST
+    assert "prompt-2" not in prompts.open
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("SGLANG_EXT_OPEN_PROMPT_KV_FRACTION", "1", "from 0 to below 1"),
+        ("SGLANG_EXT_OPEN_PROMPT_KV_FRACTION", "a third", "is 'a third', but must be a number"),
+        ("SGLANG_EXT_OPEN_PROMPT_TTL", "0", "of seconds above 0"),
+        ("SGLANG_EXT_SEGMENT_CHUNK", "0.5", "of tokens from 1 up"),
+    ],
+)
+def test_a_setting_that_does_not_fit(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadSetting, match=words) as caught:
+        Limits.from_environment()
+    assert name in str(caught.value)
+
+
+def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Limits.from_environment() == Limits(0.3, 60.0, 1024)
+    monkeypatch.setenv("SGLANG_EXT_OPEN_PROMPT_KV_FRACTION", "0.5")
+    monkeypatch.setenv("SGLANG_EXT_SEGMENT_CHUNK", "256")
+    assert Limits.from_environment() == Limits(0.5, 60.0, 256)
