@@ -36,7 +36,7 @@ class App:
         )
         moa = MoaEndpoint(self.registry, self.dispatcher, load_trees(settings.trees))
         proxy = Proxy(self.registry, self.dispatcher, moa)
-        info = Info(self.registry, moa)
+        info = Info(self.registry, moa, self.dispatcher.metrics)
         self._routes: dict[str, dict[str, Handler]] = {
             "/generate": {"POST": proxy.generate},
             "/v1/chat/completions": {"POST": proxy.chat_completions},
@@ -44,6 +44,7 @@ class App:
             "/v1/models": {"GET": info.models},
             "/health": {"GET": info.health},
             "/workers": {"GET": info.workers},
+            "/metrics": {"GET": info.metrics},
         }
         self._probing: asyncio.Task[None] | None = None
 

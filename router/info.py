@@ -2,15 +2,17 @@
 
 from router.errors import NoWorker
 from router.http.asgi import Request
+from router.metrics import CONTENT_TYPE, Metrics
 from router.moa.endpoint import MoaEndpoint
 from router.workers import Registry
 
 
 class Info:
-    """`/v1/models`, `/health` and `/workers`."""
+    """`/v1/models`, `/health`, `/workers` and `/metrics`."""
 
-    def __init__(self, registry: Registry, moa: MoaEndpoint) -> None:
+    def __init__(self, registry: Registry, moa: MoaEndpoint, metrics: Metrics) -> None:
         self._registry = registry
+        self._metrics = metrics
         self._moa = moa
 
     async def models(self, request: Request) -> None:
@@ -30,3 +32,7 @@ class Info:
     async def workers(self, request: Request) -> None:
         """Every worker and what is known of it."""
         await request.answer_json({"workers": [worker.describe() for worker in self._registry.workers]})
+
+    async def metrics(self, request: Request) -> None:
+        """Prometheus's text format."""
+        await request.answer(200, self._metrics.text(), [(b"content-type", CONTENT_TYPE)])

@@ -5,7 +5,8 @@ answered. Whatever ends the exchange early - the client leaves, a leg fails - en
 """
 
 import asyncio
-import random
+import secrets
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ import orjson
 
 from router.errors import BadRequest, RouterError, UpstreamFailed
 from router.http.client import Response
+from router.metrics import Metrics
 from router.policies import Policy
 from router.workers import Pair, Registry, Worker
 
@@ -33,6 +35,7 @@ class Dispatcher:
         self.registry = registry
         self._prefill_policy = prefill_policy
         self._decode_policy = decode_policy
+        self.metrics = Metrics(registry)
         self._aborts: set[asyncio.Task[None]] = set()
 
     def choose(self, model: str) -> Pair:
@@ -105,6 +108,7 @@ class Exchange:
             worker.load += 1
         self._prefill.add_done_callback(lambda _: self.unload(pair.prefill))
         self.decode: Response
+        self.first: float | None = None  # when the body began, on the monotonic clock
         self.finished = False
 
     def unload(self, worker: Worker) -> None:
@@ -143,7 +147,7 @@ class Exchange:
 
     async def body(self) -> AsyncIterator[bytes]:
         """Decode's body as it arrives; a prefill leg that breaks meanwhile is raised as its error."""
-        chunks = self.decode.chunks()
+        chunks = self._timed(self.decode.chunks())
         while self.decode.status < 400 and not self._prefill.done():
             step = asyncio.ensure_future(anext(chunks, None))
             try:
@@ -163,6 +167,11 @@ class Exchange:
             yield chunk
         # A refusal by decode alone leaves prefill waiting for it: that is not a finished exchange.
         self.finished = self.decode.status < 400
+
+    async def _timed(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            self.first = self.first or time.monotonic()
+            yield chunk
 
     async def prefill_answer(self) -> bytes:
         """The prefill server's whole answer; raises `RouterError` when there is none."""
@@ -224,8 +233,8 @@ def _request_ids(given: Any, size: int | None) -> str | list[str]:
 
 
 def fresh_room() -> int:
-    """A room number no other request has: SGLang adds small offsets to it for `n` > 1."""
-    return random.getrandbits(62)
+    """A room number no other request has, whoever seeded `random`; SGLang adds small offsets to it for `n` > 1."""
+    return secrets.randbits(62)
 
 
 def batch_size(body: dict[str, Any]) -> int | None:

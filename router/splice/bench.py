@@ -32,8 +32,9 @@ from router.policies import POLICIES
 from router.splice.answer import Answer
 from router.splice.carrier import Fallback, carrier_for
 from router.splice.compose import Truncate, compose, own_ids
-from router.splice.open_prompt import OpenPrompt, Speculation
+from router.splice.open_prompt import OpenPrompt
 from router.splice.pacing import Pacer
+from router.splice.speculation import Speculation
 from router.splice.template import Template
 from router.workers import Registry, Role, Worker
 

@@ -4,47 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from router.errors import BadRequest, RouterError, UpstreamFailed
 from router.pd import Dispatcher, Exchange, error_message, prepare_body
-from router.splice.carrier import Carrier, Mode, carrier_for
+from router.splice.carrier import Carrier, carrier_for
 from router.splice.ids import common_prefix
 from router.splice.pacing import Pacer
+from router.splice.speculation import Speculation
 from router.workers import Pair
-
-
-@dataclass
-class Speculation:
-    """What speculative prefill did for one prompt. `speculated`, `wasted` and `tail` count tokens.
-
-    Attributes:
-        segments: Segments that were prefilled.
-        failed: Segments that a server refused or lost.
-        moves: How often the prompt left a pair that was not healthy any more.
-        speculated: Tokens prefilled ahead.
-        wasted: Of those, tokens that the final prompt does not have.
-        tail: Tokens left to prefill when the prompt was complete; None before that.
-        mode: How segments reached the servers; None when there were none.
-    """
-
-    segments: int = 0
-    failed: int = 0
-    moves: int = 0
-    speculated: int = 0
-    wasted: int = 0
-    tail: int | None = None
-    mode: Mode | None = None
-
-    @property
-    def used(self) -> int:
-        """Tokens prefilled ahead that the final prompt has; 0 until it is sent."""
-        return 0 if self.tail is None else self.speculated - self.wasted
-
-    def to_json(self) -> dict[str, Any]:
-        """As the trace shows it."""
-        return {**asdict(self), "used": self.used}
 
 
 class OpenPrompt:
@@ -84,6 +52,7 @@ class OpenPrompt:
         self._pump: asyncio.Task[None] | None = None
         self._grew = asyncio.Event()
         self._closed = False
+        self._ttft: float | None = None
 
     async def __aenter__(self) -> Self:
         if self._pacer is not None:
@@ -98,6 +67,9 @@ class OpenPrompt:
         if self.speculation.tail is None:
             self.speculation.wasted = self.speculation.speculated
             self._leave()
+        if self._pair is not None:
+            model = str(self._pair.decode.model)
+            self._dispatcher.metrics.open_prompt(model, self.speculation, self._ttft)
 
     def append(self, ids: Sequence[int]) -> None:
         """Add tokens at the end.
@@ -130,6 +102,7 @@ class OpenPrompt:
         if not self.ids:
             raise BadRequest("the prompt is empty.")
         self._close()
+        began = time.monotonic()
         pair = self._sticky_pair()
         self.speculation.tail = len(self.ids) - self._ready
         body = self._carrier.final(body, self.ids, self._ready)
@@ -137,6 +110,8 @@ class OpenPrompt:
             if self._pump is not None:
                 self._pump.cancel()  # a segment that still waits is of no use any more
             yield exchange
+            if exchange.first is not None:
+                self._ttft = exchange.first - began
 
     def _sticky_pair(self) -> Pair:
         if self._pair is not None and not (self._pair.prefill.healthy and self._pair.decode.healthy):

@@ -183,7 +183,7 @@ class Segments:
         self.segments: list[list[int]] = []
         self.finals: list[list[int]] = []
         self.sent: list[int] = []  # tokens that travelled, a request each
-        self.info = {"overlay": {"open_prompts": {"ttl": ttl} if overlay else {"missing": "it is a fake"}}}
+        self.info = {"overlay": {"open_prompts": {"ttl": ttl, "pinned": 7} if overlay else {"missing": "it is a fake"}}}
         self.prompts = Prompts(10_000, Pins(None, budget=0), Limits(ttl=ttl), time.monotonic)
 
     async def _generate(self, call: Call) -> None:
@@ -217,6 +217,7 @@ class Segments:
         prefill, decode = (Worker(self.pair.prefill.url, "prefill", 1), Worker(self.pair.decode.url, "decode"))
         prefill.healthy = decode.healthy = True
         prefill.info = decode.info = self.info
+        prefill.model = decode.model = "tiny"
         registry = Registry([prefill, decode])
         dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
         try:
@@ -434,6 +435,28 @@ async def test_a_prompt_the_servers_may_have_forgotten_is_sent_whole() -> None:
             prompt.append([6])
             await finish(prompt)
         assert fake.finals == [[1, 2, 3, 4, 5, 6]]
+
+
+@aio
+async def test_metrics_of_open_prompts() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            prompt.truncate(4)
+            prompt.append([6])
+            await finish(prompt)
+        told = prompt._dispatcher.metrics.text().decode()
+    for line in (
+        'moa_segments_total{mode="overlay",model="tiny"} 1.0',
+        'moa_speculated_tokens_total{mode="overlay",model="tiny",outcome="used"} 4.0',
+        'moa_speculated_tokens_total{mode="overlay",model="tiny",outcome="wasted"} 1.0',
+        'moa_critical_tail_tokens_sum{mode="overlay",model="tiny"} 1.0',
+        'moa_dependent_ttft_seconds_count{mode="overlay",model="tiny"} 1.0',
+        f'moa_open_prompt_pinned_tokens{{role="decode",worker="{fake.pair.decode.url}"}} 7.0',
+    ):
+        assert line in told
 
 
 @aio
