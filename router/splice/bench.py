@@ -57,6 +57,15 @@ class Sizes:
     vocabulary: int = 32_000
 
 
+@dataclass(frozen=True)
+class Read:
+    """One dependent: its TTFT from its upstream's last token on, and how long the upstream decoded."""
+
+    ttft: float
+    speculation: Speculation
+    upstream: float
+
+
 @dataclass
 class Bench:
     """The measurements over one pair. Times are seconds."""
@@ -87,13 +96,13 @@ class Bench:
             seconds, _ = await self._ask(prompt, [])
             return seconds, prompt.speculation
 
-    async def readers(self, count: int, way: Way) -> list[tuple[float, Speculation]]:
+    async def readers(self, count: int, way: Way) -> list[Read]:
         """`count` dependents of one upstream that decodes meanwhile."""
         upstream = Answer("upstream")
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.dependent(upstream, way)) for _ in range(count)]
-            group.create_task(self._decode(upstream))
-        return [task.result() for task in tasks]
+            decoding = group.create_task(self._decode(upstream))
+        return [Read(*task.result(), decoding.result()) for task in tasks]
 
     async def traffic(self) -> list[float]:
         """TTFTs of ordinary requests at random times, the same times whenever this is called."""
@@ -121,14 +130,18 @@ class Bench:
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)
 
-    async def _decode(self, answer: Answer) -> None:
+    async def _decode(self, answer: Answer) -> float:
+        """Let a request write the answer; returns the seconds from its first token to its last."""
         body = {"input_ids": self.ids(self.sizes.short), "stream": True}
         sampling = {"max_new_tokens": self.sizes.answer, "ignore_eos": True, "temperature": 0.0}
         pair = self.dispatcher.choose(self.model)
         async with self.dispatcher.exchange("/generate", {**body, "sampling_params": sampling}, pair) as exchange:
+            began = None
             async for progress in _progress(exchange):
+                began = began or time.monotonic()
                 answer.grow(progress)
         answer.finish()
+        return time.monotonic() - (began or time.monotonic())
 
     async def _ask(self, prompt: OpenPrompt | None, ids: list[int]) -> tuple[float, int]:
         """Seconds to the first token, and tokens answered."""
@@ -182,8 +195,9 @@ async def measure(bench: Bench, ways: list[Way]) -> dict[str, Any]:
             (way, [(await bench.readers(1, way))[0] for _ in repeats]),
             (f"{way}_crowd", await bench.readers(sizes.crowd, way)),
         ):
-            found[name] = [seconds for seconds, _ in readers]
-            found[f"{name}_speculation"] = [speculation.to_json() for _, speculation in readers]
+            found[name] = [read.ttft for read in readers]
+            found[f"{name}_upstream"] = [read.upstream for read in readers]
+            found[f"{name}_speculation"] = [read.speculation.to_json() for read in readers]
     found["ordinary"] = await bench.traffic_beside(lambda: bench.readers(0, "blocking"))
     for way in ways[1:]:
         found[f"{way}_ordinary"] = await bench.traffic_beside(partial(bench.readers, 1, way))
@@ -210,7 +224,11 @@ def table(found: dict[str, Any], sizes: Sizes, ways: list[Way]) -> str:
         tail = statistics.median(told["tail"] for told in found[f"{way}_speculation"])
         words = f"{sizes.prompt} tokens, the last {sizes.answer} an answer: {way}"
         row(words, median[way], ("cold", cold), (f"for {sizes.short} tokens", short))
-        lines.append(f"  tokens left after the upstream's last one: {tail:g}")
+        upstream, alone = median[f"{way}_upstream"], median["blocking_upstream"]
+        lines.append(
+            f"  tokens left after the upstream's last one: {tail:g}; it decoded for {upstream:.2f} s, "
+            f"{upstream / alone:.3f}x of blocking"
+        )
     row(f"{sizes.crowd} at once, cold", crowd)
     for way in ways:
         row(f"{sizes.crowd} at once, {way}", median[f"{way}_crowd"], ("cold at once", crowd))

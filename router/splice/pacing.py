@@ -6,13 +6,14 @@ price is `fixed`, paid by the requests that wait meanwhile. With others about it
 costs from `fixed / per_token` tokens on, both learned from the segments themselves.
 
 On an idle server the price is paid only by who comes while a segment runs, the dependent's own final
-request included. Waiting until n tokens have gathered costs at most `n * per_token` at the end; a tenth
-of `fixed` is not noticed there, and keeps the server free nearly all of the time.
+request included, and by an upstream that decodes on the same GPU. Waiting until n tokens have gathered
+costs at most `n * per_token` at the end; a twentieth of `fixed` is hardly noticed there, and keeps the
+server free most of the time.
 """
 
 START = 64  # tokens, until two sizes were seen
 LEAST, MOST = 8, 2048  # tokens
-IDLE = 0.1  # of `fixed / per_token`, on an idle server
+IDLE = 0.05  # of `fixed / per_token`, on an idle server
 FORGET = 0.9  # weight of the past at each observation
 
 
