@@ -10,6 +10,8 @@ CPU_RUNNING_REQUESTS = 16
 # Bounds the table of request slots, which otherwise has 2048 rows of one context each.
 GPU_RUNNING_REQUESTS = 256
 DECODE_GRAPHS = ("1", "2", "4", "8", "16")
+PREFILL_GRAPHS = ("16", "32", "64", "128", "256", "512", "1024")  # tokens
+PAGE_SIZE = "16"  # tokens; a transfer names every page of every layer, so pages of one make it slow
 
 
 def server_argv(
@@ -41,7 +43,7 @@ def server_argv(
         argv += ["--disaggregation-decode-enable-radix-cache"]
     argv += ["--context-length", str(config.context_length), "--max-total-tokens", str(kv_tokens)]
     argv += ["--mem-fraction-static", f"{fraction:g}", "--skip-server-warmup"]
-    argv += _gpu_flags(config, model) if on_gpu else _cpu_flags(config)
+    argv += _gpu_flags(config, model, role) if on_gpu else _cpu_flags(config)
     if model.dtype != "auto":
         argv += ["--dtype", model.dtype]
     if model.shape is not None:
@@ -79,15 +81,18 @@ def extra_args(config: LaunchConfig, model: ModelConfig, role: Role) -> list[str
     return config.server_args + (model.prefill_args if role == "prefill" else model.decode_args)
 
 
-def _gpu_flags(config: LaunchConfig, model: ModelConfig) -> list[str]:
-    argv = ["--device", "cuda"]
+def _gpu_flags(config: LaunchConfig, model: ModelConfig, role: Role) -> list[str]:
+    argv = ["--device", "cuda", "--page-size", PAGE_SIZE]
     if config.attention_backend is not None:
         argv += ["--attention-backend", config.attention_backend]
     if config.sampling_backend is not None:
         argv += ["--sampling-backend", config.sampling_backend]
     argv += ["--max-running-requests", str(GPU_RUNNING_REQUESTS)]
-    # Capturing prefill graphs adds 85 s to the start and saves little on long prompts.
-    argv += ["--cuda-graph-backend-prefill", "disabled", "--cuda-graph-bs-decode", *DECODE_GRAPHS]
+    if role == "prefill":
+        # They halve the time of a short prefill, all of it launches; these few sizes add 40 s to the start.
+        argv += ["--cuda-graph-bs-prefill", *PREFILL_GRAPHS]
+    else:
+        argv += ["--cuda-graph-backend-prefill", "disabled", "--cuda-graph-bs-decode", *DECODE_GRAPHS]
     return argv + (["--tp-size", str(model.tp)] if model.tp > 1 else [])
 
 

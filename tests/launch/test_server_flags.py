@@ -54,8 +54,7 @@ def test_a_gpu_pair() -> None:
         assert flag(server, "--sampling-backend") == "flashinfer"
         assert flag(server, "--disaggregation-transfer-backend") == "nixl"
         assert flag(server, "--disaggregation-mode") == server.role
-        assert flag(server, "--cuda-graph-backend-prefill") == "disabled"
-        assert "--cuda-graph-bs-decode 1 2 4 8 16" in " ".join(server.argv)
+        assert flag(server, "--page-size") == "16"
         assert flag(server, "--mem-fraction-static") == f"{server.mem_fraction:g}"
         assert flag(server, "--max-total-tokens") == str(server.kv_tokens)
         assert json.loads(flag(server, "--preferred-sampling-params")) == server.model.sampling
@@ -63,6 +62,10 @@ def test_a_gpu_pair() -> None:
         assert "--load-format" not in server.argv
         assert server.env == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(server.gpus[0])}
     assert "--disaggregation-decode-enable-radix-cache" not in prefill.argv
+    assert "--cuda-graph-bs-prefill 16 32 64" in " ".join(prefill.argv)
+    assert "--cuda-graph-bs-decode" not in prefill.argv
+    assert flag(decode, "--cuda-graph-backend-prefill") == "disabled"
+    assert "--cuda-graph-bs-decode 1 2 4 8 16" in " ".join(decode.argv)
 
 
 def test_dummy_weights() -> None:
