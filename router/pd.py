@@ -94,6 +94,10 @@ class _PrefillRefused(UpstreamFailed):
     """The prefill server answered with an error."""
 
 
+class _PrefillGaveUp(_PrefillRefused):
+    """It told so after its answer had begun with 200."""
+
+
 class Exchange:
     """The two legs of one request."""
 
@@ -129,7 +133,8 @@ class Exchange:
         if not decode.done():
             self._prefill.result()
         self.decode = await decode
-        self._check_prefill()
+        if not isinstance(self._problem(), _PrefillGaveUp):  # decode may tell the same in its stream
+            self._check_prefill()
 
     async def _read_prefill(self) -> bytes:
         response = await self._legs[0]
@@ -138,7 +143,14 @@ class Exchange:
             raise _PrefillRefused(
                 f"the prefill server refused the request with {response.status}: {error_message(answer)}"
             )
+        cause = abort_cause(answer)
+        if cause is not None:
+            raise _PrefillGaveUp(f"the prefill server gave the request up: {cause}")
         return answer
+
+    def _problem(self) -> BaseException | None:
+        """What prefill failed with; None while it runs, and when it has answered."""
+        return self._prefill.exception() if self._prefill.done() else None
 
     def _check_prefill(self) -> None:
         """Raise what prefill failed with, unless decode refused too: then decode's words are the answer."""
@@ -148,10 +160,13 @@ class Exchange:
     async def body(self) -> AsyncIterator[bytes]:
         """Decode's body as it arrives; a prefill leg that breaks meanwhile is raised as its error."""
         chunks = self._timed(self.decode.chunks())
-        while self.decode.status < 400 and not self._prefill.done():
+        given_up = self.decode.status >= 400
+        while not given_up and (not self._prefill.done() or self._problem() is not None):
             step = asyncio.ensure_future(anext(chunks, None))
             try:
                 await asyncio.wait({step, self._prefill}, return_when=asyncio.FIRST_COMPLETED)
+                if not step.done() and isinstance(self._problem(), _PrefillRefused):
+                    await asyncio.wait({step}, timeout=REFUSAL_WAIT)
                 if not step.done():
                     self._check_prefill()
                 chunk = await step
@@ -159,14 +174,14 @@ class Exchange:
                 step.cancel()
                 await asyncio.gather(step, return_exceptions=True)
             if chunk is None:
+                self._check_prefill()
                 break
+            given_up = abort_cause(chunk) is not None
             yield chunk
-        else:
-            self._check_prefill()  # it may have broken while the caller held the last chunk
         async for chunk in chunks:
             yield chunk
-        # A refusal by decode alone leaves prefill waiting for it: that is not a finished exchange.
-        self.finished = self.decode.status < 400
+        # When decode alone gives up, prefill waits for it: that is not a finished exchange.
+        self.finished = not given_up
 
     async def _timed(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for chunk in chunks:
@@ -255,6 +270,25 @@ async def _tell(worker: Worker, path: str, raw: bytes) -> None:
             await response.read()
     except (RouterError, TimeoutError):
         return  # a worker that is gone has nothing left to end
+
+
+def abort_cause(answer: bytes) -> str | None:
+    """Why a worker gave a request up after its answer had begun with 200; None when it did not.
+
+    SGLang tells a stream's refusal, and an abort, only in the finish reason.
+    """
+    if b'"abort"' not in answer:
+        return None
+    for line in answer.splitlines():
+        try:
+            told = orjson.loads(line.removeprefix(b"data: "))
+            for each in told if isinstance(told, list) else [told]:
+                reason = each["meta_info"]["finish_reason"]
+                if reason["type"] == "abort":
+                    return str(reason.get("message") or "no cause was given")
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            continue
+    return None
 
 
 def error_message(raw: bytes) -> str:

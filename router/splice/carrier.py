@@ -65,21 +65,23 @@ class Overlay:
     def __init__(self, ttl: float) -> None:
         self.id = uuid.uuid4().hex
         self._ttl = ttl
+        self._sent = False
         self._heard: float | None = None
 
     def segment(self, ids: Sequence[int], at: int) -> dict[str, Any]:
         """The tokens from `at` on."""
+        self._sent = True
         return self._marked("append", {"sampling_params": {"max_new_tokens": 0}}, ids, at)
 
     def final(self, body: dict[str, Any], ids: Sequence[int], at: int) -> dict[str, Any]:
-        """The tokens from `at` on; without a word before it, an ordinary request."""
-        if self._heard is None:
+        """The tokens from `at` on; without a segment before it, an ordinary request."""
+        if not self._sent:
             return {**body, "input_ids": list(ids)}
         return self._marked("final", body, ids, at)
 
     def close(self) -> dict[str, Any] | None:
         """Forget the id."""
-        if self._heard is None:
+        if not self._sent:
             return None
         return self._marked("close", {"sampling_params": {"max_new_tokens": 0}}, (0,), 0)
 

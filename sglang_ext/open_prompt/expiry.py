@@ -24,7 +24,7 @@ def announce(result: list[Any] | None, receiver: Any) -> list[Any] | None:
 
 
 def take_aborts(result: None, scheduler: Any, recv_req: Any) -> None:
-    """AFTER `Scheduler.abort_request`: expire what `announce` says, and close what an abort ends."""
+    """AFTER `Scheduler.abort_request`: expire what `announce` says, and forget what an abort ends."""
     prompts = state.prompts()
     if prompts is None:
         return

@@ -151,9 +151,9 @@ class Prompts:
         self.pins.release(self.open.pop(name).pin)
 
     def ended(self, rid: str) -> None:
-        """A request was aborted: a prompt whose latest one it was is not wanted any more."""
-        for name in [name for name, prompt in self.open.items() if prompt.rid.startswith(rid)]:
-            self.close(name)
+        """A request was aborted. With its final request a prompt is over; without a segment it stays as it is."""
+        for name in [name for name, each in self.open.items() if each.final and each.rid.startswith(rid)]:
+            self._forget(name)
 
     def expired(self) -> list[str]:
         """Prompts left alone for too long; the caller has them expired on every rank before it asks again."""

@@ -162,6 +162,49 @@ def test_prefill_refuses_while_decode_streams_nothing(prefill_after: float) -> N
     run(test)
 
 
+def gives_up(words: str, after: float = 0.0) -> Handler:
+    """As SGLang tells a stream that its request was refused or aborted: with 200."""
+
+    async def handler(call: Call) -> None:
+        await call.stream()
+        await asyncio.sleep(after)
+        reason = {"type": "abort", "message": words, "status_code": 400}
+        await call.event({"text": "", "meta_info": {"finish_reason": reason}})
+        await call.done()
+
+    return handler
+
+
+@aio
+async def test_prefill_gives_up_in_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads that stream, and decode would wait for its KV for minutes."""
+    monkeypatch.setattr("router.pd.REFUSAL_WAIT", 0.1)
+
+    async def decode(call: Call) -> None:
+        await call.stream()
+        await call.gone()
+
+    async with rig(gives_up("not known here", 0.05), decode) as r:
+        with pytest.raises(UpstreamFailed, match="the prefill server gave the request up: not known here"):
+            await within(3.0, r.ask())
+        await r.settled([1, 1])
+
+
+@aio
+async def test_both_give_up_in_their_streams_and_decodes_words_are_the_answer() -> None:
+    async with rig(gives_up("from prefill"), gives_up("from decode", after=0.1)) as r:
+        answer = await within(3.0, r.ask())
+        assert b"from decode" in answer
+        assert b"[DONE]" in answer
+
+
+@aio
+async def test_decode_gives_up_in_its_stream() -> None:
+    async with rig(hangs, gives_up("no room")) as r:
+        assert b"no room" in await within(3.0, r.ask())
+        await r.settled([1, 1])
+
+
 @aio
 async def test_both_answer_in_the_same_moment() -> None:
     """Prefill's answer counts even when both legs are there before the router looks."""
