@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_SMALL_BATCH_TILES = 1024  # fewer tiles than this leave most of a large GPU's warp slots empty: split K over warps
+_FEW_CLUSTERS = 512  # fewer leave most of a large GPU idle when each has one warp: split K over warps
+_MORE_CLUSTERS = 4096  # below, up to 16 answers: split over two warps; measured at 1024 clusters only
 _FULL_TILES = 8192  # from here on the tiles of one warp keep every multiprocessor full by their number alone
 
 
@@ -15,12 +16,15 @@ _FULL_TILES = 8192  # from here on the tiles of one warp keep every multiprocess
 class Config:
     """One compiled form of the kernel.
 
-    `rows`: answers in a warp's tile (16, 32 or 64). `width`: answers kept for one cluster, a power of two; a tile
-    holds `rows // width` clusters. `vector`: dimensions that one thread loads together; `block_k`: those loaded at
-    once, a multiple of eight vectors. `warps`: warps of a program. `split_k`: they share one tile, which holds one
-    cluster, and divide the dimensions (`split_kernel.py`). `prefetch`: load a block ahead (`gram.py` only). `cache`,
-    `evict`: Triton's cache modifier and eviction policy of the embedding loads (not both). `registers`: upper limit a
-    thread, or None.
+    `rows`: answers in a warp's tile (16, 32 or 64; split also 8). `width`: answers kept for one cluster, a power of
+    two; a tile holds `rows // width` clusters. `vector`: dimensions that one thread loads together; `block_k`: those
+    a warp loads at once, a multiple of eight vectors. `warps`: warps of a program. `registers`: upper limit a thread,
+    or None.
+
+    `split_k`: the warps share one tile, which holds one cluster, and divide the dimensions (`split_kernel.py`).
+
+    For `gram.py` only: `prefetch`: load a block ahead. `cache`, `evict`: Triton's cache modifier and eviction policy
+    of the embedding loads (not both).
     """
 
     rows: int
@@ -35,12 +39,25 @@ class Config:
     registers: int | None = None
 
     def __post_init__(self) -> None:
-        assert not self.split_k or (self.width == self.rows and not self.prefetch)
+        if self.split_k:
+            assert self.width == self.rows
+            assert not any((self.prefetch, self.cache, self.evict))
+        else:
+            assert self.rows > 8
 
     def programs(self, batch: int) -> int:
         """The number of programs (CTAs) that `batch` clusters need."""
         clusters = 1 if self.split_k else self.rows // self.width * self.warps
         return -(-batch // clusters)
+
+    def options(self) -> dict[str, int]:
+        """What Triton's compiler is told.
+
+        Without any limit, the assembler saves registers by putting loads behind arithmetic, so a split kernel has the
+        limit that the hardware sets.
+        """
+        registers = self.registers or (min(255, 65536 // (32 * self.warps)) if self.split_k else 0)
+        return {"num_warps": self.warps} | ({"maxnreg": registers} if registers else {})
 
 
 def power_of_two(value: int) -> int:
@@ -50,18 +67,27 @@ def power_of_two(value: int) -> int:
 
 def choose(batch: int, answers: int, dimensions: int, bits: int) -> Config:
     """The form for embeddings of [batch, answers, dimensions] with `bits` bits an element (16 or 32)."""
-    rows = max(16, power_of_two(answers))
     vector = 128 // bits
     least_block = 8 * vector
+    rows = max(8, power_of_two(answers))
+    if batch < (_MORE_CLUSTERS if rows <= 16 else _FEW_CLUSTERS):
+        return _split(rows, dimensions, vector, few=batch < _FEW_CLUSTERS)
+    rows = max(16, rows)
     width = max(4, power_of_two(answers)) if rows == 16 else rows
     tiles = -(-batch // (rows // width))
-    if tiles < _SMALL_BATCH_TILES:
-        warps = min(8 if rows == 16 else 4, power_of_two(-(-dimensions // least_block)))
-        whole = -(-dimensions // warps)  # what a warp has to load
-        block_k = least_block * (2 if rows == 16 and whole > least_block else 1)
-        return Config(rows, rows, block_k, vector, warps, split_k=True)
     if rows == 64:
         return Config(rows, width, least_block, vector, warps=1, split_k=False)
     # A block ahead hides the trip to memory; few tiles need more bytes on the way each.
     blocks = 1 if bits == 32 else 4 if rows == 16 and tiles < _FULL_TILES else 2
     return Config(rows, width, blocks * least_block, vector, warps=1, split_k=False, prefetch=True)
+
+
+def _split(rows: int, dimensions: int, vector: int, few: bool) -> Config:
+    least_block = 8 * vector
+    # Measured with 16 bits; of float32 twice the warps, so that each has as many bytes to wait for.
+    most_warps = 2 if not few else 8 if rows == 64 or (rows <= 16 and vector == 4) else 4
+    warps = min(most_warps, power_of_two(-(-dimensions // least_block)))
+    # Two blocks are 256 bytes of a row. 64 rows of float32 and its halves fill the registers with one.
+    most_blocks = 2 if few and (rows <= 16 or (rows == 64 and vector == 8)) else 1
+    blocks = min(most_blocks, power_of_two(-(-dimensions // (warps * least_block))))
+    return Config(rows, rows, blocks * least_block, vector, warps, split_k=True)

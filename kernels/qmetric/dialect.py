@@ -15,6 +15,7 @@ from typing import Any
 import triton
 import triton.language as tl
 from triton import knobs
+from triton.language.extra.cuda import libdevice
 
 DIALECT = "triton" if knobs.runtime.interpret else os.environ.get("QMETRIC_DIALECT", "gluon")
 
@@ -37,6 +38,13 @@ def entry(
     )
     return decorate
 
+
+def _log2(x: tl.tensor) -> tl.tensor:
+    return tl.log2(x)
+
+
+# One instruction, right to 2^-22; the interpreter does not have it.
+log2: Any = triton.jit(_log2) if INTERPRETED else libdevice.fast_log2f
 
 if DIALECT == "gluon":
     from triton.experimental import gluon
@@ -72,23 +80,39 @@ if DIALECT == "gluon":
         return gl.arange(0, size, layout=gl.SliceLayout(0, gl.SliceLayout(1, layout)))[None, None, :]
 
     @constexpr_function
-    def _dealt(warps: int) -> Any:
-        return gl.BlockedLayout([warps, 1, 1], [1, 2, 16], [1, warps, 1], [2, 1, 0])
+    def _met_layout(warps: int, whole: bool) -> Any:
+        if whole:  # a thread's place is that in an accumulator of [8, 8], so that it reads two neighbours at once
+            return gl.BlockedLayout([warps, 1, 2], [1, 8, 4], [warps, 1, 1], [2, 1, 0])
+        # Two rows a thread: with one, `meet` takes smaller parts at a time and spills registers at 64 rows.
+        return gl.BlockedLayout([warps, 2, 1], [1, 2, 16], [1, warps, 1], [2, 1, 0])
 
     @constexpr_function
-    def spread_layout(warps: int) -> Any:
-        """The layout of a [rows, rows] tensor whose elements are dealt to all threads of a program."""
-        return gl.SliceLayout(0, _dealt(warps))
+    def _shared_layout(rows: int) -> Any:
+        # Rows of fewer than 32 words share a phase; 8 rows of an accumulator then fall into different banks.
+        return gl.SwizzledSharedLayout(8, max(1, 32 // rows), rows // 8, [2, 1, 0])
 
     @constexpr_function
-    def repeated_layout(warps: int) -> Any:
-        """The layout of a [rows, rows] tensor of which every warp has all elements: its sums need no other warp."""
-        return gl.SliceLayout(0, gl.BlockedLayout([1, 1, 1], [1, 2, 16], [warps, 1, 1], [2, 1, 0]))
+    def flat_layout(warps: int, whole: bool) -> Any:
+        """The layout of a [rows, rows] tensor: `whole` in every warp, or else dealt to all threads of a program."""
+        return gl.SliceLayout(0, _met_layout(warps, whole))
 
     @jit
-    def spread(x: tl.tensor, warps: tl.constexpr) -> tl.tensor:
-        """[warps, rows, rows] so placed that a sum over the warps stays within each thread, in `spread_layout`."""
-        return gl.convert_layout(x, _dealt(warps))
+    def meet(parts: tl.tensor, warps: tl.constexpr, whole: tl.constexpr) -> tl.tensor:
+        """The sum of the warps' [warps, rows, rows], in `flat_layout`."""
+        if not whole:
+            # The compiler moves large sums in parts, some before the last products are done, so not all are alive.
+            return gl.sum(gl.convert_layout(parts, _met_layout(warps, whole)), 0)
+        shared = gl.allocate_shared_memory(gl.float32, parts.shape, _shared_layout(parts.shape[2]), parts)
+        return gl.sum(shared.load(_met_layout(warps, whole)), 0)
+
+    @jit
+    def sum_of_all(x: tl.tensor, warps: tl.constexpr, whole: tl.constexpr) -> tl.tensor:
+        """The sum of a [rows, rows] tensor in `flat_layout`, known to every thread."""
+        rows = gl.sum(x, 1)
+        if not whole:
+            # One way through shared memory; a sum over warps would take two.
+            rows = gl.convert_layout(rows, gl.SliceLayout(1, flat_layout(warps, True)))
+        return gl.sum(rows, 0)
 
     @jit
     def along_rows(size: tl.constexpr, flat: tl.constexpr) -> tl.tensor:
@@ -101,11 +125,6 @@ if DIALECT == "gluon":
         return gl.arange(0, size, layout=gl.SliceLayout(0, flat))[None, :]
 
     @jit
-    def turn(x: tl.tensor, flat: tl.constexpr) -> tl.tensor:
-        """What is one number a row as one number a column."""
-        return gl.convert_layout(x, gl.SliceLayout(0, flat))
-
-    @jit
     def zeros(a: tl.constexpr, b: tl.constexpr, c: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
         """An [a, b, c] float32 tensor of zeros."""
         return gl.full([a, b, c], 0.0, gl.float32, layout)
@@ -114,7 +133,12 @@ if DIALECT == "gluon":
     def multiply_transposed(
         x: tl.tensor, y: tl.tensor, sums: tl.tensor, layout: tl.constexpr, vector: tl.constexpr
     ) -> tl.tensor:
-        """Sums + x @ y^T for x and y [warps, rows, k] in the first operand's layout; float32 goes in as tf32."""
+        """Sums + x @ y^T for x and y [warps, rows, k] in the first operand's layout; float32 goes in as tf32.
+
+        Sums of 8 columns take the first 8 of 16 rows of y.
+        """
+        if sums.shape[2] < y.shape[1]:
+            y = upper_half(y)
         second: tl.constexpr = operand_layout(layout, 1, vector)
         return mma_v2(x, gl.convert_layout(gl.permute(y, (0, 2, 1)), second), sums, input_precision="tf32")
 
@@ -150,19 +174,19 @@ else:
         return tl.arange(0, size)[None, None, :]
 
     @constexpr_function
-    def spread_layout(warps: int) -> Any:
-        """Plain Triton chooses the layout itself."""
-        return 0
-
-    @constexpr_function
-    def repeated_layout(warps: int) -> Any:
+    def flat_layout(warps: int, whole: bool) -> Any:
         """Plain Triton chooses the layout itself."""
         return 0
 
     @jit
-    def spread(x: tl.tensor, warps: tl.constexpr) -> tl.tensor:
-        """Plain Triton places it itself."""
-        return x
+    def meet(parts: tl.tensor, warps: tl.constexpr, whole: tl.constexpr) -> tl.tensor:
+        """The sum of [warps, rows, rows] over the warps."""
+        return tl.sum(parts, 0)
+
+    @jit
+    def sum_of_all(x: tl.tensor, warps: tl.constexpr, whole: tl.constexpr) -> tl.tensor:
+        """The sum of a [rows, rows] tensor."""
+        return tl.sum(tl.sum(x, 1), 0)
 
     @jit
     def along_rows(size: tl.constexpr, flat: tl.constexpr) -> tl.tensor:
@@ -175,11 +199,6 @@ else:
         return tl.arange(0, size)[None, :]
 
     @jit
-    def turn(x: tl.tensor, flat: tl.constexpr) -> tl.tensor:
-        """Plain Triton places it itself."""
-        return x
-
-    @jit
     def zeros(a: tl.constexpr, b: tl.constexpr, c: tl.constexpr, layout: tl.constexpr) -> tl.tensor:
         """An [a, b, c] float32 tensor of zeros."""
         return tl.full([a, b, c], 0.0, tl.float32)
@@ -188,8 +207,18 @@ else:
     def multiply_transposed(
         x: tl.tensor, y: tl.tensor, sums: tl.tensor, layout: tl.constexpr, vector: tl.constexpr
     ) -> tl.tensor:
-        """Sums + x @ y^T for x and y [warps, rows, k]; float32 goes in as tf32."""
+        """Sums + x @ y^T for x and y [warps, rows, k]; float32 goes in as tf32; 8 columns as above."""
+        if sums.shape[2] < y.shape[1]:
+            y = upper_half(y)
         if WIDEN:
             x = x.to(tl.float32)
             y = y.to(tl.float32)
         return tl.dot(x, tl.permute(y, (0, 2, 1)), sums, input_precision="tf32")
+
+
+@jit
+def upper_half(x: tl.tensor) -> tl.tensor:
+    """The first half of the rows of [parts, rows, columns]; of 16 rows, each half is in registers of its own."""
+    halves = tl.reshape(x, (x.shape[0], 2, x.shape[1] // 2, x.shape[2]))
+    upper, _ = tl.split(tl.permute(halves, (0, 2, 3, 1)))
+    return upper

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from qmetric.dialect import entry
-from qmetric.formula import cosine_in_triton, score_in_triton
+from qmetric.formula import confidence_terms_in_triton, cosine_in_triton, score_in_triton
 
 
 @entry(
@@ -87,7 +87,8 @@ def extend_kernel(
     total_weight += tl.sum(tl.where(paired, weight * new_weight, 0.0), 0)
     energy = tl.sum(tl.where(valid, weight * weight, 0.0), 0) + tl.where(new_valid, new_weight * new_weight, 0.0)
     answers = tl.sum(tl.where(valid, 1.0, 0.0), 0) + tl.where(new_valid, 1.0, 0.0)
-    q, c, p = score_in_triton(agreement, total_weight, energy, answers, gamma, tau)
+    c, c_part, per_weight, per_distance = confidence_terms_in_triton(total_weight, energy, answers, gamma, tau)
+    q, p = score_in_triton(agreement, total_weight, c_part, per_weight, per_distance, gamma, tau)
     tl.store(q_ptr + cluster, q)
     tl.store(c_ptr + cluster, c)
     tl.store(p_ptr + cluster, p)

@@ -22,12 +22,12 @@ from qmetric.dialect import (
     total,
     zeros,
 )
-from qmetric.formula import cosine, score
+from qmetric.formula import confidence_terms, cosine, score
 
 
 @jit
 def add_products(x: tl.tensor, sums: tl.tensor, layout: tl.constexpr, vector: tl.constexpr) -> tl.tensor:
-    """Sums + x @ x^T to float32 accuracy."""
+    """Sums + x @ x^T to float32 accuracy; sums of 8 columns take 8 of the 16 rows for x^T."""
     if x.dtype == tl.float32:
         # tf32 keeps 11 significant bits: a float32 is the sum of two of them up to 2^-22 of its value.
         high = (x.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
@@ -147,18 +147,16 @@ def gram_kernel(
 
     if weight_ptr is not None:
         counted = paired & (row < column)
-        agreement = total(tl.where(counted, row_weight * column_weight * s, 0.0), 2)
-        weight = total(tl.where(counted, row_weight * column_weight, 0.0), 2)
-        energy = total(tl.where(row_valid, row_weight * row_weight, 0.0), 2)
-        count = total(tl.where(row_valid, 1.0, 0.0), 2)
-        q, c, p = score(
-            per_cluster(agreement, WARPS, PACK, WIDTH),
-            per_cluster(weight, WARPS, PACK, WIDTH),
-            per_cluster(energy, WARPS, PACK, WIDTH),
-            per_cluster(count, WARPS, PACK, WIDTH),
-            gamma,
-            tau,
-        )
+        agreements = total(tl.where(counted, row_weight * column_weight * s, 0.0), 2)
+        weights = total(tl.where(counted, row_weight * column_weight, 0.0), 2)
+        energies = total(tl.where(row_valid, row_weight * row_weight, 0.0), 2)
+        counts = total(tl.where(row_valid, 1.0, 0.0), 2)
+        weight = per_cluster(weights, WARPS, PACK, WIDTH)
+        energy = per_cluster(energies, WARPS, PACK, WIDTH)
+        count = per_cluster(counts, WARPS, PACK, WIDTH)
+        c, c_part, per_weight, per_distance = confidence_terms(weight, energy, count, gamma, tau)
+        agreement = per_cluster(agreements, WARPS, PACK, WIDTH)
+        q, p = score(agreement, weight, c_part, per_weight, per_distance, gamma, tau)
         # The cluster's number by the same sums as its figures, and so in the same layout.
         owner = per_cluster(total(tl.where(row % WIDTH == 0, row_cluster, 0), 2), WARPS, PACK, WIDTH)
         tl.store(q_ptr + owner, q, mask=owner < batch)

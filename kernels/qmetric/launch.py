@@ -59,18 +59,14 @@ def launch_gram(
     if plan is None:
         config = config or choose(batch, answers, chunks * size, 8 * embeddings.element_size())
         kernel, constants = _form(config, chunks * size)
-        options = {"num_warps": config.warps}
-        if config.registers is not None:
-            options["maxnreg"] = config.registers
-        plan = _keep(key, _plan(kernel, config.programs(batch), constants, options))
+        plan = _keep(key, _plan(kernel, config.programs(batch), constants, config.options()))
     _on_its_device(plan, embeddings, mask, confidences, s, q, c, p, batch, answers, gamma, tau)
 
 
 def _form(config: Config, dimensions: int) -> tuple[Any, tuple[object, ...]]:
     """The kernel and its compile-time constants."""
     if config.split_k:
-        tile: tuple[object, ...] = (config.rows, config.block_k, config.vector, config.warps)
-        return split_kernel, (dimensions, *tile, config.cache, config.evict)
+        return split_kernel, (dimensions, config.rows, config.block_k, config.vector, config.warps)
     tile = (config.rows, config.width, config.block_k, config.vector, config.warps, config.prefetch)
     return gram_kernel, (dimensions, *tile, config.cache, config.evict)
 

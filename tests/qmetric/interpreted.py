@@ -44,17 +44,22 @@ def test_incremental(problem: Problem) -> None:
     judge(problem, result)
 
 
+STREAMING = itertools.product((16, 32, 64), ((1, 1), (2, 2), (4, 4)), (False, True))
+SPLIT = itertools.product((8, 16, 32, 64), ((1, 1), (2, 2), (4, 1)))
 FORMS = [
-    (rows, rows // part, warps, False, prefetch)
-    for rows, (part, warps), prefetch in itertools.product((16, 32, 64), ((1, 1), (2, 2), (4, 4)), (False, True))
-] + [(rows, rows, warps, True, False) for rows, warps in itertools.product((16, 32, 64), (1, 2, 4))]
+    {"rows": rows, "width": rows // part, "warps": warps, "split_k": False, "prefetch": prefetch}
+    for rows, (part, warps), prefetch in STREAMING
+] + [
+    {"rows": rows, "width": rows, "warps": warps, "blocks": blocks, "split_k": True} for rows, (warps, blocks) in SPLIT
+]
 
 
-@pytest.mark.parametrize(("rows", "width", "warps", "split", "prefetch"), FORMS)
-def test_every_form(rows: int, width: int, warps: int, split: bool, prefetch: bool) -> None:
-    dtype = TYPES[(rows + warps + split) % 3]
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form(form: dict[str, int]) -> None:
+    dtype = TYPES[sum(form.values()) % 3]
     vector = 16 // dtype.itemsize
-    batch, answers = 5, width - 1
+    config = Config(block_k=8 * vector * form.pop("blocks", 1), vector=vector, **form)  # type: ignore[arg-type]
+    batch, answers = 5, config.width - 1
     problem = Problem(
         torch.randn(batch, answers, 1, 70).to(dtype),
         torch.rand(batch, answers),
@@ -64,27 +69,27 @@ def test_every_form(rows: int, width: int, warps: int, split: bool, prefetch: bo
     )
     q, c, p = torch.full((3, batch), math.nan).unbind(0)
     s = torch.full((batch, answers, answers), math.nan)
-    config = Config(rows, width, 8 * vector, vector, warps, split, prefetch)
     launch_gram(problem.embeddings, problem.mask, problem.confidences, 0.5, 0.7, s, q, c, p, config=config)
     judge(problem, QMetric(q, c, p, s))
 
 
 def test_nan_zero_identical_and_masked() -> None:
-    embeddings = torch.randn(5, 3, 1, 70)
-    confidences = torch.full((5, 3), 0.5)
+    embeddings = torch.randn(6, 3, 1, 70)
+    confidences = torch.full((6, 3), 0.5)
     embeddings[0, 2, 0, 69] = math.nan
     confidences[1, 2] = math.nan
     embeddings[2, 1] = 0
     embeddings[3, 1:] = embeddings[3, :1]
-    mask = torch.ones(5, 3, dtype=torch.bool)
+    confidences[5, 2] = math.inf
+    mask = torch.ones(6, 3, dtype=torch.bool)
     mask[4, 1:] = False
     for gamma in (0.0, 0.5, 1.0):
         result = q_metric(embeddings, confidences, mask, gamma, return_similarity=True)
-        assert result.Q.isnan().tolist() == [True, True, False, False, False]
+        assert result.Q.isnan().tolist() == [True, True, False, False, False, True]
     assert result.S is not None
     assert result.S.isnan().sum() == 5
     assert result.S[2, 1].abs().max() == 0
     assert (result.S[3] - 1).abs().max() <= 1e-6
     assert (result.Q[4], result.P[4]) == (0, 0)
-    mask[:2, 2] = False
+    mask[[0, 1, 5], 2] = False
     assert not q_metric(embeddings, confidences, mask).Q.isnan().any()

@@ -28,7 +28,7 @@ def test_the_choice_fits_the_problem(batch: int, answers: int, bits: int) -> Non
     for dimensions in (1, 64, 1024, 5000):
         config = choose(batch, answers, dimensions, bits)
         assert answers <= config.width <= config.rows
-        assert config.rows in (16, 32, 64)
+        assert config.rows in ((8, 16, 32, 64) if config.split_k else (16, 32, 64))
         assert config.block_k % (8 * config.vector) == 0
         assert not (config.cache and config.evict)
         clusters = config.rows // config.width * (1 if config.split_k else config.warps)
@@ -37,25 +37,36 @@ def test_the_choice_fits_the_problem(batch: int, answers: int, bits: int) -> Non
         assert not config.split_k or config.warps * config.rows**2 * 4 <= 128 << 10
 
 
-def compiled(config: Config, kind: str, dimensions: int) -> Any:
+@pytest.mark.parametrize(("answers", "first_streaming"), [(1, 4096), (3, 4096), (9, 4096), (17, 512), (64, 512)])
+def test_few_clusters_divide_the_dimensions(answers: int, first_streaming: int) -> None:
+    assert choose(first_streaming - 1, answers, 1024, 16).split_k
+    assert not choose(first_streaming, answers, 1024, 16).split_k
+
+
+def compiled(config: Config, kind: str, dimensions: int, masked: bool = False, similarity: bool = True) -> Any:
     import triton
     from qmetric.gram import gram_kernel
     from qmetric.split_kernel import split_kernel
     from triton.backends.compiler import GPUTarget
     from triton.experimental.gluon._runtime import GluonASTSource
 
-    constants: dict[str, Any] = {"mask_ptr": None, "K": dimensions, "ROWS": config.rows, "WIDTH": config.width}
+    constants: dict[str, Any] = {"K": dimensions, "ROWS": config.rows, "WIDTH": config.width}
     constants |= {"BLOCK_K": config.block_k, "VECTOR": config.vector, "WARPS": config.warps}
-    constants |= {"PREFETCH": config.prefetch, "CACHE": config.cache, "EVICT": config.evict}
     if config.split_k:
-        del constants["WIDTH"], constants["PREFETCH"]
+        del constants["WIDTH"]
+    else:
+        constants |= {"PREFETCH": config.prefetch, "CACHE": config.cache, "EVICT": config.evict}
     kernel = split_kernel if config.split_k else gram_kernel
     pointers = dict.fromkeys(("weight_ptr", "s_ptr", "q_ptr", "c_ptr", "p_ptr"), "*fp32")
-    signature = {"x_ptr": f"*{kind}", "mask_ptr": "constexpr", **pointers}
+    signature = {"x_ptr": f"*{kind}", "mask_ptr": "*i1", **pointers}
     signature |= {"batch": "i32", "answers": "i32", "gamma": "fp32", "tau": "fp32"}
-    signature |= dict.fromkeys(list(constants)[1:], "constexpr")
+    if not masked:
+        constants["mask_ptr"] = None
+    if not similarity:
+        constants["s_ptr"] = None
+    signature |= dict.fromkeys(constants, "constexpr")
     source = GluonASTSource(kernel, signature, constants, {(0,): [["tt.divisibility", 16]]})
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": config.warps})
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=config.options())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +83,26 @@ def test_loads_are_wide_and_products_stay_in_registers(batch: int, answers: int,
     kernel = compiled(config, kind, 1024)
     code = kernel.asm["ptx"]
     assert instruction in code
-    assert re.search(r"ld\.global[\w.:]*\.v4\.b32", code)
+    assert re.search(r"ld\.(volatile\.)?global[\w.:]*\.v4\.b32", code)
     assert "ldmatrix" not in code
     # Shared memory only where the warps' partial sums meet.
     assert kernel.metadata.shared == (4 * config.warps * config.rows**2 if config.split_k else 0)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("answers", "kind", "dimensions"),
+    [(3, "bf16", 1024), (9, "bf16", 1536), (5, "fp32", 384), (32, "bf16", 768), (64, "bf16", 1024)],
+)
+def test_a_small_batch_waits_for_memory_once(answers: int, kind: str, dimensions: int, masked: bool) -> None:
+    config = choose(1, answers, dimensions, 32 if kind == "fp32" else 16)
+    kernel = compiled(config, kind, dimensions, masked, similarity=answers <= 16)
+    names = re.findall(r"\t(?:@!?U?P\w+ )?([A-Z]\w+)", kernel.asm["sass"])
+    last_load = max(i for i, name in enumerate(names) if name == "LDG")
+    # Larger tiles may use their confidences before the last embeddings are asked for.
+    waiting = {"HMMA", "FMUL", "FADD", "SHFL", "MUFU"} if answers <= 16 else {"HMMA"}
+    assert not waiting & set(names[:last_load])
+    # Every warp has the whole matrix of few answers, so the warps meet once.
+    assert names.count("BAR") == 1 or answers > 16
+    # With a mask, 64 rows need a few registers more than there are.
+    assert not {"LDL", "STL"} & set(names) or (masked and answers == 64)

@@ -115,19 +115,21 @@ def _problems(small: bool) -> Iterator[tuple[int, int, int, int, torch.dtype]]:
 
 def _check_forms(judge: Judge, generator: torch.Generator) -> int:
     """Every form of the kernel that the automatic choice may take, on one awkward batch each."""
-    count = 0
-    for rows, dtype, split, prefetch in itertools.product(
-        (16, 32, 64), (torch.bfloat16, torch.float32), (False, True), (False, True)
-    ):
+    forms = []
+    for dtype in (torch.bfloat16, torch.float32):
         vector = 16 // dtype.itemsize
-        for width, warps in ((rows, 1), (rows // 4, 4), (rows // 2, 2)):
-            config = Config(rows, width, 8 * vector, vector, warps, split, prefetch)
-            problem = draw(37, width - 1, 1, 200, dtype, True, generator)
-            out = poisoned(37, width - 1)
-            launch_gram(problem[0], problem[2], problem[1], 0.5, 0.7, out.S, out.Q, out.C, out.P, config=config)
-            judge(f"{config}", problem, out)
-            count += 1
-    return count
+        for rows, prefetch in itertools.product((16, 32, 64), (False, True)):
+            for width, warps in ((rows, 1), (rows // 4, 4), (rows // 2, 2)):
+                forms.append((dtype, Config(rows, width, 8 * vector, vector, warps, False, prefetch)))
+        for rows, warps, blocks in itertools.product((8, 16, 32, 64), (1, 2, 4, 8), (1, 2)):
+            forms.append((dtype, Config(rows, rows, 8 * vector * blocks, vector, warps, True)))
+    for dtype, config in forms:
+        answers = config.width - 1
+        problem = draw(37, answers, 1, 200, dtype, True, generator)
+        out = poisoned(37, answers)
+        launch_gram(problem[0], problem[2], problem[1], 0.5, 0.7, out.S, out.Q, out.C, out.P, config=config)
+        judge(f"{config}", problem, out)
+    return len(forms)
 
 
 def _check_values(generator: torch.Generator) -> int:

@@ -49,9 +49,7 @@ def candidates(shape: Shape) -> list[Config]:
     vector = 128 // bits
     found = [choose(shape.batch, shape.answers, dimensions, bits)]
     if shape.batch <= 4096:
-        for warps, block in itertools.product((2, 4, 8, 16), (1, 2, 4)):
-            if 8 * vector * block * warps < 2 * dimensions and rows * rows * warps * 4 <= 128 << 10:
-                found.append(Config(rows, rows, 8 * vector * block, vector, warps, split_k=True))
+        found += split_candidates(shape.answers, dimensions, vector)
     if shape.batch >= 1024:
         blocks = (1, 2, 4) if rows == 16 else (1, 2)
         for warps, block, prefetch in itertools.product((1, 2, 4), blocks, (False, True)):
@@ -75,8 +73,17 @@ def candidates(shape: Shape) -> list[Config]:
                 dataclasses.replace(plain, vector=vector // 2, block_k=4 * vector),
                 dataclasses.replace(plain, vector=vector // 2, block_k=4 * vector, evict="evict_first"),
             ]
-        found += [Config(rows, rows, 8 * vector, vector, warps, split_k=True) for warps in (2, 4)]
     return list(dict.fromkeys(found))
+
+
+def split_candidates(answers: int, dimensions: int, vector: int) -> list[Config]:
+    """Forms of the kernel for small batches."""
+    rows = max(8, power_of_two(answers))
+    found = []
+    for warps, block in itertools.product((2, 4, 8, 16), (1, 2, 4)):
+        if 8 * vector * block * warps < 2 * dimensions and rows * rows * warps * 4 <= 128 << 10:
+            found.append(Config(rows, rows, 8 * vector * block, vector, warps, split_k=True))
+    return found
 
 
 def measure(shape: Shape, bandwidth: float) -> list[dict[str, object]]:
