@@ -135,8 +135,12 @@ class OpenPrompt:
         self._grew.set()
 
     def _forget(self, length: int) -> None:
-        self.speculation.wasted += max(0, self._ready - length)
-        self._ready = min(self._ready, length)
+        self._set_ready(min(self._ready, length))
+
+    def _set_ready(self, length: int) -> None:
+        """What was prefilled ahead is either ready for the final prompt or wasted."""
+        self._ready = length
+        self.speculation.wasted = self.speculation.speculated - length
 
     async def _send_segments(self, pacer: Pacer) -> None:
         while True:
@@ -160,8 +164,8 @@ class OpenPrompt:
                 continue
             self.speculation.segments += 1
             self.speculation.speculated += len(sent) - before
-            self._ready = len(sent)
-            self._forget(common_prefix(sent, self.ids))
+            # For a final request that is on its way already, it came too late.
+            self._set_ready(self._ready if self._closed else common_prefix(sent, self.ids))
             if not self._closed:
                 pacer.learn(len(sent) - before, time.monotonic() - began)
                 self._grew.set()  # more may have come meanwhile

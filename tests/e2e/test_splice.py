@@ -135,7 +135,7 @@ def test_splicing_changes_no_answer(servers: Servers) -> None:
 
 @pytest.mark.parametrize("mode", CARRIERS)
 def test_answers_that_grow_restart_and_are_aborted(servers: Servers, paged: Servers, mode: str) -> None:
-    """50 random histories of what a prompt reads, on both pairs; the plain server gets the whole prompt."""
+    """30 random histories of what a prompt reads, on both pairs; the plain server gets the whole prompt."""
     modes: Counter[str | None] = Counter()
 
     async def splice(shared: Context, model: str, history: History) -> list[int]:
@@ -165,7 +165,7 @@ def test_answers_that_grow_restart_and_are_aborted(servers: Servers, paged: Serv
         return ids
 
     @settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.lists(histories(st.integers(1_000, 40_000), 40).filter(lambda h: h.declared), min_size=10, max_size=10))
+    @given(st.lists(histories(st.integers(1_000, 40_000), 40).filter(lambda h: h.declared), min_size=6, max_size=6))
     def check(told: list[History]) -> None:
         async def both_pairs() -> list[list[int]]:
             async with context(servers, mode) as one, context(paged, mode) as other:
@@ -180,7 +180,7 @@ def test_answers_that_grow_restart_and_are_aborted(servers: Servers, paged: Serv
             )
 
     check()
-    assert modes[mode] > 25
+    assert modes[mode] > 15
 
 
 def test_little_is_left_to_prefill_after_the_last_upstream_token(servers: Servers) -> None:

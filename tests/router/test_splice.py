@@ -310,6 +310,27 @@ async def test_taken_back_while_its_segment_is_under_way() -> None:
 
 
 @aio
+async def test_taken_back_twice_while_its_segment_is_under_way() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            fake.hold = asyncio.Event()
+            prompt.append([6, 7, 8, 9])
+            await until(lambda: len(fake.segments) == 2, "another is under way")
+            prompt.truncate(4)
+            prompt.truncate(3)
+            prompt.append([4, 9])
+            fake.hold.set()
+            await until(lambda: prompt.speculation.segments == 2, "it is done")
+            await finish(prompt)
+        speculation = prompt.speculation
+        # Of [1..9] the final [1, 2, 3, 4, 9] has four.
+        assert (speculation.speculated, speculation.wasted, speculation.used, speculation.tail) == (9, 5, 4, 1)
+
+
+@aio
 async def test_a_failed_segment_ends_the_speculation_and_nothing_else() -> None:
     fake = Segments()
     async with started(fake.pair):

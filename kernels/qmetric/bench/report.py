@@ -84,17 +84,23 @@ def plot(path: Path, rows: list[Row], bandwidth: float) -> bool:
     groups = {key: group for key, group in groups.items() if len({row.shape.batch for row in group}) > 1}
     if not groups:
         return False
-    figure, panels = pyplot.subplots(1, len(groups), figsize=(4.5 * len(groups), 4), squeeze=False, sharey=True)
+    everything = list(dict.fromkeys(row.what for group in groups.values() for row in group))
+    colours = {what: f"C{number}" for number, what in enumerate(everything)}
+    figure, panels = pyplot.subplots(
+        1, len(groups), figsize=(4.5 * len(groups), 4), squeeze=False, sharey=True, layout="constrained"
+    )
     for panel, group in zip(panels[0], groups.values(), strict=True):
         for what in dict.fromkeys(row.what for row in group):
             line = [(row.shape.batch, row.timing.median) for row in group if row.what == what]
-            panel.loglog(*zip(*line, strict=True), marker="o", label=what)
+            panel.loglog(*zip(*line, strict=True), marker="o", color=colours[what], label=what)
         batches = sorted({row.shape for row in group}, key=lambda shape: shape.batch)
         panel.loglog([s.batch for s in batches], [floor(s, bandwidth) for s in batches], "k--", label="byte floor")
         panel.set_title(str(batches[0]).split("x", 1)[1])
         panel.set_xlabel("clusters")
     panels[0][0].set_ylabel("microseconds a launch, in a CUDA graph")
-    panels[0][0].legend()
-    figure.tight_layout()
+    handles = {
+        label: handle for panel in panels[0] for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
     figure.savefig(path, dpi=110)
     return True
