@@ -199,5 +199,5 @@ def test_active_patches_show_in_the_server_info(servers: Servers) -> None:
         for process in state["processes"].values():
             assert "sglang.srt.managers.scheduler.Scheduler.on_idle" in process["patches"]
     workers = httpx.get(f"{servers.router}/workers").json()["workers"]
-    assert [worker["role"] for worker in workers] == ["prefill", "decode"] * 2
+    assert [worker["role"] for worker in workers] == ["prefill"] * 2 + ["decode"] * 2
     assert all(worker["healthy"] and worker["overlay"]["version"] for worker in workers)
