@@ -28,6 +28,13 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "1711eac8200b7000"},
     ),
     Patch(
+        target="sglang.srt.disaggregation.common.conn.CommonKVManager._on_heartbeat_success",
+        kind=Kind.AFTER,
+        hook="sglang_ext.restarts:notice_restart",
+        reason="a prefill server that is back before decode missed it leaves every later request waiting",
+        expects={"0.5.17": "c1264c1e2347608e"},
+    ),
+    Patch(
         target="sglang.srt.managers.scheduler.Scheduler.init_disaggregation",
         kind=Kind.AFTER,
         hook="sglang_ext.open_prompt.state:attach",

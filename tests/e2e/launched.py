@@ -52,12 +52,13 @@ class Launched:
         self.popen.send_signal(number)
         return self.popen.wait(seconds)
 
-    def leader(self, words: str) -> int:
-        """The number of the server process whose command line has these words."""
-        for process in psutil.Process(self.popen.pid).children():
-            if words in " ".join(process.cmdline()):
+    def listening(self, url: str) -> int:
+        """The number of the process that serves an address."""
+        port = int(url.rsplit(":", 1)[1])
+        for process in psutil.Process(self.popen.pid).children(recursive=True):
+            if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in process.net_connections()):
                 return process.pid
-        raise AssertionError(f"no server runs with {words}")
+        raise AssertionError(f"no process of the launch listens on {port}")
 
     def left(self) -> list[str]:
         """Processes of the launch that still run, and new shared memory that no living process maps."""

@@ -1,0 +1,169 @@
+"""kill -9 in the middle of an open prompt: of its client, of the decode server, of the prefill server.
+
+One pair under the launcher, which names what died and brings it back within seconds, sooner than its partner
+would miss it. The client is the router's own
+`OpenPrompt`, in this process or, to be killed, in one of its own.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from launch.ports import is_free
+from router.errors import RouterError
+from router.pd import Dispatcher
+from router.policies import POLICIES
+from router.splice.open_prompt import OpenPrompt
+from router.splice.pacing import Pacer
+from router.workers import Registry, Worker
+from tests.e2e.launched import Launched
+from tests.e2e.open_prompts import counters, some_ids
+from tests.e2e.servers import is_quiet, wait_for
+
+MODEL = "smollm2"
+FINAL = {"stream": True, "sampling_params": {"max_new_tokens": 4, "temperature": 0, "ignore_eos": True}}
+CONFIG = """
+models: [{name: smollm2, path: 'builtin:smollm2'}]
+context_length: 1024
+max_total_tokens: 2048
+env: {SGLANG_EXT_OPEN_PROMPT_TTL: '6'}
+"""
+# Holds a prompt open for ever; says so once its first segment is on both servers.
+CLIENT = """
+import asyncio, sys
+from tests.e2e.test_kills import Pair
+async def main():
+    pair = Pair(sys.argv[1])
+    await pair.learn()
+    async with pair.prompt() as prompt:
+        await pair.speculate(prompt, 200)
+        print("open", flush=True)
+        await asyncio.sleep(3600)
+asyncio.run(main())
+"""
+
+
+class Pair:
+    """The pair behind a router, asked directly."""
+
+    def __init__(self, router: str) -> None:
+        told = httpx.get(f"{router}/workers", timeout=30).json()["workers"]
+        self.prefill, self.decode = (next(w["url"] for w in told if w["role"] == r) for r in ("prefill", "decode"))
+        port = next(w["bootstrap_port"] for w in told if w["role"] == "prefill")
+        self.registry = Registry([Worker(self.prefill, "prefill", port), Worker(self.decode, "decode")])
+        self.dispatcher = Dispatcher(self.registry, POLICIES["random"](), POLICIES["random"]())
+
+    async def learn(self) -> None:
+        await self.registry.probe()
+        assert self.registry.models() == [MODEL]
+
+    def prompt(self) -> OpenPrompt:
+        return OpenPrompt(self.dispatcher, lambda: self.dispatcher.choose(MODEL), Pacer())
+
+    async def speculate(self, prompt: OpenPrompt, tokens: int) -> None:
+        """Append tokens and wait until they are on both servers."""
+        before = prompt.speculation.segments
+        prompt.append(some_ids(tokens))
+        async with asyncio.timeout(60):
+            while prompt.speculation.segments == before:  # noqa: ASYNC110 - its counters are all it tells
+                await asyncio.sleep(0.05)
+
+    async def answer(self, prompt: OpenPrompt) -> str:
+        """The final request's whole answer; fails when none comes within 30 s."""
+        async with asyncio.timeout(30), prompt.finish(FINAL) as exchange:
+            return (b"".join([chunk async for chunk in exchange.body()])).decode()
+
+    def quiet(self) -> bool:
+        """No request, no pinned page, all KV free or evictable, on both servers."""
+        return all(is_quiet(base) and counters(base)["pinned"] == 0 for base in (self.prefill, self.decode))
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    folder = tmp_path_factory.mktemp("kills")
+    config = folder / "pair.yaml"
+    config.write_text(CONFIG)
+    launched = Launched(["--config", str(config)], folder)
+    try:
+        launched.wait_for("ready: http", 200)
+        yield launched
+    finally:
+        if launched.popen.poll() is None:
+            launched.end(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def router(launched: Launched) -> str:
+    found = re.search(r"ready: (http://[\d.:]+)/v1", launched.text())
+    assert found is not None
+    return found.group(1)
+
+
+def works(router: str) -> bool:
+    """Whether the router answers a request, within a time in which no request may hang."""
+    body = {"text": "Hello", "sampling_params": {"max_new_tokens": 4}}
+    try:
+        return httpx.post(f"{router}/generate", json=body, timeout=30).status_code == 200
+    except httpx.TimeoutException:
+        return False
+
+
+def test_a_killed_client(router: str) -> None:
+    pair = Pair(router)
+    arguments = [sys.executable, "-c", CLIENT, router]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "open\n"
+        held = [counters(base) for base in (pair.prefill, pair.decode)]
+        assert all(told["open"] == 1 and told["pinned"] > 0 for told in held), held
+        client.kill()
+    assert wait_for(pair.quiet, 20)
+    assert [counters(base)["open"] for base in (pair.prefill, pair.decode)] == [0, 0]
+    assert works(router)
+
+
+@pytest.mark.parametrize("role", ["decode", "prefill"])
+def test_a_killed_server(launched: Launched, router: str, role: str) -> None:
+    asyncio.run(_kill(launched, router, role))
+
+
+async def _kill(launched: Launched, router: str, role: str) -> None:
+    pair = Pair(router)
+    await pair.learn()
+    async with pair.prompt() as prompt:
+        await pair.speculate(prompt, 200)
+        os.kill(launched.listening(pair.prefill if role == "prefill" else pair.decode), signal.SIGKILL)
+        prompt.append(some_ids(100))
+        with pytest.raises(RouterError):
+            await pair.answer(prompt)
+    # The other one recovers while its partner is away.
+    other = pair.decode if role == "prefill" else pair.prefill
+    recovered = await asyncio.to_thread(wait_for, lambda: is_quiet(other) and counters(other)["pinned"] == 0, 30)
+    assert recovered, counters(other)
+    launched.wait_for(f"{MODEL}-{role} was killed by signal 9; the last lines of", 30)
+    launched.wait_for(f"{MODEL}-{role} is ready again", 150)
+    assert await asyncio.to_thread(wait_for, lambda: works(router), 60)
+    # A prompt that is opened now lives on both.
+    await pair.registry.probe()
+    async with pair.prompt() as prompt:
+        await pair.speculate(prompt, 200)
+        prompt.append(some_ids(10))
+        assert '"completion_tokens":4' in await pair.answer(prompt)
+        assert prompt.speculation.used == 200
+    assert await asyncio.to_thread(wait_for, pair.quiet, 20)
+    await pair.dispatcher.close()
+    pair.registry.close()
+
+
+def test_sigterm_then_leaves_nothing(launched: Launched, router: str) -> None:
+    assert launched.end(signal.SIGTERM) == 0
+    assert "nothing is left running" in launched.text()
+    assert is_free(int(router.rsplit(":", 1)[1]))
+    assert launched.left() == []
