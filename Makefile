@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?=
 QUESTION ?= Why is the sky blue during the day and red at sunset?
 
-.PHONY: help install demo test lint types format clean
+.PHONY: help install demo test lint types format clean browser
 
 help:
 	@echo "make demo    install, start three P/D pairs and answer a question through a tree of agents"
@@ -18,7 +18,11 @@ install:
 demo: install
 	@.venv/bin/python -m launch.pd --hetero 3 --ask "$(QUESTION)"
 
-test: install
+# The page of a run is tested in a real browser.
+browser:
+	@command -v chromium >/dev/null || (apt-get update -q && apt-get install -qy --no-install-recommends chromium)
+
+test: install browser
 	@.venv/bin/python -m pytest
 
 lint: install

@@ -1,0 +1,102 @@
+"""A run's trace in Chrome's trace event format, which Perfetto and chrome://tracing open."""
+
+from typing import Any
+
+from router.timeline.record import AgentRecord, DecisionRecord, Record, read
+from router.timeline.spans import Row, rows
+from router.timeline.words import PHASES
+
+PROCESS = 1
+
+
+def chrome_trace(run: dict[str, Any]) -> dict[str, Any]:
+    """Trace events in microseconds: a process for the run, a thread for each agent, arrows to who read it.
+
+    Raises `BadRequest` when the trace is wrong.
+    """
+    record = read(run)
+    tracks = sorted(rows(record), key=lambda row: row.agent.layer)
+    threads = {id(row): number for number, row in enumerate(tracks, 1)}
+    timed = [event for row in tracks for event in _slices(row, threads[id(row)])]
+    timed += _flows(tracks, threads)
+    # Above the agents: a decision belongs to its cluster, not to one of them.
+    timed += [_instant(decision) for decision in record.decisions]
+    return {
+        "traceEvents": [*_names(record, tracks), *sorted(timed, key=lambda event: event["ts"])],
+        "displayTimeUnit": "ms",
+        "otherData": {key: getattr(record, key) for key in ("run", "tree", "arm", "order", "state", "created")},
+    }
+
+
+def _names(record: Record, tracks: list[Row]) -> list[dict[str, Any]]:
+    names = [_named("process_name", 0, f"{record.run} ({record.tree}, {record.arm})")]
+    if record.decisions:
+        names += [_named("thread_name", 0, "early-exit decisions"), _sorted(0)]
+    for number, row in enumerate(tracks, 1):
+        names += [_named("thread_name", number, _title(row.agent)), _sorted(number)]
+    return names
+
+
+def _title(agent: AgentRecord) -> str:
+    never = "" if agent.state != "skipped" else " (never sent)"
+    return f"{agent.layer} / {agent.cluster} / {agent.agent}{never}"
+
+
+def _sorted(thread: int) -> dict[str, Any]:
+    return {"ph": "M", "name": "thread_sort_index", "pid": PROCESS, "tid": thread, "args": {"sort_index": thread}}
+
+
+def _named(kind: str, thread: int, name: str) -> dict[str, Any]:
+    return {"ph": "M", "name": kind, "pid": PROCESS, "tid": thread, "args": {"name": name}}
+
+
+def _slices(row: Row, thread: int) -> list[dict[str, Any]]:
+    agent = row.agent
+    kept = {"model", "state", "prompt_tokens", "cached_tokens", "completion_tokens", "finish_reason", "error"}
+    about = agent.model_dump(include=kept)
+    return [
+        {
+            "ph": "X",
+            "name": PHASES[span.phase],
+            "cat": "agent",
+            "ts": _micro(span.start),
+            "dur": _micro(span.end) - _micro(span.start),
+            "pid": PROCESS,
+            "tid": thread,
+            "args": {**about, "during": PHASES[span.during], "tokens": span.tokens},
+        }
+        for span in row.spans
+    ]
+
+
+def _instant(decision: DecisionRecord) -> dict[str, Any]:
+    verdict = "exit" if decision.exit else "go on"
+    name = f"{decision.cluster}: {verdict}"
+    event = {"ph": "i", "name": name, "cat": "decision", "s": "t", "ts": _micro(decision.at), "pid": PROCESS, "tid": 0}
+    return {**event, "args": decision.model_dump(mode="json")}
+
+
+def _flows(tracks: list[Row], threads: dict[int, int]) -> list[dict[str, Any]]:
+    """An arrow from the end of each answer to the request that has it in its prompt."""
+    events: list[dict[str, Any]] = []
+    for reader in tracks:
+        # A request that was aborted or failed in the queue is drawn as that, and still was sent.
+        arrival = next((span.start for span in reader.spans if span.during in ("prefill", "decode")), None)
+        for source in tracks:
+            if arrival is None or not _read_by(source, reader) or source.spans[-1].end > arrival:
+                continue
+            common = {"name": "answer", "cat": "answer", "id": len(events) // 2 + 1, "pid": PROCESS}
+            # An arrow leaves the slice that its time lies in, and a slice ends before its last microsecond does.
+            leaves = max(_micro(source.spans[-1].start), _micro(source.spans[-1].end) - 1)
+            events.append({**common, "ph": "s", "ts": leaves, "tid": threads[id(source)]})
+            events.append({**common, "ph": "f", "bp": "e", "ts": _micro(arrival), "tid": threads[id(reader)]})
+    return events
+
+
+def _read_by(source: Row, reader: Row) -> bool:
+    earlier = source.agent.layer < reader.agent.layer and source.agent.cluster in reader.agent.reads
+    return earlier and source.agent.state == "done" and bool(source.spans)
+
+
+def _micro(seconds: float) -> int:
+    return round(seconds * 1e6)

@@ -1,0 +1,126 @@
+"""A run's trace as it is answered, read into types. All times are seconds since the run began."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from router.errors import BadRequest
+
+Seconds = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+AgentState = Literal["waiting", "running", "done", "aborted", "skipped", "failed"]
+RunState = Literal["running", "done", "failed", "cancelled"]
+
+
+class Part(BaseModel):
+    """Unknown keys are left alone: a newer router's trace still draws."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class SpeculationRecord(Part):
+    """What speculative prefill did for an agent's prompt; tokens, but for `segments`, `failed`, `moves`."""
+
+    segments: Count = 0
+    failed: Count = 0
+    moves: Count = 0
+    speculated: Count = 0
+    wasted: Count = 0
+    used: Count = 0
+    tail: Count | None = None
+    mode: str | None = None
+
+
+class AgentRecord(Part):
+    """One agent's call.
+
+    Attributes:
+        began: When its prompt began to be put together.
+        start: When its prompt was whole and its request was sent.
+        segments: Its speculative prefills, as (from, to, tokens).
+        end: When it was done, aborted or failed.
+    """
+
+    agent: str
+    cluster: str
+    layer: Count
+    model: str
+    reads: tuple[str, ...] = ()
+    state: AgentState = "done"
+    error: str | None = None
+    attempts: Count = 1
+    began: Seconds | None = None
+    start: Seconds | None = None
+    first_token: Seconds | None = None
+    end: Seconds | None = None
+    segments: tuple[tuple[Seconds, Seconds, Count], ...] = ()
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    cached_tokens: Count = 0
+    finish_reason: str | None = None
+    confidence: float | None = None
+    text: str = ""
+    speculation: SpeculationRecord = SpeculationRecord()
+
+
+class DecisionRecord(Part):
+    """One early-exit decision of a cluster; the letters are those of the Q-metric."""
+
+    cluster: str
+    at: Seconds
+    answers: tuple[str, ...] = ()
+    confidences: tuple[float | None, ...] = ()
+    C: float | None = None
+    P: float | None = None
+    B: float | None = None
+    Q: float | None = None
+    u: float | None = None
+    rule: str = ""
+    majority: str | None = None
+    exit: bool = False
+    problem: str | None = None
+    seconds: Seconds = 0.0
+
+
+class Usage(Part):
+    """Tokens over all agents."""
+
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    total_tokens: Count = 0
+
+
+class Record(Part):
+    """One question through one tree. `created` is in Unix seconds, `seconds` is how long it ran or runs."""
+
+    run: str
+    tree: str
+    arm: str
+    order: str = "completion"
+    created: Annotated[float, Field(ge=0, lt=2**37)] = 0.0
+    state: RunState = "done"
+    error: str | None = None
+    seconds: Seconds
+    question: str = ""
+    usage: Usage = Usage()
+    agents: tuple[AgentRecord, ...] = ()
+    decisions: tuple[DecisionRecord, ...] = ()
+
+    def cluster(self, name: str) -> list[AgentRecord]:
+        """The agents of a cluster."""
+        return [agent for agent in self.agents if agent.cluster == name]
+
+
+def read(run: dict[str, Any]) -> Record:
+    """A run's trace as it is answered.
+
+    Raises:
+        BadRequest: One sentence that names the first wrong key.
+    """
+    try:
+        return Record.model_validate(run)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the top"
+        message = first["msg"]
+        raise BadRequest(f"the trace is wrong at {key}: {message[0].lower()}{message[1:]}.") from None
