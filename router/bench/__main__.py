@@ -1,0 +1,99 @@
+"""Measure this router, and sglang-router beside it, in front of the same fake servers on the same cores."""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from router.bench import report, routers, wrk
+from router.bench.bed import Bed
+from router.bench.cases import Load, Samples, body_cases, short_cases
+from router.bench.errors import BenchError
+from router.bench.fake import fake
+from router.bench.nginx import nginx
+from router.bench.report import Memory
+
+WIDTH = 110  # columns
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Command-line arguments; argparse leaves with code 2 on a wrong one."""
+    parser = argparse.ArgumentParser(prog="python -m router.bench", description=__doc__)
+    parser.add_argument("--rust", metavar="PYTHON", help="a Python interpreter that has sglang-router 0.3.2")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each case and target (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a measurement (%(default)s)")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 50, 400], help="of the short requests")
+    parser.add_argument("--streams", type=int, default=50, help="streams at the same time (%(default)s)")
+    parser.add_argument("--body-mib", type=int, default=16, help="the long body, MiB (%(default)s)")
+    parser.add_argument("--cores", type=int, default=2, help="cores that all processes share (%(default)s)")
+    parser.add_argument(
+        "--pure", action="store_true", help="no nginx and no wrk but Python for both: slower than the routers deserve"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
+    given = parser.parse_args(arguments)
+    counts = {name: [getattr(given, name)] for name in ("rounds", "streams", "body_mib", "cores")}
+    for name, values in {**counts, "connections": given.connections}.items():
+        if min(values) < 1:
+            parser.error(f"--{name.replace('_', '-')} {min(values)} measures nothing; give at least 1.")
+    if not 0 < given.seconds <= 60:
+        parser.error(f"--seconds {given.seconds:g} is no length of a measurement; give seconds above 0 and up to 60.")
+    return given
+
+
+def share_cores(count: int) -> None:
+    """Keep this process, and all it starts, on the first `count` cores it may use."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < count:
+        raise BenchError(f"this machine gives {len(cores)} cores, not {count}; give --cores {len(cores)}.")
+    os.sched_setaffinity(0, cores[:count])
+
+
+def bench(given: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Run everything and print it; the JSON result. Raises `BenchError`."""
+    share_cores(given.cores)
+    versions = report.surroundings()
+    if given.rust is not None:
+        versions["sglang-router"] = routers.rust_version(given.rust)
+    if not given.pure:
+        versions["wrk"] = wrk.version()
+    command = ["python", "-m", "router.bench", *sys.argv[1:]]
+    console.print(" ".join(command), soft_wrap=True)
+    console.print(", ".join(f"{name} {value}" for name, value in versions.items()), soft_wrap=True)
+    plan = {
+        "short requests": (Bed(fake if given.pure else nginx, given.rust), short_cases(given.connections)),
+        "streams and long bodies": (Bed(fake, given.rust), body_cases(given.streams, given.body_mib)),
+    }
+    found: dict[str, Samples] = {}
+    memory: dict[str, dict[str, Memory]] = {}
+    with tempfile.TemporaryDirectory(prefix="router-bench-") as folder, console.status("") as status:
+        load = Load(given.seconds, Path(folder), use_wrk=not given.pure)
+        for name, (bed, cases) in plan.items():
+            samples, memory[name] = bed.measure(cases, given.rounds, load, status.update)
+            found |= samples
+    console.print(report.table(found), report.memory_table(memory))
+    return report.as_json(command, versions, found, memory)
+
+
+def main() -> int:
+    """Run; return the exit code."""
+    given = parse(sys.argv[1:])
+    try:
+        # As wide as the table even where the output goes to a file.
+        result = bench(given, Console(width=max(WIDTH, Console().width)))
+    except BenchError as error:
+        print(f"router.bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    if given.out is not None:
+        given.out.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

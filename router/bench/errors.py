@@ -1,0 +1,5 @@
+"""What stops a benchmark."""
+
+
+class BenchError(Exception):
+    """One sentence on why the benchmark cannot go on."""

@@ -1,0 +1,148 @@
+"""Results as a table and as JSON."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from router.bench.cases import Samples
+from router.bench.sample import Sample
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of a router's processes, MB: when it was ready, after its cases, and at most."""
+
+    start: float
+    after: float
+    peak: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One target in one case: medians of its rounds.
+
+    Attributes:
+        p50: Median latency, microseconds; over the direct one for a router.
+        p99: The 99th percentile, likewise.
+        rate: Requests a second.
+        tokens: Tokens a second.
+        cpu: Processor time of the router a request or a token, microseconds; None for the fake servers.
+        errors: Failed requests of all rounds.
+    """
+
+    p50: float
+    p99: float
+    rate: float
+    tokens: float
+    cpu: float | None
+    errors: int
+
+
+def rows(found: Samples) -> dict[str, Row]:
+    """Each target's row; the first target is the direct one."""
+    (name, direct), *routers = found.items()
+    nothing = [Sample(0.0, 0.0, 0, 1.0)] * len(direct)
+    return {name: _row(direct, nothing), **{name: _row(samples, direct) for name, samples in routers}}
+
+
+def _row(samples: Sequence[Sample], direct: Sequence[Sample]) -> Row:
+    pairs = list(zip(samples, direct, strict=True))
+    costs = [sample.cpu for sample in samples if sample.cpu is not None]
+    return Row(
+        p50=median(through.p50 - straight.p50 for through, straight in pairs),
+        p99=median(through.p99 - straight.p99 for through, straight in pairs),
+        rate=median(sample.rate for sample in samples),
+        tokens=median(sample.token_rate for sample in samples),
+        cpu=median(costs) if costs else None,
+        errors=sum(sample.errors for sample in samples),
+    )
+
+
+def table(cases: Mapping[str, Samples]) -> Table:
+    """All cases, medians of their rounds; a router's latencies are what it adds."""
+    made = _table(
+        "microseconds: direct, what a router adds (+), and its CPU time a request or token; medians",
+        ("case", "target"),
+        ("p50", "p99", "requests/s", "tokens/s", "CPU", "errors"),
+    )
+    for case, found in cases.items():
+        made.add_section()
+        for target, row in rows(found).items():
+            sign = "" if row.cpu is None else "+"
+            # A stream's time is its length; what counts is its rate.
+            requests = (sign + _number(row.p50), sign + _number(row.p99), _number(row.rate))
+            made.add_row(
+                case,
+                target,
+                *(("", "", "") if row.tokens else requests),
+                _number(row.tokens) if row.tokens else "",
+                "" if row.cpu is None else _number(row.cpu),
+                str(row.errors or ""),
+            )
+    return made
+
+
+def memory_table(memory: Mapping[str, Mapping[str, Memory]]) -> Table:
+    """Resident memory by router and load."""
+    made = _table("resident memory of the router's processes, MB", ("load", "router"), ("start", "after", "peak"))
+    for load, routers in memory.items():
+        for router, used in routers.items():
+            made.add_row(load, router, *(f"{value:.0f}" for value in (used.start, used.after, used.peak)))
+    return made
+
+
+def _table(title: str, names: Sequence[str], figures: Sequence[str]) -> Table:
+    made = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for name in names:
+        made.add_column(name, no_wrap=True)
+    for name in figures:
+        made.add_column(name, no_wrap=True, justify="right")
+    return made
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"
+
+
+def surroundings() -> dict[str, Any]:
+    """The machine and the versions that the figures belong to."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": round(os.getloadavg()[0], 2),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("uvloop", "httptools", "orjson", "uvicorn")},
+    }
+
+
+def as_json(
+    command: Sequence[str],
+    versions: Mapping[str, Any],
+    cases: Mapping[str, Samples],
+    memory: Mapping[str, Mapping[str, Memory]],
+) -> dict[str, Any]:
+    """Everything, each round's samples included."""
+    return {
+        "command": list(command),
+        "surroundings": dict(versions),
+        "cases": {
+            case: {
+                target: {"median": asdict(row), "rounds": [asdict(sample) for sample in found[target]]}
+                for target, row in rows(found).items()
+            }
+            for case, found in cases.items()
+        },
+        "memory_mb": {load: {name: asdict(used) for name, used in routers.items()} for load, routers in memory.items()},
+    }
