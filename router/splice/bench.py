@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from router.errors import NoWorker, RouterError
+from router.exchange import Exchange
 from router.http.client import Origin
 from router.http.sse import events
 from router.moa.reading import read_event
-from router.pd import Dispatcher, Exchange
+from router.pd import Dispatcher
 from router.policies import POLICIES
 from router.splice.answer import Answer
 from router.splice.carrier import Fallback, carrier_for
@@ -39,6 +40,7 @@ from router.splice.template import Template
 from router.workers import Registry, Role, Worker
 
 Way = Literal["blocking", "fallback", "overlay"]
+WARM_UP = 2  # turns
 PACKAGES = ("sglang", "torch", "triton", "nixl", "flashinfer-python")
 
 
@@ -51,6 +53,7 @@ class Sizes:
     short: int = 64
     ordinary: int = 1_000
     crowd: int = 7
+    crowds: int = 2
     repeats: int = 5
     per_second: float = 3.0
     seconds: float = 30.0
@@ -177,27 +180,30 @@ def percentile(values: list[float], share: float) -> float:
 
 
 async def measure(bench: Bench, ways: list[Way]) -> dict[str, Any]:
-    """All rows (`ways` begins with blocking); the first requests of each kind warm up and do not count."""
+    """All rows (`ways` begins with blocking); the first requests of each kind warm up and do not count.
+
+    Rows take turns, so that a machine that grows slower or faster meanwhile treats them alike.
+    """
     sizes = bench.sizes
-    for _ in range(2):
-        await bench.cold(sizes.prompt)
-        await bench.cold(sizes.short)
+    found: dict[str, Any] = {"cold": [], "short": [], "cold_crowd": []}
+
+    def keep(name: str, readers: list[Read]) -> None:
+        found.setdefault(name, []).extend(read.ttft for read in readers)
+        found.setdefault(f"{name}_upstream", []).append(readers[0].upstream)
+        found.setdefault(f"{name}_speculation", []).extend(read.speculation.to_json() for read in readers)
+
+    for turn in range(-WARM_UP, sizes.repeats):
+        cold, short = await bench.cold(sizes.prompt), [await bench.cold(sizes.short) for _ in range(3)]
+        read = {way: await bench.readers(1, way) for way in ways}
+        if turn >= 0:
+            found["cold"].append(cold)
+            found["short"].extend(short)
+            for way in ways:
+                keep(way, read[way])
+    for _ in range(sizes.crowds):
+        found["cold_crowd"].extend(await asyncio.gather(*(bench.cold(sizes.prompt) for _ in range(sizes.crowd))))
         for way in ways:
-            await bench.readers(1, way)
-    repeats = range(sizes.repeats)
-    found: dict[str, Any] = {
-        "cold": [await bench.cold(sizes.prompt) for _ in repeats],
-        "short": [await bench.cold(sizes.short) for _ in repeats],
-        "cold_crowd": list(await asyncio.gather(*(bench.cold(sizes.prompt) for _ in range(sizes.crowd)))),
-    }
-    for way in ways:
-        for name, readers in (
-            (way, [(await bench.readers(1, way))[0] for _ in repeats]),
-            (f"{way}_crowd", await bench.readers(sizes.crowd, way)),
-        ):
-            found[name] = [read.ttft for read in readers]
-            found[f"{name}_upstream"] = [read.upstream for read in readers]
-            found[f"{name}_speculation"] = [read.speculation.to_json() for read in readers]
+            keep(f"{way}_crowd", await bench.readers(sizes.crowd, way))
     found["ordinary"] = await bench.traffic_beside(lambda: bench.readers(0, "blocking"))
     for way in ways[1:]:
         found[f"{way}_ordinary"] = await bench.traffic_beside(partial(bench.readers, 1, way))
