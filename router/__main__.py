@@ -13,7 +13,7 @@ import uvloop
 
 from router.app import App
 from router.errors import RouterError
-from router.policies import POLICIES
+from router.policies.flags import add_policy_flags, cache_aware_settings
 from router.settings import Settings
 
 
@@ -32,13 +32,7 @@ def parse(arguments: list[str]) -> Settings:
     parser.add_argument("--decode", action="append", metavar="URL", default=[], help="a decode server (repeatable)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=30000, help="port to listen on (%(default)s)")
-    for flag, who in (
-        ("--policy", "both roles"),
-        ("--prefill-policy", "prefill"),
-        ("--decode-policy", "decode"),
-    ):
-        default = "round_robin" if flag == "--policy" else None
-        parser.add_argument(flag, choices=sorted(POLICIES), default=default, help=f"policy for {who}")
+    add_policy_flags(parser)
     parser.add_argument("--max-payload-size", type=int, default=512 * 1024 * 1024, help="largest body, bytes")
     parser.add_argument("--worker-probe-interval", type=float, default=5.0, help="seconds between probes")
     parser.add_argument("--trees", type=Path, help="YAML or JSON file with Mixture-of-Agents trees")
@@ -65,6 +59,7 @@ def parse(arguments: list[str]) -> Settings:
         policy=given.policy,
         prefill_policy=given.prefill_policy,
         decode_policy=given.decode_policy,
+        cache_aware=cache_aware_settings(parser, given),
         max_payload_bytes=given.max_payload_size,
         probe_interval=given.worker_probe_interval,
         trees=given.trees,

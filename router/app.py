@@ -10,7 +10,7 @@ from router.info import Info
 from router.moa.endpoint import MoaEndpoint
 from router.moa.tree import load_trees
 from router.pd import Dispatcher
-from router.policies import POLICIES
+from router.policies import make_policy
 from router.proxy import Proxy
 from router.settings import Settings
 from router.workers import Registry, Worker
@@ -31,8 +31,8 @@ class App:
         )
         self.dispatcher = Dispatcher(
             self.registry,
-            POLICIES[settings.prefill_policy or settings.policy](),
-            POLICIES[settings.decode_policy or settings.policy](),
+            make_policy(settings.prefill_policy or settings.policy, settings.cache_aware),
+            make_policy(settings.decode_policy or settings.policy, settings.cache_aware),
         )
         moa = MoaEndpoint(self.registry, self.dispatcher, load_trees(settings.trees))
         proxy = Proxy(self.registry, self.dispatcher, moa)

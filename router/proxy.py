@@ -6,10 +6,12 @@ from typing import Any
 import orjson
 
 from router.errors import BadRequest, NoWorker, RouterError, UpstreamFailed
+from router.exchange import Exchange
 from router.http.asgi import SSE_HEADERS, Request, while_connected
 from router.http.sse import error_events
 from router.moa.endpoint import MoaEndpoint
-from router.pd import Dispatcher, Exchange
+from router.pd import Dispatcher
+from router.policies import prefix_of
 from router.workers import Registry
 
 
@@ -55,7 +57,7 @@ class Proxy:
         return model
 
     async def _forward(self, request: Request, path: str, model: str, body: dict[str, Any]) -> None:
-        pair = self._dispatcher.choose(model)
+        pair = self._dispatcher.choose(model, prefix_of(body))
         async with self._dispatcher.exchange(path, body, pair) as exchange:
             status = exchange.decode.status
             kind = exchange.decode.header(b"content-type") or b"application/json"

@@ -1,7 +1,9 @@
 """The router's settings, as its command line gives them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from router.policies import DEFAULT, CacheAwareSettings
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class Settings:
         policy: Policy for both roles, unless the role has its own.
         prefill_policy: Policy for prefill servers, or None.
         decode_policy: Policy for decode servers, or None.
+        cache_aware: Parameters of the policy `cache_aware`.
         max_payload_bytes: Largest request body.
         probe_interval: Seconds between health probes of the workers.
         trees: File with Mixture-of-Agents trees, or None for the default tree.
@@ -26,9 +29,10 @@ class Settings:
     decode: tuple[str, ...]
     host: str = "127.0.0.1"
     port: int = 30000
-    policy: str = "round_robin"
+    policy: str = DEFAULT
     prefill_policy: str | None = None
     decode_policy: str | None = None
+    cache_aware: CacheAwareSettings = field(default_factory=CacheAwareSettings)
     max_payload_bytes: int = 512 * 1024 * 1024
     probe_interval: float = 5.0
     trees: Path | None = None

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from router.errors import UpstreamFailed
-from router.pd import error_message
+from router.exchange import error_message
 
 
 @dataclass(frozen=True)

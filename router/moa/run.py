@@ -7,12 +7,13 @@ from contextlib import aclosing
 from typing import Any
 
 from router.errors import UpstreamFailed
+from router.exchange import error_message
 from router.http.sse import events
 from router.moa.prompts import Messages, aggregator_messages, proposer_messages
 from router.moa.reading import Progress, read_event
 from router.moa.trace import AgentTrace, RunTrace
 from router.moa.tree import Agent, Tree
-from router.pd import Dispatcher, error_message
+from router.pd import Dispatcher
 from router.splice.answer import Answer
 from router.splice.carrier import Carrier, carrier_for
 from router.splice.compose import Encode, Truncate, compose, own_ids, passed_on, reencoded

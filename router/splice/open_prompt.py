@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from router.errors import BadRequest, RouterError, UpstreamFailed
-from router.pd import Dispatcher, Exchange, error_message, prepare_body
+from router.exchange import Exchange, error_message
+from router.pd import Dispatcher, prepare_body
 from router.splice.carrier import Carrier, carrier_for
 from router.splice.ids import common_prefix
 from router.splice.pacing import Pacer

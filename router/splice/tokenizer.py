@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 import orjson
 
 from router.errors import BadRequest, UpstreamFailed
-from router.pd import error_message
+from router.exchange import error_message
 from router.workers import Worker
 
 # Scripts, numbers, spaces, code and an emoji: tokenizers that agree on it are taken for the same.

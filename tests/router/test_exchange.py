@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from router.errors import BadRequest, ConnectFailed, ConnectionLost, RouterError, UpstreamFailed
-from router.pd import Dispatcher, Exchange
+from router.exchange import Exchange
+from router.pd import Dispatcher
 from router.policies import RoundRobin
 from router.workers import Pair, Registry, Worker
 from tests.router.aio import aio, run, until, within
@@ -128,7 +129,7 @@ async def test_streamed_pieces_come_as_they_are_sent() -> None:
 
 @aio
 async def test_prefill_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.pd.REFUSAL_WAIT", 0.1)
+    monkeypatch.setattr("router.exchange.REFUSAL_WAIT", 0.1)
     async with rig(refuses(503, "the queue is full"), hangs) as r:
         with pytest.raises(UpstreamFailed, match=r"^the prefill server refused the request with 503: the queue is"):
             await within(3.0, r.ask())
@@ -178,7 +179,7 @@ def gives_up(words: str, after: float = 0.0) -> Handler:
 @aio
 async def test_prefill_gives_up_in_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads that stream, and decode would wait for its KV for minutes."""
-    monkeypatch.setattr("router.pd.REFUSAL_WAIT", 0.1)
+    monkeypatch.setattr("router.exchange.REFUSAL_WAIT", 0.1)
 
     async def decode(call: Call) -> None:
         await call.stream()
