@@ -1,11 +1,12 @@
 """The trees file that the launcher gives to the router."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from launch.config import LaunchConfig
 from launch.errors import ConfigError
 from router.errors import BadRequest
-from router.moa.tree import default_tree, read_trees
+from router.moa.tree import DEFAULT, Agent, Tree, load_trees, read_trees, shipped_trees
 
 TREE_FILE = "trees.json"
 # A 135M model on two cores decodes some 70 tokens a second: short answers keep the demo short.
@@ -39,7 +40,18 @@ def trees_json(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> dict[str,
 def _tree(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> Any:
     if isinstance(config.tree, dict):
         return {"name": "moa", **config.tree}
-    if config.tree not in (None, "default"):
-        raise ConfigError(f"there is no shipped tree called {config.tree!r}; use default, or write the tree out.")
-    proposer, final = TOKENS[device]
-    return default_tree(proposer_tokens=proposer, final_tokens=final).model_dump(mode="json")
+    name = DEFAULT if config.tree in (None, "default") else str(config.tree)
+    if name not in shipped_trees():
+        shipped = ", ".join(shipped_trees())
+        raise ConfigError(f"there is no shipped tree called {name!r}; use one of {shipped}, or write the tree out.")
+    return _capped(load_trees(Path(name)).trees[0], *TOKENS[device]).model_dump(mode="json")
+
+
+def _capped(tree: Tree, most: int, most_final: int) -> Tree:
+    """The tree with no agent that may say more."""
+
+    def cap(agent: Agent) -> Agent:
+        limit = most_final if agent == tree.final else most
+        return agent.model_copy(update={"max_tokens": min(agent.max_tokens, limit)})
+
+    return tree.with_agents(lambda _, agent: cap(agent))

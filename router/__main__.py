@@ -13,6 +13,7 @@ import uvloop
 
 from router.app import App
 from router.errors import RouterError
+from router.exit.judge import BUILTIN
 from router.policies.flags import add_policy_flags, cache_aware_settings
 from router.settings import Settings
 
@@ -35,13 +36,20 @@ def parse(arguments: list[str]) -> Settings:
     add_policy_flags(parser)
     parser.add_argument("--max-payload-size", type=int, default=512 * 1024 * 1024, help="largest body, bytes")
     parser.add_argument("--worker-probe-interval", type=float, default=5.0, help="seconds between probes")
-    parser.add_argument("--trees", type=Path, help="YAML or JSON file with Mixture-of-Agents trees")
+    parser.add_argument("--worker-urls", nargs="*", default=[], metavar="URL", help="plain OpenAI-compatible servers")
+    parser.add_argument("--trees", type=Path, help="YAML or JSON file with trees of agents, or a shipped tree's name")
+    parser.add_argument("--embedding-model", default=BUILTIN, help="what early exit embeds answers with (%(default)s)")
+    parser.add_argument("--max-runs", type=int, default=256, help="most runs of trees at once (%(default)s)")
+    parser.add_argument("--max-runs-per-client", type=int, default=64, help="the same of one client (%(default)s)")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     given = parser.parse_args(arguments)
     if not given.pd_disaggregation:
         parser.error("only P/D routing is built so far; give --pd-disaggregation.")
-    if not given.prefill or not given.decode:
-        parser.error("give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL.")
+    if not (given.prefill and given.decode) and not given.worker_urls:
+        parser.error("give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL, or --worker-urls.")
+    for flag in ("max_runs", "max_runs_per_client"):
+        if getattr(given, flag) < 1:
+            parser.error(f"--{flag.replace('_', '-')} {getattr(given, flag)} lets no run begin; give at least 1.")
     for url, port in given.prefill:
         if not port.isdecimal() or not 0 < int(port) < 65536:
             parser.error(f"{port!r} is not the bootstrap port of {url}; give a number from 1 to 65535.")
@@ -62,7 +70,11 @@ def parse(arguments: list[str]) -> Settings:
         cache_aware=cache_aware_settings(parser, given),
         max_payload_bytes=given.max_payload_size,
         probe_interval=given.worker_probe_interval,
+        plain=tuple(given.worker_urls),
         trees=given.trees,
+        embedding_model=given.embedding_model,
+        max_runs=given.max_runs,
+        max_runs_per_client=given.max_runs_per_client,
         log_level=given.log_level,
     )
 

@@ -5,9 +5,15 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from router.errors import MethodNotAllowed, NotFound, RouterError
+from router.exit import Judge, JudgeFailed, Judging
 from router.http.asgi import ClientGone, Receive, Request, Scope, Send
 from router.info import Info
+from router.moa.clients import ClientRuns
+from router.moa.context import Context
 from router.moa.endpoint import MoaEndpoint
+from router.moa.limits import Limits
+from router.moa.looking import RunPages
+from router.moa.store import RunStore
 from router.moa.tree import load_trees
 from router.pd import Dispatcher
 from router.policies import make_policy
@@ -21,21 +27,35 @@ Handler = Callable[[Request], Awaitable[None]]
 
 
 class App:
-    """One router."""
+    """One router.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: What it serves and how.
+        judge: Measures how much answers agree; its own unless given, which it closes in the end.
+    """
+
+    def __init__(self, settings: Settings, judge: Judging | None = None) -> None:
         self._settings = settings
         self.registry = Registry(
             [Worker(url, "prefill", port) for url, port in settings.prefill]
             + [Worker(url, "decode") for url in settings.decode]
+            + [Worker(url, "plain") for url in settings.plain]
         )
         self.dispatcher = Dispatcher(
             self.registry,
             make_policy(settings.prefill_policy or settings.policy, settings.cache_aware),
             make_policy(settings.decode_policy or settings.policy, settings.cache_aware),
         )
-        moa = MoaEndpoint(self.registry, self.dispatcher, load_trees(settings.trees))
-        proxy = Proxy(self.registry, self.dispatcher, moa)
+        trees = load_trees(settings.trees)
+        self._judge = judge or Judge(settings.embedding_model)
+        self._judges = any(tree.arm == "exit" and tree.exit.measures for tree in trees.trees)
+        context = Context(self.dispatcher, judge=self._judge)
+        limits = Limits(settings.max_runs, settings.max_runs_per_client)
+        runs = RunStore()
+        pages = RunPages(runs)
+        moa = MoaEndpoint(context, trees, limits, runs)
+        self._clients = ClientRuns(context, limits, runs)
+        proxy = Proxy(self.registry, self.dispatcher, moa, self._clients)
         info = Info(self.registry, moa, self.dispatcher.metrics)
         self._routes: dict[str, dict[str, Handler]] = {
             "/generate": {"POST": proxy.generate},
@@ -45,8 +65,10 @@ class App:
             "/health": {"GET": info.health},
             "/workers": {"GET": info.workers},
             "/metrics": {"GET": info.metrics},
+            "/runs": {"GET": pages.listed},
+            "/runs/": {"GET": pages.one},
         }
-        self._probing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
@@ -74,7 +96,8 @@ class App:
         await request.answer_json(error.body(), error.status)
 
     def _handler(self, request: Request) -> Handler:
-        methods = self._routes.get(request.path)
+        # A path that ends with a slash stands for all that begin with it.
+        methods = self._routes.get(request.path) or self._routes.get(f"/{request.path.split('/')[1]}/")
         if methods is None:
             raise NotFound(f"there is no {request.path} here; paths: {', '.join(self._routes)}.")
         handler = methods.get(request.method)
@@ -96,15 +119,27 @@ class App:
     async def start(self) -> None:
         """Probe the workers once and keep probing."""
         await self.registry.probe()
-        self._probing = asyncio.create_task(self._probe_forever())
+        self._tasks.append(asyncio.create_task(self._probe_forever()))
+        if self._judges and isinstance(self._judge, Judge):
+            self._tasks.append(asyncio.create_task(self._load(self._judge)))
 
     async def stop(self) -> None:
         """End background work and close connections."""
-        if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.gather(self._probing, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._clients.close()
+        await self._judge.close()
         await self.dispatcher.close()
         self.registry.close()
+
+    @staticmethod
+    async def _load(judge: Judge) -> None:
+        """Before the first run needs it: the embedding model takes seconds to load."""
+        try:
+            await judge.start()
+        except JudgeFailed as error:
+            logger.warning("early exit waits for its judge: %s", error)
 
     async def _probe_forever(self) -> None:
         while True:

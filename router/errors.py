@@ -2,10 +2,13 @@
 
 RouterError                 has an HTTP status, an OpenAI error type and one sentence
 ├── BadRequest        400   the request is wrong
+│   └── AgentRefused  400   a worker refused an agent's request
 ├── Unauthorized      401   no or a wrong API key
 ├── NotFound          404   no such model or path
 ├── MethodNotAllowed  405   the path exists, the method does not
+├── Conflict          409   what is asked for is there already
 ├── TooLarge          413   the body is over the limit
+├── TooManyRuns       429   the client, or all clients, have enough runs under way
 ├── UpstreamFailed    502   a worker broke the connection or answered nonsense
 ├── NoWorker          503   no healthy worker for the model
 └── UpstreamTimeout   504   a worker did not answer in time
@@ -36,6 +39,10 @@ class BadRequest(RouterError):
     kind = "invalid_request_error"
 
 
+class AgentRefused(BadRequest):
+    """A worker refused an agent's request."""
+
+
 class Unauthorized(RouterError):
     """No or a wrong API key."""
 
@@ -57,11 +64,25 @@ class MethodNotAllowed(RouterError):
     kind = "invalid_request_error"
 
 
+class Conflict(RouterError):
+    """What is asked for is there already."""
+
+    status = 409
+    kind = "invalid_request_error"
+
+
 class TooLarge(RouterError):
     """The body is over the limit."""
 
     status = 413
     kind = "invalid_request_error"
+
+
+class TooManyRuns(RouterError):
+    """The client, or all clients together, have enough runs under way."""
+
+    status = 429
+    kind = "rate_limit_error"
 
 
 class UpstreamFailed(RouterError):

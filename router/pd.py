@@ -77,6 +77,10 @@ class Dispatcher:
         for worker in (pair.prefill, pair.decode):
             self._spawn(_tell(worker, path, raw))
 
+    def abort_on(self, worker: Worker, rid: str) -> None:
+        """Tell one server to end a request, without waiting for what it says."""
+        self._spawn(_tell(worker, "/abort_request", orjson.dumps({"rid": rid})))
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._aborts.add(task)

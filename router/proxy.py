@@ -9,6 +9,7 @@ from router.errors import BadRequest, NoWorker, RouterError, UpstreamFailed
 from router.exchange import Exchange
 from router.http.asgi import SSE_HEADERS, Request, while_connected
 from router.http.sse import error_events
+from router.moa.clients import ClientRuns
 from router.moa.endpoint import MoaEndpoint
 from router.pd import Dispatcher
 from router.policies import prefix_of
@@ -18,10 +19,11 @@ from router.workers import Registry
 class Proxy:
     """`/generate`, `/v1/chat/completions` and `/v1/completions`."""
 
-    def __init__(self, registry: Registry, dispatcher: Dispatcher, moa: MoaEndpoint) -> None:
+    def __init__(self, registry: Registry, dispatcher: Dispatcher, moa: MoaEndpoint, clients: ClientRuns) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
         self._moa = moa
+        self._clients = clients
 
     async def generate(self, request: Request) -> None:
         """SGLang's native endpoint; `model` chooses among several models and is not passed on."""
@@ -34,13 +36,16 @@ class Proxy:
         """OpenAI chat; a tree's name as `model` runs the tree."""
         body = await request.json()
         if self._moa.serves(body.get("model")):
-            await while_connected(request, self._moa.chat(request, body))
+            await while_connected(request, self._moa.answer(request, body, "chat"))
             return
         await while_connected(request, self._forward(request, "/v1/chat/completions", self._model(body), body))
 
     async def completions(self, request: Request) -> None:
-        """OpenAI completions."""
+        """OpenAI completions; a tree's name as `model` runs the tree, once for each prompt."""
         body = await request.json()
+        if self._moa.serves(body.get("model")):
+            await while_connected(request, self._moa.answer(request, body, "completion"))
+            return
         await while_connected(request, self._forward(request, "/v1/completions", self._model(body), body))
 
     def _model(self, body: dict[str, Any]) -> str:
@@ -57,6 +62,9 @@ class Proxy:
         return model
 
     async def _forward(self, request: Request, path: str, model: str, body: dict[str, Any]) -> None:
+        if self._clients.serves(body):
+            await self._clients.answer(request, path, model, body)
+            return
         pair = self._dispatcher.choose(model, prefix_of(body))
         async with self._dispatcher.exchange(path, body, pair) as exchange:
             status = exchange.decode.status

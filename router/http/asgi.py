@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -32,6 +33,7 @@ class Request:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: Headers = scope["headers"]
+        self._peer = scope.get("client")
         self._receive = receive
         self._send = send
         self._max_body = max_body
@@ -41,6 +43,14 @@ class Request:
     def header(self, name: bytes) -> str | None:
         """A header's value by lower-case name."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
+
+    @property
+    def client(self) -> str:
+        """Who asks, as far as limits go: the key it shows, else where it comes from."""
+        shown = self.header(b"authorization")
+        if shown is not None:
+            return sha256(shown.encode()).hexdigest()
+        return str(self._peer[0]) if self._peer else "unknown"
 
     async def body(self) -> bytes:
         """The whole body; raises `TooLarge` over the limit, `ClientGone` when it never ends."""

@@ -1,6 +1,6 @@
 """Server-sent events, as far as OpenAI-compatible servers use them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import orjson
 
@@ -9,7 +9,7 @@ from router.errors import RouterError
 DONE = b"[DONE]"
 
 
-async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """The `data:` payloads of a stream, without the closing `[DONE]`; chunks may cut anywhere.
 
     Reads the stream to its end, so that its connection can be used again.

@@ -1,36 +1,35 @@
-"""A tree as a model of OpenAI's chat endpoint."""
+"""A tree as a model of OpenAI's endpoints."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, get_args
+from typing import Any
 
 import orjson
 
-from router.errors import BadRequest, NoWorker, RouterError
+from router.errors import NoWorker, RouterError
 from router.http.asgi import Request
 from router.http.sse import DONE, error_events, event
-from router.moa.run import Context, Run
-from router.moa.tree import Arm, Tree, Trees
-from router.pd import Dispatcher
-from router.splice.compose import Order
-from router.workers import Registry
-
-# Fields of a chat request that go to the final agent as they are.
-PASSED_ON = (
-    "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty", "frequency_penalty",
-    "max_tokens", "ignore_eos",
-)  # fmt: skip
+from router.moa.asked import Asked, read
+from router.moa.context import Context
+from router.moa.formats import Form, Kind
+from router.moa.limits import Limits
+from router.moa.merge import merge
+from router.moa.run import Run
+from router.moa.store import RunStore
+from router.moa.trace import total_usage
+from router.moa.tree import Tree, Trees
 
 
 class MoaEndpoint:
-    """Runs trees for `/v1/chat/completions`."""
+    """Runs trees for `/v1/chat/completions` and `/v1/completions`."""
 
-    def __init__(self, registry: Registry, dispatcher: Dispatcher, trees: Trees) -> None:
-        self._registry = registry
-        self._context = Context(dispatcher)
+    def __init__(self, context: Context, trees: Trees, limits: Limits, store: RunStore) -> None:
+        self._registry = context.registry
+        self._context = context
         self._trees = {tree.name: tree for tree in trees.trees}
         self._sampling = trees.models
+        self._limits = limits
+        self._store = store
 
     def serves(self, model: object) -> bool:
         """Whether a model name is a tree's."""
@@ -41,43 +40,36 @@ class MoaEndpoint:
         served = set(self._registry.models())
         return [name for name, tree in self._trees.items() if served and _wanted(tree) <= served]
 
-    async def chat(self, request: Request, body: dict[str, Any]) -> None:
-        """Answer one chat request with a run of the tree it names."""
-        run = self._start(body)
-        if body.get("stream"):
-            await self._stream(request, body, run)
-            return
-        text = "".join([piece async for piece in run.answer()])
-        final = run.trace.agents[-1]
-        message: dict[str, Any] = {"role": "assistant", "content": text}
-        if final.output_ids:
-            message["output_ids"] = final.output_ids
-        choice = {"index": 0, "message": message, "finish_reason": final.finish_reason}
-        await request.answer_json(
-            {
-                **_head(run, "chat.completion"),
-                "choices": [choice],
-                "usage": run.trace.usage(),
-                "moa": run.trace.to_json(),
-            }
-        )
+    async def answer(self, request: Request, body: dict[str, Any], kind: Kind) -> None:
+        """Answer one request with a run of the tree it names, or one for each of its prompts."""
+        asked = read(body, kind, self._trees[body["model"]])
+        with self._limits.admit(request.client, len(asked.questions)):
+            runs = self._start(asked)
+            form = Form(kind, runs[0].trace.id, asked.tree.name)
+            if asked.stream:
+                await _stream(request, asked, runs, form)
+            else:
+                await _whole(request, asked, runs, form)
 
-    def _start(self, body: dict[str, Any]) -> Run:
-        tree = self._trees[body["model"]]
-        final_sampling = {key: body[key] for key in PASSED_ON if body.get(key) is not None}
-        if body.get("max_completion_tokens") is not None:
-            final_sampling["max_tokens"] = body["max_completion_tokens"]
-        # What only the last agent would stumble over is checked before the first one is asked.
-        limit = final_sampling.get("max_tokens", 1)
-        if type(limit) is not int or limit < 1:
-            raise BadRequest("`max_tokens` must be an integer from 1 up.")
-        if body.get("n") not in (None, 1):
-            raise BadRequest("`n` must be 1: a run gives one answer.")
-        if not isinstance(body.get("stream_options") or {}, dict):
-            raise BadRequest("`stream_options` must be an object.")
-        models = self._assign(tree)
-        tree = _with_options(tree, body.get("moa"))
-        return Run(self._context, tree, models, self._sampling, _question(body), final_sampling)
+    def _start(self, asked: Asked) -> list[Run]:
+        models = self._assign(asked.tree)
+        runs = [
+            Run(
+                self._context,
+                asked.tree,
+                models,
+                self._sampling,
+                question,
+                asked.sampling,
+                n=asked.n,
+                seed=asked.seed,
+                heard=asked.stream,
+            )
+            for question in asked.questions
+        ]
+        for run in runs:
+            self._store.add(run.trace)
+        return runs
 
     def _assign(self, tree: Tree) -> dict[str, str]:
         """A model for each agent: its own, else the served ones in turn."""
@@ -89,62 +81,65 @@ class MoaEndpoint:
         agents = [agent for _, _, agent in tree.agents()]
         return {agent.name: agent.model or served[i % len(served)] for i, agent in enumerate(agents)}
 
-    async def _stream(self, request: Request, body: dict[str, Any], run: Run) -> None:
-        async with aclosing(run.answer()) as pieces:
-            # The first piece comes before the status line, so that a run that fails early has an honest status.
-            first = await anext(pieces, "")
-            await request.stream(self._events(body, run, first, pieces))
 
-    @staticmethod
-    async def _events(body: dict[str, Any], run: Run, first: str, rest: AsyncIterator[str]) -> AsyncIterator[bytes]:
-        head = _head(run, "chat.completion.chunk")
-
-        def chunk(delta: dict[str, Any], finish: str | None = None, **extra: Any) -> bytes:
-            choice = {"index": 0, "delta": delta, "finish_reason": finish}
-            return event(orjson.dumps({**head, "choices": [choice], **extra}))
-
-        yield chunk({"role": "assistant", "content": first})
-        try:
-            async for piece in rest:
-                if piece:
-                    yield chunk({"content": piece})
-        except RouterError as error:
-            yield error_events(error)
-            return
-        yield chunk({}, run.trace.agents[-1].finish_reason, moa=run.trace.to_json())
-        if (body.get("stream_options") or {}).get("include_usage"):
-            yield event(orjson.dumps({**head, "choices": [], "usage": run.trace.usage()}))
-        yield event(DONE)
+async def _whole(request: Request, asked: Asked, runs: list[Run], form: Form) -> None:
+    async with aclosing(merge([run.answer() for run in runs])) as pieces:
+        async for _ in pieces:
+            pass
+    finals = [run.final(k) for run in runs for k in range(asked.n)]
+    choices = [form.choice(i, each.text, each.finish_reason, each.output_ids) for i, each in enumerate(finals)]
+    await request.answer_json({**form.whole(choices, _usage(runs)), "moa": _moa(runs)})
 
 
-def _with_options(tree: Tree, options: object) -> Tree:
-    """The tree with the arm and order that a request asks for under `moa`."""
-    if options is None:
-        return tree
-    if not isinstance(options, dict) or options.keys() - {"arm", "order"}:
-        raise BadRequest("`moa` must be an object with `arm` and `order` only.")
-    for key, allowed in (("arm", get_args(Arm)), ("order", get_args(Order))):
-        if key in options and options[key] not in allowed:
-            raise BadRequest(f"`moa.{key}` must be one of {', '.join(allowed)}.")
-    return tree.model_copy(update=options)
+async def _stream(request: Request, asked: Asked, runs: list[Run], form: Form) -> None:
+    async with aclosing(merge([run.answer() for run in runs])) as pieces:
+        # The first piece comes before the status line, so that a run that fails early has an honest status.
+        first = await anext(pieces, None)
+        await request.stream(_events(asked, runs, form, first, pieces))
+
+
+async def _events(
+    asked: Asked,
+    runs: list[Run],
+    form: Form,
+    first: tuple[int, tuple[int, str]] | None,
+    rest: AsyncIterator[tuple[int, tuple[int, str]]],
+) -> AsyncIterator[bytes]:
+    begun: set[int] = set()
+
+    def piece(number: int, k: int, text: str) -> bytes:
+        index = number * asked.n + k
+        is_first = index not in begun
+        begun.add(index)
+        return event(orjson.dumps(form.piece(index, text, first=is_first))) if text or is_first else b""
+
+    if first is not None:
+        yield piece(first[0], *first[1])
+    try:
+        async for number, (k, text) in rest:
+            if chunk := piece(number, k, text):
+                yield chunk
+    except RouterError as error:
+        yield error_events(error)
+        return
+    finals = [run.final(k) for run in runs for k in range(asked.n)]
+    for index, final in enumerate(finals):
+        extra = {"moa": _moa(runs)} if index == len(finals) - 1 else {}
+        yield event(orjson.dumps({**form.last(index, final.finish_reason), **extra}))
+    if asked.include_usage:
+        yield event(orjson.dumps(form.usage(_usage(runs))))
+    yield event(DONE)
+
+
+def _usage(runs: list[Run]) -> dict[str, int]:
+    return total_usage(run.trace for run in runs)
+
+
+def _moa(runs: list[Run]) -> Any:
+    """The trace, or a list of them for a request of several prompts."""
+    traces = [run.trace.to_json() for run in runs]
+    return traces[0] if len(traces) == 1 else traces
 
 
 def _wanted(tree: Tree) -> set[str]:
     return {agent.model for _, _, agent in tree.agents() if agent.model is not None}
-
-
-def _head(run: Run, kind: str) -> dict[str, Any]:
-    return {"id": run.trace.id, "object": kind, "created": int(time.time()), "model": run.trace.tree}
-
-
-def _question(body: dict[str, Any]) -> Any:
-    """The client's messages, or its `input_ids` for models that run without a tokenizer."""
-    ids = body.get("input_ids")
-    if ids is not None:
-        if not isinstance(ids, list) or not ids or not all(type(token) is int and token >= 0 for token in ids):
-            raise BadRequest("`input_ids` must be a list of at least one token id, each an integer from 0 up.")
-        return ids
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
-        raise BadRequest("`messages` must be a list of at least one message object.")
-    return messages

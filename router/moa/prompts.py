@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from router.moa.draft import Messages
+
 PROPOSER = "Answer the user's question correctly and to the point. Give your reasons in a few sentences."
 AGGREGATOR = (
     "Answer the user's question. The user gives you notes by other assistants, and some of them may be wrong. "
     "Weigh them, keep what is right, correct what is not, and write one better answer in your own words."
 )
-
-Messages = list[dict[str, Any]]
 
 
 def proposer_messages(role: str | None, question: Messages) -> Messages:
@@ -41,3 +41,9 @@ def _text(message: dict[str, Any]) -> str:
     if isinstance(content, list):
         return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return str(content or "")
+
+
+def question_text(question: Messages | list[int]) -> str:
+    """What a run was asked, in words."""
+    last = question[-1]
+    return _text(last) if isinstance(last, dict) else f"{len(question)} token ids"

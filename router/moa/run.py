@@ -1,62 +1,22 @@
 """One question through one tree: every agent starts as soon as the answers it reads are there, or begin to be."""
 
 import asyncio
+import random
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from router.errors import UpstreamFailed
-from router.exchange import error_message
-from router.http.sse import events
-from router.moa.prompts import Messages, aggregator_messages, proposer_messages
-from router.moa.reading import Progress, read_event
+from router.errors import RouterError
+from router.exit import ClusterExit
+from router.moa.call import Call, ask
+from router.moa.context import Context
+from router.moa.draft import Content, Draft, Messages
+from router.moa.merge import merge
+from router.moa.prompts import aggregator_messages, proposer_messages, question_text
 from router.moa.trace import AgentTrace, RunTrace
 from router.moa.tree import Agent, Tree
-from router.pd import Dispatcher
 from router.splice.answer import Answer
-from router.splice.carrier import Carrier, carrier_for
-from router.splice.compose import Encode, Truncate, compose, own_ids, passed_on, reencoded
-from router.splice.open_prompt import OpenPrompt
-from router.splice.pacing import Pacer
-from router.splice.template import Template, place
-from router.splice.tokenizer import Tokenizer
-from router.workers import Pair
-
-
-class Context:
-    """What runs share: the way to the workers, and what was learned of them.
-
-    Args:
-        dispatcher: Sends the requests.
-        carry: How open prompts reach a pair.
-    """
-
-    def __init__(self, dispatcher: Dispatcher, carry: Callable[[Pair], Carrier] = carrier_for) -> None:
-        self.dispatcher = dispatcher
-        self.carry = carry
-        self._pacers: dict[str, Pacer] = {}
-        self._same: dict[tuple[str, str], bool] = {}
-
-    def pacer(self, model: str) -> Pacer:
-        """What is known of the cost of a model's segments."""
-        return self._pacers.setdefault(model, Pacer())
-
-    def tokenizer(self, model: str) -> Tokenizer:
-        """The tokenizer of a model; raises `NoWorker` when no prefill server of it is healthy."""
-        return Tokenizer(self.dispatcher.registry.healthy(model, "prefill")[0])
-
-    def limit(self, model: str) -> int | None:
-        """The context length of a model, in tokens; None when its workers do not tell."""
-        told = self.dispatcher.registry.healthy(model, "decode")[0].info.get("context_length")
-        return told if isinstance(told, int) else None
-
-    async def encode(self, upstream: str, reader: str) -> Encode:
-        """How an answer of one model becomes token ids of another."""
-        mine = self.tokenizer(reader)
-        if (upstream, reader) not in self._same:
-            self._same[upstream, reader] = await mine.same_as(self.tokenizer(upstream))
-        return passed_on(mine) if self._same[upstream, reader] else reencoded(mine)
 
 
 class Run:
@@ -69,6 +29,9 @@ class Run:
         sampling: Model name -> default sampling.
         question: The client's messages, or its token ids where the models run without a tokenizer.
         final_sampling: What the client asked for; goes to the final agent.
+        n: How many final answers are wanted.
+        seed: Of the draws of early exit; None for a random one.
+        heard: Whether the client gets pieces as they come; an answer that begins anew is then no answer.
     """
 
     def __init__(
@@ -79,127 +42,170 @@ class Run:
         sampling: Mapping[str, dict[str, Any]],
         question: Messages | list[int],
         final_sampling: dict[str, Any],
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        heard: bool = True,
     ) -> None:
-        self.trace = RunTrace(tree.name, tree.arm, tree.order)
+        self._tree = tree = tree.dense() if tree.arm == "dense" else tree
+        seed = random.getrandbits(32) if seed is None else seed
+        self.trace = RunTrace(tree.name, tree.arm, tree.order, question=question_text(question), seed=seed)
         self._context = context
-        self._tree = tree
         self._sampling = sampling
         self._question = question
         self._final_sampling = final_sampling
+        self._heard = heard
         self._nonce = f"{uuid.uuid4().hex[:12]}:"
         self._members: dict[str, list[str]] = {}
         self._answers: dict[str, Answer] = {}
         self._traces: dict[str, AgentTrace] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._exits: dict[str, ClusterExit] = {}
+        self._considered: dict[str, int] = {}
         for layer, cluster, agent in tree.agents():
-            trace = AgentTrace(agent.name, cluster.name, layer, models[agent.name])
-            self._traces[agent.name] = trace
-            self._answers[agent.name] = Answer(agent.name)
+            self._add(layer, cluster.name, agent, agent.name, models[agent.name])
             self._members.setdefault(cluster.name, []).append(agent.name)
-            self.trace.agents.append(trace)
+        for name, members in self._members.items():
+            if tree.arm == "exit" and len(members) > 1:
+                self._exits[name] = ClusterExit(tree.exit, name, members, seed, context.judge)
+        self.finals = [tree.final.name]
+        for k in range(2, n + 1):
+            name = f"{tree.final.name}#{k}"
+            self._add(len(tree.layers) - 1, tree.layers[-1].clusters[0].name, tree.final, name, models[tree.final.name])
+            self.finals.append(name)
 
-    async def answer(self) -> AsyncGenerator[str]:
-        """Pieces of the final answer (empty ones for token-id runs).
+    def _add(self, layer: int, cluster: str, agent: Agent, name: str, model: str) -> None:
+        self._traces[name] = AgentTrace(name, cluster, layer, model, agent.reads)
+        self._answers[name] = Answer(name)
+        self.trace.agents.append(self._traces[name])
 
-        Raises `RouterError` when an agent fails; all others are cancelled.
+    def final(self, k: int) -> AgentTrace:
+        """The trace of final answer k."""
+        return self._traces[self.finals[k]]
+
+    async def answer(self) -> AsyncGenerator[tuple[int, str]]:
+        """Which of the final answers, and a piece of it (empty ones for token-id runs).
+
+        Raises `RouterError` when an agent fails that the run cannot do without; all others are cancelled.
         """
         final = self._tree.final
-        tasks = [
-            asyncio.create_task(self._finish(agent)) for _, _, agent in self._tree.agents() if agent.name != final.name
-        ]
+        for _, cluster, agent in self._tree.agents():
+            if agent.name != final.name:
+                self._tasks[agent.name] = asyncio.create_task(self._inner(agent, cluster.name))
         try:
-            async with aclosing(self._ask(final, self._final_sampling)) as pieces:
+            answers = [self._ask(final, name, self._asked_of(k)) for k, name in enumerate(self.finals)]
+            async with aclosing(merge(answers)) as pieces:
                 async for piece in pieces:
                     yield piece
+        except RouterError as error:
+            self.trace.end("failed", str(error))
+            raise
+        else:
+            self.trace.end("done")
         finally:
-            for task in tasks:
+            if self.trace.state == "running":
+                self.trace.end("cancelled")
+            for task in self._tasks.values():
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _finish(self, agent: Agent) -> None:
+    def _asked_of(self, k: int) -> dict[str, Any]:
+        """The client's sampling for final answer k: with one seed, n answers would be one."""
+        seed = self._final_sampling.get("seed")
+        return self._final_sampling if seed is None else {**self._final_sampling, "seed": seed + k}
+
+    async def _inner(self, agent: Agent, cluster: str) -> None:
+        """An agent that others read, and what its end means for its cluster."""
+        mine = self._answers[agent.name]
         try:
-            async for _ in self._ask(agent, {}):
+            async for _ in self._ask(agent, agent.name, {}):
                 pass
         except Exception as error:
-            # Its readers raise it in turn, up to the final agent.
-            self._answers[agent.name].fail(error)
+            # While another one of the cluster answered or may still answer, readers go on without this one.
+            # A cluster without any answer fails the run: its readers raise its error in turn.
+            others = [self._answers[name] for name in self._members[cluster] if name != agent.name]
+            upstream = [self._answers[name] for read in agent.reads for name in self._members[read]]
+            own = not any(answer.error is error for answer in upstream)
+            if own and any(other.error is None and not other.dropped for other in others):
+                mine.drop()
+            else:
+                mine.fail(error)
+            return
+        await self._consider(cluster)
 
-    async def _ask(self, agent: Agent, sampling: dict[str, Any]) -> AsyncGenerator[str]:
-        trace = self._traces[agent.name]
+    async def _consider(self, cluster: str) -> None:
+        """After an answer: whether the cluster waits for its others."""
+        gate = self._exits.get(cluster)
+        if gate is None:
+            return
+        names = self._members[cluster]
+        done = [name for name in names if self._answers[name].done and not self._answers[name].dropped]
+        if len(done) <= self._considered.get(cluster, 0):
+            return  # two answers that came at once are one question
+        self._considered[cluster] = len(done)
+        done.sort(key=lambda name: self._answers[name].finished or 0)
+        finished = {name: (self._traces[name].text, _known(self._traces[name].confidence)) for name in done}
+        decision = await gate.consider(finished, sum(not self._answers[name].done for name in names))
+        if decision is None:
+            return
+        stragglers = [name for name in names if not self._answers[name].done]
+        self.trace.decisions.append({**decision.to_json(), "at": self.trace.now()})
+        if not decision.exit:
+            return
+        for name in stragglers:
+            trace = self._traces[name]
+            trace.state, trace.end = "skipped" if trace.start is None else "aborted", self.trace.now()
+            self._answers[name].drop()
+            self._tasks[name].cancel()
+
+    def _ask(self, agent: Agent, name: str, sampling: dict[str, Any]) -> AsyncGenerator[str]:
+        trace = self._traces[name]
+        upstream = [member for cluster in agent.reads for member in self._members[cluster]]
         chosen = {**self._sampling.get(trace.model, {}), **agent.sampling, **sampling}
         chosen.setdefault("max_tokens", agent.max_tokens)
-        body = {"stream": True, "sampling_params": _native(chosen)}
-        dispatcher = self._context.dispatcher
-        pacer = self._context.pacer(trace.model) if self._tree.arm == "splice" and agent.reads else None
-        limit = self._context.limit(trace.model)
-        prompt = OpenPrompt(dispatcher, lambda: dispatcher.choose(trace.model), pacer, limit, self._context.carry)
-        trace.speculation = prompt.speculation.to_json()
-        async with prompt:
-            await self._write(agent, prompt)
-            trace.start = self.trace.now()
-            async with prompt.finish(body) as exchange:
-                if exchange.decode.status != 200:
-                    words = b"".join([chunk async for chunk in exchange.body()])
-                    raise UpstreamFailed(
-                        f"agent {agent.name} failed with {exchange.decode.status}: {error_message(words)}"
-                    )
-                progress = None
-                async for event in events(exchange.body()):
-                    before, progress = progress, read_event(event, agent.name)
-                    yield self._learn(trace, before, progress)
-                if progress is None or progress.finish_reason is None:
-                    raise UpstreamFailed(f"agent {agent.name} failed: its answer ended without a finish reason.")
-                trace.end = self.trace.now()
-                self._answers[agent.name].finish(cut=progress.cut)
-        trace.speculation = prompt.speculation.to_json()
-
-    def _learn(self, trace: AgentTrace, before: Progress | None, now: Progress) -> str:
-        """Take an event into the trace and the answer that others read; return its new text."""
-        trace.finish_reason = now.finish_reason
-        trace.prompt_tokens, trace.completion_tokens, trace.cached_tokens = now.counts
-        if trace.first_token is None and now.ids:
-            trace.first_token = self.trace.now()
-        trace.text = now.text
-        if _is_ids(self._question):
-            trace.output_ids = now.ids
-        self._answers[trace.agent].grow(now.answer_ids, now.text)
-        return now.text[len(before.text) if before else 0 :]
-
-    async def _write(self, agent: Agent, prompt: OpenPrompt) -> None:
-        """Put the agent's prompt together as its upstreams answer; returns when it is whole."""
-        upstream = [name for cluster in agent.reads for name in self._members[cluster]]
-        template = await self._template(agent, upstream)
-        answers = {name: self._answers[name] for name in upstream}
-        encode: dict[str, Encode] = {}
-        for name in upstream:
-            models = (self._traces[name].model, self._traces[agent.name].model)
-            encode[name] = own_ids if _is_ids(self._question) else await self._context.encode(*models)
-        async with aclosing(compose(template, answers, self._tree.order, encode)) as parts:
-            async for part in parts:
-                if isinstance(part, Truncate):
-                    prompt.truncate(part.length)
-                else:
-                    prompt.append(part)
-
-    async def _template(self, agent: Agent, upstream: list[str]) -> Template:
-        if _is_ids(self._question):
-            return Template.of_ids([*self._question, *(place(name) for name in upstream)])
-        question: Any = self._question
-        messages = (
-            aggregator_messages(agent.role, question, [place(name, self._nonce) for name in upstream])
-            if upstream
-            else proposer_messages(agent.role, question)
+        is_final = name in self.finals
+        call = Call(
+            run=self.trace,
+            trace=trace,
+            answer=self._answers[name],
+            draft=self._draft(agent, upstream),
+            upstream={member: self._answers[member] for member in upstream},
+            order=self._tree.order,
+            sampling=native(chosen),
+            splice=self._tree.arm in ("splice", "exit"),
+            logprobs=trace.cluster in self._exits,
+            ids=_is_ids(self._question),
+            retries=self._tree.retries,
+            heard=self._heard and is_final,
+            timeout=self._tree.timeout,
         )
-        tokenizer = self._context.tokenizer(self._traces[agent.name].model)
-        return await Template.of_messages(tokenizer, messages, self._nonce)
+        return ask(self._context, call)
+
+    def _draft(self, agent: Agent, upstream: list[str]) -> Draft:
+        question: Any = self._question
+        if _is_ids(question):
+            return Draft(tuple(upstream), lambda places: [*question, *places])
+
+        def write(answers: Sequence[str]) -> Content:
+            if not upstream:
+                return proposer_messages(agent.role, question)
+            return aggregator_messages(agent.role, question, answers)
+
+        return Draft(tuple(upstream), write, self._nonce)
+
+
+def _known(confidence: float | None) -> float:
+    return float("nan") if confidence is None else confidence
 
 
 def _is_ids(question: Messages | list[int]) -> bool:
     return isinstance(question[0], int)
 
 
-def _native(sampling: dict[str, Any]) -> dict[str, Any]:
+def native(sampling: dict[str, Any]) -> dict[str, Any]:
     """OpenAI's sampling names as SGLang's `/generate` takes them."""
     renamed = dict(sampling)
-    renamed["max_new_tokens"] = renamed.pop("max_tokens")
-    seed = renamed.pop("seed", None)
-    return renamed if seed is None else {**renamed, "sampling_seed": seed}
+    for theirs, ours in (("max_tokens", "max_new_tokens"), ("seed", "sampling_seed")):
+        if theirs in renamed:
+            renamed[ours] = renamed.pop(theirs)
+    return renamed

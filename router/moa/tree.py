@@ -19,7 +19,7 @@ layers; the last layer is one cluster of one agent, whose answer is the tree's.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -27,6 +27,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from router.errors import BadRequest
+from router.exit import ExitRule
 from router.splice.compose import Order
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=64)]
@@ -35,7 +36,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length
 SET_BY_RUN = ("model", "messages", "prompt", "text", "input_ids", "stream", "stream_options", "n", "rid")
 
 
-Arm = Literal["tree", "splice"]
+Arm = Literal["dense", "tree", "splice", "exit"]
 
 
 def _sampling(given: dict[str, Any]) -> dict[str, Any]:
@@ -92,14 +93,22 @@ class Tree(Strict):
 
     Attributes:
         name: The model name it is asked by.
-        arm: `tree` waits for whole answers; `splice` prefills readers while their upstreams still decode.
+        arm: `dense` has each agent read the whole layer before it and waits for whole answers; `tree` has it read
+            what `reads` says, and waits; `splice` prefills readers while their upstreams still decode; `exit`
+            does too, and a cluster whose answers agree does not wait for its last agents.
         order: Of the answers in a reader's prompt: as they end, or as declared.
+        exit: When a cluster exits early, in the arm `exit`.
+        retries: How often an agent that failed is asked again.
+        timeout: Seconds for which an agent's server may say nothing.
         layers: The agents.
     """
 
     name: Name
-    arm: Arm = "tree"
+    arm: Arm = "splice"
     order: Order = "completion"
+    exit: ExitRule = ExitRule()
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
 
     def agents(self) -> Iterator[tuple[int, Cluster, Agent]]:
@@ -113,6 +122,25 @@ class Tree(Strict):
     def final(self) -> Agent:
         """The agent whose answer is the tree's."""
         return self.layers[-1].clusters[0].agents[0]
+
+    def with_agents(self, change: Callable[[int, Agent], Agent]) -> Self:
+        """The tree with each agent replaced; `change` gets the number of its layer and the agent."""
+
+        def changed(number: int, cluster: Cluster) -> Cluster:
+            return cluster.model_copy(update={"agents": tuple(change(number, agent) for agent in cluster.agents)})
+
+        layers = (
+            layer.model_copy(update={"clusters": tuple(changed(number, cluster) for cluster in layer.clusters)})
+            for number, layer in enumerate(self.layers)
+        )
+        return self.model_copy(update={"layers": tuple(layers)})
+
+    def dense(self) -> Self:
+        """The same agents, each reading all clusters of the layer before it."""
+        names = [tuple(cluster.name for cluster in layer.clusters) for layer in self.layers]
+        return self.with_agents(
+            lambda number, agent: agent.model_copy(update={"reads": names[number - 1]}) if number else agent
+        )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -171,42 +199,30 @@ class Trees(Strict):
         return self
 
 
-def default_tree(name: str = "moa", *, proposer_tokens: int = 256, final_tokens: int = 512) -> Tree:
-    """Three clusters of three proposers, one cluster of three aggregators, one final agent."""
-    clusters = [
-        Cluster(
-            name=f"proposers-{c}",
-            agents=tuple(Agent(name=f"proposer-{c}{i}", max_tokens=proposer_tokens) for i in (1, 2, 3)),
-        )
-        for c in (1, 2, 3)
-    ]
-    aggregators = tuple(
-        Agent(name=f"aggregator-{c}", reads=(f"proposers-{c}",), max_tokens=proposer_tokens) for c in (1, 2, 3)
-    )
-    final = Agent(name="final", reads=("aggregators",), max_tokens=final_tokens)
-    return Tree(
-        name=name,
-        layers=(
-            Layer(clusters=tuple(clusters)),
-            Layer(clusters=(Cluster(name="aggregators", agents=aggregators),)),
-            Layer(clusters=(Cluster(name="final", agents=(final,)),)),
-        ),
-    )
+SHIPPED = Path(__file__).parent / "trees"
+DEFAULT = "tree-3x3-3-1"
+
+
+def shipped_trees() -> list[str]:
+    """Names of the trees that come with the router."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
 def load_trees(path: Path | None) -> Trees:
-    """The trees of a YAML or JSON file, or the default tree.
+    """The trees of a YAML or JSON file, or of a shipped one by its name; without any the default tree.
 
     Raises:
         BadRequest: The file cannot be read or is wrong; one sentence names the file and the key.
     """
-    if path is None:
-        return Trees(trees=(default_tree(),))
+    if path is None or str(path) in shipped_trees():
+        path = SHIPPED / f"{path or DEFAULT}.yaml"
     try:
         text = path.read_text()
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
-        raise BadRequest(f"the trees file {path} cannot be read ({error.strerror}).") from None
+        raise BadRequest(
+            f"the trees file {path} cannot be read ({error.strerror}); shipped: {', '.join(shipped_trees())}."
+        ) from None
     except RecursionError:
         raise BadRequest(f"the trees file {path} is not valid (it is nested too deeply).") from None
     except (ValueError, yaml.YAMLError) as error:

@@ -11,21 +11,25 @@ class Answer:
     """What is known of an answer, and a way to wait for more.
 
     Attributes:
+        model: Whose tokens `ids` are; None where only its text is known, or nothing yet.
         ids: Token ids of the answering model, without a stop token. They only grow, but for `restart`
             and `drop`.
         text: The same as text; its end may lag behind or hold half a character.
         finished: The place of its end among all answers of the process; None while it runs.
         cut: Whether a stop string ended it: then `ids` go on behind the end of `text`.
+        dropped: Whether it is not wanted any more.
         error: What it failed with; None else.
         version: Counts changes, for `changed`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, model: str | None = None) -> None:
         self.name = name
+        self.model = model
         self.ids: Sequence[int] = ()
         self.text = ""
         self.finished: int | None = None
         self.cut = False
+        self.dropped = False
         self.error: Exception | None = None
         self.version = 0
         self.waiters: set[asyncio.Event] = set()
@@ -52,8 +56,8 @@ class Answer:
         self.finish()
 
     def drop(self) -> None:
-        """It is not wanted any more: readers take it for empty, and forget what they have of it."""
-        self.ids, self.text = (), ""
+        """It is not wanted any more: readers go on as if it had never been asked for."""
+        self.ids, self.text, self.dropped = (), "", True
         self.finish()
 
     def restart(self) -> None:

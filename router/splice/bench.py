@@ -93,7 +93,7 @@ class Bench:
         pair = self.dispatcher.choose(self.model)
         carry = carrier_for if way == "overlay" else lambda _: Fallback()
         async with OpenPrompt(self.dispatcher, lambda: pair, self.pacers.get(way), carry=carry) as prompt:
-            async for part in compose(template, {upstream.name: upstream}, "declared", {upstream.name: own_ids}):
+            async for part in compose(template, {upstream.name: upstream}, "declared", own_ids):
                 assert not isinstance(part, Truncate)
                 prompt.append(part)
             seconds, _ = await self._ask(prompt, [])

@@ -49,9 +49,11 @@ def reencoded(tokenizer: Tokenizer) -> Encode:
 
 
 async def compose(
-    template: Template, answers: Mapping[str, Answer], order: Order, encode: Mapping[str, Encode]
+    template: Template, answers: Mapping[str, Answer], order: Order, encode: Encode
 ) -> AsyncGenerator[Sequence[int] | Truncate]:
     """Token ids to append, and now and then a `Truncate`; ends when the whole prompt is known.
+
+    An answer that is dropped leaves no trace: what stands between it and the one before goes too.
 
     Args:
         template: The prompt.
@@ -59,24 +61,26 @@ async def compose(
         order: `declared` puts each answer into its own place, streaming the one whose turn it is.
             `completion` fills the places in the order in which answers end, and streams an answer
             only when it is the last one left.
-        encode: By answer name: what is known of an answer, as ids of the reader's tokenizer.
+        encode: What is known of an answer, as ids of the reader's tokenizer.
 
     Raises:
         Exception: What an answer failed with.
     """
-    position = 0
+    first, *between, last = template.literals if template.slots else (*template.literals, ())
+    if first:
+        yield first
+    position = len(first)
     everyone = [answers[name] for name in template.slots]
     left = everyone.copy()
-    for literal in template.literals[:-1]:
-        if literal:
-            position += len(literal)
-            yield literal
+    separators = [(), *between]  # before each answer
+    kept = 0
+    while left:
         answer = left[0] if order == "declared" else await _next_ended(left, everyone)
         left.remove(answer)
         sent: list[int] = []
         while True:
             seen, version, done = _seen(everyone), answer.version, answer.done
-            ids = list(await encode[answer.name](answer))
+            ids = [] if answer.dropped else [*separators[kept], *await encode(answer)]
             common = common_prefix(sent, ids)
             if common < len(sent):
                 yield Truncate(position + common)
@@ -88,9 +92,10 @@ async def compose(
             while answer.version == version:
                 await changed(everyone, since=seen)
                 seen = _seen(everyone)
+        kept += not answer.dropped
         position += len(sent)
-    if template.literals[-1]:
-        yield template.literals[-1]
+    if last:
+        yield last
 
 
 async def _next_ended(left: list[Answer], everyone: list[Answer]) -> Answer:

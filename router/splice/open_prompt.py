@@ -30,6 +30,11 @@ class OpenPrompt:
         pacer: Decides which segments are worth sending; None sends none (a blocking prompt).
         limit: The model's context length in tokens; None when it is not known.
         carry: How to speak to a pair; the best that it knows unless told otherwise.
+
+    Attributes:
+        ids: The prompt so far.
+        segments: When each segment was sent and ready, on the monotonic clock, and its new tokens.
+        speculation: What was prefilled ahead, and what of it was of use.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class OpenPrompt:
         carry: Callable[[Pair], Carrier] = carrier_for,
     ) -> None:
         self.ids: list[int] = []
+        self.segments: list[tuple[float, float, int]] = []
         self.speculation = Speculation()
         self._dispatcher = dispatcher
         self._choose = choose
@@ -163,12 +169,14 @@ class OpenPrompt:
                 self._forget(0)
                 self._grew.set()
                 continue
+            ready = time.monotonic()
+            self.segments.append((began, ready, len(sent) - before))
             self.speculation.segments += 1
             self.speculation.speculated += len(sent) - before
             # For a final request that is on its way already, it came too late.
             self._set_ready(self._ready if self._closed else common_prefix(sent, self.ids))
             if not self._closed:
-                pacer.learn(len(sent) - before, time.monotonic() - began)
+                pacer.learn(len(sent) - before, ready - began)
                 self._grew.set()  # more may have come meanwhile
 
     async def _send(self, pair: Pair, ids: list[int], at: int) -> None:

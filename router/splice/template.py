@@ -13,7 +13,7 @@ from typing import Any
 from router.errors import BadRequest
 from router.splice.tokenizer import Tokenizer
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
 
 
 def place(name: str, nonce: str = "") -> str:
@@ -22,7 +22,10 @@ def place(name: str, nonce: str = "") -> str:
 
 
 def _places(nonce: str) -> re.Pattern[str]:
-    return re.compile(rf"<\|answer:{re.escape(nonce)}({_NAME})\|>")
+    return re.compile(rf"<\|answer:{re.escape(nonce)}({NAME})\|>")
+
+
+PLACE = _places("")
 
 
 @dataclass(frozen=True)

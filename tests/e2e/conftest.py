@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -32,6 +33,26 @@ CONTEXT = 2048
 TTL = 15.0  # seconds that an open prompt lives without a word
 
 
+def small_tree() -> dict[str, Any]:
+    """Two clusters of three greedy proposers, the last of each a long-winded one; declared order."""
+
+    def agent(name: str, tokens: int, *reads: str) -> dict[str, Any]:
+        greedy = {"temperature": 0.0, "ignore_eos": True}
+        return {"name": name, "model": MODEL, "max_tokens": tokens, "reads": reads, "sampling": greedy}
+
+    proposers: list[dict[str, Any]] = [
+        {"name": f"c{c}", "agents": [agent(f"p{c}{i}", tokens) for i, tokens in ((1, 12), (2, 16), (3, 48))]}
+        for c in (1, 2)
+    ]
+    for cluster in proposers:
+        for i, each in enumerate(cluster["agents"]):
+            each["role"] = f"You are helper {i}. Answer in {('one word', 'two words', 'many words')[i]}."
+    middle = {"name": "mid", "agents": [agent(f"m{c}", 12, f"c{c}") for c in (1, 2)]}
+    end = {"name": "end", "agents": [agent("final", 12, "mid")]}
+    layers = [{"clusters": proposers}, {"clusters": [middle]}, {"clusters": [end]}]
+    return {"name": "small", "arm": "tree", "order": "declared", "layers": layers}
+
+
 @pytest.fixture(scope="session")
 def model_folder() -> Path:
     return prepare("smollm2")
@@ -53,7 +74,9 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
         env={"SGLANG_EXT_OPEN_PROMPT_TTL": f"{TTL:g}"},
     )
     trees = logs / "trees.json"
-    trees.write_bytes(orjson.dumps(trees_json(config, "cpu")))
+    shown = trees_json(config, "cpu")
+    shown["trees"].append(small_tree())
+    trees.write_bytes(orjson.dumps(shown))
     ports = free_ports(start=31000)
     plan = make_plan(config, Inventory.detect(), ports=lambda: next(ports), router_port=next(ports))
     supervisor = Supervisor(plan, logs, trees, print, fork=True)

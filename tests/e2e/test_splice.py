@@ -13,14 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router.moa.run import Context, Run
+from router.moa.context import Context
+from router.moa.run import Run
 from router.moa.trace import RunTrace
 from router.moa.tree import Agent, Arm, Cluster, Layer, Tree
 from router.pd import Dispatcher
 from router.policies import POLICIES
 from router.splice.answer import Answer
 from router.splice.carrier import Carrier, Fallback, carrier_for
-from router.splice.compose import Encode, Truncate, compose, own_ids
+from router.splice.compose import Truncate, compose, own_ids
 from router.splice.open_prompt import OpenPrompt
 from router.splice.pacing import Pacer
 from router.workers import Pair, Registry, Worker
@@ -144,8 +145,7 @@ def test_answers_that_grow_restart_and_are_aborted(servers: Servers, paged: Serv
         async with OpenPrompt(shared.dispatcher, lambda: pair, Eager(), carry=shared.carry) as prompt:
 
             async def write() -> None:
-                encode: dict[str, Encode] = dict.fromkeys(answers, own_ids)
-                async for part in compose(history.template, answers, "declared", encode):
+                async for part in compose(history.template, answers, "declared", own_ids):
                     if isinstance(part, Truncate):
                         prompt.truncate(part.length)
                     else:

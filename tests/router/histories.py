@@ -35,13 +35,13 @@ class History:
     Attributes:
         template: The prompt that reads them.
         steps: What happens, in order; answers grow, start again, end, and are dropped as aborted ones are.
-        final: The ids that each answer ends with.
+        final: The ids that each answer ends with; None when it is dropped.
         ended: Their names in the order in which they end.
     """
 
     template: Template
     steps: list[Step]
-    final: dict[str, list[int]]
+    final: dict[str, list[int] | None]
     ended: list[str]
 
     @property
@@ -57,7 +57,7 @@ def histories(draw: st.DrawFn, token: st.SearchStrategy[int] = SMALL, piece: int
     literals = draw(st.lists(st.lists(token, max_size=piece), min_size=len(names) + 1, max_size=len(names) + 1))
     template = Template(tuple(map(tuple, literals)), tuple(names))
     lives: list[list[Step]] = []
-    final: dict[str, list[int]] = {}
+    final: dict[str, list[int] | None] = {}
     for name in names:
         life: list[Step] = []
         ids: list[int] = []
@@ -69,7 +69,7 @@ def histories(draw: st.DrawFn, token: st.SearchStrategy[int] = SMALL, piece: int
             life.append(Step(name, ids))
         last = draw(st.sampled_from(["finish", "finish", "finish", "drop"]))
         life.append(Step(name, how=last))
-        final[name] = [] if last == "drop" else ids
+        final[name] = None if last == "drop" else ids
         lives.append(life)
     steps: list[Step] = []
     ended: list[str] = []
@@ -82,9 +82,11 @@ def histories(draw: st.DrawFn, token: st.SearchStrategy[int] = SMALL, piece: int
     return History(template, steps, final, ended)
 
 
-def whole(template: Template, answers: Sequence[Sequence[int]]) -> list[int]:
-    """The prompt with the answers in its places."""
-    found = list(template.literals[0])
-    for answer, literal in zip(answers, template.literals[1:], strict=True):
-        found += [*answer, *literal]
-    return found
+def whole(template: Template, answers: Sequence[Sequence[int] | None]) -> list[int]:
+    """The prompt with the answers in its places; a dropped one (None) goes with what parts it from the others."""
+    first, *between, last = template.literals
+    kept = [answer for answer in answers if answer is not None]
+    found = [*first]
+    for answer, separator in zip(kept, [(), *between], strict=False):
+        found += [*separator, *answer]
+    return [*found, *last]

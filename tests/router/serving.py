@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from router.app import App
+from router.exit import Judging
 from router.settings import Settings
 from tests.router.aio import until
 from tests.router.fakes import FakePair, started
@@ -47,7 +48,14 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(*pairs: FakePair, trees: Path | None = None, max_body: int = 1 << 20) -> AsyncIterator[Serving]:
+async def serving(
+    *pairs: FakePair,
+    trees: Path | None = None,
+    max_body: int = 1 << 20,
+    plain: tuple[str, ...] = (),
+    runs: tuple[int, int] = (256, 64),
+    judge: Judging | None = None,
+) -> AsyncIterator[Serving]:
     """A router over fake pairs, listening."""
     async with started(*pairs):
         settings = Settings(
@@ -56,8 +64,11 @@ async def serving(*pairs: FakePair, trees: Path | None = None, max_body: int = 1
             max_payload_bytes=max_body,
             probe_interval=60.0,
             trees=trees,
+            plain=plain,
+            max_runs=runs[0],
+            max_runs_per_client=runs[1],
         )
-        app = App(settings)
+        app = App(settings, judge)
         # uvicorn's protocol without its server, whose main loop ticks too slowly for many short tests.
         config = uvicorn.Config(app, http="httptools", log_level="critical")
         config.load()

@@ -12,7 +12,10 @@ import orjson
 import pytest
 
 from router.http.asgi import Message, Request
+from router.moa.context import Context
 from router.moa.endpoint import MoaEndpoint
+from router.moa.limits import Limits
+from router.moa.store import RunStore
 from router.moa.tree import load_trees
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair, chunk, head, native_event, whole
@@ -105,7 +108,7 @@ def small_tree(**final: Any) -> dict[str, Any]:
         return {"name": name, "role": name, "reads": reads, "max_tokens": 5, **more}
 
     def cluster(name: str, *agents: dict[str, Any]) -> dict[str, Any]:
-        return {"name": name, "agents": agents}
+        return {"name": name, "agents": [*agents]}
 
     layers = [
         [cluster("c1", agent("p1"), agent("p2", sampling={"temperature": 0.5})), cluster("c2", agent("p3"))],
@@ -114,7 +117,7 @@ def small_tree(**final: Any) -> dict[str, Any]:
     ]
     return {
         "models": {"fake": {"temperature": 0.1, "top_p": 0.9}},
-        "trees": [{"name": "moa", "layers": [{"clusters": layer} for layer in layers]}],
+        "trees": [{"name": "moa", "arm": "tree", "retries": 0, "layers": [{"clusters": layer} for layer in layers]}],
     }
 
 
@@ -201,7 +204,8 @@ async def test_sampling(agents: Agents, trees: Path) -> None:
             99,
             4,
         )
-        assert not {"tools", "logit_bias", "max_completion_tokens"} & final.keys()
+        assert final["logit_bias"] == {}
+        assert not {"tools", "max_completion_tokens"} & final.keys()
 
 
 @aio
@@ -311,10 +315,16 @@ async def test_token_ids(agents: Agents, trees: Path) -> None:
         ({"max_tokens": "many"}, "`max_tokens` must be an integer from 1 up"),
         ({"max_completion_tokens": 1.5}, "`max_tokens` must be an integer from 1 up"),
         ({"stream": True, "stream_options": [1]}, "`stream_options` must be an object"),
-        ({"n": 2}, "`n` must be 1: a run gives one answer"),
-        ({"moa": "splice"}, "`moa` must be an object with `arm` and `order` only"),
-        ({"moa": {"speed": 1}}, "`moa` must be an object with `arm` and `order` only"),
-        ({"moa": {"arm": "slice"}}, "`moa.arm` must be one of tree, splice"),
+        ({"n": "2"}, "`n` must be an integer from 1 up"),
+        ({"n": 17}, "17 answers are asked for; a tree gives up to 16 a request"),
+        ({"moa": "splice"}, "`moa` must be an object with `arm`, `order`, `exit`, `seed` only"),
+        ({"moa": {"speed": 1}}, "`moa` must be an object with `arm`, `order`, `exit`, `seed` only"),
+        ({"moa": {"seed": -1}}, "`seed` must be an integer from 0 up"),
+        ({"moa": {"exit": {"rule": "vote"}}}, "`moa.exit.rule` is wrong: input should be 'q_draw'"),
+        ({"moa": {"exit": {"tau": 2}}}, "`moa.exit.tau` is wrong: input should be less than or equal to 1"),
+        ({"tools": [{"type": "function"}]}, "`tools` cannot be had from a tree of agents"),
+        ({"response_format": {"type": "json_object"}}, "`response_format` must be text"),
+        ({"moa": {"arm": "slice"}}, "`moa.arm` must be one of dense, tree, splice, exit"),
         ({"moa": {"order": None}}, "`moa.order` must be one of completion, declared"),
     ],
 )
@@ -349,7 +359,10 @@ async def test_agents_without_a_model_take_the_served_ones_in_turn() -> None:
     async with serving(*(group.pair for group in groups)) as router:
         answer = (await router.post("/v1/chat/completions", CHAT)).json()
         assert [agent["model"] for agent in answer["moa"]["agents"]] == ["a", "b", "c"] * 4 + ["a"]
-        assert [len(group.asked) for group in groups] == [5, 4, 4]
+        wholly = [
+            sum(call.json["sampling_params"]["max_new_tokens"] > 1 for call in g.pair.decode.requests) for g in groups
+        ]
+        assert wholly == [5, 4, 4], "the others are segments"
         await router.settled()
 
 
@@ -436,29 +449,23 @@ FAULTS = [
 def test_an_agent_fails(
     agents: Agents, trees: Path, fault: Callable[[Call], Awaitable[None]], words: str, stream: bool
 ) -> None:
-    """The run fails with the cause at once; its neighbours are cancelled and aborted; nothing else is asked."""
-    both_run = asyncio.Event()
+    """The only one of its cluster: the run fails with the cause; the others are aborted; nothing else is asked."""
 
     async def fails(call: Call) -> None:
-        await both_run.wait()
+        await until(lambda: {"p1", "p2"} <= agents.running, "its neighbours run")
         await fault(call)
 
-    async def neighbour(call: Call) -> None:
-        if {"p1", "p2", "p3"} <= agents.running:
-            both_run.set()
-        await streams_then_hangs(call)
-
     async def test() -> None:
-        agents.answer = {"p1": fails, "p2": neighbour, "p3": neighbour}
+        agents.answer = {"p1": streams_then_hangs, "p2": streams_then_hangs, "p3": fails}
         async with serving(agents.pair, trees=trees) as router:
             answer = await within(3.0, router.post("/v1/chat/completions", {**CHAT, "stream": stream}))
-            assert answer.status_code == 502
-            assert words.format("p1") in answer.json()["error"]["message"]
+            assert answer.status_code == (400 if fault is refuses else 502)
+            assert words.format("p3") in answer.json()["error"]["message"]
             assert sorted(agents.asked) == ["p1", "p2", "p3"]
             await router.freed()
             rids = {Agents.name(call): call.json["rid"] for call in agents.pair.decode.requests}
             for worker in (agents.pair.prefill, agents.pair.decode):
-                assert {rids["p2"], rids["p3"]} <= set(worker.aborted)
+                assert {rids["p1"], rids["p2"]} <= set(worker.aborted)
 
     run(test)
 
@@ -542,11 +549,11 @@ async def test_a_stream_that_breaks_between_two_pieces_is_freed_at_once(agents: 
 
     agents.answer["final"] = streams_then_hangs
     async with serving(agents.pair, trees=trees) as router:
-        endpoint = MoaEndpoint(router.app.registry, router.app.dispatcher, load_trees(trees))
+        endpoint = MoaEndpoint(Context(router.app.dispatcher), load_trees(trees), Limits(), RunStore())
         scope = {"method": "POST", "path": "/v1/chat/completions", "headers": []}
         request = Request(scope, receive, send, max_body=1)
         with pytest.raises(OSError, match="socket broke") as broken:
-            await endpoint.chat(request, {**CHAT, "stream": True})
+            await endpoint.answer(request, {**CHAT, "stream": True}, "chat")
         assert [worker.load for worker in router.app.registry.workers] == [0, 0]
         await until(lambda: len(agents.pair.decode.aborted) == 1, "decode was told")
         assert broken.tb is not None

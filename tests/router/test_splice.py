@@ -17,7 +17,7 @@ from router.errors import BadRequest, UpstreamFailed
 from router.pd import Dispatcher
 from router.policies import POLICIES
 from router.splice.answer import Answer
-from router.splice.compose import Encode, Order, Truncate, compose, own_ids, reencoded
+from router.splice.compose import Order, Truncate, compose, own_ids, reencoded
 from router.splice.open_prompt import OpenPrompt
 from router.splice.pacing import IDLE, LEAST, MOST, START, Pacer
 from router.splice.template import Template
@@ -51,12 +51,11 @@ def test_wrong_ids_are_named(wrong: list[Any]) -> None:
 def play(template: Template, steps: list[Step], order: Order) -> tuple[list[int], list[list[int]]]:
     """The composed prompt, and the prompt as it stood after each step."""
     answers = {name: Answer(name) for name in template.slots}
-    encode: dict[str, Encode] = dict.fromkeys(template.slots, own_ids)
     ids: list[int] = []
     stood = []
 
     async def collect() -> None:
-        async for part in compose(template, answers, order, encode):
+        async for part in compose(template, answers, order, own_ids):
             if isinstance(part, Truncate):
                 del ids[part.length :]
             else:
@@ -118,7 +117,7 @@ async def test_an_answer_that_fails_fails_its_reader() -> None:
     answers["a"].grow([1])
     answers["a"].fail(UpstreamFailed("agent a failed."))
     with pytest.raises(UpstreamFailed, match="agent a failed"):
-        async for _ in compose(Template(((), ()), ("a",)), answers, "declared", {"a": own_ids}):
+        async for _ in compose(Template(((), ()), ("a",)), answers, "declared", own_ids):
             pass
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import BadRequest
-from router.moa.tree import default_tree, load_trees, read_trees
+from router.moa.tree import load_trees, read_trees
 
 
 def valid() -> dict[str, Any]:
@@ -51,7 +51,6 @@ def test_a_valid_file(tmp_path: Path) -> None:
 
 def test_the_default_tree_is_3x3_3_1() -> None:
     (tree,) = load_trees(None).trees
-    assert tree == default_tree()
     assert tree.name == "moa"
     assert [[len(cluster.agents) for cluster in layer.clusters] for layer in tree.layers] == [[3, 3, 3], [3], [1]]
     assert [agent.reads for agent in tree.layers[1].clusters[0].agents] == [(f"proposers-{c}",) for c in (1, 2, 3)]

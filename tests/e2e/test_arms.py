@@ -1,0 +1,118 @@
+"""The four arms on the real pair: the same question, what each saves, and what can be seen of a run."""
+
+import time
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.e2e.servers import TIMEOUT, Servers, is_quiet, post, wait_for
+
+QUESTION = [{"role": "user", "content": "What is the capital of Italy, and why is it famous?"}]
+AT_ONCE = {"rule": "q_threshold", "q_min": 0.0}  # exits as soon as two have answered
+
+
+def play(servers: Servers, arm: str, **options: Any) -> dict[str, Any]:
+    """One run; its trace."""
+    body = {"model": "small", "messages": QUESTION, "moa": {"arm": arm, **options}}
+    answer = post(f"{servers.router}/v1/chat/completions", body)
+    assert answer.status_code == 200, answer.text
+    trace: dict[str, Any] = answer.json()["moa"]
+    return trace
+
+
+@pytest.fixture(scope="module")
+def arms(servers: Servers) -> dict[str, dict[str, Any]]:
+    found = {}
+    for arm in ("dense", "tree", "splice"):
+        found[arm] = play(servers, arm)
+    found["exit"] = play(servers, "exit", exit=AT_ONCE)
+    deadline = time.monotonic() + 120.0
+    while any(decision["problem"] for decision in found["exit"]["decisions"]) and time.monotonic() < deadline:
+        found["exit"] = play(servers, "exit", exit=AT_ONCE)  # the judge was still loading its model
+    return found
+
+
+def by_name(trace: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {agent["agent"]: agent for agent in trace["agents"]}
+
+
+def test_tree_and_splice_say_the_same(arms: dict[str, dict[str, Any]]) -> None:
+    said = [{name: agent["text"] for name, agent in by_name(arms[arm]).items()} for arm in ("tree", "splice")]
+    assert said[0] == said[1]
+    assert all(said[0].values())
+
+
+def test_dense_agents_read_the_whole_layer(arms: dict[str, dict[str, Any]]) -> None:
+    dense, tree = by_name(arms["dense"]), by_name(arms["tree"])
+    assert dense["m1"]["reads"] == ["c1", "c2"]
+    assert tree["m1"]["reads"] == ["c1"]
+    assert dense["m1"]["prompt_tokens"] > tree["m1"]["prompt_tokens"] + 60
+
+
+def test_splicing_leaves_little_to_prefill(arms: dict[str, dict[str, Any]]) -> None:
+    """Tokens prefilled between an upstream's last token and the reader's first."""
+
+    def critical(arm: str) -> int:
+        readers = [by_name(arms[arm])[name] for name in ("m1", "m2", "final")]
+        return sum(reader["speculation"]["tail"] for reader in readers)
+
+    assert critical("tree") == sum(by_name(arms["tree"])[name]["prompt_tokens"] for name in ("m1", "m2", "final"))
+    assert critical("splice") < 0.5 * critical("tree")
+
+
+def test_an_early_exit_decodes_less(arms: dict[str, dict[str, Any]], servers: Servers) -> None:
+    trace = arms["exit"]
+    agents = by_name(trace)
+    first = {decision["cluster"]: decision for decision in trace["decisions"] if decision["exit"]}
+    assert {"c1", "c2"} <= first.keys()
+    for cluster in ("c1", "c2"):
+        decision = first[cluster]
+        assert len(decision["answers"]) == 2
+        assert all(0 < confidence <= 1 for confidence in decision["confidences"])
+        assert 0 < decision["C"] <= 1
+        assert -1 <= decision["P"] <= 1
+        assert 0 <= decision["B"] <= 1
+        assert decision["Q"] == pytest.approx(decision["C"] ** 0.5 * decision["B"] ** 0.5, rel=1e-4)
+        stragglers = [agent for agent in trace["agents"] if agent["cluster"] == cluster and agent["state"] != "done"]
+        assert [(each["agent"], each["state"]) for each in stragglers] == [(f"p{cluster[1]}3", "aborted")]
+        assert stragglers[0]["completion_tokens"] < 48
+    assert agents["final"]["state"] == "done"
+    spent = {arm: trace["usage"]["completion_tokens"] for arm, trace in arms.items()}
+    assert spent["exit"] < spent["splice"] == spent["tree"]
+    assert wait_for(lambda: is_quiet(servers.prefill) and is_quiet(servers.decode), 15.0)
+
+
+def test_a_seed_draws_the_same(servers: Servers) -> None:
+    drawn = [play(servers, "exit", seed=5)["decisions"][0]["u"] for _ in range(2)]
+    assert drawn[0] == drawn[1] is not None
+
+
+def test_a_run_can_be_looked_at(arms: dict[str, dict[str, Any]], servers: Servers) -> None:
+    run = f"{servers.router}/runs/{arms['exit']['run']}"
+    assert httpx.get(run, timeout=TIMEOUT).json() == arms["exit"]
+    page = httpx.get(f"{run}/timeline", timeout=TIMEOUT)
+    assert page.headers["content-type"].startswith("text/html")
+    assert "aborted" in page.text
+    trace = httpx.get(f"{run}/chrome-trace", timeout=TIMEOUT).json()
+    assert {"m1", "p13"} <= {str(event.get("args", {}).get("name")).split(" ")[0] for event in trace["traceEvents"]}
+    missing = httpx.get(f"{servers.router}/runs/nobody", timeout=TIMEOUT)
+    assert missing.status_code == 404
+    listed = httpx.get(f"{servers.router}/runs", timeout=TIMEOUT).json()["runs"]
+    assert arms["exit"]["run"] in {each["run"] for each in listed}
+
+
+def test_completions_several_prompts_and_several_answers(servers: Servers) -> None:
+    client = openai.OpenAI(base_url=f"{servers.router}/v1", api_key="unused")
+    whole = client.completions.create(model="small", prompt=["Name a river.", "Name a city."], n=2, max_tokens=6)
+    assert [choice.index for choice in whole.choices] == [0, 1, 2, 3]
+    assert all(choice.text for choice in whole.choices)
+    pieces = [
+        piece
+        for piece in client.completions.create(model="small", prompt="Name a river.", n=2, max_tokens=6, stream=True)
+        if piece.choices
+    ]
+    for index in (0, 1):
+        streamed = "".join(piece.choices[0].text for piece in pieces if piece.choices[0].index == index)
+        assert streamed == whole.choices[index].text
