@@ -47,9 +47,9 @@ class App:
             make_policy(settings.decode_policy or settings.policy, settings.cache_aware),
         )
         trees = load_trees(settings.trees)
-        self._judge = judge or Judge(settings.embedding_model)
+        self.judge = judge or Judge(settings.embedding_model)
         self._judges = any(tree.arm == "exit" and tree.exit.measures for tree in trees.trees)
-        context = Context(self.dispatcher, judge=self._judge)
+        context = Context(self.dispatcher, judge=self.judge)
         limits = Limits(settings.max_runs, settings.max_runs_per_client)
         runs = RunStore()
         pages = RunPages(runs)
@@ -120,8 +120,8 @@ class App:
         """Probe the workers once and keep probing."""
         await self.registry.probe()
         self._tasks.append(asyncio.create_task(self._probe_forever()))
-        if self._judges and isinstance(self._judge, Judge):
-            self._tasks.append(asyncio.create_task(self._load(self._judge)))
+        if self._judges and isinstance(self.judge, Judge):
+            self._tasks.append(asyncio.create_task(self._load(self.judge)))
 
     async def stop(self) -> None:
         """End background work and close connections."""
@@ -129,7 +129,7 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._clients.close()
-        await self._judge.close()
+        await self.judge.close()
         await self.dispatcher.close()
         self.registry.close()
 

@@ -53,6 +53,14 @@ def small_tree() -> dict[str, Any]:
     return {"name": "small", "arm": "tree", "order": "declared", "layers": layers}
 
 
+def tiny_tree() -> dict[str, Any]:
+    """Two proposers with few words and who reads them."""
+    proposers = [{"name": name, "model": MODEL, "max_tokens": 6} for name in ("p1", "p2")]
+    final = {"name": "final", "model": MODEL, "max_tokens": 8, "reads": ["proposers"]}
+    clusters = [{"name": "proposers", "agents": proposers}], [{"name": "end", "agents": [final]}]
+    return {"name": "tiny", "layers": [{"clusters": each} for each in clusters]}
+
+
 @pytest.fixture(scope="session")
 def model_folder() -> Path:
     return prepare("smollm2")
@@ -75,7 +83,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
     )
     trees = logs / "trees.json"
     shown = trees_json(config, "cpu")
-    shown["trees"].append(small_tree())
+    shown["trees"] += [small_tree(), tiny_tree()]
     trees.write_bytes(orjson.dumps(shown))
     ports = free_ports(start=31000)
     plan = make_plan(config, Inventory.detect(), ports=lambda: next(ports), router_port=next(ports))

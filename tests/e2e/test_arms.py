@@ -96,7 +96,7 @@ def test_a_run_can_be_looked_at(arms: dict[str, dict[str, Any]], servers: Server
     assert page.headers["content-type"].startswith("text/html")
     assert "aborted" in page.text
     trace = httpx.get(f"{run}/chrome-trace", timeout=TIMEOUT).json()
-    assert {"m1", "p13"} <= {str(event.get("args", {}).get("name")).split(" ")[0] for event in trace["traceEvents"]}
+    assert {"m1", "p13"} <= {str(event.get("args", {}).get("name")).split(" / ")[-1] for event in trace["traceEvents"]}
     missing = httpx.get(f"{servers.router}/runs/nobody", timeout=TIMEOUT)
     assert missing.status_code == 404
     listed = httpx.get(f"{servers.router}/runs", timeout=TIMEOUT).json()["runs"]

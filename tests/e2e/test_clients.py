@@ -15,7 +15,7 @@ def client(servers: Servers) -> openai.OpenAI:
 
 
 def test_models(client: openai.OpenAI, servers: Servers, paged: Servers) -> None:
-    assert [model.id for model in client.models.list()] == [servers.model, paged.model, "moa", "small"]
+    assert [model.id for model in client.models.list()] == [servers.model, paged.model, "moa", "small", "tiny"]
 
 
 def test_chat_and_stream_agree(client: openai.OpenAI, servers: Servers) -> None:

@@ -1,0 +1,58 @@
+"""A tree over a plain SGLang server, through its OpenAI endpoint: no pair, no splicing, but early exit."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from router.exit import ExitRule, Judge
+from router.moa.context import Context
+from router.moa.run import Run
+from router.moa.trace import RunTrace
+from router.moa.tree import read_trees
+from router.pd import Dispatcher
+from router.policies import POLICIES
+from router.workers import Registry, Worker
+from tests.e2e.conftest import small_tree
+from tests.e2e.servers import MODEL, TIMEOUT, Servers, wait_for
+
+AT_ONCE = ExitRule(rule="q_threshold", q_min=0.0)
+
+
+def test_a_tree_on_a_plain_server(servers: Servers) -> None:
+    tree = read_trees({"trees": [small_tree()]}, "the test's tree").trees[0]
+    question: list[dict[str, Any]] = [{"role": "user", "content": "What is the capital of Italy?"}]
+
+    async def play() -> RunTrace:
+        registry = Registry([Worker(servers.plain, "plain")])
+        await registry.probe()
+        dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+        judge = Judge()
+        await judge.start()
+        try:
+            exits = tree.model_copy(update={"arm": "exit", "exit": AT_ONCE})
+            models = {agent.name: MODEL for _, _, agent in tree.agents()}
+            run = Run(Context(dispatcher, judge=judge), exits, models, {}, question, {})
+            async for _ in run.answer():
+                pass
+            assert registry.workers[0].capability == "sglang"
+            return run.trace
+        finally:
+            await judge.close()
+            await dispatcher.close()
+            registry.close()
+
+    trace = asyncio.run(play())
+    agents = {agent.agent: agent for agent in trace.agents}
+    assert agents["final"].state == "done"
+    assert agents["final"].text
+    assert agents["final"].completion_tokens == 12
+    assert {agent.backend for agent in trace.agents} == {"plain"}
+    assert {agents[name].state for name in ("p13", "p23")} == {"aborted"}
+    assert all(0 < (agents[name].confidence or 0) <= 1 for name in ("p11", "p12", "p21", "p22"))
+    assert wait_for(lambda: _running(servers.plain) == 0, 15.0), "the stragglers' requests have ended"
+
+
+def _running(base: str) -> int:
+    loads = httpx.get(f"{base}/server_info", timeout=TIMEOUT).json()["internal_states"][0]["sglang_ext"]["requests"]
+    return sum(loads.values())
