@@ -9,6 +9,7 @@ from router.exchange import Exchange, error_message
 from router.http.sse import events
 from router.moa.call import Call
 from router.moa.context import Context
+from router.moa.patience import Patience
 from router.moa.reading import Progress, read_event
 from router.policies import prefix_of_ids
 from router.splice.compose import Truncate, compose, own_ids
@@ -44,11 +45,8 @@ async def ask_pair(context: Context, call: Call) -> AsyncGenerator[str]:
                     await _accepted(call, exchange)
                 stream = await stack.enter_async_context(aclosing(events(exchange.body())))
                 progress: Progress | None = None
-                while True:
-                    async with asyncio.timeout(call.timeout):
-                        event = await anext(stream, None)
-                    if event is None:
-                        break
+                patience = stack.enter_context(Patience(call.timeout))
+                while (event := await patience.next(stream)) is not None:
                     call.listen(event)
                     before, progress = progress, read_event(event, call.trace.agent)
                     yield call.learn(before, progress)

@@ -14,6 +14,7 @@ from router.http.client import Response
 from router.http.sse import events
 from router.moa.call import Call
 from router.moa.context import Context
+from router.moa.patience import Patience
 from router.moa.reading import Progress, read_openai_event
 from router.splice.answer import changed
 
@@ -45,11 +46,8 @@ async def ask_plain(context: Context, call: Call) -> AsyncGenerator[str]:
                 await _accepted(call, response)
             stream = await stack.enter_async_context(aclosing(events(response.chunks())))
             progress: Progress | None = None
-            while True:
-                async with asyncio.timeout(call.timeout):
-                    event = await anext(stream, None)
-                if event is None:
-                    break
+            patience = stack.enter_context(Patience(call.timeout))
+            while (event := await patience.next(stream)) is not None:
                 call.listen(event)
                 before, progress = progress, read_openai_event(event, call.trace.agent, progress)
                 yield call.learn(before, progress)

@@ -12,6 +12,7 @@ import pytest
 
 from router.exit import Agreement, JudgeFailed
 from router.moa.merge import merge
+from router.moa.patience import Patience
 from router.moa.store import RunStore
 from router.moa.trace import RunTrace
 from tests.router.aio import aio, run, until, within
@@ -347,3 +348,21 @@ async def test_a_merge_that_is_left_ends_its_streams() -> None:
         break
     await within(2.0, merged.aclose())
     assert sorted(ended) == ["a", "b"]
+
+
+@aio
+async def test_patience_with_a_silent_stream() -> None:
+    async def pieces() -> Any:
+        for number in range(3):
+            await asyncio.sleep(0.05)
+            yield number
+        await asyncio.sleep(60)
+
+    stream = pieces()
+    with Patience(0.15) as patience:
+        assert [await patience.next(stream) for _ in range(3)] == [0, 1, 2]
+        await asyncio.sleep(0.2)  # a slow reader is no silent server
+        with pytest.raises(TimeoutError):
+            await patience.next(stream)
+    assert asyncio.current_task() is not None
+    assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]

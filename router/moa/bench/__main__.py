@@ -16,6 +16,7 @@ import uvloop
 
 from router.app import App
 from router.bench.processes import free_port, running
+from router.exit import Judge
 from router.settings import Settings
 
 TICK = 0.001  # seconds between two looks at the loop
@@ -38,12 +39,12 @@ async def measure(arm: str, given: argparse.Namespace, pair: tuple[str, str]) ->
     server = uvicorn.Server(uvicorn.Config(app, port=settings.port, log_level="warning", lifespan="on"))
     serving = asyncio.create_task(server.serve())
     try:
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         deadline = time.monotonic() + PATIENCE
         while not app.registry.models() and time.monotonic() < deadline:
             await app.registry.probe()
-        if arm == "exit":
+        if arm == "exit" and isinstance(app.judge, Judge):
             await app.judge.start()
         idle: list[float] = []
         probe = asyncio.create_task(lag(idle))
@@ -75,9 +76,8 @@ async def measure(arm: str, given: argparse.Namespace, pair: tuple[str, str]) ->
 def shares(values: list[float], scale: float = 1e3) -> dict[str, float]:
     """Median, p99 and the largest, times `scale`."""
     cuts = statistics.quantiles(values, n=100) if len(values) > 1 else values * 99
-    return {
-        key: round(scale * value, 3) for key, value in zip(("p50", "p99", "max"), (cuts[49], cuts[98], max(values)))
-    }
+    found = {"p50": cuts[49], "p99": cuts[98], "max": max(values)}
+    return {key: round(scale * value, 3) for key, value in found.items()}
 
 
 def main() -> None:
@@ -93,13 +93,14 @@ def main() -> None:
     prefill, decode = free_port(), free_port()
     command = [sys.executable, "-m", "router.moa.bench.fakes", str(prefill), str(decode)]
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        with running("fakes", [*command, str(given.tokens), str(given.tick)], Path(folder)):
-            pair = f"http://127.0.0.1:{prefill}", f"http://127.0.0.1:{decode}"
-            for arm in given.arms:
-                rows.append(uvloop.run(measure(arm, given, pair)))
-                print(json.dumps(rows[-1]), flush=True)
-    out = given.out
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running("fakes", [*command, str(given.tokens), str(given.tick)], Path(folder)),
+    ):
+        pair = f"http://127.0.0.1:{prefill}", f"http://127.0.0.1:{decode}"
+        for arm in given.arms:
+            rows.append(uvloop.run(measure(arm, given, pair)))
+            print(json.dumps(rows[-1]), flush=True)
     told = {
         "machine": f"{platform.machine()}, {platform.processor() or platform.system()}",
         "python": platform.python_version(),
@@ -107,8 +108,8 @@ def main() -> None:
         f"--tick {given.tick:g} --arms {' '.join(given.arms)}",
         "rows": rows,
     }
-    if out is not None:
-        out.write_text(json.dumps(told, indent=1) + "\n")
+    if given.out is not None:
+        given.out.write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":
