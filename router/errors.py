@@ -5,7 +5,11 @@ RouterError                 has an HTTP status, an OpenAI error type and one sen
 ├── Unauthorized      401   no or a wrong API key
 ├── NotFound          404   no such model or path
 ├── MethodNotAllowed  405   the path exists, the method does not
+├── TimedOutInQueue   408   the request waited too long for its turn
+├── Conflict          409   the worker is there already
 ├── TooLarge          413   the body is over the limit
+├── TooManyRequests   429   the limits are reached
+├── NotOffered        501   sglang-router has this path, this router does not
 ├── UpstreamFailed    502   a worker broke the connection or answered nonsense
 ├── NoWorker          503   no healthy worker for the model
 └── UpstreamTimeout   504   a worker did not answer in time
@@ -15,7 +19,10 @@ UpstreamFailed
 └── ConnectionLost          the worker closed the connection before the answer was whole
 """
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from router.workers import Worker
 
 
 class RouterError(Exception):
@@ -23,6 +30,10 @@ class RouterError(Exception):
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  # seconds, where the client had better wait
 
     def body(self) -> dict[str, Any]:
         """The OpenAI error object."""
@@ -57,6 +68,34 @@ class MethodNotAllowed(RouterError):
     kind = "invalid_request_error"
 
 
+class TimedOutInQueue(RouterError):
+    """The request waited too long for its turn."""
+
+    status = 408
+    kind = "timeout"
+
+
+class Conflict(RouterError):
+    """The worker is there already."""
+
+    status = 409
+    kind = "conflict_error"
+
+
+class TooManyRequests(RouterError):
+    """The limits are reached."""
+
+    status = 429
+    kind = "rate_limit_error"
+
+
+class NotOffered(RouterError):
+    """sglang-router has this path, this router does not."""
+
+    status = 501
+    kind = "not_implemented_error"
+
+
 class TooLarge(RouterError):
     """The body is over the limit."""
 
@@ -65,10 +104,17 @@ class TooLarge(RouterError):
 
 
 class UpstreamFailed(RouterError):
-    """A worker broke the connection or answered nonsense."""
+    """A worker broke the connection or answered nonsense.
+
+    Attributes:
+        upstream_status: The status of a worker that refused; None when it did not get that far.
+        worker: The worker that failed, where it is known.
+    """
 
     status = 502
     kind = "upstream_error"
+    upstream_status: int | None = None
+    worker: "Worker | None" = None
 
 
 class ConnectFailed(UpstreamFailed):
@@ -91,3 +137,5 @@ class UpstreamTimeout(RouterError):
 
     status = 504
     kind = "timeout"
+    upstream_status: int | None = None
+    worker: "Worker | None" = None

@@ -5,17 +5,55 @@ of the second.
 """
 
 import asyncio
+import time
+import uuid
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
 
-from router.errors import NotFound, NoWorker, RouterError, UpstreamFailed
+from router.breaker import Breaker
+from router.errors import Conflict, NotFound, NoWorker, RouterError, UpstreamFailed
+from router.flags import flag
 from router.http.client import Origin
 
 Role = Literal["prefill", "decode"]
-PROBE_TIMEOUT = 10.0  # seconds
+ROLES: tuple[Role, Role] = ("prefill", "decode")
+
+
+@dataclass(frozen=True)
+class HealthSettings:
+    """How it is found out whether a worker can be sent requests."""
+
+    failure_threshold: int = flag(
+        "--health-failure-threshold", default=3, least=1, words="failed looks in a row that make a worker unhealthy"
+    )
+    success_threshold: int = flag(
+        "--health-success-threshold", default=2, least=1, words="good looks in a row that make it healthy again"
+    )
+    timeout_secs: float = flag(
+        "--health-check-timeout-secs", default=5, kind=float, above=0, words="seconds it may take to answer one"
+    )
+    interval_secs: float = flag(
+        "--health-check-interval-secs", default=60, kind=float, above=0, words="seconds between health checks"
+    )
+    endpoint: str = flag("--health-check-endpoint", default="/health", words="path that says whether it is well")
+    disable_checks: bool = flag(
+        "--disable-health-check", default=False, words="look at a worker only until it was found"
+    )
+    look_secs: float = flag(
+        "--worker-startup-check-interval",
+        "--worker-probe-interval",
+        default=5,
+        kind=float,
+        above=0,
+        words="seconds between looks at a worker's /server_info, while it starts and later",
+    )
+    skip_warm_up: bool = flag(
+        "--skip-warm-up", default=False, words="send requests to a pair that has not yet generated anything"
+    )
 
 
 @dataclass(eq=False)
@@ -31,6 +69,12 @@ class Worker:
         healthy: Whether the last probe succeeded.
         problem: One sentence on why it did not; None when it did.
         load: Requests in flight through this router; a prefill server's end with their prefill.
+        draining: It was removed: its requests end, it gets no new ones.
+        needs_proof: It gets requests only once a pair with it has generated something.
+        proven: One has, since it was last found healthy.
+        api_key: The key that it wants, or None.
+        health: When it counts as healthy.
+        checks: Health checks so far, by `success` and `failure`.
     """
 
     url: str
@@ -41,35 +85,100 @@ class Worker:
     healthy: bool = False
     problem: str | None = None
     load: int = 0
+    draining: bool = False
+    needs_proof: bool = False
+    proven: bool = False
+    api_key: str | None = field(default=None, repr=False)
+    health: HealthSettings = field(default_factory=HealthSettings)
+    breaker: Breaker = field(default_factory=Breaker)
+    checks: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
+        self.id = str(uuid.uuid4())
         self.origin = Origin(self.url)
+        if self.api_key is not None:
+            self.origin.send_always(("authorization", f"Bearer {self.api_key}"))
         self.url = self.origin.url
+        self._found = False
+        self._failures = 0
+        self._successes = 0
+        self._next_check = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may get requests."""
+        return self.healthy and not self.draining and (self.proven or not self.needs_proof)
 
     async def probe(self) -> None:
-        """Ask the worker who it is; sets `model`, `info` and `healthy`, raises nothing upstream-caused."""
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT), await self.origin.request("GET", "/server_info") as response:
-                body = await response.read()
-            if response.status != 200:
-                raise UpstreamFailed(f"{self.url} answered /server_info with {response.status}.")
-            self._learn(orjson.loads(body))
-        except TimeoutError:
-            self.problem = f"{self.url} did not answer /server_info within {PROBE_TIMEOUT:g} s."
-        except orjson.JSONDecodeError:
-            self.problem = f"{self.url} answered /server_info with something that is not JSON."
-        except RouterError as error:
-            self.problem = str(error)
-        else:
-            self.problem = None
-        self.healthy = self.problem is None
+        """Look whether the worker is well and who it is.
 
-    def _learn(self, told: Any) -> None:
+        Sets `model`, `info`, `healthy` and `problem`; raises nothing upstream-caused.
+        """
+        if self._found and self.health.disable_checks:
+            return
+        definite = False
+        timeout = self.health.timeout_secs
+        try:
+            async with asyncio.timeout(timeout):
+                await self._check()
+                told = orjson.loads(await self._get("/server_info"))
+        except TimeoutError:
+            problem: str | None = f"{self.url} did not answer /server_info within {timeout:g} s."
+        except orjson.JSONDecodeError:
+            problem = f"{self.url} answered /server_info with something that is not JSON."
+        except RouterError as error:
+            problem = str(error)
+        else:
+            problem = self._learn(told)
+            definite = problem is not None  # it is well, but not what it should be
+        self.checks["failure" if problem else "success"] += 1
+        self._judge(problem, definite)
+
+    async def _check(self) -> None:
+        """Ask the health endpoint, where it is time to."""
+        now = time.monotonic()
+        if self._found and now >= self._next_check:
+            await self._get(self.health.endpoint)
+            self._next_check = now + self.health.interval_secs
+
+    async def _get(self, path: str) -> bytes:
+        async with await self.origin.request("GET", path) as response:
+            body = await response.read()
+        if response.status != 200:
+            raise UpstreamFailed(f"{self.url} answered {path} with {response.status}.")
+        return body
+
+    def _judge(self, problem: str | None, definite: bool) -> None:
+        """One failure alone proves nothing of a worker that was found; nor does one success after several."""
+        self.problem = problem
+        if problem is not None:
+            self._successes = 0
+            self._failures += 1
+            if definite or not self._found or self._failures >= self.health.failure_threshold:
+                self.healthy = self.proven = False
+            return
+        self._failures = 0
+        self._successes += 1
+        if self._found and not self.healthy and self._successes < self.health.success_threshold:
+            wanted = self.health.success_threshold
+            self.problem = f"{self.url} is back; {self._successes} of {wanted} looks at it were good."
+            return
+        if not self._found:
+            self._next_check = time.monotonic() + self.health.interval_secs
+        self._found = self.healthy = True
+
+    def _learn(self, told: Any) -> str | None:
+        """Remember what it says about itself; a sentence when that does not do."""
         if not isinstance(told, dict) or not isinstance(told.get("served_model_name"), str):
-            raise UpstreamFailed(f"{self.url} does not say in /server_info which model it serves.")
+            return f"{self.url} does not say in /server_info which model it serves."
         mode = told.get("disaggregation_mode", self.role)
         if mode != self.role:
-            raise UpstreamFailed(f"{self.url} was given as {self.role} server but runs in mode {mode!r}.")
+            return f"{self.url} was given as {self.role} server but runs in mode {mode!r}."
+        if self.role == "prefill" and self.bootstrap_port is None:
+            port = told.get("disaggregation_bootstrap_port")
+            if not isinstance(port, int):
+                return f"{self.url} does not say its bootstrap port; give it after the address."
+            self.bootstrap_port = port
         self.model = told["served_model_name"]
         states = told.get("internal_states")
         state = states[0] if isinstance(states, list) and states and isinstance(states[0], dict) else {}
@@ -80,6 +189,7 @@ class Worker:
             "skip_tokenizer_init": told.get("skip_tokenizer_init"),
             "overlay": state.get("sglang_ext"),
         }
+        return None
 
     @property
     def overlay(self) -> bool:
@@ -95,13 +205,21 @@ class Worker:
     def describe(self) -> dict[str, Any]:
         """What `/workers` tells about it."""
         return {
+            "id": self.id,
             "url": self.url,
             "role": self.role,
+            "worker_type": self.role,
             "bootstrap_port": self.bootstrap_port,
             "model": self.model,
+            "model_id": self.model,
             "healthy": self.healthy,
+            "is_healthy": self.healthy,
             "problem": self.problem,
             "load": self.load,
+            "connection_mode": "HTTP",
+            "breaker": self.breaker.state,
+            "generated": self.proven,
+            "draining": self.draining,
             "sglang": self.info.get("sglang"),
             "overlay": self.info.get("overlay"),
         }
@@ -116,25 +234,66 @@ class Pair:
 
 
 class Registry:
-    """All workers, by model and role."""
+    """All workers, by model and role.
+
+    Attributes:
+        workers: All of them, those included that were removed and still have requests.
+        proven: Pairs that have generated something since both were found healthy.
+    """
 
     def __init__(self, workers: Iterable[Worker]) -> None:
         self.workers = list(workers)
+        self.proven: set[Pair] = set()
+
+    def add(self, worker: Worker) -> None:
+        """Take a worker in; raises `Conflict` when its address is there already."""
+        for other in self.workers:
+            if (other.url, other.role) == (worker.url, worker.role):
+                state = "is being removed; wait until it is gone" if other.draining else f"is here as {other.id}"
+                raise Conflict(f"the worker {worker.url} {state}.")
+        self.workers.append(worker)
+
+    def by_id(self, number: str) -> Worker:
+        """The worker of an id; raises `NotFound`."""
+        for worker in self.workers:
+            if worker.id == number:
+                return worker
+        raise NotFound(f"there is no worker {number!r} here; GET /workers tells all.")
+
+    def drop(self, worker: Worker) -> None:
+        """Forget a worker whose requests have ended."""
+        self.workers.remove(worker)
+        self.proven = {pair for pair in self.proven if worker not in (pair.prefill, pair.decode)}
+        worker.origin.close()
 
     async def probe(self) -> None:
         """Probe all workers at once."""
         await asyncio.gather(*(worker.probe() for worker in self.workers))
+        self.proven = {pair for pair in self.proven if pair.prefill.proven and pair.decode.proven}
+
+    def prove(self, pair: Pair) -> None:
+        """A pair has generated something."""
+        self.proven.add(pair)
+        pair.prefill.proven = pair.decode.proven = True
+
+    def pairs(self) -> list[Pair]:
+        """Every prefill server with every decode server of its model, where both are healthy and stay."""
+        there = [worker for worker in self.workers if worker.healthy and not worker.draining]
+        return [
+            Pair(prefill, decode)
+            for prefill in there
+            for decode in there
+            if prefill.role == "prefill" and decode.role == "decode" and prefill.model == decode.model
+        ]
 
     def models(self) -> list[str]:
-        """Names of the models that have a healthy prefill and a healthy decode server."""
-        prefill, decode = (
-            {w.model for w in self.workers if w.healthy and w.role == role} for role in ("prefill", "decode")
-        )
+        """Names of the models that have a prefill and a decode server to send requests to."""
+        prefill, decode = ({w.model for w in self.workers if w.usable and w.role == role} for role in ROLES)
         order = [w.model for w in self.workers if w.model is not None]
         return [model for model in dict.fromkeys(order) if model in prefill and model in decode]
 
     def healthy(self, model: str, role: Role) -> list[Worker]:
-        """The model's healthy workers of a role, never empty.
+        """The model's workers of a role that may get requests, never empty.
 
         Raises:
             NotFound: No worker serves the model.
@@ -144,9 +303,9 @@ class Registry:
         if not of_model:
             known = ", ".join(self.models()) or "none is ready"
             raise NotFound(f"the model {model!r} is not served here; served: {known}.")
-        found = [worker for worker in of_model if worker.role == role and worker.healthy]
+        found = [worker for worker in of_model if worker.role == role and worker.usable]
         if not found:
-            raise NoWorker(f"no {role} server of the model {model!r} is healthy; try again later.")
+            raise NoWorker(f"no {role} server of the model {model!r} is healthy; try again later.", retry_after=1.0)
         return found
 
     def default_model(self) -> str | None:

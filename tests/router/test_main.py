@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from router.__main__ import parse
+from router.cli import parse
 from router.policies import POLICIES
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def test_a_full_command_line() -> None:
     assert settings.prefill == (("http://127.0.0.1:1", 8998), ("h:3", 8999))
     assert settings.decode == ("http://127.0.0.1:2", "h:4")
     assert (settings.policy, settings.prefill_policy, settings.decode_policy) == ("random", None, "power_of_two")
-    assert (settings.host, settings.port, settings.trees) == ("127.0.0.1", 30000, None)
+    assert (settings.server.host, settings.server.port, settings.trees) == ("0.0.0.0", 30000, None)
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
@@ -42,18 +42,21 @@ def test_every_policy_can_be_named(policy: str) -> None:
         (PAIR[1:], "give --pd-disaggregation"),
         (["--pd-disaggregation"], "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL"),
         (PAIR[:-2], "give at least one --prefill"),
-        ([*PAIR, "--prefill", "http://h:1"], "argument --prefill: expected 2 arguments"),
+        ([*PAIR, "--prefill", "http://h:1", "2", "3"], "--prefill http://h:1 has 2 ports; give URL BOOTSTRAP_PORT"),
         ([*PAIR, "--prefill", "http://h:1", "x"], "'x' is not the bootstrap port of http://h:1"),
         ([*PAIR, "--prefill", "http://h:1", "0"], "'0' is not the bootstrap port"),
         ([*PAIR, "--prefill", "http://h:1", "65536"], "'65536' is not the bootstrap port"),
         ([*PAIR, "--prefill", "http://h:1", "-5"], "'-5' is not the bootstrap port"),
         ([*PAIR, "--policy", "best"], "argument --policy: invalid choice: 'best'"),
         ([*PAIR, "--port", "http"], "argument --port: invalid int value: 'http'"),
-        ([*PAIR, "--port", "70000"], "--port 70000 is no port"),
-        ([*PAIR, "--port", "-1"], "--port -1 is no port"),
-        ([*PAIR, "--worker-probe-interval", "0"], "--worker-probe-interval 0 is no time"),
-        ([*PAIR, "--worker-probe-interval", "nan"], "--worker-probe-interval nan is no time"),
-        ([*PAIR, "--max-payload-size", "0"], "--max-payload-size 0 lets nothing through"),
+        ([*PAIR, "--port", "70000"], "--port 70000 is out of bounds; give a number from 0 on and up to 65535."),
+        ([*PAIR, "--port", "-1"], "--port -1 is out of bounds"),
+        (
+            [*PAIR, "--worker-probe-interval", "0"],
+            "--worker-startup-check-interval 0 is out of bounds; give a number above 0.",
+        ),
+        ([*PAIR, "--worker-probe-interval", "nan"], "--worker-startup-check-interval nan is out of bounds"),
+        ([*PAIR, "--max-payload-size", "0"], "--max-payload-size 0 is out of bounds; give a number from 1 on."),
         ([*PAIR, "--decoder", "x"], "unrecognized arguments: --decoder x"),
     ],
 )
@@ -97,8 +100,8 @@ def test_what_is_refused_at_the_start(tmp_path: Path) -> None:
     trees.write_text("trees: []")
     with taken_port() as port:
         started = {
-            f"router: cannot listen on 127.0.0.1:{port} (Address already in use); choose another --port.": router(
-                *PAIR, "--port", str(port)
+            f"router: cannot listen on 127.0.0.1:{port} (Address already in use); choose another.": router(
+                *PAIR, "--host", "127.0.0.1", "--port", str(port)
             ),
             "router: 'http://h:x' is not a worker's address; give one like http://127.0.0.1:30001.": router(
                 *PAIR, "--decode", "http://h:x"

@@ -1,0 +1,75 @@
+"""Every path of the router."""
+
+from typing import Any
+
+from router.admin import WORKER_SCHEMA, Admin
+from router.info import Info, not_offered
+from router.openapi import document
+from router.proxy import Proxy
+from router.refused import PATHS
+from router.routes import Route
+
+MODEL = {"model": {"type": "string"}}
+STREAM: dict[str, Any] = {"stream": {"type": "boolean"}}
+
+
+def _body(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": {**MODEL, **properties}}
+
+
+CHAT = _body(
+    ("messages",),
+    messages={"type": "array", "minItems": 1, "items": {"type": "object"}},
+    **STREAM,
+)
+PROMPT = {"oneOf": [{"type": "string"}, {"type": "array"}]}
+
+
+def routes(proxy: Proxy, info: Info, admin: Admin) -> list[Route]:
+    """All routes; those that sglang-router has and this router has not answer 501 with the reason."""
+    table = [
+        _generation("/generate", proxy.generate, "generate", _body(text=PROMPT, input_ids={"type": "array"}, **STREAM)),
+        _generation("/v1/chat/completions", proxy.chat_completions, "chat", CHAT),
+        _generation("/v1/completions", proxy.completions, "completions", _body(("prompt",), prompt=PROMPT, **STREAM)),
+        *(
+            _generation(
+                path,
+                proxy.rerank,
+                "rerank",
+                _body(
+                    ("query", "documents"),
+                    query={"type": "string"},
+                    documents={"type": "array", "items": {"type": "string"}},
+                ),
+            )
+            for path in ("/rerank", "/v1/rerank")
+        ),
+        Route("POST", "/v1/tokenize", info.tokenize, "Text to token ids", limited=True, schema=_body(prompt=PROMPT)),
+        Route("POST", "/v1/detokenize", info.detokenize, "Token ids to text", limited=True, schema=_body()),
+        Route("GET", "/v1/models", info.models, "Models and trees", public=True),
+        Route("GET", "/health", info.health, "Whether any model can be served", public=True),
+        Route("GET", "/health_generate", info.health_generate, "A generation by each model"),
+        Route("GET", "/liveness", info.liveness, "Whether the router runs", public=True),
+        Route("GET", "/readiness", info.readiness, "Whether requests should come", public=True),
+        Route("GET", "/get_server_info", info.server_info, "What stands behind the router", public=True),
+        Route("GET", "/server_info", info.server_info, "What stands behind the router", public=True),
+        Route("GET", "/get_model_info", info.model_info, "What a server says about its model", public=True),
+        Route("GET", "/model_info", info.model_info, "What a server says about its model", public=True),
+        Route("POST", "/flush_cache", info.flush_cache, "Empty the workers' KV caches"),
+        Route("GET", "/get_loads", info.loads, "Tokens that each worker holds"),
+        Route("GET", "/workers", admin.list, "All workers"),
+        Route("POST", "/workers", admin.add, "Add a worker", schema=WORKER_SCHEMA),
+        Route("GET", "/workers/{id}", admin.show, "One worker"),
+        Route("DELETE", "/workers/{id}", admin.remove, "Remove a worker when its requests are over"),
+        Route("GET", "/metrics", info.metrics, "Prometheus metrics", public=True),
+        *(
+            Route(method, path, not_offered(reason), f"Not offered: {reason}", public=True)
+            for (method, path), reason in ((name.split(), reason) for name, reason in PATHS.items())
+        ),
+    ]
+    return [*table, Route("GET", "/openapi.json", document(table), "This document", public=True)]
+
+
+def _generation(path: str, handler: Any, endpoint: str, schema: dict[str, Any]) -> Route:
+    words = {"rerank": "Rank documents"}.get(endpoint, "Generate text")
+    return Route("POST", path, handler, words, limited=True, endpoint=endpoint, schema=schema)
