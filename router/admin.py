@@ -1,7 +1,6 @@
 """Workers that come and go while the router runs."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from router.breaker import Breaker, BreakerSettings
 from router.call import Call
@@ -33,7 +32,7 @@ class WorkerFactory:
 
     def make(self, url: str, role: Role, bootstrap_port: int | None = None, api_key: str | None = None) -> Worker:
         """A worker; raises `BadRequest` on an address that is none."""
-        if "@" in urlsplit(url if "//" in url else f"//{url}").netloc:
+        if "@" in url:
             raise BadRequest(f"{url!r} names a user; give an address like http://127.0.0.1:30001.")
         return Worker(
             url,
