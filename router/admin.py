@@ -5,8 +5,9 @@ from typing import Any
 from router.breaker import Breaker, BreakerSettings
 from router.call import Call
 from router.errors import BadRequest
+from router.health import HealthSettings
 from router.keeper import Keeper
-from router.workers import ROLES, HealthSettings, Registry, Role, Worker
+from router.workers import ROLES, Registry, Role, Worker
 
 FIELDS = ("url", "worker_type", "bootstrap_port", "api_key")
 WORKER_SCHEMA = {

@@ -1,6 +1,8 @@
 """The ASGI application: from a path to an answer, errors included, and the life of background work."""
 
+import asyncio
 import logging
+import time
 
 from router.access import ApiKey
 from router.accesslog import log
@@ -24,6 +26,8 @@ from router.table import routes
 from router.workers import Registry
 
 logger = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 5.0  # seconds
 
 
 class App:
@@ -59,7 +63,7 @@ class App:
         )
         moa = MoaEndpoint(self.registry, self.dispatcher, load_trees(settings.trees))
         proxy = Proxy(self.registry, self.dispatcher, moa, settings.retries, server.request_timeout_secs, self._metrics)
-        info = Info(self.registry, moa, self.dispatcher.metrics, self.keeper, proxy)
+        info = Info(self.dispatcher, moa, self.keeper, proxy)
         self.routes = Routes(routes(proxy, info, Admin(self.registry, self.keeper, factory)))
         self._key = ApiKey(server.api_key)
         self._cors = Cors(server.cors_origins)
@@ -78,7 +82,8 @@ class App:
                 max_body=self._settings.server.max_payload_bytes,
                 id_headers=self._id_headers,
             )
-            await self._answer(call, metrics_only=_port(scope) == self._settings.server.prometheus_port)
+            own_port = self._settings.server.prometheus_port
+            await self._answer(call, metrics_only=own_port is not None and _port(scope) == own_port)
 
     async def _answer(self, call: Call, *, metrics_only: bool) -> None:
         self._calls.add(call)
@@ -146,8 +151,11 @@ class App:
         await self.keeper.start()
 
     async def stop(self) -> None:
-        """End background work and close connections."""
+        """End background work, let requests that were cancelled tell the workers, and close connections."""
         await self.keeper.close()
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while self._calls and time.monotonic() < deadline:  # noqa: ASYNC110 - for the sake of each request
+            await asyncio.sleep(0.01)
         await self.dispatcher.close()
         self.registry.close()
 

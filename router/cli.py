@@ -5,12 +5,12 @@ from pathlib import Path
 
 from router.breaker import BreakerSettings
 from router.flags import add_flags, read_flags
+from router.health import HealthSettings
 from router.limits import LimitSettings
 from router.policies.flags import add_policy_flags, cache_aware_settings
 from router.refused import refuse_flags
 from router.retries import RetrySettings
 from router.settings import ServerSettings, Settings
-from router.workers import HealthSettings
 
 
 def parser() -> argparse.ArgumentParser:

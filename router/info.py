@@ -7,11 +7,13 @@ import orjson
 
 from router.call import Call
 from router.errors import NotOffered, NoWorker, RouterError, UpstreamFailed
+from router.http.asgi import while_connected
 from router.keeper import Keeper
-from router.metrics import CONTENT_TYPE, Metrics
+from router.metrics import CONTENT_TYPE
 from router.moa.endpoint import MoaEndpoint
+from router.pd import Dispatcher
 from router.proxy import Proxy
-from router.workers import Registry, Worker
+from router.workers import Worker
 
 ASK_TIMEOUT = 10.0  # seconds
 TEXT = [(b"content-type", b"text/plain; charset=utf-8")]
@@ -20,9 +22,10 @@ TEXT = [(b"content-type", b"text/plain; charset=utf-8")]
 class Info:
     """Everything but generation and the coming and going of workers."""
 
-    def __init__(self, registry: Registry, moa: MoaEndpoint, metrics: Metrics, keeper: Keeper, proxy: Proxy) -> None:
-        self._registry = registry
-        self._metrics = metrics
+    def __init__(self, dispatcher: Dispatcher, moa: MoaEndpoint, keeper: Keeper, proxy: Proxy) -> None:
+        self._dispatcher = dispatcher
+        self._registry = dispatcher.registry
+        self._metrics = dispatcher.metrics
         self._moa = moa
         self._keeper = keeper
         self._proxy = proxy
@@ -47,7 +50,7 @@ class Info:
 
     async def readiness(self, call: Call) -> None:
         """200 once every pair that is there has generated something."""
-        reason = self._keeper.unready
+        reason = self._keeper.unready()
         if reason is not None:
             raise NoWorker(reason, retry_after=1.0)
         workers = self._registry.workers
@@ -59,8 +62,14 @@ class Info:
         models = self._registry.models()
         if not models:
             raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.", retry_after=1.0)
-        for pair in [next(pair for pair in self._registry.pairs() if pair.prefill.model == model) for model in models]:
-            await self._keeper.generate(pair)
+        pairs = [self._dispatcher.choose(model) for model in models]
+
+        async def generate() -> None:
+            for pair in pairs:
+                await self._keeper.generate(pair)
+
+        await call.body()
+        await while_connected(call, generate())
         await call.answer_json({"status": "ok", "models": models})
 
     async def server_info(self, call: Call) -> None:
@@ -121,8 +130,7 @@ class Info:
 
     async def _pass_on(self, call: Call, path: str) -> None:
         body = await call.json()
-        call.model = self._proxy.model(body)
-        worker = self._registry.healthy(call.model, "decode")[0]
+        worker = self._registry.healthy(self._proxy.model(body), "decode")[0]
         async with await worker.origin.request("POST", path, await call.body(), timeout=ASK_TIMEOUT) as response:
             answer = await response.read()
         kind = response.header(b"content-type") or b"application/json"

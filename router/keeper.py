@@ -6,7 +6,8 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from router.errors import RouterError
+from router.errors import RouterError, UpstreamFailed, UpstreamTimeout
+from router.exchange import error_message
 from router.pd import Dispatcher
 from router.workers import Pair, Registry, Worker
 
@@ -31,7 +32,6 @@ class Keeper:
         self._warming: set[Pair] = set()
         self._was_ready = False
 
-    @property
     def unready(self) -> str | None:
         """A sentence on why no traffic should come yet; None when it may.
 
@@ -69,11 +69,14 @@ class Keeper:
             self._spawn(self._drain(worker))
 
     async def generate(self, pair: Pair) -> None:
-        """Let a pair generate something tiny; raises `RouterError`."""
-        async with asyncio.timeout(WARM_UP_TIMEOUT), self._dispatcher.exchange("/generate", TINY, pair) as exchange:
-            answer = b"".join([chunk async for chunk in exchange.body()])
+        """Let a pair generate something tiny; raises `RouterError` when it does not."""
+        try:
+            async with asyncio.timeout(WARM_UP_TIMEOUT), self._dispatcher.exchange("/generate", TINY, pair) as exchange:
+                answer = b"".join([chunk async for chunk in exchange.body()])
+        except TimeoutError:
+            raise UpstreamTimeout(f"{pair.decode.url} did not answer within {WARM_UP_TIMEOUT:g} s.") from None
         if exchange.decode.status != 200:
-            raise RouterError(f"{pair.decode.url} answered with {exchange.decode.status}: {answer[:200]!r}")
+            raise UpstreamFailed(f"{pair.decode.url} answered with {exchange.decode.status}: {error_message(answer)}")
 
     async def _take_in(self, worker: Worker) -> None:
         await worker.probe()
@@ -105,8 +108,8 @@ class Keeper:
         names = f"{pair.prefill.url} and {pair.decode.url}"
         try:
             await self.generate(pair)
-        except (RouterError, TimeoutError) as error:
-            problem = f"the first generation of {names} failed: {error or 'no answer in time'}"
+        except RouterError as error:
+            problem = f"the first generation of {names} failed: {error}"
             logger.warning("%s", problem)
             for worker in (pair.prefill, pair.decode):
                 if not worker.proven:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -20,6 +21,23 @@ from router.policies import prefix_of
 from router.retries import RetrySettings
 from router.smg import GatewayMetrics
 from router.workers import Registry, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is sent to a pair.
+
+    Attributes:
+        path: The workers' path.
+        endpoint: Its name in metrics.
+        model: The model asked for.
+        body: The body, before the router's own fields.
+    """
+
+    path: str
+    endpoint: str
+    model: str
+    body: dict[str, Any]
 
 
 class Proxy:
@@ -44,9 +62,9 @@ class Proxy:
     async def generate(self, call: Call) -> None:
         """SGLang's native endpoint; `model` chooses among several models and is not passed on."""
         body = await _read(call)
-        call.model = self.model(body)
+        model = self.model(body)
         body.pop("model", None)
-        await while_connected(call, self._in_time(call, "/generate", "generate", body))
+        await while_connected(call, self._in_time(call, Job("/generate", "generate", model, body)))
 
     async def chat_completions(self, call: Call) -> None:
         """OpenAI chat; a tree's name as `model` runs the tree."""
@@ -55,20 +73,17 @@ class Proxy:
             call.model = body["model"]
             await while_connected(call, self._moa.chat(call, body))
             return
-        call.model = self.model(body)
-        await while_connected(call, self._in_time(call, "/v1/chat/completions", "chat", body))
+        await while_connected(call, self._in_time(call, Job("/v1/chat/completions", "chat", self.model(body), body)))
 
     async def completions(self, call: Call) -> None:
         """OpenAI completions."""
         body = await _read(call)
-        call.model = self.model(body)
-        await while_connected(call, self._in_time(call, "/v1/completions", "completions", body))
+        await while_connected(call, self._in_time(call, Job("/v1/completions", "completions", self.model(body), body)))
 
     async def rerank(self, call: Call) -> None:
         """Documents by relevance, where the pair's model can do that."""
         body = await _read(call)
-        call.model = self.model(body)
-        await while_connected(call, self._in_time(call, "/v1/rerank", "rerank", body))
+        await while_connected(call, self._in_time(call, Job("/v1/rerank", "rerank", self.model(body), body)))
 
     def model(self, body: dict[str, Any]) -> str:
         """The model that a body asks for, or the only one; raises `BadRequest` or `NoWorker`."""
@@ -84,11 +99,11 @@ class Proxy:
             raise BadRequest(f"several models are served here; name one in `model`: {', '.join(known)}.")
         return model
 
-    async def _in_time(self, call: Call, path: str, endpoint: str, body: dict[str, Any]) -> None:
+    async def _in_time(self, call: Call, job: Job) -> None:
         """Answer the call; an error after the answer began becomes an event of its stream, as OpenAI's API does it."""
         try:
             async with asyncio.timeout(self._timeout):
-                await self._try(call, path, endpoint, body)
+                await self._try(call, job)
             return
         except TimeoutError:
             error: RouterError = UpstreamTimeout(f"the request was not answered within {self._timeout:g} s.")
@@ -99,23 +114,24 @@ class Proxy:
         await call.send_chunk(b"\n" + error_events(error))
         await call.send_chunk(b"", more=False)
 
-    async def _try(self, call: Call, path: str, endpoint: str, body: dict[str, Any]) -> None:
+    async def _try(self, call: Call, job: Job) -> None:
         """Attempt after attempt, until one answered or the client has got the first byte."""
-        prompt = prefix_of(body)
-        assert call.model is not None
+        prompt = prefix_of(job.body)
         avoid: set[Worker] = set()
         while True:
+            pair = self._dispatcher.choose(job.model, prompt, avoid)
+            call.model = job.model  # only now: a name that a client made up must not become a metric's label
+            call.workers = (pair.prefill.url, pair.decode.url)
             call.attempts += 1
             last = call.attempts >= self._retries.attempts
-            pair = self._dispatcher.choose(call.model, prompt, avoid)
-            self._metrics.selected(call.model)
-            call.workers = (pair.prefill.url, pair.decode.url)
+            self._metrics.selected(job.model)
             try:
-                async with self._dispatcher.exchange(path, body, pair) as exchange:
-                    if exchange.decode.status not in RETRYABLE or last:
-                        await self._answer(call, path, body, exchange)
-                        if exchange.decode.status in RETRYABLE:
-                            self._metrics.exhausted(endpoint)
+                async with self._dispatcher.exchange(job.path, job.body, pair) as exchange:
+                    failed = exchange.decode.status in RETRYABLE
+                    if last or not failed:
+                        await self._answer(call, job, exchange)
+                        if failed:
+                            self._metrics.exhausted(job.endpoint)
                         return
                 culprit: Worker | None = pair.decode
                 self._metrics.failed(pair, culprit, f"status_{exchange.decode.status}")
@@ -125,15 +141,15 @@ class Proxy:
                 if call.started or not retryable(error):
                     raise
                 if last:
-                    self._metrics.exhausted(endpoint)
+                    self._metrics.exhausted(job.endpoint)
                     raise
             if culprit is not None:
                 avoid.add(culprit)
             wait = self._retries.backoff(call.attempts)
-            self._metrics.retried(endpoint, call.attempts, wait)
+            self._metrics.retried(job.endpoint, call.attempts, wait)
             await asyncio.sleep(wait)
 
-    async def _answer(self, call: Call, path: str, body: dict[str, Any], exchange: Exchange) -> None:
+    async def _answer(self, call: Call, job: Job, exchange: Exchange) -> None:
         status = exchange.decode.status
         kind = exchange.decode.header(b"content-type") or b"application/json"
         if kind.startswith(b"text/event-stream"):
@@ -149,7 +165,7 @@ class Proxy:
             await call.send_chunk(b"", more=False)
             return
         answer = b"".join([chunk async for chunk in exchange.body()])
-        if path == "/generate" and body.get("return_logprob") and status == 200:
+        if job.path == "/generate" and job.body.get("return_logprob") and status == 200:
             answer = with_input_logprobs(answer, await exchange.prefill_answer())
         await call.answer(status, answer, [(b"content-type", kind)])
 

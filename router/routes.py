@@ -64,4 +64,4 @@ class Routes:
             middle = path[len(before) : len(path) - len(after)]
             if path.startswith(before) and path.endswith(after) and middle and "/" not in middle:
                 return methods, (middle,)
-        raise NotFound(f"there is no {path} here; paths: {', '.join(self._plain)}.")
+        raise NotFound(f"there is no {path} here; GET /openapi.json tells all paths.")

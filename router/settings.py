@@ -5,10 +5,10 @@ from pathlib import Path
 
 from router.breaker import BreakerSettings
 from router.flags import flag
+from router.health import HealthSettings
 from router.limits import LimitSettings
 from router.policies import DEFAULT, CacheAwareSettings
 from router.retries import RetrySettings
-from router.workers import HealthSettings
 
 
 @dataclass(frozen=True)

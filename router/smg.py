@@ -144,7 +144,7 @@ class _State(Collector):
             successes.add_metric(url, worker.breaker.streaks[1])
             for outcome in ("success", "failure"):
                 outcomes.add_metric((worker.url, outcome), worker.breaker.outcomes[outcome])
-                checks[worker.role, outcome] += worker.checks[outcome]
+                checks[worker.role, outcome] += worker.looks.outcomes[outcome]
             for (before, after), times in worker.breaker.transitions.items():
                 transitions.add_metric((worker.url, before, after), times)
             sizes[worker.role, "http", worker.model or "unknown"] += 1

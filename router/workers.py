@@ -5,9 +5,7 @@ of the second.
 """
 
 import asyncio
-import time
 import uuid
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,44 +14,11 @@ import orjson
 
 from router.breaker import Breaker
 from router.errors import Conflict, NotFound, NoWorker, RouterError, UpstreamFailed
-from router.flags import flag
+from router.health import HealthSettings, Looks
 from router.http.client import Origin
 
 Role = Literal["prefill", "decode"]
 ROLES: tuple[Role, Role] = ("prefill", "decode")
-
-
-@dataclass(frozen=True)
-class HealthSettings:
-    """How it is found out whether a worker can be sent requests."""
-
-    failure_threshold: int = flag(
-        "--health-failure-threshold", default=3, least=1, words="failed looks in a row that make a worker unhealthy"
-    )
-    success_threshold: int = flag(
-        "--health-success-threshold", default=2, least=1, words="good looks in a row that make it healthy again"
-    )
-    timeout_secs: float = flag(
-        "--health-check-timeout-secs", default=5, kind=float, above=0, words="seconds it may take to answer one"
-    )
-    interval_secs: float = flag(
-        "--health-check-interval-secs", default=60, kind=float, above=0, words="seconds between health checks"
-    )
-    endpoint: str = flag("--health-check-endpoint", default="/health", words="path that says whether it is well")
-    disable_checks: bool = flag(
-        "--disable-health-check", default=False, words="look at a worker only until it was found"
-    )
-    look_secs: float = flag(
-        "--worker-startup-check-interval",
-        "--worker-probe-interval",
-        default=5,
-        kind=float,
-        above=0,
-        words="seconds between looks at a worker's /server_info, while it starts and later",
-    )
-    skip_warm_up: bool = flag(
-        "--skip-warm-up", default=False, words="send requests to a pair that has not yet generated anything"
-    )
 
 
 @dataclass(eq=False)
@@ -74,7 +39,6 @@ class Worker:
         proven: One has, since it was last found healthy.
         api_key: The key that it wants, or None.
         health: When it counts as healthy.
-        checks: Health checks so far, by `success` and `failure`.
     """
 
     url: str
@@ -91,7 +55,6 @@ class Worker:
     api_key: str | None = field(default=None, repr=False)
     health: HealthSettings = field(default_factory=HealthSettings)
     breaker: Breaker = field(default_factory=Breaker)
-    checks: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.id = str(uuid.uuid4())
@@ -99,10 +62,7 @@ class Worker:
         if self.api_key is not None:
             self.origin.send_always(("authorization", f"Bearer {self.api_key}"))
         self.url = self.origin.url
-        self._found = False
-        self._failures = 0
-        self._successes = 0
-        self._next_check = 0.0
+        self.looks = Looks(self.health, found=self.healthy)
 
     @property
     def usable(self) -> bool:
@@ -114,32 +74,28 @@ class Worker:
 
         Sets `model`, `info`, `healthy` and `problem`; raises nothing upstream-caused.
         """
-        if self._found and self.health.disable_checks:
+        if self.looks.found and self.health.disable_checks:
             return
-        definite = False
+        definite, path = False, "/server_info"
         timeout = self.health.timeout_secs
         try:
             async with asyncio.timeout(timeout):
-                await self._check()
-                told = orjson.loads(await self._get("/server_info"))
+                if self.looks.check_is_due():
+                    path = self.health.endpoint
+                    await self._get(path)
+                    self.looks.checked()
+                path = "/server_info"
+                told = orjson.loads(await self._get(path))
         except TimeoutError:
-            problem: str | None = f"{self.url} did not answer /server_info within {timeout:g} s."
+            problem: str | None = f"{self.url} did not answer {path} within {timeout:g} s."
         except orjson.JSONDecodeError:
-            problem = f"{self.url} answered /server_info with something that is not JSON."
+            problem = f"{self.url} answered {path} with something that is not JSON."
         except RouterError as error:
             problem = str(error)
         else:
             problem = self._learn(told)
             definite = problem is not None  # it is well, but not what it should be
-        self.checks["failure" if problem else "success"] += 1
         self._judge(problem, definite)
-
-    async def _check(self) -> None:
-        """Ask the health endpoint, where it is time to."""
-        now = time.monotonic()
-        if self._found and now >= self._next_check:
-            await self._get(self.health.endpoint)
-            self._next_check = now + self.health.interval_secs
 
     async def _get(self, path: str) -> bytes:
         async with await self.origin.request("GET", path) as response:
@@ -149,23 +105,11 @@ class Worker:
         return body
 
     def _judge(self, problem: str | None, definite: bool) -> None:
-        """One failure alone proves nothing of a worker that was found; nor does one success after several."""
+        self.healthy = self.looks.judge(well=problem is None, definite=definite)
         self.problem = problem
-        if problem is not None:
-            self._successes = 0
-            self._failures += 1
-            if definite or not self._found or self._failures >= self.health.failure_threshold:
-                self.healthy = self.proven = False
-            return
-        self._failures = 0
-        self._successes += 1
-        if self._found and not self.healthy and self._successes < self.health.success_threshold:
-            wanted = self.health.success_threshold
-            self.problem = f"{self.url} is back; {self._successes} of {wanted} looks at it were good."
-            return
-        if not self._found:
-            self._next_check = time.monotonic() + self.health.interval_secs
-        self._found = self.healthy = True
+        if not self.healthy:
+            self.proven = False
+            self.problem = problem or f"{self.url} is back; {self.looks.progress} looks at it were good."
 
     def _learn(self, told: Any) -> str | None:
         """Remember what it says about itself; a sentence when that does not do."""

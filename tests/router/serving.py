@@ -14,9 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from router.app import App
+from router.health import HealthSettings
 from router.retries import RetrySettings
 from router.settings import ServerSettings, Settings
-from router.workers import HealthSettings
 from tests.router.aio import until
 from tests.router.fakes import FakePair, started
 

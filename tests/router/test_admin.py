@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from router.errors import Conflict
-from router.workers import HealthSettings, Registry, Worker
+from router.health import HealthSettings
+from router.workers import Registry, Worker
 from tests.router.aio import aio, until, within
 from tests.router.fakes import Call, FakePair, chat_event, started, whole
 from tests.router.serving import Serving, serving
@@ -132,7 +133,7 @@ async def test_thresholds() -> None:
             await worker.probe()
             states.append(worker.healthy)
         assert states == [True] * 6 + [False] * 4 + [True]
-        assert worker.checks == {"success": 5, "failure": 6}
+        assert worker.looks.outcomes == {"success": 5, "failure": 6}
         worker.origin.close()
 
 

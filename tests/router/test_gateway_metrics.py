@@ -95,6 +95,7 @@ async def test_what_is_counted() -> None:
         assert value(samples, "smg_http_requests_total", path="/workers/{id}") == 1
         assert value(samples, "smg_http_responses_total", status_code="404", error_code="not_found_error") == 3
         assert value(samples, "smg_router_requests_total", endpoint="chat", streaming="true", model="fake") == 1
+        assert value(samples, "smg_router_requests_total", model="none") == 0, "no series for made-up models"
         assert value(samples, "smg_router_ttft_seconds_count", model="fake") == 1
         assert value(samples, "smg_worker_retries_total", worker_type="decode", endpoint="chat") == 1
         assert value(samples, "smg_worker_retry_backoff_seconds_count", attempt="1") == 1

@@ -8,8 +8,9 @@ from typing import Any, Literal
 import pytest
 
 from router.errors import NotFound, NoWorker
+from router.health import HealthSettings
 from router.policies import POLICIES, PowerOfTwo, Random, RoundRobin
-from router.workers import HealthSettings, Registry, Worker
+from router.workers import Registry, Worker
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair, FakeServer, Handler, chunk, head, started, whole
 
@@ -128,7 +129,7 @@ async def _hangs(call: Call) -> None:
 )
 def test_probes_of_odd_servers(handler: Handler, words: str) -> None:
     """Whatever a server says, the probe ends, the worker is unhealthy with a reason, and nothing stays open."""
-    health = HealthSettings(timeout_secs=0.05 if "within" in words else 5.0)
+    health = HealthSettings(failure_threshold=1, timeout_secs=0.05 if "within" in words else 5.0)
 
     async def test() -> None:
         async with FakeServer(handler) as server:
