@@ -98,6 +98,12 @@ class Breaker:
         elif success is not None:
             self._failed()
 
+    def reset(self) -> None:
+        """Close it: the worker is another process than the one that failed."""
+        if self._state != "closed":
+            self._enter("closed")
+        self._failures.clear()
+
     def _succeeded(self) -> None:
         self._failures.clear()
         if self._state == "half_open":

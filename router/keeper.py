@@ -95,11 +95,12 @@ class Keeper:
         self._warm()
 
     def _warm(self) -> None:
-        """Start a first generation of every pair that needs one."""
+        """Start a generation of every pair that needs its first one, or whose breaker waits for a trial."""
         if not self._warm_up:
             return
         for pair in self._registry.pairs():
-            if pair not in self._registry.proven and pair not in self._warming:
+            tried = "half_open" in (pair.prefill.breaker.state, pair.decode.breaker.state)
+            if (tried or pair not in self._registry.proven) and pair not in self._warming:
                 self._warming.add(pair)
                 self._spawn(self._prove(pair))
 

@@ -105,8 +105,10 @@ class Worker:
         return body
 
     def _judge(self, problem: str | None, definite: bool) -> None:
-        self.healthy = self.looks.judge(well=problem is None, definite=definite)
+        before, self.healthy = self.healthy, self.looks.judge(well=problem is None, definite=definite)
         self.problem = problem
+        if self.healthy and not before:
+            self.breaker.reset()
         if not self.healthy:
             self.proven = False
             self.problem = problem or f"{self.url} is back; {self.looks.progress} looks at it were good."

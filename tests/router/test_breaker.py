@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.breaker import Breaker, BreakerSettings
+from router.health import HealthSettings
 from router.workers import Worker
 from tests.router.aio import aio, until, within
-from tests.router.fakes import Call, FakePair, whole
+from tests.router.fakes import Call, FakePair, started, whole
 from tests.router.serving import Serving, serving
 
 
@@ -238,3 +239,44 @@ async def test_a_client_that_leaves_is_no_failure() -> None:
             await asyncio.gather(asking, return_exceptions=True)
         await client.settled()
         assert all(w.breaker.state == "closed" and not w.breaker.outcomes for w in client.app.registry.workers)
+
+
+@aio
+async def test_the_router_itself_tries_a_worker_again() -> None:
+    """Without any client, so that the next one finds the worker back."""
+    pair = FakePair()
+    well = pair.decode.generate
+    async with serving(pair, breaker=EAGER, health=HealthSettings(look_secs=60)) as client:
+        await until(lambda: client.app.registry.models() == ["fake"], "ready")
+        pair.decode.generate = _fails
+        for _ in range(2):
+            await client.post("/generate", {"text": "x"})
+        await client.settled()
+        await client.app.keeper._look()
+        sent = len(pair.decode.requests)
+        pair.decode.generate = well
+        subject = worker(client, pair.decode.url).breaker
+        assert state(subject) == "open"
+        subject._opened -= 60
+        await client.app.keeper._look()
+        await until(lambda: state(subject) == "closed", "the router's own trial went well")
+        assert len(pair.decode.requests) == sent + 1
+        await client.settled()
+
+
+@aio
+async def test_a_worker_that_was_away_begins_anew() -> None:
+    pair = FakePair()
+    async with started(pair):
+        subject = Worker(pair.decode.url, "decode", health=HealthSettings(failure_threshold=1, success_threshold=1))
+        await subject.probe()
+        for _ in range(10):
+            subject.breaker.settle(subject.breaker.begin(), False)
+        assert state(subject.breaker) == "open"
+        pair.decode.info, told = {}, pair.decode.info
+        await subject.probe()
+        assert state(subject.breaker) == "open"
+        pair.decode.info = told
+        await subject.probe()
+        assert state(subject.breaker) == "closed"
+        subject.origin.close()
