@@ -56,6 +56,7 @@ class Routes:
             methods, variable = self._match(call.path)
         route = methods.get(call.method)
         if route is None:
+            call.more_headers.append((b"allow", ", ".join(methods).encode()))
             raise MethodNotAllowed(f"{call.path} takes {' or '.join(methods)}, not {call.method}.")
         return route, variable
 

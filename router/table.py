@@ -5,47 +5,28 @@ from typing import Any
 from router.admin import WORKER_SCHEMA, Admin
 from router.info import Info, not_offered
 from router.openapi import document
+from router.pd import RESERVED
 from router.proxy import Proxy
 from router.refused import PATHS
-from router.routes import Route
+from router.routes import Handler, Route
 
-MODEL = {"model": {"type": "string"}}
-STREAM: dict[str, Any] = {"stream": {"type": "boolean"}}
-
-
-def _body(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "required": list(required), "properties": {**MODEL, **properties}}
-
-
-CHAT = _body(
-    ("messages",),
-    messages={"type": "array", "minItems": 1, "items": {"type": "object"}},
-    **STREAM,
-)
-PROMPT = {"oneOf": [{"type": "string"}, {"type": "array"}]}
+# What the router itself looks at; the rest is for the servers to judge, in their own words.
+BODY: dict[str, Any] = {
+    "type": "object",
+    "properties": {"model": {"type": ["string", "null"]}, **{name: {"type": "null"} for name in RESERVED}},
+}
 
 
 def routes(proxy: Proxy, info: Info, admin: Admin) -> list[Route]:
     """All routes; those that sglang-router has and this router has not answer 501 with the reason."""
     table = [
-        _generation("/generate", proxy.generate, "generate", _body(text=PROMPT, input_ids={"type": "array"}, **STREAM)),
-        _generation("/v1/chat/completions", proxy.chat_completions, "chat", CHAT),
-        _generation("/v1/completions", proxy.completions, "completions", _body(("prompt",), prompt=PROMPT, **STREAM)),
-        *(
-            _generation(
-                path,
-                proxy.rerank,
-                "rerank",
-                _body(
-                    ("query", "documents"),
-                    query={"type": "string"},
-                    documents={"type": "array", "items": {"type": "string"}},
-                ),
-            )
-            for path in ("/rerank", "/v1/rerank")
-        ),
-        Route("POST", "/v1/tokenize", info.tokenize, "Text to token ids", limited=True, schema=_body(prompt=PROMPT)),
-        Route("POST", "/v1/detokenize", info.detokenize, "Token ids to text", limited=True, schema=_body()),
+        _generation("/generate", proxy.generate, "generate"),
+        _generation("/v1/chat/completions", proxy.chat_completions, "chat"),
+        _generation("/v1/completions", proxy.completions, "completions"),
+        _generation("/rerank", proxy.rerank, "rerank"),
+        _generation("/v1/rerank", proxy.rerank, "rerank"),
+        Route("POST", "/v1/tokenize", info.tokenize, "Text to token ids", limited=True, schema=BODY),
+        Route("POST", "/v1/detokenize", info.detokenize, "Token ids to text", limited=True, schema=BODY),
         Route("GET", "/v1/models", info.models, "Models and trees", public=True),
         Route("GET", "/health", info.health, "Whether any model can be served", public=True),
         Route("GET", "/health_generate", info.health_generate, "A generation by each model"),
@@ -62,14 +43,14 @@ def routes(proxy: Proxy, info: Info, admin: Admin) -> list[Route]:
         Route("GET", "/workers/{id}", admin.show, "One worker"),
         Route("DELETE", "/workers/{id}", admin.remove, "Remove a worker when its requests are over"),
         Route("GET", "/metrics", info.metrics, "Prometheus metrics", public=True),
-        *(
-            Route(method, path, not_offered(reason), f"Not offered: {reason}", public=True)
-            for (method, path), reason in ((name.split(), reason) for name, reason in PATHS.items())
-        ),
     ]
-    return [*table, Route("GET", "/openapi.json", document(table), "This document", public=True)]
+    refused = [
+        Route(method, path, not_offered(reason), f"Not offered: {reason}", public=True)
+        for (method, path), reason in ((name.split(), reason) for name, reason in PATHS.items())
+    ]
+    return [*table, Route("GET", "/openapi.json", document(table), "This document", public=True), *refused]
 
 
-def _generation(path: str, handler: Any, endpoint: str, schema: dict[str, Any]) -> Route:
+def _generation(path: str, handler: Handler, endpoint: str) -> Route:
     words = {"rerank": "Rank documents"}.get(endpoint, "Generate text")
-    return Route("POST", path, handler, words, limited=True, endpoint=endpoint, schema=schema)
+    return Route("POST", path, handler, words, limited=True, endpoint=endpoint, schema=BODY)

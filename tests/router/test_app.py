@@ -41,6 +41,7 @@ def test_wrong_paths_and_methods(method: str, path: str, status: int, words: str
             error = answer.json()["error"]
             assert words in error["message"]
             assert error["code"] == status
+            assert ("allow" in answer.headers) == (status == 405)
 
     run(test)
 
