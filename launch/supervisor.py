@@ -142,7 +142,7 @@ class Supervisor:
 
         try:
             if member.name == ROUTER:
-                await wait_until_answers(member.origin, "/health", check)
+                await wait_until_answers(member.origin, "/readiness", check)
             else:
                 await wait_until_answers(member.origin, "/model_info", check)
                 await check_overlay(member.origin, member.name)
