@@ -142,7 +142,7 @@ class Supervisor:
 
         try:
             if member.name == ROUTER:
-                await wait_until_answers(member.origin, "/health", check)
+                await wait_until_answers(member.origin, "/readiness", check)
             else:
                 await wait_until_answers(member.origin, "/model_info", check)
                 await check_overlay(member.origin, member.name)
@@ -162,7 +162,7 @@ class Supervisor:
         if member.name != ROUTER:
             server = self._servers[member.name]
             return Command(member.name, server.argv, server.env, log)
-        argv = ["--pd-disaggregation", "--port", str(member.port), "--trees", str(self._trees)]
+        argv = ["--pd-disaggregation", "--host", "127.0.0.1", "--port", str(member.port), "--trees", str(self._trees)]
         argv += ["--worker-probe-interval", "2"]
         for server in self.plan.servers:
             url = self.members[server.name].origin.url

@@ -1,29 +1,39 @@
-"""The ASGI application: paths to handlers, errors to answers, and the life of background work."""
+"""The ASGI application: from a path to an answer, errors included, and the life of background work."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import time
 
-from router.errors import MethodNotAllowed, NotFound, RouterError
+from router.access import ApiKey
+from router.accesslog import log
+from router.admin import Admin, WorkerFactory
+from router.call import ID_HEADERS, Call
+from router.cors import Cors
+from router.errors import NotFound, RouterError
 from router.exit import Judge, JudgeFailed, Judging
-from router.http.asgi import ClientGone, Receive, Request, Scope, Send
+from router.http.asgi import ClientGone, Receive, Scope, Send
 from router.info import Info
+from router.keeper import Keeper
+from router.limits import Limits
 from router.moa.clients import ClientRuns
 from router.moa.context import Context
 from router.moa.endpoint import MoaEndpoint
-from router.moa.limits import Limits
+from router.moa.limits import RunLimits
 from router.moa.looking import RunPages
 from router.moa.store import RunStore
 from router.moa.tree import load_trees
 from router.pd import Dispatcher
 from router.policies import make_policy
 from router.proxy import Proxy
+from router.routes import Route, Routes
 from router.settings import Settings
-from router.workers import Registry, Worker
+from router.smg import GatewayMetrics
+from router.table import routes
+from router.workers import Registry
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[Request], Awaitable[None]]
+STOP_TIMEOUT = 5.0  # seconds
 
 
 class App:
@@ -36,74 +46,114 @@ class App:
 
     def __init__(self, settings: Settings, judge: Judging | None = None) -> None:
         self._settings = settings
-        self.registry = Registry(
-            [Worker(url, "prefill", port) for url, port in settings.prefill]
-            + [Worker(url, "decode") for url in settings.decode]
-            + [Worker(url, "plain") for url in settings.plain]
-        )
+        server = settings.server
+        factory = WorkerFactory(settings.health, settings.breaker, server.api_key)
+        self.registry = Registry([])
+        for url, port in settings.prefill:
+            self.registry.add(factory.make(url, "prefill", port))
+        for url in settings.decode:
+            self.registry.add(factory.make(url, "decode"))
+        for url in settings.plain:
+            self.registry.add(factory.make(url, "plain"))
+        policies = {
+            "prefill": settings.prefill_policy or settings.policy,
+            "decode": settings.decode_policy or settings.policy,
+        }
         self.dispatcher = Dispatcher(
+            self.registry, *(make_policy(name, settings.cache_aware) for name in policies.values())
+        )
+        warm_up = not settings.health.skip_warm_up
+        self.keeper = Keeper(self.registry, self.dispatcher, settings.health.look_secs, warm_up=warm_up)
+        self.limits = Limits(settings.limits)
+        self._calls: set[Call] = set()
+        self._metrics = GatewayMetrics(
+            self.dispatcher.metrics.registry,
             self.registry,
-            make_policy(settings.prefill_policy or settings.policy, settings.cache_aware),
-            make_policy(settings.decode_policy or settings.policy, settings.cache_aware),
+            self.limits,
+            self._calls,
+            policies,
+            server.duration_buckets,
         )
         trees = load_trees(settings.trees)
-        self.judge = judge or Judge(settings.embedding_model)
+        self.judge = judge or Judge(settings.runs.embedding_model)
         self._judges = any(tree.arm == "exit" and tree.exit.measures for tree in trees.trees)
+        self._loading: asyncio.Task[None] | None = None
         context = Context(self.dispatcher, judge=self.judge)
-        limits = Limits(settings.max_runs, settings.max_runs_per_client)
-        runs = RunStore()
-        pages = RunPages(runs)
-        moa = MoaEndpoint(context, trees, limits, runs)
-        self._clients = ClientRuns(context, limits, runs)
-        proxy = Proxy(self.registry, self.dispatcher, moa, self._clients)
-        info = Info(self.registry, moa, self.dispatcher.metrics)
-        self._routes: dict[str, dict[str, Handler]] = {
-            "/generate": {"POST": proxy.generate},
-            "/v1/chat/completions": {"POST": proxy.chat_completions},
-            "/v1/completions": {"POST": proxy.completions},
-            "/v1/models": {"GET": info.models},
-            "/health": {"GET": info.health},
-            "/workers": {"GET": info.workers},
-            "/metrics": {"GET": info.metrics},
-            "/runs": {"GET": pages.listed},
-            "/runs/": {"GET": pages.one},
-        }
-        self._tasks: list[asyncio.Task[None]] = []
+        run_limits, runs = RunLimits(settings.runs), RunStore()
+        moa = MoaEndpoint(context, trees, run_limits, runs)
+        self._clients = ClientRuns(context, run_limits, runs)
+        proxy = Proxy(self.dispatcher, moa, self._clients, settings.retries, server.request_timeout_secs, self._metrics)
+        info = Info(self.dispatcher, moa, self.keeper, proxy)
+        self.routes = Routes(routes(proxy, info, Admin(self.registry, self.keeper, factory), RunPages(runs)))
+        self._key = ApiKey(server.api_key)
+        self._cors = Cors(server.cors_origins)
+        names = server.request_id_headers
+        self._id_headers = ID_HEADERS if names is None else tuple(name.lower().encode() for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._answer(Request(scope, receive, send, max_body=self._settings.max_payload_bytes))
+            call = Call(
+                scope,
+                receive,
+                send,
+                max_body=self._settings.server.max_payload_bytes,
+                id_headers=self._id_headers,
+            )
+            own_port = self._settings.server.prometheus_port
+            await self._answer(call, metrics_only=own_port is not None and _port(scope) == own_port)
 
-    async def _answer(self, request: Request) -> None:
+    async def _answer(self, call: Call, *, metrics_only: bool) -> None:
+        self._calls.add(call)
+        call.more_headers += self._cors.headers(call)
+        route: Route | None = None
+        error_code = ""
         try:
-            await self._handler(request)(request)
+            if self._cors.asks(call):
+                await self._cors.allow(call)
+                return
+            route, variable = self.routes.find(call)
+            if metrics_only and route.path != "/metrics":
+                raise NotFound("this port is for /metrics only.")
+            if not route.public:
+                self._key.check(call)
+            if route.limited and self.limits.on:
+                await self._limited(call, route, variable)
+            else:
+                await route.handler(call, *variable)
         except ClientGone:
-            logger.info("client left: %s %s", request.method, request.path)
+            logger.debug("client left: %s %s", call.method, call.path)
         except RouterError as error:
-            await self._refuse(request, error)
+            error_code = error.kind
+            await self._refuse(call, error)
         except Exception:
-            logger.exception("unexpected error in %s %s", request.method, request.path)
-            await self._refuse(request, RouterError("the router failed on this request; its log has the cause."))
+            logger.exception("unexpected error in %s %s", call.method, call.path)
+            error_code = RouterError.kind
+            await self._refuse(call, RouterError("the router failed on this request; its log has the cause."))
+        finally:
+            self._calls.discard(call)
+            self._metrics.answered(call, route, error_code)
+            log(call)
+
+    async def _limited(self, call: Call, route: Route, variable: tuple[str, ...]) -> None:
+        turn = self.limits.enter()
+        if turn is not None:
+            await self.limits.wait(turn, call)
+        try:
+            await route.handler(call, *variable)
+        finally:
+            self.limits.leave()
 
     @staticmethod
-    async def _refuse(request: Request, error: RouterError) -> None:
-        if request.started:
+    async def _refuse(call: Call, error: RouterError) -> None:
+        if call.started:
             # The status line is out: closing without the last chunk is the only honest signal left.
             raise error
-        await request.answer_json(error.body(), error.status)
-
-    def _handler(self, request: Request) -> Handler:
-        # A path that ends with a slash stands for all that begin with it.
-        methods = self._routes.get(request.path) or self._routes.get(f"/{request.path.split('/')[1]}/")
-        if methods is None:
-            raise NotFound(f"there is no {request.path} here; paths: {', '.join(self._routes)}.")
-        handler = methods.get(request.method)
-        if handler is None:
-            raise MethodNotAllowed(f"{request.path} takes {' or '.join(methods)}, not {request.method}.")
-        return handler
+        if error.retry_after is not None:
+            call.more_headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+        await call.answer_json(error.body(), error.status)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -117,34 +167,34 @@ class App:
                 return
 
     async def start(self) -> None:
-        """Probe the workers once and keep probing."""
-        await self.registry.probe()
-        self._tasks.append(asyncio.create_task(self._probe_forever()))
+        """Look at the workers once and keep looking."""
+        await self.keeper.start()
         if self._judges and isinstance(self.judge, Judge):
-            self._tasks.append(asyncio.create_task(self._load(self.judge)))
+            self._loading = asyncio.create_task(_load(self.judge))
 
     async def stop(self) -> None:
-        """End background work and close connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """End background work, let requests that were cancelled tell the workers, and close connections."""
+        await self.keeper.close()
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while self._calls and time.monotonic() < deadline:  # noqa: ASYNC110 - for the sake of each request
+            await asyncio.sleep(0.01)
         self._clients.close()
         await self.judge.close()
         await self.dispatcher.close()
         self.registry.close()
 
-    @staticmethod
-    async def _load(judge: Judge) -> None:
-        """Before the first run needs it: the embedding model takes seconds to load."""
-        try:
-            await judge.start()
-        except JudgeFailed as error:
-            logger.warning("early exit waits for its judge: %s", error)
 
-    async def _probe_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.probe_interval)
-            try:
-                await self.registry.probe()
-            except Exception:  # a probe that fails oddly once must not be the last one
-                logger.exception("unexpected error while probing the workers")
+async def _load(judge: Judge) -> None:
+    """Before the first run needs it: the embedding model takes seconds to load."""
+    try:
+        await judge.start()
+    except JudgeFailed as error:
+        logger.warning("early exit waits for its judge: %s", error)
+
+
+def _port(scope: Scope) -> int | None:
+    server = scope.get("server")
+    return server[1] if server else None

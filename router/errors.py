@@ -2,13 +2,16 @@
 
 RouterError                 has an HTTP status, an OpenAI error type and one sentence
 ├── BadRequest        400   the request is wrong
-│   └── AgentRefused  400   a worker refused an agent's request
+│   └── AgentRefused  400   a worker refused an agent\'s request
 ├── Unauthorized      401   no or a wrong API key
 ├── NotFound          404   no such model or path
 ├── MethodNotAllowed  405   the path exists, the method does not
+├── TimedOutInQueue   408   the request waited too long for its turn
 ├── Conflict          409   what is asked for is there already
 ├── TooLarge          413   the body is over the limit
-├── TooManyRuns       429   the client, or all clients, have enough runs under way
+├── TooManyRequests   429   the limits are reached
+│   └── TooManyRuns   429   the client, or all clients, have enough runs under way
+├── NotOffered        501   sglang-router has this path, this router does not
 ├── UpstreamFailed    502   a worker broke the connection or answered nonsense
 ├── NoWorker          503   no healthy worker for the model
 └── UpstreamTimeout   504   a worker did not answer in time
@@ -18,7 +21,10 @@ UpstreamFailed
 └── ConnectionLost          the worker closed the connection before the answer was whole
 """
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from router.workers import Worker
 
 
 class RouterError(Exception):
@@ -26,6 +32,10 @@ class RouterError(Exception):
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  # seconds, where the client had better wait
 
     def body(self) -> dict[str, Any]:
         """The OpenAI error object."""
@@ -64,11 +74,36 @@ class MethodNotAllowed(RouterError):
     kind = "invalid_request_error"
 
 
+class TimedOutInQueue(RouterError):
+    """The request waited too long for its turn."""
+
+    status = 408
+    kind = "timeout"
+
+
 class Conflict(RouterError):
     """What is asked for is there already."""
 
     status = 409
-    kind = "invalid_request_error"
+    kind = "conflict_error"
+
+
+class TooManyRequests(RouterError):
+    """The limits are reached."""
+
+    status = 429
+    kind = "rate_limit_error"
+
+
+class TooManyRuns(TooManyRequests):
+    """The client, or all clients together, have enough runs under way."""
+
+
+class NotOffered(RouterError):
+    """sglang-router has this path, this router does not."""
+
+    status = 501
+    kind = "not_implemented_error"
 
 
 class TooLarge(RouterError):
@@ -78,18 +113,18 @@ class TooLarge(RouterError):
     kind = "invalid_request_error"
 
 
-class TooManyRuns(RouterError):
-    """The client, or all clients together, have enough runs under way."""
-
-    status = 429
-    kind = "rate_limit_error"
-
-
 class UpstreamFailed(RouterError):
-    """A worker broke the connection or answered nonsense."""
+    """A worker broke the connection or answered nonsense.
+
+    Attributes:
+        upstream_status: The status of a worker that refused; None when it did not get that far.
+        worker: The worker that failed, where it is known.
+    """
 
     status = 502
     kind = "upstream_error"
+    upstream_status: int | None = None
+    worker: "Worker | None" = None
 
 
 class ConnectFailed(UpstreamFailed):
@@ -112,3 +147,5 @@ class UpstreamTimeout(RouterError):
 
     status = 504
     kind = "timeout"
+    upstream_status: int | None = None
+    worker: "Worker | None" = None

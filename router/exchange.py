@@ -63,9 +63,11 @@ class Exchange:
         response = await self._legs[0]
         answer = await response.read()
         if response.status >= 400:
-            raise _PrefillRefused(
+            refused = _PrefillRefused(
                 f"the prefill server refused the request with {response.status}: {error_message(answer)}"
             )
+            refused.upstream_status = response.status
+            raise refused
         cause = abort_cause(answer)
         if cause is not None:
             raise _PrefillGaveUp(f"the prefill server gave the request up: {cause}")
@@ -73,7 +75,11 @@ class Exchange:
 
     def _problem(self) -> BaseException | None:
         """What prefill failed with; None while it runs, and when it has answered."""
-        return self._prefill.exception() if self._prefill.done() else None
+        return self._prefill.exception() if self._prefill.done() and not self._prefill.cancelled() else None
+
+    def failed_in_prefill(self, error: BaseException) -> bool:
+        """Whether it was the prefill leg that raised an error."""
+        return self._problem() is error
 
     def _check_prefill(self) -> None:
         """Raise what prefill failed with, unless decode refused too: then decode's words are the answer."""

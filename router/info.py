@@ -1,38 +1,170 @@
-"""Answers about the router itself."""
+"""Answers about the router itself, and what it asks its workers."""
 
-from router.errors import NoWorker
-from router.http.asgi import Request
-from router.metrics import CONTENT_TYPE, Metrics
+import asyncio
+from typing import Any
+
+import orjson
+
+from router.call import Call
+from router.errors import NotOffered, NoWorker, RouterError, UpstreamFailed
+from router.http.asgi import while_connected
+from router.keeper import Keeper
+from router.metrics import CONTENT_TYPE
 from router.moa.endpoint import MoaEndpoint
-from router.workers import Registry
+from router.pd import Dispatcher
+from router.proxy import Proxy
+from router.workers import Worker
+
+ASK_TIMEOUT = 10.0  # seconds
+TEXT = [(b"content-type", b"text/plain; charset=utf-8")]
 
 
 class Info:
-    """`/v1/models`, `/health`, `/workers` and `/metrics`."""
+    """Everything but generation and the coming and going of workers."""
 
-    def __init__(self, registry: Registry, moa: MoaEndpoint, metrics: Metrics) -> None:
-        self._registry = registry
-        self._metrics = metrics
+    def __init__(self, dispatcher: Dispatcher, moa: MoaEndpoint, keeper: Keeper, proxy: Proxy) -> None:
+        self._dispatcher = dispatcher
+        self._registry = dispatcher.registry
+        self._metrics = dispatcher.metrics
         self._moa = moa
+        self._keeper = keeper
+        self._proxy = proxy
 
-    async def models(self, request: Request) -> None:
+    async def models(self, call: Call) -> None:
         """The models and trees that can be asked now, in OpenAI's form."""
         served = [(name, "sglang") for name in self._registry.models()]
         served += [(name, "faster-moa") for name in self._moa.ready_trees()]
         data = [{"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in served]
-        await request.answer_json({"object": "list", "data": data})
+        await call.answer_json({"object": "list", "data": data})
 
-    async def health(self, request: Request) -> None:
+    async def health(self, call: Call) -> None:
         """200 when at least one model can be served."""
         models = self._registry.models()
         if not models:
-            raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.")
-        await request.answer_json({"status": "ok", "models": models})
+            raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.", retry_after=1.0)
+        await call.answer_json({"status": "ok", "models": models})
 
-    async def workers(self, request: Request) -> None:
-        """Every worker and what is known of it."""
-        await request.answer_json({"workers": [worker.describe() for worker in self._registry.workers]})
+    async def liveness(self, call: Call) -> None:
+        """200 as long as the router runs."""
+        await call.answer(200, b"OK", TEXT)
 
-    async def metrics(self, request: Request) -> None:
+    async def readiness(self, call: Call) -> None:
+        """200 once every pair that is there has generated something."""
+        reason = self._keeper.unready()
+        if reason is not None:
+            raise NoWorker(reason, retry_after=1.0)
+        workers = self._registry.workers
+        usable = sum(worker.usable for worker in workers)
+        await call.answer_json({"status": "ready", "healthy_workers": usable, "total_workers": len(workers)})
+
+    async def health_generate(self, call: Call) -> None:
+        """200 when a pair of each model has generated something for this very request."""
+        models = self._registry.models()
+        if not models:
+            raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.", retry_after=1.0)
+        pairs = [self._dispatcher.choose(model) for model in models]
+
+        async def generate() -> None:
+            for pair in pairs:
+                await self._keeper.generate(pair)
+
+        await call.body()
+        await while_connected(call, generate())
+        await call.answer_json({"status": "ok", "models": models})
+
+    async def server_info(self, call: Call) -> None:
+        """What stands behind this router."""
+        await call.answer_json(
+            {
+                "router": "faster-moa",
+                "models": self._registry.models(),
+                "trees": self._moa.ready_trees(),
+                "workers_count": len(self._registry.workers),
+            }
+        )
+
+    async def model_info(self, call: Call) -> None:
+        """What a decode server says about its model."""
+        worker = self._any_decode()
+        await call.answer(200, await _ask(worker, "GET", "/model_info"))
+
+    async def tokenize(self, call: Call) -> None:
+        """Text to token ids, by a server of the model."""
+        await self._pass_on(call, "/tokenize")
+
+    async def detokenize(self, call: Call) -> None:
+        """Token ids to text, by a server of the model."""
+        await self._pass_on(call, "/detokenize")
+
+    async def flush_cache(self, call: Call) -> None:
+        """Empty the KV caches of all workers."""
+        workers = self._registry.workers
+        flushed = await asyncio.gather(*(_flushed(worker) for worker in workers))
+        failed = [worker.url for worker, well in zip(workers, flushed, strict=True) if not well]
+        message = f"{', '.join(failed)} did not flush" if failed else f"all {len(workers)} workers flushed"
+        answer = {
+            "status": "partial" if failed else "success",
+            "message": message,
+            "workers_flushed": len(workers) - len(failed),
+            "total_workers": len(workers),
+        }
+        await call.answer_json(answer, 502 if failed else 200)
+
+    async def loads(self, call: Call) -> None:
+        """Tokens that each worker holds, by its own word; -1 where it does not say."""
+        workers = self._registry.workers
+        loads = await asyncio.gather(*(_load(worker) for worker in workers))
+        await call.answer_json(
+            {"workers": [{"worker": w.url, "load": load} for w, load in zip(workers, loads, strict=True)]}
+        )
+
+    async def metrics(self, call: Call) -> None:
         """Prometheus's text format."""
-        await request.answer(200, self._metrics.text(), [(b"content-type", CONTENT_TYPE)])
+        await call.answer(200, self._metrics.text(), [(b"content-type", CONTENT_TYPE)])
+
+    def _any_decode(self) -> Worker:
+        for worker in self._registry.workers:
+            if worker.usable and worker.role == "decode":
+                return worker
+        raise NoWorker("no decode server is healthy yet.", retry_after=1.0)
+
+    async def _pass_on(self, call: Call, path: str) -> None:
+        body = await call.json()
+        worker = self._registry.healthy(self._proxy.model(body), "decode")[0]
+        async with await worker.origin.request("POST", path, await call.body(), timeout=ASK_TIMEOUT) as response:
+            answer = await response.read()
+        kind = response.header(b"content-type") or b"application/json"
+        await call.answer(response.status, answer, [(b"content-type", kind)])
+
+
+def not_offered(reason: str) -> Any:
+    """A handler that says why a path of sglang-router is none here."""
+
+    async def refuse(call: Call, *_: str) -> None:
+        raise NotOffered(f"{call.path} is not offered: {reason}.")
+
+    return refuse
+
+
+async def _ask(worker: Worker, method: str, path: str) -> bytes:
+    async with await worker.origin.request(method, path, timeout=ASK_TIMEOUT) as response:
+        body = await response.read()
+    if response.status != 200:
+        raise UpstreamFailed(f"{worker.url} answered {path} with {response.status}.")
+    return body
+
+
+async def _flushed(worker: Worker) -> bool:
+    try:
+        await _ask(worker, "POST", "/flush_cache")
+    except RouterError:
+        return False
+    return True
+
+
+async def _load(worker: Worker) -> int:
+    try:
+        told = orjson.loads(await _ask(worker, "GET", "/get_load"))
+        return sum(int(rank["num_tokens"]) for rank in told)
+    except (RouterError, ValueError, KeyError, TypeError):
+        return -1

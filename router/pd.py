@@ -7,17 +7,18 @@ answered. Whatever ends the exchange early - the client leaves, a leg fails - en
 import asyncio
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 
+from router.attempt import Attempt, let_through
 from router.errors import BadRequest, RouterError
 from router.exchange import Exchange
 from router.metrics import Metrics
 from router.policies import Policy, Prefix
-from router.workers import Pair, Registry, Worker
+from router.workers import ROLES, Pair, Registry, Worker
 
 # Fields only a router may set: a client that could name a bootstrap host could point the servers
 # at any address, or start a prefill that nobody fetches.
@@ -36,35 +37,41 @@ class Dispatcher:
         self.metrics = Metrics(registry)
         self._aborts: set[asyncio.Task[None]] = set()
 
-    def choose(self, model: str, prompt: Prefix | None = None) -> Pair:
-        """A pair of healthy workers of the model, by the prompt if it is known; raises `NotFound` or `NoWorker`."""
-        return Pair(
-            self._prefill_policy.choose(self.registry.healthy(model, "prefill"), prompt),
-            self._decode_policy.choose(self.registry.healthy(model, "decode"), prompt),
-        )
+    def choose(self, model: str, prompt: Prefix | None = None, avoid: Collection[Worker] = ()) -> Pair:
+        """A pair of healthy workers of the model, by the prompt if it is known.
+
+        Workers in `avoid` are chosen only where there is no other. Raises `NotFound`, or `NoWorker` when
+        a role has no healthy worker, or none whose breaker lets a request through.
+        """
+        prefill, decode = (let_through(self.registry.healthy(model, role)) for role in ROLES)
+        if avoid:
+            prefill, decode = ([w for w in group if w not in avoid] or group for group in (prefill, decode))
+        return Pair(self._prefill_policy.choose(prefill, prompt), self._decode_policy.choose(decode, prompt))
 
     @asynccontextmanager
     async def exchange(self, path: str, body: dict[str, Any], pair: Pair) -> AsyncIterator[Exchange]:
         """Send `body` to both servers of a pair; the block ends the exchange on both.
 
-        Raises `RouterError` when a leg fails before decode's answer begins.
+        Raises `RouterError` when a leg fails before decode's answer begins; `NoWorker` when a breaker of
+        the pair is open, and then nothing was sent.
         """
         body = prepare_body(body, pair)
         try:
             raw = orjson.dumps(body)
         except TypeError:  # orjson reads deeper nesting than it writes
             raise BadRequest("the request is nested too deeply; send a flatter one.") from None
-        exchange = Exchange(pair, raw, path)
-        try:
-            await exchange.start()
-            yield exchange
-        finally:
-            # First what must happen even when the wait in `close` is cancelled.
-            exchange.unload(pair.prefill)
-            exchange.unload(pair.decode)
-            if not exchange.finished:
-                self._abort(pair, body["rid"])
-            await exchange.close()
+        with Attempt(pair) as attempt:
+            attempt.exchange = exchange = Exchange(pair, raw, path)
+            try:
+                await exchange.start()
+                yield exchange
+            finally:
+                # First what must happen even when the wait in `close` is cancelled.
+                exchange.unload(pair.prefill)
+                exchange.unload(pair.decode)
+                if not exchange.finished:
+                    self._abort(pair, body["rid"])
+                await exchange.close()
 
     def _abort(self, pair: Pair, rid: Any) -> None:
         """Tell both servers, without waiting: SGLang notices a closed connection only after seconds."""

@@ -1,54 +1,99 @@
 """Client requests, passed on to a pair."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from router.errors import BadRequest, NoWorker, RouterError, UpstreamFailed
+from router.access import refuse_reserved
+from router.attempt import RETRYABLE, retryable
+from router.call import Call
+from router.errors import BadRequest, NoWorker, RouterError, UpstreamFailed, UpstreamTimeout
 from router.exchange import Exchange
-from router.http.asgi import SSE_HEADERS, Request, while_connected
+from router.http.asgi import SSE_HEADERS, while_connected
 from router.http.sse import error_events
 from router.moa.clients import ClientRuns
 from router.moa.endpoint import MoaEndpoint
 from router.pd import Dispatcher
+from router.plain import forward
 from router.policies import prefix_of
-from router.workers import Registry
+from router.retries import RetrySettings
+from router.smg import GatewayMetrics
+from router.workers import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is sent to a pair.
+
+    Attributes:
+        path: The workers' path.
+        endpoint: Its name in metrics.
+        model: The model asked for.
+        body: The body, before the router's own fields.
+    """
+
+    path: str
+    endpoint: str
+    model: str
+    body: dict[str, Any]
 
 
 class Proxy:
-    """`/generate`, `/v1/chat/completions` and `/v1/completions`."""
+    """What a pair answers: generation, and reranking."""
 
-    def __init__(self, registry: Registry, dispatcher: Dispatcher, moa: MoaEndpoint, clients: ClientRuns) -> None:
-        self._registry = registry
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        moa: MoaEndpoint,
+        clients: ClientRuns,
+        retries: RetrySettings,
+        timeout: float,
+        metrics: GatewayMetrics,
+    ) -> None:
+        self._registry = dispatcher.registry
         self._dispatcher = dispatcher
         self._moa = moa
         self._clients = clients
+        self._retries = retries
+        self._timeout = timeout
+        self._metrics = metrics
 
-    async def generate(self, request: Request) -> None:
+    async def generate(self, call: Call) -> None:
         """SGLang's native endpoint; `model` chooses among several models and is not passed on."""
-        body = await request.json()
-        model = self._model(body)
+        body = await _read(call)
+        model = self.model(body)
         body.pop("model", None)
-        await while_connected(request, self._forward(request, "/generate", model, body))
+        await while_connected(call, self._in_time(call, Job("/generate", "generate", model, body)))
 
-    async def chat_completions(self, request: Request) -> None:
+    async def chat_completions(self, call: Call) -> None:
         """OpenAI chat; a tree's name as `model` runs the tree."""
-        body = await request.json()
+        body = await _read(call)
         if self._moa.serves(body.get("model")):
-            await while_connected(request, self._moa.answer(request, body, "chat"))
+            call.model = body["model"]
+            await while_connected(call, self._moa.answer(call, body, "chat"))
             return
-        await while_connected(request, self._forward(request, "/v1/chat/completions", self._model(body), body))
+        await while_connected(call, self._in_time(call, Job("/v1/chat/completions", "chat", self.model(body), body)))
 
-    async def completions(self, request: Request) -> None:
+    async def completions(self, call: Call) -> None:
         """OpenAI completions; a tree's name as `model` runs the tree, once for each prompt."""
-        body = await request.json()
+        body = await _read(call)
         if self._moa.serves(body.get("model")):
-            await while_connected(request, self._moa.answer(request, body, "completion"))
+            call.model = body["model"]
+            await while_connected(call, self._moa.answer(call, body, "completion"))
             return
-        await while_connected(request, self._forward(request, "/v1/completions", self._model(body), body))
+        await while_connected(call, self._in_time(call, Job("/v1/completions", "completions", self.model(body), body)))
 
-    def _model(self, body: dict[str, Any]) -> str:
+    async def rerank(self, call: Call) -> None:
+        """Documents by relevance, where the pair's model can do that."""
+        body = await _read(call)
+        await while_connected(call, self._in_time(call, Job("/v1/rerank", "rerank", self.model(body), body)))
+
+    def model(self, body: dict[str, Any]) -> str:
+        """The model that a body asks for, or the only one; raises `BadRequest` or `NoWorker`."""
         named = body.get("model")
         if named is not None and not isinstance(named, str):
             raise BadRequest("`model` must be a string.")
@@ -61,41 +106,97 @@ class Proxy:
             raise BadRequest(f"several models are served here; name one in `model`: {', '.join(known)}.")
         return model
 
-    async def _forward(self, request: Request, path: str, model: str, body: dict[str, Any]) -> None:
-        if self._clients.serves(body):
-            await self._clients.answer(request, path, model, body)
+    async def _in_time(self, call: Call, job: Job) -> None:
+        """Answer the call; an error after the answer began becomes an event of its stream, as OpenAI's API does it."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                if self._clients.serves(job.body):
+                    await self._clients.answer(call, job.path, job.model, job.body)
+                elif self._registry.paired(job.model):
+                    await self._try(call, job)
+                else:
+                    await forward(call, self._registry.plain(job.model), job.path, job.body)
             return
-        pair = self._dispatcher.choose(model, prefix_of(body))
-        async with self._dispatcher.exchange(path, body, pair) as exchange:
-            status = exchange.decode.status
-            kind = exchange.decode.header(b"content-type") or b"application/json"
-            if kind.startswith(b"text/event-stream"):
-                await request.send_head(status, SSE_HEADERS)
-                async for chunk in _stream(exchange):
-                    await request.send_chunk(chunk)
-                await request.send_chunk(b"", more=False)
-                return
-            answer = b"".join([chunk async for chunk in exchange.body()])
-            if path == "/generate" and body.get("return_logprob") and status == 200:
-                answer = with_input_logprobs(answer, await exchange.prefill_answer())
-            await request.answer(status, answer, [(b"content-type", kind)])
+        except TimeoutError:
+            error: RouterError = UpstreamTimeout(f"the request was not answered within {self._timeout:g} s.")
+        except RouterError as failed:
+            error = failed
+        if not call.started or call.answered:
+            raise error
+        await call.send_chunk(b"\n" + error_events(error))
+        await call.send_chunk(b"", more=False)
+
+    async def _try(self, call: Call, job: Job) -> None:
+        """Attempt after attempt, until one answered or the client has got the first byte."""
+        prompt = prefix_of(job.body)
+        avoid: set[Worker] = set()
+        while True:
+            pair = self._dispatcher.choose(job.model, prompt, avoid)
+            call.model = job.model  # only now: a name that a client made up must not become a metric's label
+            call.workers = (pair.prefill.url, pair.decode.url)
+            call.attempts += 1
+            last = call.attempts >= self._retries.attempts
+            self._metrics.selected(job.model)
+            try:
+                async with self._dispatcher.exchange(job.path, job.body, pair) as exchange:
+                    failed = exchange.decode.status in RETRYABLE
+                    if last or not failed:
+                        await self._answer(call, job, exchange)
+                        if failed:
+                            self._metrics.exhausted(job.endpoint)
+                        return
+                culprit: Worker | None = pair.decode
+                self._metrics.failed(pair, culprit, f"status_{exchange.decode.status}")
+            except (UpstreamFailed, UpstreamTimeout) as error:
+                culprit = error.worker
+                self._metrics.failed(pair, culprit, error.kind)
+                if call.started or not retryable(error):
+                    raise
+                if last:
+                    self._metrics.exhausted(job.endpoint)
+                    raise
+            if culprit is not None:
+                avoid.add(culprit)
+            wait = self._retries.backoff(call.attempts)
+            self._metrics.retried(job.endpoint, call.attempts, wait)
+            await asyncio.sleep(wait)
+
+    async def _answer(self, call: Call, job: Job, exchange: Exchange) -> None:
+        status = exchange.decode.status
+        kind = exchange.decode.header(b"content-type") or b"application/json"
+        if kind.startswith(b"text/event-stream"):
+            async with aclosing(_lines(exchange)) as lines:
+                # The head goes out with the first piece: what fails before can still be tried again.
+                first = await anext(lines, b"")
+                call.streaming = True
+                call.first = exchange.first
+                await call.send_head(status, SSE_HEADERS)
+                await call.send_chunk(first)
+                async for chunk in lines:
+                    await call.send_chunk(chunk)
+            await call.send_chunk(b"", more=False)
+            return
+        answer = b"".join([chunk async for chunk in exchange.body()])
+        if job.path == "/generate" and job.body.get("return_logprob") and status == 200:
+            answer = with_input_logprobs(answer, await exchange.prefill_answer())
+        await call.answer(status, answer, [(b"content-type", kind)])
 
 
-async def _stream(exchange: Exchange) -> AsyncIterator[bytes]:
-    """Decode's events; an error in the middle becomes an error event, as OpenAI's API does it.
+async def _read(call: Call) -> dict[str, Any]:
+    body = await call.json()
+    refuse_reserved(body)
+    return body
 
-    Whole lines only, so that half a line and the error's event do not run into one.
-    """
+
+async def _lines(exchange: Exchange) -> AsyncGenerator[bytes, None]:
+    """Decode's events in whole lines, so that half a line and an error's event do not run into one."""
     rest = b""
-    try:
-        async for chunk in exchange.body():
-            lines, newline, rest = (rest + chunk).rpartition(b"\n")
-            if newline:
-                yield lines + newline
-        if rest:
-            yield rest
-    except RouterError as error:
-        yield b"\n" + error_events(error)
+    async for chunk in exchange.body():
+        lines, newline, rest = (rest + chunk).rpartition(b"\n")
+        if newline:
+            yield lines + newline
+    if rest:
+        yield rest
 
 
 def with_input_logprobs(decode: bytes, prefill: bytes) -> bytes:

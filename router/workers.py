@@ -5,6 +5,7 @@ of the second; or by *plain* servers, which are any that speak OpenAI's API.
 """
 
 import asyncio
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -12,17 +13,19 @@ from typing import Any, Literal, get_args
 
 import orjson
 
-from router.errors import NotFound, NoWorker, RouterError, UpstreamFailed
+from router.breaker import Breaker
+from router.errors import Conflict, NotFound, NoWorker, RouterError, UpstreamFailed
+from router.health import HealthSettings, Looks
 from router.http.client import Origin
 
 Role = Literal["prefill", "decode", "plain"]
 Capability = Literal["overlay", "fallback", "sglang", "openai"]
-PROBE_TIMEOUT = 10.0  # seconds
+ROLES: tuple[Role, Role] = ("prefill", "decode")
 
 
 @dataclass(eq=False)
 class Worker:
-    """One SGLang server.
+    """One server.
 
     Attributes:
         url: Its address, `http://host:port`.
@@ -33,6 +36,11 @@ class Worker:
         healthy: Whether the last probe succeeded.
         problem: One sentence on why it did not; None when it did.
         load: Requests in flight through this router; a prefill server's end with their prefill.
+        draining: It was removed: its requests end, it gets no new ones.
+        needs_proof: It gets requests only once a pair with it has generated something.
+        proven: One has, since it was last found healthy.
+        api_key: The key that it wants, or None.
+        health: When it counts as healthy.
     """
 
     url: str
@@ -43,57 +51,96 @@ class Worker:
     healthy: bool = False
     problem: str | None = None
     load: int = 0
+    draining: bool = False
+    needs_proof: bool = False
+    proven: bool = False
+    api_key: str | None = field(default=None, repr=False)
+    health: HealthSettings = field(default_factory=HealthSettings)
+    breaker: Breaker = field(default_factory=Breaker)
 
     def __post_init__(self) -> None:
+        self.id = str(uuid.uuid4())
         self.origin = Origin(self.url)
+        if self.api_key is not None:
+            self.origin.send_always(("authorization", f"Bearer {self.api_key}"))
         self.url = self.origin.url
+        self.looks = Looks(self.health, found=self.healthy)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may get requests."""
+        return self.healthy and not self.draining and (self.proven or not self.needs_proof)
 
     async def probe(self) -> None:
-        """Ask the worker who it is; sets `model`, `info` and `healthy`, raises nothing upstream-caused."""
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
-                await self._ask_who()
-        except TimeoutError:
-            self.problem = f"{self.url} did not say within {PROBE_TIMEOUT:g} s what it serves."
-        except orjson.JSONDecodeError:
-            self.problem = f"{self.url} answered /server_info with something that is not JSON."
-        except RouterError as error:
-            self.problem = str(error)
-        else:
-            self.problem = None
-        self.healthy = self.problem is None
+        """Look whether the worker is well and who it is.
 
-    async def _ask_who(self) -> None:
-        status, body = await self._get("/server_info")
-        if status == HTTPStatus.OK:
-            self._learn(orjson.loads(body))
+        Sets `model`, `info`, `healthy` and `problem`; raises nothing upstream-caused.
+        """
+        if self.looks.found and self.health.disable_checks:
             return
-        if self.role == "plain" and status == HTTPStatus.NOT_FOUND:
-            status, body = await self._get("/v1/models")
-            if status == HTTPStatus.OK:
-                self._learn_openai(orjson.loads(body))
-                return
-        raise UpstreamFailed(f"{self.url} answered /server_info with {status}.")
-
-    async def _get(self, path: str) -> tuple[int, bytes]:
-        async with await self.origin.request("GET", path) as response:
-            return response.status, await response.read()
-
-    def _learn_openai(self, told: Any) -> None:
-        """From a server that is no SGLang: the first of its models."""
+        definite, path = False, "/server_info"
+        timeout = self.health.timeout_secs
         try:
-            first = told["data"][0]
-            self.model, length = str(first["id"]), first.get("max_model_len")
-        except (KeyError, IndexError, TypeError, AttributeError):
-            raise UpstreamFailed(f"{self.url} does not say in /v1/models which model it serves.") from None
-        self.info = {"context_length": length}
+            async with asyncio.timeout(timeout):
+                if self.looks.check_is_due():
+                    path = self.health.endpoint
+                    await self._get(path)
+                    self.looks.checked()
+                path = "/server_info"
+                told = await self._ask_who()
+        except TimeoutError:
+            problem: str | None = f"{self.url} did not answer {path} within {timeout:g} s."
+        except orjson.JSONDecodeError:
+            problem = f"{self.url} answered {path} with something that is not JSON."
+        except RouterError as error:
+            problem = str(error)
+        else:
+            problem = self._learn(told)
+            definite = problem is not None  # it is well, but not what it should be
+        self._judge(problem, definite)
 
-    def _learn(self, told: Any) -> None:
+    async def _ask_who(self) -> Any:
+        """What SGLang says of itself, or the first model of another server in the same form."""
+        try:
+            return orjson.loads(await self._get("/server_info"))
+        except UpstreamFailed as error:
+            if self.role != "plain" or error.upstream_status != HTTPStatus.NOT_FOUND:
+                raise
+        told = orjson.loads(await self._get("/v1/models"))
+        models = told.get("data") if isinstance(told, dict) else None
+        first = models[0] if isinstance(models, list) and models and isinstance(models[0], dict) else {}
+        return {"served_model_name": first.get("id"), "context_length": first.get("max_model_len")}
+
+    async def _get(self, path: str) -> bytes:
+        async with await self.origin.request("GET", path) as response:
+            body = await response.read()
+        if response.status != HTTPStatus.OK:
+            error = UpstreamFailed(f"{self.url} answered {path} with {response.status}.")
+            error.upstream_status = response.status
+            raise error
+        return body
+
+    def _judge(self, problem: str | None, definite: bool) -> None:
+        before, self.healthy = self.healthy, self.looks.judge(well=problem is None, definite=definite)
+        self.problem = problem
+        if self.healthy and not before:
+            self.breaker.reset()
+        if not self.healthy:
+            self.proven = False
+            self.problem = problem or f"{self.url} is back; {self.looks.progress} looks at it were good."
+
+    def _learn(self, told: Any) -> str | None:
+        """Remember what it says about itself; a sentence when that does not do."""
         if not isinstance(told, dict) or not isinstance(told.get("served_model_name"), str):
-            raise UpstreamFailed(f"{self.url} does not say in /server_info which model it serves.")
+            return f"{self.url} does not say in /server_info which model it serves."
         mode = told.get("disaggregation_mode", self.role)
         if ("plain" if mode in ("null", None) else mode) != self.role:
-            raise UpstreamFailed(f"{self.url} was given as {self.role} server but runs in mode {mode!r}.")
+            return f"{self.url} was given as {self.role} server but runs in mode {mode!r}."
+        if self.role == "prefill" and self.bootstrap_port is None:
+            port = told.get("disaggregation_bootstrap_port")
+            if not isinstance(port, int):
+                return f"{self.url} does not say its bootstrap port; give it after the address."
+            self.bootstrap_port = port
         self.model = told["served_model_name"]
         states = told.get("internal_states")
         state = states[0] if isinstance(states, list) and states and isinstance(states[0], dict) else {}
@@ -104,6 +151,7 @@ class Worker:
             "skip_tokenizer_init": told.get("skip_tokenizer_init"),
             "overlay": state.get("sglang_ext"),
         }
+        return None
 
     @property
     def overlay(self) -> bool:
@@ -130,13 +178,21 @@ class Worker:
     def describe(self) -> dict[str, Any]:
         """What `/workers` tells about it."""
         return {
+            "id": self.id,
             "url": self.url,
             "role": self.role,
+            "worker_type": self.role,
             "bootstrap_port": self.bootstrap_port,
             "model": self.model,
+            "model_id": self.model,
             "healthy": self.healthy,
+            "is_healthy": self.healthy,
             "problem": self.problem,
             "load": self.load,
+            "connection_mode": "HTTP",
+            "breaker": self.breaker.state,
+            "generated": self.proven,
+            "draining": self.draining,
             "capability": self.capability,
             "sglang": self.info.get("sglang"),
             "overlay": self.info.get("overlay"),
@@ -152,19 +208,62 @@ class Pair:
 
 
 class Registry:
-    """All workers, by model and role."""
+    """All workers, by model and role.
+
+    Attributes:
+        workers: All of them, those included that were removed and still have requests.
+        proven: Pairs that have generated something since both were found healthy.
+    """
 
     def __init__(self, workers: Iterable[Worker]) -> None:
         self.workers = list(workers)
+        self.proven: set[Pair] = set()
+
+    def add(self, worker: Worker) -> None:
+        """Take a worker in; raises `Conflict` when its address is there already."""
+        for other in self.workers:
+            if (other.url, other.role) == (worker.url, worker.role):
+                state = "is being removed; wait until it is gone" if other.draining else f"is here as {other.id}"
+                raise Conflict(f"the worker {worker.url} {state}.")
+        self.workers.append(worker)
+
+    def by_id(self, number: str) -> Worker:
+        """The worker of an id; raises `NotFound`."""
+        for worker in self.workers:
+            if worker.id == number:
+                return worker
+        raise NotFound(f"there is no worker {number!r} here; GET /workers tells all.")
+
+    def drop(self, worker: Worker) -> None:
+        """Forget a worker whose requests have ended."""
+        self.workers.remove(worker)
+        self.proven = {pair for pair in self.proven if worker not in (pair.prefill, pair.decode)}
+        worker.origin.close()
 
     async def probe(self) -> None:
         """Probe all workers at once."""
         await asyncio.gather(*(worker.probe() for worker in self.workers))
+        self.proven = {pair for pair in self.proven if pair.prefill.proven and pair.decode.proven}
+
+    def prove(self, pair: Pair) -> None:
+        """A pair has generated something."""
+        self.proven.add(pair)
+        pair.prefill.proven = pair.decode.proven = True
+
+    def pairs(self) -> list[Pair]:
+        """Every prefill server with every decode server of its model, where both are healthy and stay."""
+        there = [worker for worker in self.workers if worker.healthy and not worker.draining]
+        return [
+            Pair(prefill, decode)
+            for prefill in there
+            for decode in there
+            if prefill.role == "prefill" and decode.role == "decode" and prefill.model == decode.model
+        ]
 
     def models(self) -> list[str]:
-        """Names of the models that have a healthy prefill and a healthy decode server, or a healthy plain one."""
+        """Names of the models that have a prefill and a decode server, or a plain one, to send requests to."""
         prefill, decode, plain = (
-            {w.model for w in self.workers if w.healthy and w.role == role} for role in get_args(Role)
+            {w.model for w in self.workers if w.usable and w.role == role} for role in get_args(Role)
         )
         order = [w.model for w in self.workers if w.model is not None]
         ready = (prefill & decode) | plain
@@ -175,11 +274,11 @@ class Registry:
         return all(worker.role != "plain" for worker in self.workers if worker.model == model)
 
     def plain(self, model: str) -> list[Worker]:
-        """The model's healthy plain servers; raises as `healthy`."""
+        """The model's plain servers that may get requests, never empty; raises as `healthy`."""
         return self.healthy(model, "plain")
 
     def healthy(self, model: str, role: Role) -> list[Worker]:
-        """The model's healthy workers of a role, never empty.
+        """The model's workers of a role that may get requests, never empty.
 
         Raises:
             NotFound: No worker serves the model.
@@ -189,9 +288,9 @@ class Registry:
         if not of_model:
             known = ", ".join(self.models()) or "none is ready"
             raise NotFound(f"the model {model!r} is not served here; served: {known}.")
-        found = [worker for worker in of_model if worker.role == role and worker.healthy]
+        found = [worker for worker in of_model if worker.role == role and worker.usable]
         if not found:
-            raise NoWorker(f"no {role} server of the model {model!r} is healthy; try again later.")
+            raise NoWorker(f"no {role} server of the model {model!r} is healthy; try again later.", retry_after=1.0)
         return found
 
     def default_model(self) -> str | None:

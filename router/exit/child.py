@@ -8,6 +8,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from router.exit import frames
@@ -21,12 +22,15 @@ _GRACE = 2.0  # seconds to end after stdin closes; then it is killed
 async def spawn(model: str, device: str, limit: float) -> "Child":
     """A child that has loaded its model; raises JudgeFailed, with its words, when it has not within `limit` seconds."""
     quiet = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    # A model that is here is not asked for over the network.
-    offline = {"HF_HUB_OFFLINE": "1"} if model.startswith("builtin:") or os.path.isdir(model) else {}
     arguments = ["-m", "router.exit.judge_main", "--model", model, "--device", device]
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={**os.environ, **quiet, **offline}
+            sys.executable,
+            *arguments,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**os.environ, **quiet, **_offline(model)},
         )
     except OSError as error:
         raise JudgeFailed(f"the judge's process could not be started: {error.strerror or error}") from None
@@ -41,6 +45,11 @@ async def spawn(model: str, device: str, limit: float) -> "Child":
         await child.close()
         raise
     return child
+
+
+def _offline(model: str) -> dict[str, str]:
+    """A model that is here is not asked for over the network."""
+    return {"HF_HUB_OFFLINE": "1"} if model.startswith("builtin:") or Path(model).is_dir() else {}
 
 
 class Child:
@@ -67,7 +76,7 @@ class Child:
 
     async def loaded(self) -> None:
         """Wait for the model; raises JudgeFailed when it cannot be loaded."""
-        await self._ready
+        await asyncio.shield(self._ready)  # who gives up waiting does not cancel what others learn
 
     async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Its answer; raises JudgeFailed when it refuses or dies. A call may be cancelled at any time."""
@@ -81,7 +90,8 @@ class Child:
             self._process.stdin.write(frames.pack({**request, "id": number}))
             with suppress(ConnectionError):  # `_receive` sees its death, and knows why
                 await self._process.stdin.drain()
-            return await answer
+            found: dict[str, Any] = await answer
+            return found
         finally:
             del self._waiting[number]
 
@@ -152,7 +162,8 @@ class Child:
         if self.problem is not None:
             return
         self.problem = problem
-        for waiting in [self._ready, *self._waiting.values()]:
+        _settle(self._ready, JudgeFailed(problem))
+        for waiting in self._waiting.values():
             _settle(waiting, JudgeFailed(problem))
         if self._ready.done():
             self._ready.exception()  # seen, also when nobody waits for it

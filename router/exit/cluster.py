@@ -80,8 +80,8 @@ class ClusterExit:
                 self._extracted[name] = extract(text)
         extracted = tuple(self._extracted[name] for name in finished)
         winner = majority(extracted, decision.remaining)
-        by = "dmv" if winner is not None else None
-        return replace(decision, extracted=extracted, majority=winner, exit=winner is not None, by=by)
+        leaves = winner is not None
+        return replace(decision, extracted=extracted, majority=winner, exit=leaves, by="dmv" if leaves else None)
 
     async def _measure(self, decision: Decision, finished: Mapping[str, tuple[str, float]]) -> Decision:
         assert self._judge is not None

@@ -41,31 +41,7 @@ _PROSE = re.compile(rf"(?:[a-z' ,:=]*[ :=])?({_NUMBER})(?:[ -]?[a-z' ,/]*(?:\^?[
 _WORD = re.compile(r"[a-z]+")
 # Beside a number these are mathematics, not units or prose: the answer is more than the number.
 _MATHEMATICS = frozenset(
-    [
-        "and",
-        "or",
-        "to",
-        "plus",
-        "minus",
-        "times",
-        "over",
-        "mod",
-        "pi",
-        "i",
-        "x",
-        "y",
-        "z",
-        "n",
-        "k",
-        "e",
-        "ln",
-        "log",
-        "sin",
-        "cos",
-        "tan",
-        "sqrt",
-        "not",
-    ]
+    _WORD.findall("and or to plus minus times over mod pi i x y z n k e ln log sin cos tan sqrt not")
 )
 _WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf|boxed|fbox)\s{0,3}\{([^{}]*)\}")
 _BARE_FRACTION = re.compile(r"\\frac\s?([0-9])\s?([0-9])(?![0-9])")
@@ -77,10 +53,10 @@ def boxed(text: str) -> str | None:
     found: tuple[int, int] | None = None
     opened: list[tuple[int, bool]] = []
     for match in _BRACES.finditer(text):
-        token = match.group()
-        if token[-1] == "{" and token != "\\{":
-            opened.append((match.end(), len(token) > 1))
-        elif token == "}" and opened:
+        brace = match.group()
+        if brace[-1] == "{" and brace != "\\{":
+            opened.append((match.end(), len(brace) > 1))
+        elif brace == "}" and opened:
             start, is_box = opened.pop()
             if is_box and (found is None or start > found[0]):
                 found = (start, match.start())

@@ -23,9 +23,9 @@ def load(model: str, device: str) -> Embedder:
         torch.set_num_threads(1)  # the servers beside it need the other cores more
     loaded = SentenceTransformer(str(_builtin()) if model == BUILTIN else model, device=device)
 
-    @torch.inference_mode()
     def encode(texts: list[str]) -> Tensor:
-        vectors: Tensor = loaded.encode(texts, batch_size=_AT_ONCE, convert_to_tensor=True, show_progress_bar=False)
+        with torch.inference_mode():
+            vectors: Tensor = loaded.encode(texts, batch_size=_AT_ONCE, convert_to_tensor=True, show_progress_bar=False)
         return vectors
 
     size = encode(["warm up"]).shape[1]

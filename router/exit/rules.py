@@ -106,9 +106,9 @@ def draws(seed: int | str, cluster: str, count: int) -> list[float]:
     return [generator.random() for _ in range(count)]
 
 
-def says_exit(rule: ExitRule, q: float, u: float) -> bool:
-    """Whether Q says exit under a rule that measures it; a NaN never does."""
-    return q >= rule.q_min if rule.rule == "q_threshold" else u < q
+def says_exit(rule: ExitRule, q: float, u: float | None) -> bool:
+    """Whether Q says exit under a rule that measures it, u being drawn unless a threshold decides; a NaN never does."""
+    return q >= rule.q_min if u is None else u < q
 
 
 def majority(extracted: Iterable[str | None], remaining: int) -> str | None:

@@ -215,6 +215,10 @@ class Origin:
         self._idle: deque[_Connection] = deque()
         self._closed = False
 
+    def send_always(self, header: tuple[str, str]) -> None:
+        """Send a header, without line breaks, with every request."""
+        self._tail += f"{header[0]}: {header[1]}\r\n".encode()
+
     async def request(
         self,
         method: str,

@@ -22,7 +22,7 @@ from router.moa.call import Call, ask
 from router.moa.context import Context
 from router.moa.draft import Content, Draft
 from router.moa.formats import Form, Kind
-from router.moa.limits import Limits
+from router.moa.limits import RunLimits
 from router.moa.run import native
 from router.moa.store import RunStore
 from router.splice.compose import Order
@@ -36,7 +36,7 @@ KINDS: dict[str, Kind | None] = {"/v1/chat/completions": "chat", "/v1/completion
 class ClientRuns:
     """Answers the requests of clients' runs."""
 
-    def __init__(self, context: Context, limits: Limits, store: RunStore) -> None:
+    def __init__(self, context: Context, limits: RunLimits, store: RunStore) -> None:
         self._context = context
         self._limits = limits
         self._board = Board(store)

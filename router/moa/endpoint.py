@@ -12,7 +12,7 @@ from router.http.sse import DONE, error_events, event
 from router.moa.asked import Asked, read
 from router.moa.context import Context
 from router.moa.formats import Form, Kind
-from router.moa.limits import Limits
+from router.moa.limits import RunLimits
 from router.moa.merge import merge
 from router.moa.run import Run
 from router.moa.store import RunStore
@@ -23,7 +23,7 @@ from router.moa.tree import Tree, Trees
 class MoaEndpoint:
     """Runs trees for `/v1/chat/completions` and `/v1/completions`."""
 
-    def __init__(self, context: Context, trees: Trees, limits: Limits, store: RunStore) -> None:
+    def __init__(self, context: Context, trees: Trees, limits: RunLimits, store: RunStore) -> None:
         self._registry = context.registry
         self._context = context
         self._trees = {tree.name: tree for tree in trees.trees}

@@ -3,21 +3,30 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from router.errors import TooManyRuns
+from router.exit.judge import BUILTIN
+from router.flags import flag
 
 
-class Limits:
-    """Counts runs under way.
+@dataclass(frozen=True)
+class RunSettings:
+    """How many runs are let in, and what judges their answers."""
 
-    Args:
-        total: Most of all clients.
-        per_client: Most of one.
-    """
+    total: int = flag("--max-runs", default=256, least=1, words="most runs of trees at once")
+    per_client: int = flag("--max-runs-per-client", default=64, least=1, words="the same of one client")
+    embedding_model: str = flag(
+        "--embedding-model", default=BUILTIN, words="what early exit embeds answers with: a folder or a hub's name"
+    )
 
-    def __init__(self, total: int = 256, per_client: int = 64) -> None:
-        self._total = total
-        self._per_client = per_client
+
+class RunLimits:
+    """Counts runs under way."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self._total = settings.total
+        self._per_client = settings.per_client
         self._running: Counter[str] = Counter()
 
     @property

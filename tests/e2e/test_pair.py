@@ -154,10 +154,11 @@ def test_a_client_that_leaves_frees_both_servers(servers: Servers, *, stream: bo
     )
 
 
-def test_reserved_fields_of_a_client_are_dropped(servers: Servers) -> None:
-    reserved = {"bootstrap_host": "2.2.2.2", "bootstrap_port": 1, "bootstrap_room": 7}
-    answer = generate(servers.router, PROMPTS[0], 8, **reserved)
-    assert answer["output_ids"] == generate(servers.plain, PROMPTS[0], 8)["output_ids"]
+def test_reserved_fields_of_a_client_are_refused(servers: Servers) -> None:
+    for reserved in ({"bootstrap_host": "2.2.2.2"}, {"bootstrap_port": 1}, {"bootstrap_room": 7}):
+        answer = post(f"{servers.router}/generate", {"model": MODEL, "text": PROMPTS[0], **reserved})
+        assert answer.status_code == 400
+        assert "is set by the router alone" in answer.json()["error"]["message"]
 
 
 def test_prefill_without_a_partner_longer_than_a_chunk(servers: Servers) -> None:

@@ -159,6 +159,8 @@ class FakeWorker:
     generate: Handler
     model: str = "fake"
     info: Any = None
+    well: bool = True
+    health: str = "/health"
     server: FakeServer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -169,6 +171,8 @@ class FakeWorker:
     async def _handle(self, call: Call) -> None:
         if call.path == "/server_info":
             await call.answer(self.info)
+        elif call.path == self.health:
+            await call.send(whole(b"", 200 if self.well else 503))
         elif call.path == "/abort_request":
             await call.send(whole(b""))
         elif call.path == "/tokenize":
@@ -185,7 +189,7 @@ class FakeWorker:
     @property
     def requests(self) -> list[Call]:
         """The generation requests it got."""
-        other = {"/server_info", "/abort_request", "/tokenize", "/detokenize"}
+        other = {"/server_info", self.health, "/abort_request", "/tokenize", "/detokenize"}
         return [call for call in self.server.calls if call.path not in other]
 
     @property

@@ -4,7 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from uvicorn.server import ServerState
 
 from router.app import App
 from router.exit import Judging
-from router.settings import Settings
+from router.health import HealthSettings
+from router.retries import RetrySettings
+from router.settings import ServerSettings, Settings
 from tests.router.aio import until
 from tests.router.fakes import FakePair, started
 
@@ -52,37 +54,38 @@ async def serving(
     *pairs: FakePair,
     trees: Path | None = None,
     max_body: int = 1 << 20,
-    plain: tuple[str, ...] = (),
-    runs: tuple[int, int] = (256, 64),
+    server: ServerSettings | None = None,
     judge: Judging | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Serving]:
-    """A router over fake pairs, listening."""
+    """A router over fake pairs, listening; it tries once, and asks for no first generation, unless told otherwise."""
+    settings.setdefault("retries", RetrySettings(disable_retries=True))
+    settings.setdefault("health", HealthSettings(skip_warm_up=True, look_secs=60))
     async with started(*pairs):
-        settings = Settings(
-            prefill=tuple((pair.prefill.url, 1) for pair in pairs),
-            decode=tuple(pair.decode.url for pair in pairs),
-            max_payload_bytes=max_body,
-            probe_interval=60.0,
-            trees=trees,
-            plain=plain,
-            max_runs=runs[0],
-            max_runs_per_client=runs[1],
+        app = App(
+            Settings(
+                prefill=tuple((pair.prefill.url, 1) for pair in pairs),
+                decode=tuple(pair.decode.url for pair in pairs),
+                trees=trees,
+                server=replace(server or ServerSettings(), max_payload_bytes=max_body),
+                **settings,
+            ),
+            judge,
         )
-        app = App(settings, judge)
         # uvicorn's protocol without its server, whose main loop ticks too slowly for many short tests.
         config = uvicorn.Config(app, http="httptools", log_level="critical")
         config.load()
         state = ServerState()
         protocol = functools.partial(HttpToolsProtocol, config=config, server_state=state, app_state={})
         await app.start()
-        server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
-        port: int = server.sockets[0].getsockname()[1]
+        listening = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+        port: int = listening.sockets[0].getsockname()[1]
         url = f"http://127.0.0.1:{port}"
         try:
             async with httpx.AsyncClient(base_url=url, timeout=5.0, verify=False, trust_env=False) as http:
                 yield Serving(app, url, port, pairs, http)
         finally:
-            server.close()
+            listening.close()
             for connection in [*state.connections]:
                 connection.shutdown()
             await until(lambda: not state.tasks, "every request has ended")

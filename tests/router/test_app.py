@@ -41,6 +41,7 @@ def test_wrong_paths_and_methods(method: str, path: str, status: int, words: str
             error = answer.json()["error"]
             assert words in error["message"]
             assert error["code"] == status
+            assert ("allow" in answer.headers) == (status == 405)
 
     run(test)
 
@@ -111,7 +112,7 @@ async def test_without_any_worker() -> None:
 @aio
 async def test_generate() -> None:
     async with serving(FakePair()) as router:
-        answer = await router.post("/generate", {"model": "fake", "text": "x", "bootstrap_host": "2.2.2.2"})
+        answer = await router.post("/generate", {"model": "fake", "text": "x", "bootstrap_host": None})
         assert answer.json()["text"] == "one two"
         sent = router.pairs[0].prefill.requests[0].json
         assert "model" not in sent
@@ -370,8 +371,8 @@ async def test_a_probe_that_fails_oddly_is_not_the_last(monkeypatch: pytest.Monk
 
     async with serving(FakePair()) as router:
         monkeypatch.setattr(router.app.registry, "probe", probe)
-        object.__setattr__(router.app._settings, "probe_interval", 0.01)
-        again = asyncio.create_task(router.app._probe_forever())
+        monkeypatch.setattr(router.app.keeper, "_look_secs", 0.01)
+        again = asyncio.create_task(router.app.keeper._look_forever())
         await until(lambda: probes > 2, "it goes on probing")
         again.cancel()
         await asyncio.gather(again, return_exceptions=True)

@@ -1,5 +1,6 @@
 """`python -m router` from its command line to its exit code."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,10 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 
-from router.__main__ import parse
+from router.cli import parse
 from router.policies import POLICIES
+from tests.router.aio import run, until
+from tests.router.fakes import Call, FakePair, chat_event, started
 
 ROOT = Path(__file__).parents[2]
 PAIR = ["--pd-disaggregation", "--prefill", "http://127.0.0.1:1", "8998", "--decode", "http://127.0.0.1:2"]
@@ -27,7 +31,7 @@ def test_a_full_command_line() -> None:
     assert settings.prefill == (("http://127.0.0.1:1", 8998), ("h:3", 8999))
     assert settings.decode == ("http://127.0.0.1:2", "h:4")
     assert (settings.policy, settings.prefill_policy, settings.decode_policy) == ("random", None, "power_of_two")
-    assert (settings.host, settings.port, settings.trees) == ("127.0.0.1", 30000, None)
+    assert (settings.server.host, settings.server.port, settings.trees) == ("0.0.0.0", 30000, None)
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
@@ -38,22 +42,25 @@ def test_every_policy_can_be_named(policy: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "give --pd-disaggregation"),
+        ([], "give at least one --prefill"),
         (PAIR[1:], "give --pd-disaggregation"),
         (["--pd-disaggregation"], "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL"),
         (PAIR[:-2], "give at least one --prefill"),
-        ([*PAIR, "--prefill", "http://h:1"], "argument --prefill: expected 2 arguments"),
+        ([*PAIR, "--prefill", "http://h:1", "2", "3"], "--prefill http://h:1 has 2 ports; give URL BOOTSTRAP_PORT"),
         ([*PAIR, "--prefill", "http://h:1", "x"], "'x' is not the bootstrap port of http://h:1"),
         ([*PAIR, "--prefill", "http://h:1", "0"], "'0' is not the bootstrap port"),
         ([*PAIR, "--prefill", "http://h:1", "65536"], "'65536' is not the bootstrap port"),
         ([*PAIR, "--prefill", "http://h:1", "-5"], "'-5' is not the bootstrap port"),
         ([*PAIR, "--policy", "best"], "argument --policy: invalid choice: 'best'"),
         ([*PAIR, "--port", "http"], "argument --port: invalid int value: 'http'"),
-        ([*PAIR, "--port", "70000"], "--port 70000 is no port"),
-        ([*PAIR, "--port", "-1"], "--port -1 is no port"),
-        ([*PAIR, "--worker-probe-interval", "0"], "--worker-probe-interval 0 is no time"),
-        ([*PAIR, "--worker-probe-interval", "nan"], "--worker-probe-interval nan is no time"),
-        ([*PAIR, "--max-payload-size", "0"], "--max-payload-size 0 lets nothing through"),
+        ([*PAIR, "--port", "70000"], "--port 70000 is out of bounds; give a number from 0 on and up to 65535."),
+        ([*PAIR, "--port", "-1"], "--port -1 is out of bounds"),
+        (
+            [*PAIR, "--worker-probe-interval", "0"],
+            "--worker-startup-check-interval 0 is out of bounds; give a number above 0.",
+        ),
+        ([*PAIR, "--worker-probe-interval", "nan"], "--worker-startup-check-interval nan is out of bounds"),
+        ([*PAIR, "--max-payload-size", "0"], "--max-payload-size 0 is out of bounds; give a number from 1 on."),
         ([*PAIR, "--decoder", "x"], "unrecognized arguments: --decoder x"),
     ],
 )
@@ -97,8 +104,8 @@ def test_what_is_refused_at_the_start(tmp_path: Path) -> None:
     trees.write_text("trees: []")
     with taken_port() as port:
         started = {
-            f"router: cannot listen on 127.0.0.1:{port} (Address already in use); choose another --port.": router(
-                *PAIR, "--port", str(port)
+            f"router: cannot listen on 127.0.0.1:{port} (Address already in use); choose another.": router(
+                *PAIR, "--host", "127.0.0.1", "--port", str(port)
             ),
             "router: 'http://h:x' is not a worker's address; give one like http://127.0.0.1:30001.": router(
                 *PAIR, "--decode", "http://h:x"
@@ -164,3 +171,104 @@ def test_two_routers_on_one_port_while_the_first_still_probes() -> None:
         finally:
             first.kill()
             first.communicate()
+
+
+def wait_for(url: str, process: "subprocess.Popen[str]") -> None:
+    """Return when the URL answers 200."""
+    deadline = time.monotonic() + 10
+    while True:
+        assert process.poll() is None
+        try:
+            if httpx.get(url, timeout=5.0).status_code == 200:
+                return
+        except httpx.ConnectError:
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("grace", "whole"), [("30", True), ("0", False)])
+def test_sigterm_lets_streams_end(grace: str, whole: bool) -> None:
+    """The port is closed at once, a running stream ends within the grace period, and is aborted after it."""
+
+    async def test() -> None:
+        release = asyncio.Event()
+        pair = FakePair()
+
+        async def decode(call: Call) -> None:
+            pair.room(call).set()
+            if not call.json.get("stream"):
+                await call.answer({"text": "warm"})
+                return
+            await call.stream(chat_event("one "))
+            if await call.waits_for(release):
+                await call.event(chat_event("two", "stop"))
+                await call.done()
+
+        pair.decode.generate = decode
+        async with started(pair):
+            port = free_port()
+            metrics = free_port()
+            given = ["--pd-disaggregation", "--prefill", pair.prefill.url, "1", "--decode", pair.decode.url]
+            given += ["--host", "127.0.0.1", "--port", str(port), "--shutdown-grace-period-secs", grace]
+            given += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics), "--log-level", "error"]
+            process = router(*given)
+            try:
+                url = f"http://127.0.0.1:{port}"
+                await asyncio.to_thread(wait_for, f"{url}/readiness", process)
+                await asyncio.to_thread(wait_for, f"http://127.0.0.1:{metrics}/metrics", process)
+                body = {"model": "fake", "messages": [{"role": "user", "content": "x"}], "stream": True}
+                async with (
+                    httpx.AsyncClient(timeout=10) as client,
+                    client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer,
+                ):
+                    pieces = answer.aiter_text()
+                    text = await anext(pieces)
+                    process.send_signal(signal.SIGTERM)
+                    await until(lambda: not accepts(port), "the port is closed", 10)
+                    release.set() if whole else None
+                    try:
+                        async for piece in pieces:
+                            text += piece
+                    except httpx.RemoteProtocolError:
+                        assert not whole
+                assert ("two" in text, text.endswith("data: [DONE]\n\n")) == (whole, whole)
+                code = await asyncio.to_thread(process.wait, 10)
+                assert code in {0, -signal.SIGTERM}
+                assert bool(pair.decode.aborted) is not whole
+            finally:
+                process.kill()
+                process.communicate()
+
+    run(test)
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_logs_in_a_folder(tmp_path: Path) -> None:
+    port = free_port()
+    folder = tmp_path / "new" / "logs"
+    process = router(*PAIR, "--host", "127.0.0.1", "--port", str(port), "--log-dir", str(folder))
+    try:
+        wait_for(f"http://127.0.0.1:{port}/liveness", process)
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+    lines = [orjson.loads(line) for line in (folder / "router.log").read_text().splitlines() if line.startswith("{")]
+    assert {"method": "GET", "path": "/liveness", "status": 200}.items() <= lines[-1].items()
+
+
+def test_the_help_names_every_flag() -> None:
+    out, err = router("--help").communicate(timeout=15)
+    assert err == ""
+    for name in (
+        "--retry-max-retries",
+        "--cb-failure-threshold",
+        "--queue-size",
+        "--health-check-endpoint",
+        "--policy",
+    ):
+        assert name in out

@@ -14,7 +14,7 @@ import pytest
 from router.http.asgi import Message, Request
 from router.moa.context import Context
 from router.moa.endpoint import MoaEndpoint
-from router.moa.limits import Limits
+from router.moa.limits import RunLimits, RunSettings
 from router.moa.store import RunStore
 from router.moa.tree import load_trees
 from tests.router.aio import aio, run, until, within
@@ -549,7 +549,7 @@ async def test_a_stream_that_breaks_between_two_pieces_is_freed_at_once(agents: 
 
     agents.answer["final"] = streams_then_hangs
     async with serving(agents.pair, trees=trees) as router:
-        endpoint = MoaEndpoint(Context(router.app.dispatcher), load_trees(trees), Limits(), RunStore())
+        endpoint = MoaEndpoint(Context(router.app.dispatcher), load_trees(trees), RunLimits(RunSettings()), RunStore())
         scope = {"method": "POST", "path": "/v1/chat/completions", "headers": []}
         request = Request(scope, receive, send, max_body=1)
         with pytest.raises(OSError, match="socket broke") as broken:

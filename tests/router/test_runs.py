@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from router.exit import Agreement, JudgeFailed
+from router.moa.limits import RunSettings
 from router.moa.merge import merge
 from router.moa.patience import Patience
 from router.moa.store import RunStore
@@ -287,7 +288,7 @@ async def test_agents_on_an_openai_compatible_server(agents: Agents, tmp_path: P
 @aio
 async def test_a_client_has_so_many_runs(agents: Agents, tmp_path: Path) -> None:
     agents.answer["final"] = streams_then_hangs
-    async with serving(agents.pair, trees=write_tree(tmp_path), runs=(3, 1)) as router:
+    async with serving(agents.pair, trees=write_tree(tmp_path), runs=RunSettings(total=3, per_client=1)) as router:
         first = asyncio.create_task(router.post("/v1/chat/completions", CHAT))
         await until(lambda: "final" in agents.running, "the first runs")
         second = await router.post("/v1/chat/completions", CHAT)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from router.errors import NotFound, NoWorker
+from router.health import HealthSettings
 from router.policies import POLICIES, PowerOfTwo, Random, RoundRobin
 from router.workers import Registry, Worker
 from tests.router.aio import aio, run, until, within
@@ -77,7 +78,10 @@ def test_every_policy_chooses_from_one() -> None:
 async def test_a_probe_learns_who_the_worker_is() -> None:
     pair = FakePair("some-model")
     async with started(pair):
-        registry = Registry([Worker(pair.prefill.url, "prefill", 5), Worker(pair.decode.url, "decode")])
+        once = HealthSettings(failure_threshold=1)
+        registry = Registry(
+            [Worker(pair.prefill.url, "prefill", 5, health=once), Worker(pair.decode.url, "decode", health=once)]
+        )
         assert registry.models() == []
         await registry.probe()
         assert registry.models() == ["some-model"]
@@ -119,17 +123,17 @@ async def _hangs(call: Call) -> None:
         (_json(b"{}", 500), "answered /server_info with 500"),
         (_json(b'{"served_model_name": "m", "disaggregation_mode": "decode"}'), "given as prefill server but runs in"),
         (_json(b'{"served_model_name": "m", "disaggregation_mode": "null"}'), "given as prefill server but runs in"),
-        (_hangs, r"did not say within 0\.05 s"),
-        (_hangs_in_the_body, r"did not say within 0\.05 s"),
+        (_hangs, r"did not answer /server_info within 0\.05 s"),
+        (_hangs_in_the_body, r"did not answer /server_info within 0\.05 s"),
     ],
 )
-def test_probes_of_odd_servers(handler: Handler, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probes_of_odd_servers(handler: Handler, words: str) -> None:
     """Whatever a server says, the probe ends, the worker is unhealthy with a reason, and nothing stays open."""
-    monkeypatch.setattr("router.workers.PROBE_TIMEOUT", 0.05 if "within" in words else 5.0)
+    health = HealthSettings(failure_threshold=1, timeout_secs=0.05 if "within" in words else 5.0)
 
     async def test() -> None:
         async with FakeServer(handler) as server:
-            probed = Worker(server.url, "prefill", 1, healthy=True)
+            probed = Worker(server.url, "prefill", 1, healthy=True, health=health)
             await within(3.0, probed.probe())
             assert not probed.healthy
             assert re.search(words, probed.problem or "")

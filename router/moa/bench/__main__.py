@@ -17,7 +17,9 @@ import uvloop
 from router.app import App
 from router.bench.processes import free_port, running
 from router.exit import Judge
-from router.settings import Settings
+from router.health import HealthSettings
+from router.moa.limits import RunSettings
+from router.settings import ServerSettings, Settings
 
 TICK = 0.001  # seconds between two looks at the loop
 PATIENCE = 20.0  # seconds for the fake pair to come up
@@ -33,10 +35,16 @@ async def lag(found: list[float]) -> None:
 
 async def measure(arm: str, given: argparse.Namespace, pair: tuple[str, str]) -> dict[str, Any]:
     """One arm: `--clients` clients with `--runs` runs each."""
-    settings = Settings(prefill=((pair[0], 1),), decode=(pair[1],), port=free_port(), max_runs=10_000)
-    settings = Settings(**{**vars(settings), "max_runs_per_client": 10_000})
+    settings = Settings(
+        prefill=((pair[0], 1),),
+        decode=(pair[1],),
+        server=ServerSettings(host="127.0.0.1", port=free_port()),
+        health=HealthSettings(skip_warm_up=True),
+        runs=RunSettings(total=10_000, per_client=10_000),
+    )
+    port = settings.server.port
     app = App(settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=settings.port, log_level="warning", lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="on"))
     serving = asyncio.create_task(server.serve())
     try:
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
@@ -52,7 +60,7 @@ async def measure(arm: str, given: argparse.Namespace, pair: tuple[str, str]) ->
         probe.cancel()
         late: list[float] = []
         probe = asyncio.create_task(lag(late))
-        command = ["-m", "router.moa.bench.clients", f"http://127.0.0.1:{settings.port}", arm]
+        command = ["-m", "router.moa.bench.clients", f"http://127.0.0.1:{port}", arm]
         process = await asyncio.create_subprocess_exec(
             sys.executable, *command, str(given.clients), str(given.runs), stdout=asyncio.subprocess.PIPE
         )

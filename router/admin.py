@@ -1,0 +1,118 @@
+"""Workers that come and go while the router runs."""
+
+from typing import Any
+
+from router.breaker import Breaker, BreakerSettings
+from router.call import Call
+from router.errors import BadRequest
+from router.health import HealthSettings
+from router.keeper import Keeper
+from router.workers import ROLES, Registry, Role, Worker
+
+FIELDS = ("url", "worker_type", "bootstrap_port", "api_key")
+WORKER_SCHEMA = {
+    "type": "object",
+    "required": ["url", "worker_type"],
+    "additionalProperties": False,
+    "properties": {
+        "url": {"type": "string"},
+        "worker_type": {"enum": list(ROLES)},
+        "bootstrap_port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
+        "api_key": {"type": ["string", "null"]},
+    },
+}
+
+
+class WorkerFactory:
+    """Makes workers of one router alike."""
+
+    def __init__(self, health: HealthSettings, breaker: BreakerSettings, api_key: str | None) -> None:
+        self._health = health
+        self._breaker = breaker
+        self._api_key = api_key
+
+    def make(self, url: str, role: Role, bootstrap_port: int | None = None, api_key: str | None = None) -> Worker:
+        """A worker; raises `BadRequest` on an address that is none."""
+        if "@" in url:
+            raise BadRequest(f"{url!r} names a user; give an address like http://127.0.0.1:30001.")
+        return Worker(
+            url,
+            role,
+            bootstrap_port,
+            needs_proof=not self._health.skip_warm_up and role != "plain",
+            api_key=api_key or self._api_key,
+            health=self._health,
+            breaker=Breaker(self._breaker),
+        )
+
+
+class Admin:
+    """`/workers` and `/workers/{id}`."""
+
+    def __init__(self, registry: Registry, keeper: Keeper, factory: WorkerFactory) -> None:
+        self._registry = registry
+        self._keeper = keeper
+        self._factory = factory
+
+    async def list(self, call: Call) -> None:
+        """Every worker, and which pairs have generated something."""
+        workers = self._registry.workers
+        await call.answer_json(
+            {
+                "workers": [worker.describe() for worker in workers],
+                "total": len(workers),
+                "stats": {f"{role}_count": sum(w.role == role for w in workers) for role in ROLES},
+                "pairs": [
+                    {
+                        "prefill": pair.prefill.url,
+                        "decode": pair.decode.url,
+                        "model": pair.prefill.model,
+                        "generated": pair in self._registry.proven,
+                    }
+                    for pair in self._registry.pairs()
+                ],
+            }
+        )
+
+    async def add(self, call: Call) -> None:
+        """Take a worker in; it gets requests once a pair with it has generated something."""
+        body = await call.json()
+        worker = self._read(body)
+        self._registry.add(worker)
+        self._keeper.added(worker)
+        answer = {
+            "status": "accepted",
+            "worker_id": worker.id,
+            "url": worker.url,
+            "location": f"/workers/{worker.id}",
+            "message": "the worker is asked who it is; GET its location tells how it is",
+        }
+        call.more_headers.append((b"location", f"/workers/{worker.id}".encode()))
+        await call.answer_json(answer, 202)
+
+    async def show(self, call: Call, number: str) -> None:
+        """One worker."""
+        await call.answer_json(self._registry.by_id(number).describe())
+
+    async def remove(self, call: Call, number: str) -> None:
+        """Let a worker's requests end, and forget it."""
+        worker = self._registry.by_id(number)
+        self._keeper.remove(worker)
+        message = f"the worker gets no new requests; it is gone when its {worker.load} are over"
+        await call.answer_json({"status": "accepted", "worker_id": worker.id, "message": message}, 202)
+
+    def _read(self, body: dict[str, Any]) -> Worker:
+        unknown = sorted(body.keys() - FIELDS)
+        if unknown:
+            raise BadRequest(f"`{unknown[0]}` is not known here; a worker has {', '.join(FIELDS)}.")
+        url, role, port = body.get("url"), body.get("worker_type"), body.get("bootstrap_port")
+        if not isinstance(url, str):
+            raise BadRequest("`url` must be the worker's address, like http://127.0.0.1:30001.")
+        if role not in ROLES:
+            raise BadRequest("`worker_type` must be prefill or decode: this router serves such pairs only.")
+        if port is not None and (type(port) is not int or not 0 < port < 65536 or role == "decode"):
+            raise BadRequest("`bootstrap_port` must be a port of a prefill server, from 1 to 65535.")
+        key = body.get("api_key")
+        if key is not None and (not isinstance(key, str) or not key.isascii() or not key.isprintable()):
+            raise BadRequest("`api_key` must be a string of printable ASCII characters.")
+        return self._factory.make(url, role, port, key)

@@ -1,0 +1,58 @@
+"""A client's request with what is noted about it: its id, its answer's status, who served it."""
+
+import time
+import uuid
+
+from router.http.asgi import Headers, Receive, Request, Scope, Send
+
+ID_HEADERS = (b"x-request-id", b"x-correlation-id", b"x-trace-id", b"request-id")
+MAX_ID = 256  # characters of a client's own id
+
+
+class Call(Request):
+    """One request of a client.
+
+    Attributes:
+        id: The client's own id of the request, or a new one; it stands in the answer and in the log.
+        began: When it came, on the monotonic clock.
+        status: Of the answer; 499 when the client left before it.
+        more_headers: Headers of every answer to it.
+        model: The model asked for, where there is one.
+        streaming: Whether the answer was a stream.
+        workers: The addresses of the last attempt's workers, prefill first.
+        attempts: How often it was sent to a pair.
+        first: When the first piece of the answer's body was there.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, max_body: int, id_headers: tuple[bytes, ...] = ID_HEADERS
+    ) -> None:
+        super().__init__(scope, receive, send, max_body=max_body)
+        self.id = self._given_id(id_headers) or uuid.uuid4().hex
+        self.began = time.monotonic()
+        self.status = 499
+        self.more_headers: Headers = [(b"x-request-id", self.id.encode("latin-1"))]
+        self.model: str | None = None
+        self.streaming = False
+        self.workers: tuple[str, ...] = ()
+        self.attempts = 0
+        self.first: float | None = None
+        self._whole: bytes | None = None
+
+    def _given_id(self, names: tuple[bytes, ...]) -> str | None:
+        for name in names:
+            given = self.header(name)
+            if given and len(given) <= MAX_ID:
+                return given
+        return None
+
+    async def body(self) -> bytes:
+        """As of a request, and again when asked again."""
+        if self._whole is None:
+            self._whole = await super().body()
+        return self._whole
+
+    async def send_head(self, status: int, headers: Headers) -> None:
+        """As of a request, with its id among the headers."""
+        self.status = status
+        await super().send_head(status, [*headers, *self.more_headers])

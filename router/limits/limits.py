@@ -1,0 +1,74 @@
+"""The limits of one router, as its flags say."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from router.call import Call
+from router.errors import RouterError, TooManyRequests
+from router.flags import flag
+from router.http.asgi import while_connected
+from router.limits.bucket import Bucket
+from router.limits.gate import Gate, Turn
+
+
+@dataclass(frozen=True)
+class LimitSettings:
+    """How many requests are let in."""
+
+    max_concurrent: int = flag(
+        "--max-concurrent-requests", default=-1, least=-1, words="requests at once; -1 is no limit"
+    )
+    queue_size: int = flag("--queue-size", default=100, least=0, words="requests that may wait for their turn")
+    queue_timeout_secs: float = flag(
+        "--queue-timeout-secs", default=60, kind=float, above=0, words="seconds that one may wait"
+    )
+    rate: float | None = flag(
+        "--rate-limit-tokens-per-second", default=None, kind=float, above=0, words="requests a second"
+    )
+
+
+class Limits:
+    """Lets requests in, or refuses them; without limits it costs nothing.
+
+    Attributes:
+        decisions: Requests, by `allowed` and `rejected`.
+        on: Whether there is any limit.
+    """
+
+    def __init__(self, settings: LimitSettings) -> None:
+        bounded = settings.max_concurrent >= 0
+        self.gate = Gate(settings.max_concurrent, settings.queue_size, settings.queue_timeout_secs) if bounded else None
+        burst = settings.max_concurrent if settings.max_concurrent > 0 else settings.rate
+        self._bucket = Bucket(settings.rate, burst or 1) if settings.rate is not None else None
+        self.decisions: Counter[str] = Counter()
+        self.on = self.gate is not None or self._bucket is not None
+
+    def enter(self) -> Turn | None:
+        """None when let in; else a turn to wait for. Raises `TooManyRequests`. Pair it with `leave`."""
+        try:
+            if self._bucket is not None and (wait := self._bucket.take()):
+                raise TooManyRequests(f"more requests come than allowed; try again in {wait:.2g} s.", retry_after=wait)
+            turn = self.gate.enter() if self.gate is not None else None
+        except RouterError:
+            self.decisions["rejected"] += 1
+            raise
+        self.decisions["allowed"] += 1
+        return turn
+
+    async def wait(self, turn: Turn, call: Call) -> None:
+        """Until the turn comes; raises `TimedOutInQueue`, or `ClientGone` when nobody waits any more.
+
+        The body is read first: only then is a client's leaving seen, and the queue has no ghosts in it.
+        """
+        assert self.gate is not None
+        try:
+            await call.body()
+            await while_connected(call, self.gate.wait(turn))
+        except BaseException:
+            self.gate.give_up(turn)
+            raise
+
+    def leave(self) -> None:
+        """A request that was let in is over."""
+        if self.gate is not None:
+            self.gate.leave()

@@ -1,0 +1,56 @@
+"""`python -m router.parity [--rust PYTHON] [--write]`: the table of flags, paths and metrics in router/README.md.
+
+With `--rust`, the flags stored here are read anew from the sglang-router in that Python's environment.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from router.parity.stored import STORED, Stored, load
+from router.parity.table import table
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- parity: begin -->\n", "<!-- parity: end -->\n"
+
+# Runs in the environment of sglang-router, which this package is not in.
+READ_FLAGS = """
+import argparse, importlib.metadata, json
+from sglang_router.router_args import RouterArgs
+parser = argparse.ArgumentParser()
+RouterArgs.add_cli_args(parser)
+flags = {
+    action.option_strings[0]: {"default": action.default, "choices": action.choices and list(action.choices)}
+    for action in parser._actions if action.dest != "help"
+}
+print(json.dumps({"version": importlib.metadata.version("sglang-router"), "flags": flags}))
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table, or write it into the README."""
+    parser = argparse.ArgumentParser(prog="python -m router.parity", description=__doc__)
+    parser.add_argument("--rust", metavar="PYTHON", help="a Python with sglang-router, to read its flags anew")
+    parser.add_argument("--write", action="store_true", help="put the table into router/README.md")
+    given = parser.parse_args(arguments)
+    if given.rust:
+        read = subprocess.run([given.rust, "-c", READ_FLAGS], capture_output=True, text=True, check=False)  # noqa: S603
+        if read.returncode:
+            print(f"router.parity: {given.rust} has no sglang-router: {read.stderr.strip()[-200:]}", file=sys.stderr)
+            return 2
+        told = json.loads(read.stdout)
+        stored = load()
+        STORED.write_text(Stored(told["version"], told["flags"], stored.paths, stored.metrics).to_json())
+    made = table(load())
+    if given.write:
+        before, _, rest = README.read_text().partition(BEGIN)
+        README.write_text(before + BEGIN + made + END + rest.partition(END)[2])
+    else:
+        print(made, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""What is here too but not quite the same, each with what is different."""
+
+FLAGS: dict[str, str] = {
+    "--backend": "sglang only",
+    "--decode-policy": "no `manual`",
+    "--disable-health-check": "a worker is still asked who it is until it was found",
+    "--enable-igw": "accepted; several models are always served",
+    "--health-check-interval-secs": "besides, /server_info is read every `--worker-startup-check-interval`",
+    "--log-level": "`warning` may be written out",
+    "--max-concurrent-requests": "a hard limit of requests at once, where sglang-router refills its tokens with time",
+    "--pd-disaggregation": "required: only pairs are served",
+    "--policy": "no `manual`",
+    "--prefill": "without a port, the server is asked for it",
+    "--prefill-policy": "no `manual`, no `bucket`",
+    "--prometheus-port": "none by default: /metrics is on the main port, and on this one too if it is given",
+    "--rate-limit-tokens-per-second": "requests a second, only if it is given; 429 at once, with Retry-After",
+    "--worker-startup-check-interval": "5 s, and running workers are asked who they are as often",
+    "--api-key": "answers 401 with a JSON error; `/health_generate` needs it too, since it costs a generation",
+}
+
+PATHS: dict[str, str] = {
+    "GET /health": "503 while no model can be served; JSON",
+    "GET /health_generate": "generates something with each model",
+    "GET /readiness": "only after every pair that is there has generated something",
+    "GET /get_server_info": "other fields",
+    "GET /v1/models": "trees are models too",
+    "GET /workers": "more fields: role, breaker, draining, generated, problem, and the pairs",
+    "POST /workers": "409 for a worker that is here already, 400 for a wrong address or an unknown field",
+    "DELETE /workers/{id}": "running requests end first",
+    "POST /v1/tokenize": "asked of a server of the model",
+    "POST /v1/detokenize": "asked of a server of the model",
+    "POST /generate": "a client's own bootstrap fields are refused with 400",
+    "POST /v1/chat/completions": "a client's own bootstrap fields are refused with 400; trees are models",
+    "POST /v1/completions": "a client's own bootstrap fields are refused with 400",
+    "POST /flush_cache": "502 when a worker did not flush",
+}
+
+METRICS: dict[str, str] = {
+    "smg_http_requests_total": "`path` is the route, not what the client made up",
+    "smg_http_request_duration_seconds": "`path` is the route, not what the client made up",
+    "smg_http_connections_active": "requests being answered, not connections",
+    "smg_http_responses_total": "`error_code` has this router's kinds of errors",
+    "smg_worker_retry_backoff_seconds": "count and sum, no quantiles",
+    "smg_worker_health": "1 also means: has generated something, and stays",
+    "smg_worker_errors_total": "`error_type` has this router's kinds of errors",
+    "smg_worker_cb_outcomes_total": "a leg counts against the worker that failed, not against both",
+    "smg_router_ttft_seconds": "here for HTTP; sglang-router has it for gRPC only",
+}

@@ -1,0 +1,143 @@
+"""The real judge: a child process with MiniLM, real pipes."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from router.exit import Judge, JudgeFailed
+
+ALIKE = ["The sky is blue because air scatters blue light.", "Air scatters blue light, so the sky looks blue."]
+APART = ["The sky is blue because air scatters blue light.", "My grandmother sells three old bicycles on Sunday."]
+PATIENCE = 120.0  # seconds, for a loaded machine
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def judge(runner: asyncio.Runner) -> Iterator[Judge]:
+    made = Judge()
+    runner.run(made.start())
+    yield made
+    runner.run(made.close())
+
+
+def test_answers_that_agree(judge: Judge, runner: asyncio.Runner) -> None:
+    async def ask(texts: list[str]) -> float:
+        return (await judge.agreement(texts, [0.9, 0.6], within=PATIENCE)).P
+
+    alike, apart = runner.run(ask(ALIKE)), runner.run(ask(APART))
+    assert alike > 0.8 > 0.3 > apart
+    same = runner.run(judge.agreement([ALIKE[0]] * 3, [0.5, 0.7, 0.9], within=PATIENCE))
+    assert pytest.approx(1.0, abs=1e-4) == same.P
+    assert pytest.approx(((0.25 + 0.49 + 0.81) / 3) ** 0.5, abs=1e-5) == same.C
+    assert pytest.approx(1 - 0.3 / 0.7, abs=1e-3) == same.B
+    assert pytest.approx((same.C * same.B) ** 0.5, rel=1e-4) == same.Q
+
+
+def test_the_order_of_answers_does_not_count(judge: Judge, runner: asyncio.Runner) -> None:
+    texts, confidences = [*ALIKE, APART[1]], [0.9, 0.5, 0.3]
+    one = runner.run(judge.agreement(texts, confidences, within=PATIENCE))
+    other = runner.run(judge.agreement(texts[::-1], confidences[::-1], within=PATIENCE))
+    assert pytest.approx((other.C, other.P, other.Q), abs=1e-5) == (one.C, one.P, one.Q)
+    assert one.S[0][2] == pytest.approx(other.S[2][0], abs=1e-5)
+
+
+def test_chunks_and_blank_answers(judge: Judge, runner: asyncio.Runner) -> None:
+    chunked = runner.run(judge.agreement(ALIKE, [0.9, 0.9], m=3, within=PATIENCE))
+    assert -1 <= chunked.P <= 1
+    blank = runner.run(judge.agreement(["", "words"], [0.9, 0.9], within=PATIENCE))
+    assert blank.Q == 0.0 or blank.Q != blank.Q, "an answer without words agrees with nothing"
+
+
+def test_many_at_once_do_not_hold_the_loop(judge: Judge, runner: asyncio.Runner) -> None:
+    async def ask() -> float:
+        worst = 0.0
+        calls = [
+            asyncio.ensure_future(judge.agreement([f"{text} {i}" for text in ALIKE], [0.5, 0.5], within=PATIENCE))
+            for i in range(60)
+        ]
+        while not all(call.done() for call in calls):
+            began = time.monotonic()
+            await asyncio.sleep(0.001)
+            worst = max(worst, time.monotonic() - began)
+        assert all(call.result().P > 0.7 for call in calls)
+        return worst
+
+    assert runner.run(ask()) < 2.0  # the embeddings alone take longer than that on a busy machine
+
+
+def test_a_call_without_time_is_given_up(judge: Judge, runner: asyncio.Runner) -> None:
+    with pytest.raises(JudgeFailed, match="did not answer after 0 s"):
+        runner.run(judge.agreement(ALIKE, [0.5, 0.5], within=1e-6))
+    assert runner.run(judge.agreement(ALIKE, [0.5, 0.5], within=PATIENCE)).P > 0.8
+
+
+def test_a_killed_judge_comes_back(judge: Judge, runner: asyncio.Runner) -> None:
+    async def kill() -> float:
+        pid = judge.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                found = await judge.agreement(ALIKE, [0.5, 0.5], within=PATIENCE)
+            except JudgeFailed:
+                await asyncio.sleep(0.1)
+                continue
+            assert judge.pid not in (None, pid)
+            return found.P
+        raise AssertionError("it did not come back")
+
+    assert runner.run(kill()) > 0.8
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.02, 0.5])
+def test_closing_leaves_nothing(moment: float) -> None:
+    async def close() -> None:
+        made = Judge()
+        starting = asyncio.create_task(made.start())
+        await asyncio.sleep(moment)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await made.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        with pytest.raises(JudgeFailed, match="the judge was closed"):
+            await made.agreement(ALIKE, [0.5, 0.5])
+
+    before = _judges()
+    asyncio.run(close())
+    assert _judges() <= before
+
+
+def _judges() -> set[str]:
+    listed = subprocess.run(
+        ["pgrep", "-P", str(os.getpid()), "-f", "judge_main"], capture_output=True, text=True, check=False
+    )
+    return set(listed.stdout.split())
+
+
+def test_a_model_that_is_not_there() -> None:
+    async def start() -> None:
+        made = Judge("builtin:nothing")
+        try:
+            with pytest.raises(JudgeFailed, match="could not load its model"):
+                await made.start()
+        finally:
+            await made.close()
+
+    asyncio.run(start())
+
+
+def test_the_router_itself_imports_no_torch() -> None:
+    code = "import sys, router.app; sys.exit('torch' in sys.modules or 'sglang' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,191 @@
+"""When a cluster exits: votes, draws and thresholds, and what is kept of a decision."""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from router.exit import Agreement, ClusterExit, Confidence, Decision, ExitRule, JudgeFailed, confidence
+from router.exit.rules import balance, draws, majority, says_exit
+
+VOTES = st.lists(st.sampled_from(["a", "b", "c", None]), max_size=9)
+
+
+class Fixed:
+    """A judge of one answer (a fake: a chosen Q cannot be had from real texts)."""
+
+    def __init__(self, q: float = 0.5, fails: bool = False) -> None:
+        self.q, self.fails, self.asked = q, fails, 0
+
+    async def agreement(
+        self,
+        texts: Sequence[str],
+        confidences: Sequence[float],
+        gamma: float = 0.5,
+        tau: float = 0.7,
+        m: int = 1,
+        *,
+        within: float = 10.0,
+    ) -> Agreement:
+        self.asked += 1
+        if self.fails:
+            raise JudgeFailed("it is away")
+        return Agreement(0.5, 0.7, 1.0, self.q, [[1.0] * len(texts)] * len(texts))
+
+    async def close(self) -> None: ...
+
+
+def consider(
+    rule: ExitRule, said: dict[str, tuple[str, float]], remaining: int, judge: Fixed | None, seed: int = 1
+) -> Decision | None:
+    agents = [*said, *(f"more-{i}" for i in range(remaining))]
+    return asyncio.run(ClusterExit(rule, "c", agents, seed, judge).consider(said, remaining))
+
+
+TWO = {"a": ("The answer is 4.", 0.9), "b": ("I say it is 4", 0.5)}
+
+
+# ---- votes
+
+
+@given(VOTES, st.lists(st.sampled_from(["a", "b", "c", None]), max_size=5))
+def test_an_early_majority_is_the_full_vote(said: list[str | None], rest: list[str | None]) -> None:
+    """Whatever the remaining agents say."""
+    early = majority(said, len(rest))
+    if early is not None:
+        votes = Counter(vote for vote in said + rest if vote is not None)
+        assert all(votes[early] > votes[other] for other in votes if other != early)
+
+
+@given(VOTES, st.integers(1, 5))
+def test_no_majority_means_that_it_can_still_turn(said: list[str | None], remaining: int) -> None:
+    if majority(said, remaining) is None:
+        votes = Counter(vote for vote in said if vote is not None)
+        leader = max(votes.values(), default=0)
+        runner_up = max([count for vote, count in votes.items()][:0] + sorted(votes.values())[-2:-1], default=0)
+        assert leader <= runner_up + remaining
+
+
+@pytest.mark.parametrize(
+    ("said", "remaining", "winner"),
+    [
+        (["4", "4"], 1, "4"),
+        (["4", "4"], 2, None),
+        (["4", "5"], 1, None),
+        ([None, None], 0, None),
+        (["4", None], 0, "4"),
+    ],
+)
+def test_majorities(said: list[str | None], remaining: int, winner: str | None) -> None:
+    assert majority(said, remaining) == winner
+
+
+def test_votes_need_no_judge() -> None:
+    decision = consider(ExitRule(rule="dmv"), TWO, 1, None)
+    assert decision is not None
+    assert (decision.exit, decision.by, decision.majority, decision.extracted) == (True, "dmv", "4", ("4", "4"))
+    with pytest.raises(ValueError, match="rule q_draw of cluster c needs a judge"):
+        ClusterExit(ExitRule(), "c", ["a"], 1, None)
+
+
+def test_both_asks_the_judge_only_where_votes_do_not_settle_it() -> None:
+    judge = Fixed(q=1.0)
+    settled = consider(ExitRule(rule="both"), TWO, 1, judge)
+    assert settled is not None
+    assert (settled.by, judge.asked) == ("dmv", 0)
+    open_vote = consider(ExitRule(rule="both"), TWO, 3, judge)
+    assert open_vote is not None
+    assert (open_vote.by, open_vote.exit, judge.asked) == ("q", True, 1)
+
+
+# ---- Q
+
+
+@given(st.integers(0, 2**32), st.text(max_size=8), st.integers(1, 9))
+def test_draws_depend_on_the_seed_and_the_cluster_only(seed: int, cluster: str, count: int) -> None:
+    first = draws(seed, cluster, count)
+    assert first == draws(seed, cluster, count + 3)[:count]
+    assert all(0 <= u < 1 for u in first)
+
+
+def test_a_seed_reproduces_decisions() -> None:
+    found = [consider(ExitRule(), TWO, 1, Fixed(q=0.5), seed) for seed in (7, 7, 8, 9, 10, 11, 12)]
+    drawn = [decision.u for decision in found if decision is not None]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) == 6
+    for decision in found:
+        assert decision is not None
+        assert decision.u is not None
+        assert decision.exit == (decision.u < 0.5)
+
+
+@pytest.mark.parametrize(("q", "leaves"), [(0.5, True), (0.49, False), (math.nan, False)])
+def test_the_threshold(q: float, leaves: bool) -> None:
+    decision = consider(ExitRule(rule="q_threshold", q_min=0.5), TWO, 1, Fixed(q=q))
+    assert decision is not None
+    assert (decision.exit, decision.u) == (leaves, None)
+    assert says_exit(ExitRule(), math.nan, 0.0) is False
+
+
+def test_what_cannot_be_measured_does_not_exit() -> None:
+    failed = consider(ExitRule(), TWO, 1, Fixed(fails=True))
+    assert failed is not None
+    assert (failed.exit, failed.problem, failed.Q) == (False, "it is away", None)
+    unknown = consider(ExitRule(rule="q_threshold", q_min=0.0), {**TWO, "b": ("4", math.nan)}, 1, Fixed(q=math.nan))
+    assert unknown is not None
+    assert not unknown.exit
+    assert unknown.to_json()["confidences"] == [0.9, None]
+    assert unknown.to_json()["Q"] is None
+
+
+@pytest.mark.parametrize(("said", "remaining"), [({"a": ("4", 0.9)}, 2), (TWO, 0)])
+def test_nothing_to_decide(said: dict[str, tuple[str, float]], remaining: int) -> None:
+    assert consider(ExitRule(), said, remaining, Fixed()) is None
+
+
+def test_a_stranger_is_refused() -> None:
+    gate = ClusterExit(ExitRule(rule="dmv"), "c", ["a", "b"], 1, None)
+    with pytest.raises(ValueError, match="agent x is not of cluster c"):
+        asyncio.run(gate.consider({"x": ("4", 0.5), "a": ("4", 0.5)}, 1))
+
+
+@pytest.mark.parametrize(
+    ("p", "tau", "b"), [(0.7, 0.7, 1.0), (1.0, 0.7, 1 - 0.3 / 0.7), (0.0, 0.7, 0.0), (-1.0, 0.7, 0.0)]
+)
+def test_balance(p: float, tau: float, b: float) -> None:
+    assert balance(p, tau) == pytest.approx(b)
+
+
+@pytest.mark.parametrize("wrong", [{"rule": "vote"}, {"tau": 1.5}, {"gamma": -0.1}, {"m": 0}, {"least": 1}, {"x": 1}])
+def test_wrong_rules(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ExitRule.model_validate(wrong)
+
+
+# ---- confidence
+
+
+@given(st.lists(st.floats(-60, 0), min_size=1, max_size=50))
+def test_confidence_is_in_range_and_adds_up(logprobs: list[float]) -> None:
+    found = confidence(logprobs)
+    assert 0 < found <= 1
+    assert found == pytest.approx(math.exp(sum(logprobs) / len(logprobs)), rel=1e-6)
+    piecewise = Confidence()
+    for each in logprobs:
+        piecewise.add(each)
+    assert piecewise.value == found
+
+
+@pytest.mark.parametrize("wrong", [[], [math.nan], [0.5]])
+def test_no_confidence(wrong: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"confidence|log-probability"):
+        confidence(wrong)
+
+
+def test_an_impossible_token_leaves_a_positive_confidence() -> None:
+    assert 0 < confidence([-math.inf]) < 1e-30

@@ -1,0 +1,53 @@
+"""Every flag and path of sglang-router is there, or refused with its reason; the README says which."""
+
+import re
+
+import pytest
+
+from router.cli import parse
+from router.parity import differs
+from router.parity.__main__ import BEGIN, END, README, main
+from router.parity.stored import load
+from router.parity.table import ABSENT, our_flags, table
+from router.refused import FLAGS, PATHS
+
+PAIR = ["--pd-disaggregation", "--prefill", "http://127.0.0.1:1", "8998", "--decode", "http://127.0.0.1:2"]
+STORED = load()
+
+
+def test_the_readme_has_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    told = README.read_text().partition(BEGIN)[2].partition(END)[0]
+    assert told == capsys.readouterr().out == table(STORED), "run python -m router.parity --write"
+    assert len(STORED.flags) > 90
+
+
+@pytest.mark.parametrize("name", STORED.flags)
+def test_every_flag_is_accepted_or_refused_by_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs, ours = STORED.flags[name], our_flags().get(name)
+    if ours is None:
+        with pytest.raises(SystemExit):
+            parse([*PAIR, name, "value"])
+        assert f"{name} is not supported: {FLAGS[name]}." in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            parse([*PAIR, name])
+        return
+    assert name not in FLAGS
+    default = ours.default if ours.default not in ((), []) else []
+    choices = None if ours.choices is None else list(ours.choices)
+    same = (theirs["default"] or []) == (default or []) and sorted(theirs["choices"] or []) == sorted(choices or [])
+    assert same or name in differs.FLAGS, f"{name} is not the same here, and differs.py does not say so"
+
+
+def test_nothing_is_explained_that_is_not_there() -> None:
+    assert FLAGS.keys() <= STORED.flags.keys()
+    assert differs.FLAGS.keys() <= STORED.flags.keys() - FLAGS.keys()
+    assert PATHS.keys() <= set(STORED.paths)
+    assert differs.PATHS.keys() <= set(STORED.paths) - PATHS.keys()
+    assert differs.METRICS.keys() <= STORED.metrics.keys() - ABSENT.keys()
+    assert ABSENT.keys() <= STORED.metrics.keys()
+
+
+def test_every_reason_is_a_clause() -> None:
+    for reason in (*FLAGS.values(), *PATHS.values()):
+        assert re.fullmatch(r"[a-z/].*[^.]", reason), reason

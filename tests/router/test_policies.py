@@ -1,0 +1,333 @@
+"""Policies: held against naive oracles, with hostile prompts and workers that come and go."""
+
+import gc
+import random
+import weakref
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from router.policies import (
+    POLICIES,
+    CacheAware,
+    CacheAwareSettings,
+    PowerOfTwo,
+    Prefix,
+    RoundRobin,
+    make_policy,
+    prefix_of,
+    prefix_of_ids,
+)
+from router.policies.prefix import Kind
+from router.policies.tree import NODE_SIZE, Tree, _Node
+from router.workers import Worker
+
+
+def workers(*loads: int, model: str = "m") -> list[Worker]:
+    return [
+        Worker(f"http://127.0.0.1:{port}", "prefill", 1, model, healthy=True, load=load)
+        for port, load in enumerate(loads, 1)
+    ]
+
+
+# Prefixes
+
+
+@pytest.mark.parametrize(
+    ("body", "prefix"),
+    [
+        ({"text": "hi"}, Prefix("hi")),
+        ({"prompt": "hi"}, Prefix("hi")),
+        ({"prompt": ["hi", "there"]}, Prefix("hi")),
+        ({"prompt": [104, 105]}, Prefix("hi", "tokens")),
+        ({"input_ids": [[104, 105], [1]]}, Prefix("hi", "tokens")),
+        ({"input_ids": [0xD800, 0x10FFFF]}, Prefix("\ud800\U0010ffff", "tokens")),
+        ({"messages": [{"role": "user", "content": "hi"}]}, Prefix("user\nhi")),
+        ({"messages": [{"content": [{"type": "text", "text": "a"}, {"type": "image_url"}, 7]}]}, Prefix("a")),
+        ({"text": ""}, None),
+        ({"text": None, "prompt": "x"}, Prefix("x")),
+        ({"prompt": []}, None),
+        ({"prompt": [[]]}, None),
+        ({"prompt": {"a": 1}}, None),
+        ({"input_ids": [-1]}, None),
+        ({"input_ids": [0x110000]}, None),
+        ({"input_ids": [2**70]}, None),
+        ({"input_ids": [1.5]}, None),
+        ({"input_ids": [None]}, None),
+        ({"input_ids": 7}, None),
+        ({"messages": "hi"}, None),
+        ({"messages": [7, {"role": 7, "content": 7}]}, None),
+        ({}, None),
+    ],
+)
+def test_the_prompt_of_a_body(body: dict[str, Any], prefix: Prefix | None) -> None:
+    assert prefix_of(body) == prefix
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("aé", max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("aé", max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["text", "prompt", "input_ids", "messages"]), JSON))
+def test_no_body_breaks_the_reading(body: dict[str, Any]) -> None:
+    prefix = prefix_of(body)
+    assert prefix is None or prefix.chars
+
+
+@given(st.lists(st.integers(0, 0x10FFFF), min_size=1), st.lists(st.integers(0, 0x10FFFF), min_size=1))
+def test_ids_are_compared_as_ids(one: list[int], other: list[int]) -> None:
+    """As many characters in common as ids, whatever the ids look like as characters."""
+    a, b = prefix_of_ids(one), prefix_of_ids(other)
+    assert a is not None
+    assert b is not None
+    assert len(a.chars) == len(one)
+    assert common(a.chars, b.chars) == next(
+        (i for i, (x, y) in enumerate(zip(one, other, strict=False)) if x != y), min(len(one), len(other))
+    )
+
+
+# The tree
+
+
+def common(a: str, b: str) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def nodes(tree: Tree) -> list[_Node]:
+    """Every node but the roots."""
+    found, left = [], [node for root in tree._roots.values() for node in root.children.values()]
+    while left:
+        node = left.pop()
+        found.append(node)
+        left += node.children.values()
+    return found
+
+
+# Few letters and repeated blocks, so that prompts share, split and extend one another at every place.
+PROMPTS = st.lists(st.sampled_from(["a", "b", "ab" * 40, "c" * 130]), min_size=1, max_size=5).map("".join)
+KINDS: st.SearchStrategy[Kind] = st.sampled_from(["text", "tokens"])
+
+
+class AnyTree(RuleBasedStateMachine):
+    """A tree with room for everything equals a list of all prompts; a small one holds some of them, within its size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.big, self.small = Tree(10**9), Tree(900)
+        self.sent: list[Prefix] = []
+
+    @rule(text=PROMPTS, kind=KINDS)
+    def insert(self, text: str, kind: Kind) -> None:
+        prefix = Prefix(text, kind)
+        self.sent.append(prefix)
+        self.big.insert(prefix)
+        self.small.insert(prefix)
+        if len(text) + NODE_SIZE * 3 <= 900:  # a split and a new leaf at most beside what it shares
+            assert self.small.match(prefix) == len(text), "the latest prompt is the last one to be evicted"
+
+    @rule(text=PROMPTS, kind=KINDS)
+    def match(self, text: str, kind: Kind) -> None:
+        wanted = max((common(text, one.chars) for one in self.sent if one.kind == kind), default=0)
+        assert self.big.match(Prefix(text, kind)) == wanted
+        assert self.small.match(Prefix(text, kind)) <= wanted
+
+    @invariant()
+    def sizes_are_what_is_there(self) -> None:
+        for tree in (self.big, self.small):
+            there = nodes(tree)
+            assert tree.size == sum(len(node.label) + NODE_SIZE for node in there)
+            assert set(tree._by_age) == set(there)
+            assert all(
+                node.label and node.children.keys() == {c.label[0] for c in node.children.values()} for node in there
+            )
+        assert self.small.size <= 900
+
+
+TestAnyTree = AnyTree.TestCase
+TestAnyTree.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+def test_the_least_recently_sent_goes_first() -> None:
+    tree = Tree(3 * (NODE_SIZE + 10))
+    first, second, third, fourth = (Prefix(letter * 10) for letter in "abcd")
+    for prefix in (first, second, third, first, fourth):
+        tree.insert(prefix)
+    assert [tree.match(prefix) for prefix in (first, second, third, fourth)] == [10, 0, 10, 10]
+
+
+def test_what_many_share_outlives_what_one_had() -> None:
+    tree = Tree(10 * NODE_SIZE)
+    for turn in range(100):
+        tree.insert(Prefix("system prompt " + str(turn) * 5))
+    assert tree.match(Prefix("system prompt ")) == len("system prompt ")
+    assert tree.match(Prefix("system prompt " + "0" * 5)) < len("system prompt " + "0" * 5)
+
+
+def test_a_prompt_over_the_whole_limit_leaves_an_empty_tree() -> None:
+    tree = Tree(1000)
+    tree.insert(Prefix("x" * 5000))
+    assert (tree.size, nodes(tree)) == (0, [])
+    tree.insert(Prefix("y" * 100))
+    assert tree.match(Prefix("y" * 100)) == 100
+
+
+def test_a_growing_conversation_is_one_node() -> None:
+    tree, text = Tree(10**6), ""
+    for turn in range(200):
+        text += f"turn {turn}. "
+        tree.insert(Prefix(text))
+    assert len(nodes(tree)) == 1
+    assert tree.match(Prefix(text)) == len(text)
+
+
+# Cache-aware
+
+
+def shared(number: int) -> Prefix:
+    return Prefix(f"{number} " + "the same long begin " * 20)
+
+
+def test_a_known_prompt_goes_where_it_was() -> None:
+    policy, group = CacheAware(), workers(0, 0, 0)
+    homes = [policy.choose(group, shared(number)) for number in range(3)]
+    assert len(set(homes)) == 3, "idle workers share new prompts evenly"
+    for _ in range(3):
+        assert [policy.choose(group, shared(number)) for number in range(3)] == homes
+
+
+@given(
+    loads=st.lists(st.integers(0, 200), min_size=2, max_size=6),
+    home=st.integers(0, 5),
+    absolute=st.integers(0, 100),
+    relative=st.floats(1, 4),
+)
+def test_balance_thresholds(loads: list[int], home: int, absolute: int, relative: float) -> None:
+    """The worker that has the prompt gets it unless both thresholds are exceeded; then a least loaded one."""
+    policy = CacheAware(CacheAwareSettings(balance_abs_threshold=absolute, balance_rel_threshold=relative))
+    group = workers(*([0] * len(loads)))
+    chosen = group[home % len(group)]
+    policy.choose([chosen], shared(1))
+    for worker, load in zip(group, loads, strict=True):
+        worker.load = load
+    least, most = min(loads), max(loads)
+    got = policy.choose(group, shared(1))
+    if most - least > absolute and most > relative * least:
+        assert got.load == least
+    else:
+        assert got is chosen
+
+
+@given(st.integers(1, 100), st.integers(0, 100), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+def test_the_cache_threshold(length: int, held: int, threshold: float) -> None:
+    """More than the threshold of the prompt must be there; just as much is not enough."""
+    held = min(held, length)
+    policy, (home, other) = CacheAware(CacheAwareSettings(cache_threshold=threshold)), workers(0, 0)
+    if held:
+        policy.choose([home], Prefix("x" * held + "y" * 9))
+    home.load = 1
+    got = policy.choose([home, other], Prefix("x" * held + "z" * (length - held)))
+    assert (got is home) == (held > threshold * length)
+
+
+def test_text_and_ids_are_not_mixed_up() -> None:
+    policy, group = CacheAware(), workers(0, 0)
+    assert policy.choose([group[0]], Prefix("a" * 50, "tokens")) is group[0]
+    group[0].load = 1
+    assert policy.choose(group, Prefix("a" * 50)) is group[1]
+
+
+def test_a_worker_that_comes_back_with_another_model_has_nothing_of_the_old() -> None:
+    policy, group = CacheAware(), workers(0, 0)
+    policy.choose([group[0]], shared(1))
+    group[0].model, group[0].load = "other", 1
+    assert policy.choose(group, shared(1)) is group[1]
+
+
+def test_who_is_away_for_an_interval_is_forgotten() -> None:
+    now = 0.0
+    policy = CacheAware(CacheAwareSettings(eviction_interval_secs=10), clock=lambda: now)
+    away, stays = workers(0, 0)
+    policy.choose([away], shared(1))
+    now = 9.0
+    policy.choose([stays], shared(2))
+    assert len(policy._memories) == 2
+    now = 20.0
+    policy.choose([stays], shared(2))
+    assert list(policy._memories) == [stays]
+
+
+def test_a_thousand_long_prompts_stay_within_the_memory() -> None:
+    policy, group = CacheAware(CacheAwareSettings(max_tree_size=20_000)), workers(0, 0, 0)
+    rng = random.Random(7)
+    for _ in range(1000):
+        policy.choose(group, Prefix("".join(rng.choices("ab", k=rng.randrange(1, 3000)))))
+    assert all(0 < memory.tree.size <= 20_000 for memory in policy._memories.values())
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_a_removed_worker_is_not_kept_alive(name: str) -> None:
+    policy = make_policy(name, CacheAwareSettings())
+    group = workers(0, 0)
+    for number in range(8):
+        policy.choose(group, shared(number))
+    gone = weakref.ref(group.pop())
+    gc.collect()
+    assert gone() is None
+    assert policy.choose(group, shared(1)) is group[0]
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+@given(loads=st.lists(st.integers(0, 99), min_size=1, max_size=5), prefix=st.none() | PROMPTS.map(Prefix))
+def test_one_of_the_given_is_chosen(name: str, loads: list[int], prefix: Prefix | None) -> None:
+    policy, group = make_policy(name, CacheAwareSettings()), workers(*loads)
+    for _ in range(3):
+        assert policy.choose(group, prefix) in group
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"cache_threshold": 1.1}, "--cache-threshold 1.1 is no share"),
+        ({"cache_threshold": float("nan")}, "--cache-threshold nan is no share"),
+        ({"balance_abs_threshold": -1}, "--balance-abs-threshold -1 is no count"),
+        ({"balance_rel_threshold": 0.5}, "--balance-rel-threshold 0.5 would call even loads uneven"),
+        ({"balance_rel_threshold": float("inf")}, "--balance-rel-threshold inf would call even loads uneven"),
+        ({"eviction_interval_secs": 0}, "--eviction-interval-secs 0 is no time"),
+        ({"max_tree_size": 0}, "--max-tree-size 0 leaves no room"),
+    ],
+)
+def test_wrong_settings(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        CacheAwareSettings(**wrong)
+
+
+# The others
+
+
+@given(st.lists(st.sets(st.integers(0, 4), min_size=1), min_size=1, max_size=30))
+def test_round_robin_while_workers_come_and_go(present: list[set[int]]) -> None:
+    """Whoever is chosen has waited longest of those that are there."""
+    policy, group, turns = RoundRobin(), workers(0, 0, 0, 0, 0), dict.fromkeys(range(5), -1)
+    for turn, there in enumerate(present):
+        chosen = group.index(policy.choose([group[i] for i in sorted(there)]))
+        assert turns[chosen] == min(turns[i] for i in there)
+        turns[chosen] = turn
+
+
+def test_power_of_two_follows_the_live_load() -> None:
+    """Each choice becomes load at once, as it does in a dispatcher: loads stay close."""
+    random.seed(3)
+    group, policy = workers(*[0] * 8), PowerOfTwo()
+    for _ in range(8000):
+        policy.choose(group).load += 1
+    assert max(w.load for w in group) - min(w.load for w in group) < 20
+    group[3].load = 10**6
+    counts = Counter(policy.choose(group).url for _ in range(500))
+    assert group[3].url not in counts, "it can only lose a comparison"
