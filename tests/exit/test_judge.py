@@ -77,7 +77,7 @@ def test_many_at_once_do_not_hold_the_loop(judge: Judge, runner: asyncio.Runner)
 
 
 def test_a_call_without_time_is_given_up(judge: Judge, runner: asyncio.Runner) -> None:
-    with pytest.raises(JudgeFailed, match="did not answer after 0 s"):
+    with pytest.raises(JudgeFailed, match="did not answer after 1e-06 s"):
         runner.run(judge.agreement(ALIKE, [0.5, 0.5], within=1e-6))
     assert runner.run(judge.agreement(ALIKE, [0.5, 0.5], within=PATIENCE)).P > 0.8
 
