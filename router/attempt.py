@@ -31,17 +31,27 @@ class Attempt:
     ) -> None:
         prefill: bool | None = None
         decode: bool | None = None
-        if error is None:
-            decode = self.exchange.decode.status < 500
-            prefill = True if decode else None
-        elif isinstance(error, UpstreamFailed | UpstreamTimeout):
-            blamed = False if (error.upstream_status or 500) >= 500 else None
-            if self.exchange.failed_in_prefill(error):
-                prefill, error.worker = blamed, self._pair.prefill
-            else:
-                decode, error.worker = blamed, self._pair.decode
+        if isinstance(error, UpstreamFailed | UpstreamTimeout):
+            error.worker = self._pair.prefill if error is self.exchange.prefill_problem() else self._pair.decode
+            if _broke(error):
+                prefill, decode = (None, False) if error.worker is self._pair.decode else (False, None)
+        elif error is None and self.exchange.decode.status < 500:
+            prefill = decode = True
+        elif error is None:
+            prefill, decode = (None, False) if culprit(self.exchange) is self._pair.decode else (False, None)
         self._pair.prefill.breaker.settle(self._tickets[0], prefill)
         self._pair.decode.breaker.settle(self._tickets[1], decode)
+
+
+def culprit(exchange: Exchange) -> Worker:
+    """The worker to avoid after decode answered with an error: prefill's breaking may be its cause."""
+    return exchange.pair.prefill if _broke(exchange.prefill_problem()) else exchange.pair.decode
+
+
+def _broke(error: BaseException | None) -> bool:
+    if not isinstance(error, UpstreamFailed | UpstreamTimeout):
+        return False
+    return error.upstream_status is None or error.upstream_status >= 500
 
 
 def check_breakers(workers: tuple[Worker, ...] | list[Worker]) -> None:

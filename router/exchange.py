@@ -77,9 +77,9 @@ class Exchange:
         """What prefill failed with; None while it runs, and when it has answered."""
         return self._prefill.exception() if self._prefill.done() and not self._prefill.cancelled() else None
 
-    def failed_in_prefill(self, error: BaseException) -> bool:
-        """Whether it was the prefill leg that raised an error."""
-        return self._problem() is error
+    def prefill_problem(self) -> BaseException | None:
+        """What the prefill leg failed with, if it did."""
+        return self._problem()
 
     def _check_prefill(self) -> None:
         """Raise what prefill failed with, unless decode refused too: then decode's words are the answer."""

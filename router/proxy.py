@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from router.access import refuse_reserved
-from router.attempt import RETRYABLE, retryable
+from router.attempt import RETRYABLE, culprit, retryable
 from router.call import Call
 from router.errors import BadRequest, NoWorker, RouterError, UpstreamFailed, UpstreamTimeout
 from router.exchange import Exchange
@@ -145,18 +145,18 @@ class Proxy:
                         if failed:
                             self._metrics.exhausted(job.endpoint)
                         return
-                culprit: Worker | None = pair.decode
-                self._metrics.failed(pair, culprit, f"status_{exchange.decode.status}")
+                failing: Worker | None = culprit(exchange)
+                self._metrics.failed(pair, failing, f"status_{exchange.decode.status}")
             except (UpstreamFailed, UpstreamTimeout) as error:
-                culprit = error.worker
-                self._metrics.failed(pair, culprit, error.kind)
+                failing = error.worker
+                self._metrics.failed(pair, failing, error.kind)
                 if call.started or not retryable(error):
                     raise
                 if last:
                     self._metrics.exhausted(job.endpoint)
                     raise
-            if culprit is not None:
-                avoid.add(culprit)
+            if failing is not None:
+                avoid.add(failing)
             wait = self._retries.backoff(call.attempts)
             self._metrics.retried(job.endpoint, call.attempts, wait)
             await asyncio.sleep(wait)

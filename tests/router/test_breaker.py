@@ -206,6 +206,26 @@ async def test_a_broken_prefill_server_is_blamed_alone() -> None:
         assert worker(client, pair.decode.url).breaker.outcomes == {}
 
 
+@aio
+async def test_decode_that_tells_of_a_broken_prefill_server_is_not_blamed() -> None:
+    async def breaks(call: Call) -> None:
+        await call.send(whole(b'{"error": "out of memory"}', 500))
+
+    async def tells(call: Call) -> None:
+        await asyncio.sleep(0.03)
+        await call.send(whole(b'{"error": "no KV came"}', 500))
+
+    pair = FakePair()
+    pair.prefill.generate, pair.decode.generate = breaks, tells
+    async with serving(pair, breaker=EAGER) as client:
+        for _ in range(2):
+            answer = await client.post("/generate", {"text": "x"})
+            assert (answer.status_code, answer.json()) == (500, {"error": "no KV came"})
+        await client.settled()
+        assert state(worker(client, pair.prefill.url).breaker) == "open"
+        assert worker(client, pair.decode.url).breaker.outcomes == {}
+
+
 @pytest.mark.parametrize("status", [400, 404, 422, 429])
 def test_refusals_are_no_failures(status: int) -> None:
     async def refuses(call: Call) -> None:
