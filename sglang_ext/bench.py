@@ -16,6 +16,8 @@ import time
 import urllib.parse
 from dataclasses import dataclass
 
+from sglang_ext.versions import versions
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -93,6 +95,7 @@ def main() -> int:
             for side in order:
                 turns[side].append(got[side])
     print(f"machine: {options.machine}\ncommand: python -m sglang_ext.bench {' '.join(sys.argv[1:])}")
+    print(f"versions: {json.dumps(versions())}")
     print(f"{options.turns} turns of {options.prompt} tokens in, {options.answer} out; all answers the same")
     print(f"{'ms, median [quartiles]':24}{'with':>24}{'without':>24}  ratio of medians")
     for words, name in (("to the first token", "first"), ("a token after it", "each")):

@@ -19,7 +19,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,10 +37,10 @@ from router.splice.pacing import Pacer
 from router.splice.speculation import Speculation
 from router.splice.template import Template
 from router.workers import Registry, Role, Worker
+from sglang_ext.versions import versions
 
 Way = Literal["blocking", "fallback", "overlay"]
 WARM_UP = 2  # turns
-PACKAGES = ("sglang", "torch", "triton", "nixl", "flashinfer-python")
 
 
 @dataclass
@@ -248,16 +247,6 @@ def table(found: dict[str, Any], sizes: Sizes, ways: list[Way]) -> str:
     return "\n".join(lines)
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": sys.version.split()[0]}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 async def _pair_behind(router: str, model: str | None) -> Registry:
     """A prefill and a decode server that a router knows, asked directly from here on."""
     origin = Origin(router)
@@ -293,7 +282,7 @@ async def run(options: argparse.Namespace) -> int:
         ways.append("overlay")
     head = {
         "machine": options.machine,
-        "versions": _versions(),
+        "versions": versions(),
         "command": f"python -m router.splice.bench {shlex.join(sys.argv[1:])}",
         "servers": [worker.info for worker in registry.workers],
         "sizes": vars(sizes),

@@ -282,6 +282,19 @@ async def test_agents_on_an_openai_compatible_server(agents: Agents, tmp_path: P
         await router.settled()
 
 
+@aio
+async def test_requests_to_a_plain_server_are_passed_on(agents: Agents, tmp_path: Path) -> None:
+    async with with_plain(agents, write_tree(tmp_path)) as (router, plain):
+        body = {"model": "other", "messages": [{"role": "user", "content": "Hello."}], "stream": True}
+        answer = await router.post("/v1/chat/completions", body)
+        assert answer.status_code == 200
+        assert "fine " in answer.text
+        assert answer.text.rstrip().endswith("data: [DONE]")
+        assert plain.asked == [body]
+        assert (await router.post("/v1/completions", {"model": "other", "prompt": "x"})).status_code == 404
+        await router.settled()
+
+
 # ---- limits, and what is kept
 
 

@@ -20,6 +20,7 @@ from router.exit import Judge
 from router.health import HealthSettings
 from router.moa.limits import RunSettings
 from router.settings import ServerSettings, Settings
+from sglang_ext.versions import versions
 
 TICK = 0.001  # seconds between two looks at the loop
 PATIENCE = 20.0  # seconds for the fake pair to come up
@@ -111,7 +112,7 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
     told = {
         "machine": f"{platform.machine()}, {platform.processor() or platform.system()}",
-        "python": platform.python_version(),
+        "versions": versions(("uvloop", "uvicorn", "orjson")),
         "command": f"python -m router.moa.bench --clients {given.clients} --runs {given.runs} --tokens {given.tokens} "
         f"--tick {given.tick:g} --arms {' '.join(given.arms)}",
         "rows": rows,
