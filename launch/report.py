@@ -1,6 +1,5 @@
 """A run as JSON: machine, versions, command, servers and agents."""
 
-import importlib.metadata
 import sys
 from typing import Any
 
@@ -8,6 +7,7 @@ import orjson
 
 from launch.inventory import GIB, Inventory
 from launch.supervisor import ROUTER, Supervisor
+from sglang_ext.versions import versions
 
 PACKAGES = ("faster-moa", "sglang", "torch", "triton", "nixl", "flashinfer-python")
 
@@ -35,7 +35,7 @@ def report_json(supervisor: Supervisor, answer: dict[str, Any], *, seconds: floa
             "memory_gib": _gib(inventory.memory_bytes),
             "gpus": [gpu.name for gpu in inventory.gpus],
         },
-        "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(PACKAGES),
         "seconds": {"whole_command": _rounded(seconds), "run": answer["moa"]["seconds"]},
         "peak_host_gib": _gib(supervisor.peak_memory_bytes),
         "usage": answer["usage"],
@@ -48,13 +48,6 @@ def report_json(supervisor: Supervisor, answer: dict[str, Any], *, seconds: floa
 def _module() -> str:
     spec = sys.modules["__main__"].__spec__
     return "launch.pd" if spec is None else spec.name
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _gib(size: int | None) -> float | None:
