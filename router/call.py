@@ -46,11 +46,14 @@ class Call(Request):
                 return given
         return None
 
+    async def read_ahead(self) -> None:
+        """Read the body now, for `body` to return it later."""
+        self._whole = await super().body()
+
     async def body(self) -> bytes:
-        """As of a request, and again when asked again."""
-        if self._whole is None:
-            self._whole = await super().body()
-        return self._whole
+        """As of a request; not kept, since bodies may be long."""
+        whole, self._whole = self._whole, None
+        return await super().body() if whole is None else whole
 
     async def send_head(self, status: int, headers: Headers) -> None:
         """As of a request, with its id among the headers."""

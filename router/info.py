@@ -131,7 +131,7 @@ class Info:
     async def _pass_on(self, call: Call, path: str) -> None:
         body = await call.json()
         worker = self._registry.healthy(self._proxy.model(body), "decode")[0]
-        async with await worker.origin.request("POST", path, await call.body(), timeout=ASK_TIMEOUT) as response:
+        async with await worker.origin.request("POST", path, orjson.dumps(body), timeout=ASK_TIMEOUT) as response:
             answer = await response.read()
         kind = response.header(b"content-type") or b"application/json"
         await call.answer(response.status, answer, [(b"content-type", kind)])

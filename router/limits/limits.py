@@ -62,7 +62,7 @@ class Limits:
         """
         assert self.gate is not None
         try:
-            await call.body()
+            await call.read_ahead()
             await while_connected(call, self.gate.wait(turn))
         except BaseException:
             self.gate.give_up(turn)
