@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Request = dict[str, Any]
 _AT_ONCE = 256  # requests in one batch
+NICE = 10  # a decision may wait; the router's streams on the same cores should not
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the router, which then closes stdin
+    os.nice(NICE)
     answers = _own_stdout()
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
