@@ -171,6 +171,8 @@ class LaunchConfig(_Strict):
     """More flags for every server."""
     env: dict[str, str] = {}
     """More environment variables for every server."""
+    router_args: list[str] = []
+    """More flags for the router."""
     tree: Annotated[str | dict[str, Any] | None, BeforeValidator(_tree)] = None
     """The name of a shipped tree, or a tree; not read here."""
 

@@ -46,6 +46,8 @@ class Plan:
     device: Literal["cpu", "gpu"]
     notes: tuple[str, ...]
     """What a person should know about this plan, one sentence each."""
+    router_args: tuple[str, ...] = ()
+    """More flags for the router."""
 
     def waves(self) -> list[list[ServerPlan]]:
         """The servers in groups to start one group after the other, each group in parallel.
@@ -99,7 +101,7 @@ def make_plan(
         _server(config, slot, share, folders[slot.model.name], host, ports)
         for slot, share in zip(slots, shares, strict=True)
     ]
-    return Plan(tuple(servers), router, inventory.device, tuple(notes))
+    return Plan(tuple(servers), router, inventory.device, tuple(notes), tuple(config.router_args))
 
 
 def _server(

@@ -170,7 +170,7 @@ class Supervisor:
                 argv += ["--prefill", url, str(server.bootstrap_port)]
             else:
                 argv += ["--decode", url]
-        return Command(ROUTER, tuple(argv), {}, log)
+        return Command(ROUTER, (*argv, *self.plan.router_args), {}, log)
 
     async def _keep_up(self, member: Member) -> None:
         backoff = 1.0

@@ -94,3 +94,9 @@ def test_float32_doubles_weights_and_cache() -> None:
 def test_what_a_cpu_cannot_do_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(PlanError, match=message):
         make_plan(DEFAULT.model_copy(update=change), cpu_machine(23), ports=port_counter())
+
+
+def test_the_routers_flags_are_the_configs() -> None:
+    flags = ["--embedding-model", "some/model"]
+    config = DEFAULT.model_copy(update={"router_args": flags})
+    assert make_plan(config, cpu_machine(23), ports=port_counter()).router_args == tuple(flags)
