@@ -59,6 +59,8 @@ class ClientRuns:
         run, agent, order = _named(body)
         draft = _draft(body)
         sampling, extra = _sampling(body, kind)
+        if kind is None and not self._context.registry.paired(model):
+            raise BadRequest(f"{model} is served by plain servers, which have no /generate; use /v1/completions.")
         with self._limits.admit(request.client), self._board.join(run, agent, model, draft.names, order) as seat:
             events: list[bytes] = []
             call = Call(

@@ -37,10 +37,13 @@ class RunLimits:
     @contextmanager
     def admit(self, client: str, runs: int = 1) -> Iterator[None]:
         """Count runs of a client while the block lasts; raises `TooManyRuns`."""
-        if self._running[client] + runs > self._per_client:
-            raise TooManyRuns(f"you have {self._running[client]} runs under way of {self._per_client}; wait for one.")
+        mine = self._running[client]
+        if mine + runs > self._per_client:
+            words = f"you have {mine} runs under way of {self._per_client}; wait for one."
+            raise TooManyRuns(words, retry_after=1.0)
         if self.running + runs > self._total:
-            raise TooManyRuns(f"{self.running} runs are under way, and {self._total} is the most; try again later.")
+            words = f"{self.running} runs are under way, and {self._total} is the most; try again later."
+            raise TooManyRuns(words, retry_after=1.0)
         self._running[client] += runs
         try:
             yield

@@ -1,6 +1,7 @@
 """One question through one tree: every agent starts as soon as the answers it reads are there, or begin to be."""
 
 import asyncio
+import logging
 import random
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -17,6 +18,8 @@ from router.moa.prompts import aggregator_messages, proposer_messages, question_
 from router.moa.trace import AgentTrace, RunTrace
 from router.moa.tree import Agent, Tree
 from router.splice.answer import Answer
+
+logger = logging.getLogger(__name__)
 
 
 class Run:
@@ -121,6 +124,8 @@ class Run:
             async for _ in self._ask(agent, agent.name, {}):
                 pass
         except Exception as error:
+            if not isinstance(error, RouterError):
+                logger.exception("agent %s of %s failed unexpectedly", agent.name, self.trace.id)
             # While another one of the cluster answered or may still answer, readers go on without this one.
             # A cluster without any answer fails the run: its readers raise its error in turn.
             others = [self._answers[name] for name in self._members[cluster] if name != agent.name]

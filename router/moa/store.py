@@ -5,6 +5,8 @@ from collections import OrderedDict
 from router.errors import NotFound
 from router.moa.trace import RunTrace
 
+MOST_UNENDED = 4  # times as many are kept while they go on
+
 
 class RunStore:
     """Keeps traces, the oldest ended ones giving way to new ones.
@@ -23,6 +25,8 @@ class RunStore:
         ended = [key for key, each in self._traces.items() if each.state != "running"]
         for key in ended[: max(len(self._traces) - self._most, 0)]:
             del self._traces[key]
+        while len(self._traces) > MOST_UNENDED * self._most:
+            self._traces.popitem(last=False)
 
     def find(self, run: str) -> RunTrace:
         """Raises `NotFound` when it is not, or no longer, kept."""
