@@ -36,6 +36,6 @@ class Pacer:
             return START
         per_token = (self._n * self._xy - self._x * self._y) / spread
         fixed = (self._y - per_token * self._x) / self._n
-        if per_token <= 0:  # size did not matter: every segment is all fixed cost
-            return MOST
-        return round(min(max((1 if busy else IDLE) * fixed / per_token, LEAST), MOST))
+        # Where size did not matter, be it by noise, every segment is all fixed cost.
+        even = min(fixed / per_token, MOST) if per_token > 0 else MOST
+        return round(max((1 if busy else IDLE) * even, LEAST))

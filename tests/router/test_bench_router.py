@@ -22,11 +22,18 @@ from router.bench.report import as_json, memory_table, rows, table
 from router.bench.sample import Sample, percentile
 
 
+def _children() -> set[int]:
+    """Processes of this one that have not ended."""
+    found = psutil.Process().children(recursive=True)
+    return {each.pid for each in found if each.status() != psutil.STATUS_ZOMBIE}
+
+
 def test_a_bed_with_ours(tmp_path: Path) -> None:
     """Every kind of case goes through the real router, and its figures into the table and the file."""
     load = Load(0.3, tmp_path, use_wrk=False)
     cases = [*short_cases([2]), *body_cases(2, 1)]
     heard: list[str] = []
+    before = _children()
     found, memory = Bed(fake).measure(cases, 1, load, heard.append)
     assert list(found) == ["2 connections", "2 streams, full speed", "2 streams, 200 tokens/s each", "1 MiB body"]
     for samples in found.values():
@@ -40,7 +47,7 @@ def test_a_bed_with_ours(tmp_path: Path) -> None:
     assert result["cases"]["1 MiB body"]["ours"]["rounds"][0]["errors"] == 0
     assert table(found).row_count == 2 * len(cases)
     assert memory_table({"all": memory}).row_count == 1
-    assert not [each for each in psutil.Process().children(recursive=True) if each.status() != psutil.STATUS_ZOMBIE]
+    assert _children() <= before
 
 
 def test_the_fake_server_and_the_client_agree(tmp_path: Path) -> None:

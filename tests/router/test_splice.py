@@ -152,7 +152,7 @@ def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) ->
     for tokens in (20, 60, 200, 90, 40):
         pacer.learn(tokens, fixed + per_token * tokens)
     for busy, share in ((True, 1), (False, IDLE)):
-        wanted = min(max(share * fixed / per_token, LEAST), MOST)
+        wanted = max(share * min(fixed / per_token, MOST), LEAST)
         assert pacer.least(busy=busy) == pytest.approx(wanted, rel=0.05, abs=1)
 
 
@@ -163,6 +163,7 @@ def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
     assert pacer.least(busy=True) == START
     pacer.learn(640, 0.01)
     assert pacer.least(busy=True) == MOST
+    assert pacer.least(busy=False) == round(IDLE * MOST), "it must be able to find out that it was wrong"
 
 
 # ---- open prompts
