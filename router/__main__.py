@@ -1,6 +1,7 @@
 """`python -m router`: parse the command line and serve."""
 
 import asyncio
+import gc
 import socket
 import sys
 
@@ -10,6 +11,7 @@ import uvloop
 from router.app import App
 from router.cli import parse
 from router.errors import RouterError
+from router.http.protocol import ClientProtocol
 from router.logs import set_up_logs
 from router.settings import Settings
 
@@ -53,7 +55,7 @@ def main() -> int:
         return 2
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=ClientProtocol,
         loop="uvloop",
         lifespan="on",
         log_level="warning",
@@ -61,6 +63,8 @@ def main() -> int:
         # After SIGTERM nothing new is accepted, and what is being answered gets this time to end.
         timeout_graceful_shutdown=settings.server.grace_secs,
     )
+    gc.collect()
+    gc.freeze()
     server = uvicorn.Server(config)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

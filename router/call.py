@@ -1,8 +1,8 @@
 """A client's request with what is noted about it: its id, its answer's status, who served it."""
 
 import time
-import uuid
 
+from router.entropy import fresh_id
 from router.http.asgi import Headers, Receive, Request, Scope, Send
 
 ID_HEADERS = (b"x-request-id", b"x-correlation-id", b"x-trace-id", b"request-id")
@@ -28,7 +28,7 @@ class Call(Request):
         self, scope: Scope, receive: Receive, send: Send, *, max_body: int, id_headers: tuple[bytes, ...] = ID_HEADERS
     ) -> None:
         super().__init__(scope, receive, send, max_body=max_body)
-        self.id = self._given_id(id_headers) or uuid.uuid4().hex
+        self.id = self._given_id(id_headers) or fresh_id()
         self.began = time.monotonic()
         self.status = 499
         self.more_headers: Headers = [(b"x-request-id", self.id.encode("latin-1"))]
@@ -40,10 +40,10 @@ class Call(Request):
         self._whole: bytes | None = None
 
     def _given_id(self, names: tuple[bytes, ...]) -> str | None:
-        for name in names:
-            given = self.header(name)
-            if given and len(given) <= MAX_ID:
-                return given
+        given = {key: value for key, value in self.headers if key in names and 0 < len(value) <= MAX_ID}
+        for name in names if given else ():
+            if name in given:
+                return given[name].decode("latin-1")
         return None
 
     async def read_ahead(self) -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 
 import orjson
 
-from router.errors import UpstreamFailed
-from router.http.client import Response
+from router.errors import RouterError, UpstreamFailed
 from router.workers import Pair, Worker
 
 REFUSAL_WAIT = 1.0  # seconds that decode gets to refuse what prefill refused, with its own words
@@ -22,21 +22,28 @@ class _PrefillGaveUp(_PrefillRefused):
 
 
 class Exchange:
-    """The two legs of one request."""
+    """The two legs of one request.
+
+    Attributes:
+        pair: Who answers.
+        decode: Decode's answer.
+        first: When its body began, on the monotonic clock.
+        finished: Its body is over, and neither server waits for the other.
+    """
 
     def __init__(self, pair: Pair, raw: bytes, path: str) -> None:
         self.pair = pair
-        self._legs = [
-            asyncio.create_task(worker.origin.request("POST", path, raw)) for worker in (pair.prefill, pair.decode)
-        ]
-        self._prefill = asyncio.create_task(self._read_prefill())
+        self.first: float | None = None
+        self.finished = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._said: list[bytes] = []  # by prefill
+        self._prefill_over = False
+        self._problem: RouterError | None = None  # what prefill failed with
         self._loaded = {pair.prefill, pair.decode}
         for worker in self._loaded:
             worker.load += 1
-        self._prefill.add_done_callback(lambda _: self.unload(pair.prefill))
-        self.decode: Response
-        self.first: float | None = None  # when the body began, on the monotonic clock
-        self.finished = False
+        self._prefill = pair.prefill.origin.ask("POST", path, raw, changed=self._hear_prefill)
+        self.decode = pair.decode.origin.ask("POST", path, raw, changed=self._wake)
 
     def unload(self, worker: Worker) -> None:
         """This exchange is no load of a worker any more; harmless to call twice."""
@@ -49,92 +56,112 @@ class Exchange:
 
         A prefill leg that fails first ends the exchange: decode would wait for KV that never comes.
         """
-        decode = self._legs[1]
-        await asyncio.wait({self._prefill, decode}, return_when=asyncio.FIRST_COMPLETED)
-        if not decode.done() and isinstance(self._prefill.exception(), _PrefillRefused):
-            await asyncio.wait({decode}, timeout=REFUSAL_WAIT)
-        if not decode.done():
-            self._prefill.result()
-        self.decode = await decode
-        if not isinstance(self._problem(), _PrefillGaveUp):  # decode may tell the same in its stream
+        decode = self.decode
+        while not decode.status and decode.error is None:
+            if self._problem is None:
+                await self._change()
+                continue
+            if isinstance(self._problem, _PrefillRefused):
+                await self._wait(REFUSAL_WAIT, lambda: bool(decode.status) or decode.error is not None)
+            break
+        if decode.error is not None:
+            raise decode.error
+        if not isinstance(self._problem, _PrefillGaveUp) or not decode.status:  # decode may tell the same in its stream
             self._check_prefill()
 
-    async def _read_prefill(self) -> bytes:
-        response = await self._legs[0]
-        answer = await response.read()
-        if response.status >= 400:
-            refused = _PrefillRefused(
-                f"the prefill server refused the request with {response.status}: {error_message(answer)}"
-            )
-            refused.upstream_status = response.status
-            raise refused
-        cause = abort_cause(answer)
-        if cause is not None:
-            raise _PrefillGaveUp(f"the prefill server gave the request up: {cause}")
-        return answer
+    def _hear_prefill(self) -> None:
+        """Take what prefill says; its last word tells whether all is well."""
+        prefill = self._prefill
+        while (chunk := prefill.take()) is not None:
+            self._said.append(chunk)
+        try:
+            if not (prefill.error or (prefill.status and prefill.ended())):
+                return
+            self._problem = prefill.error or _refusal(prefill.status, b"".join(self._said))
+        except RouterError as lost:
+            self._problem = lost
+        self._prefill_over = True
+        self.unload(self.pair.prefill)
+        self._wake()
 
-    def _problem(self) -> BaseException | None:
-        """What prefill failed with; None while it runs, and when it has answered."""
-        return self._prefill.exception() if self._prefill.done() and not self._prefill.cancelled() else None
-
-    def prefill_problem(self) -> BaseException | None:
+    def prefill_problem(self) -> RouterError | None:
         """What the prefill leg failed with, if it did."""
-        return self._problem()
+        return self._problem
 
     def _check_prefill(self) -> None:
         """Raise what prefill failed with, unless decode refused too: then decode's words are the answer."""
-        if self._prefill.done() and self.decode.status < 400:
-            self._prefill.result()
+        if self._problem is not None and self.decode.status < 400:
+            raise self._problem
 
-    async def body(self) -> AsyncIterator[bytes]:
+    async def body(self) -> AsyncGenerator[bytes, None]:
         """Decode's body as it arrives; a prefill leg that breaks meanwhile is raised as its error."""
-        chunks = self._timed(self.decode.chunks())
-        given_up = self.decode.status >= 400
-        while not given_up and (not self._prefill.done() or self._problem() is not None):
-            step = asyncio.ensure_future(anext(chunks, None))
-            try:
-                await asyncio.wait({step, self._prefill}, return_when=asyncio.FIRST_COMPLETED)
-                if not step.done() and isinstance(self._problem(), _PrefillRefused):
-                    await asyncio.wait({step}, timeout=REFUSAL_WAIT)
-                if not step.done():
-                    self._check_prefill()
-                chunk = await step
-            finally:
-                step.cancel()
-                await asyncio.gather(step, return_exceptions=True)
-            if chunk is None:
-                self._check_prefill()
+        decode = self.decode
+        given_up = decode.status >= 400
+        while True:
+            chunk = decode.take()
+            if chunk is not None:
+                self.first = self.first or time.monotonic()
+                # When decode alone gives up, prefill waits for it: that is not a finished exchange.
+                if not self._prefill_over or self._problem is not None:
+                    given_up = given_up or abort_cause(chunk) is not None
+                yield chunk
+            elif decode.ended():
                 break
-            given_up = abort_cause(chunk) is not None
-            yield chunk
-        async for chunk in chunks:
-            yield chunk
-        # When decode alone gives up, prefill waits for it: that is not a finished exchange.
+            elif self._problem is None or given_up:
+                await self._change()
+            else:
+                if isinstance(self._problem, _PrefillRefused):
+                    await self._wait(REFUSAL_WAIT, lambda: not decode.waits)
+                if decode.waits:
+                    self._check_prefill()
+        if not given_up:
+            self._check_prefill()
         self.finished = not given_up
-
-    async def _timed(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for chunk in chunks:
-            self.first = self.first or time.monotonic()
-            yield chunk
 
     async def prefill_answer(self) -> bytes:
         """The prefill server's whole answer; raises `RouterError` when there is none."""
-        return await self._prefill
+        while not self._prefill_over:
+            await self._change()
+        if self._problem is not None:
+            raise self._problem
+        return b"".join(self._said)
 
     async def close(self) -> None:
         """Drop what is still open on both legs."""
         try:
             if self.finished:
                 # Prefill's own answer ends with its transfer, hardly later than decode's first token.
-                await asyncio.wait({self._prefill}, timeout=1.0)
+                await self._wait(1.0, lambda: self._prefill_over)
         finally:
-            for leg in self._legs:
-                if leg.done() and not leg.cancelled() and leg.exception() is None:
-                    leg.result().close()
-            tasks = (*self._legs, self._prefill)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._prefill.close()
+            self.decode.close()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _change(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    async def _wait(self, seconds: float, condition: Callable[[], bool]) -> None:
+        """Until the condition holds, or the time has passed."""
+        if condition():
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    await self._change()
+
+
+def _refusal(status: int, answer: bytes) -> RouterError | None:
+    """What a prefill server's whole answer says against its request; None when all is well."""
+    if status >= 400:
+        refused = _PrefillRefused(f"the prefill server refused the request with {status}: {error_message(answer)}")
+        refused.upstream_status = status
+        return refused
+    cause = abort_cause(answer)
+    return None if cause is None else _PrefillGaveUp(f"the prefill server gave the request up: {cause}")
 
 
 def abort_cause(answer: bytes) -> str | None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+from router.body import Body
 from router.errors import RouterError, UpstreamFailed, UpstreamTimeout
 from router.exchange import error_message
 from router.pd import Dispatcher
@@ -71,7 +72,10 @@ class Keeper:
     async def generate(self, pair: Pair) -> None:
         """Let a pair generate something tiny; raises `RouterError` when it does not."""
         try:
-            async with asyncio.timeout(WARM_UP_TIMEOUT), self._dispatcher.exchange("/generate", TINY, pair) as exchange:
+            async with (
+                asyncio.timeout(WARM_UP_TIMEOUT),
+                self._dispatcher.exchange("/generate", Body(TINY), pair) as exchange,
+            ):
                 answer = b"".join([chunk async for chunk in exchange.body()])
         except TimeoutError:
             raise UpstreamTimeout(f"{pair.decode.url} did not answer within {WARM_UP_TIMEOUT:g} s.") from None

@@ -5,15 +5,15 @@ answered. Whatever ends the exchange early - the client leaves, a leg fails - en
 """
 
 import asyncio
-import secrets
-import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 
 from router.attempt import Attempt, let_through
+from router.body import Body
+from router.entropy import fresh_id, fresh_room
 from router.errors import BadRequest, RouterError
 from router.exchange import Exchange
 from router.metrics import Metrics
@@ -23,7 +23,6 @@ from router.workers import ROLES, Pair, Registry, Worker
 # Fields only a router may set: a client that could name a bootstrap host could point the servers
 # at any address, or start a prefill that nobody fetches.
 RESERVED = ("bootstrap_host", "bootstrap_port", "bootstrap_room", "bootstrap_pair_key")
-MAX_ROOM = 2**63 - 1
 ABORT_TIMEOUT = 5.0  # seconds
 
 
@@ -49,17 +48,14 @@ class Dispatcher:
         return Pair(self._prefill_policy.choose(prefill, prompt), self._decode_policy.choose(decode, prompt))
 
     @asynccontextmanager
-    async def exchange(self, path: str, body: dict[str, Any], pair: Pair) -> AsyncIterator[Exchange]:
+    async def exchange(self, path: str, body: Body, pair: Pair) -> AsyncIterator[Exchange]:
         """Send `body` to both servers of a pair; the block ends the exchange on both.
 
         Raises `RouterError` when a leg fails before decode's answer begins; `NoWorker` when a breaker of
         the pair is open, and then nothing was sent.
         """
-        body = prepare_body(body, pair)
-        try:
-            raw = orjson.dumps(body)
-        except TypeError:  # orjson reads deeper nesting than it writes
-            raise BadRequest("the request is nested too deeply; send a flatter one.") from None
+        own = own_fields(body.fields, pair)
+        raw = body.render(own, dropped=RESERVED)
         with Attempt(pair) as attempt:
             attempt.exchange = exchange = Exchange(pair, raw, path)
             try:
@@ -70,7 +66,7 @@ class Dispatcher:
                 exchange.unload(pair.prefill)
                 exchange.unload(pair.decode)
                 if not exchange.finished:
-                    self._abort(pair, body["rid"])
+                    self._abort(pair, own["rid"])
                 await exchange.close()
 
     def _abort(self, pair: Pair, rid: Any) -> None:
@@ -99,8 +95,8 @@ class Dispatcher:
             await asyncio.wait(self._aborts, timeout=ABORT_TIMEOUT)
 
 
-def prepare_body(body: dict[str, Any], pair: Pair) -> dict[str, Any]:
-    """The body both servers get: reserved fields replaced, a fresh room, a request id.
+def own_fields(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
+    """What this router adds to a body with these fields: where the servers meet, a fresh room, a request id.
 
     A batch gets lists, one room and one id for each of its prompts. A client's own `rid` becomes the
     beginning of the one sent: SGLang aborts every request whose id begins with the one to abort, so
@@ -110,23 +106,23 @@ def prepare_body(body: dict[str, Any], pair: Pair) -> dict[str, Any]:
         BadRequest: `rid` is not text; or `n` > 1, for which SGLang 0.5.17 uses one room for all
             samples and fails.
     """
-    sampling = body.get("sampling_params")
-    params = [body, *(sampling if isinstance(sampling, list) else [sampling])]
+    sampling = fields.get("sampling_params")
+    params = [fields, *(sampling if isinstance(sampling, list) else [sampling])]
     for n in (each.get("n") for each in params if isinstance(each, dict)):
         if isinstance(n, int) and n > 1:
             raise BadRequest(f"`n` is {n}, but prefill/decode servers give one sample a request; send {n} requests.")
-    sent = {key: value for key, value in body.items() if key not in RESERVED}
-    size = batch_size(body)
+    size = batch_size(fields)
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
+    rid = _request_ids(fields.get("rid"), size)
+    if size is None:
+        return {"bootstrap_host": host, "bootstrap_port": port, "bootstrap_room": fresh_room(), "rid": rid}
+    rooms = [fresh_room() for _ in range(size)]
+    return {"bootstrap_host": [host] * size, "bootstrap_port": [port] * size, "bootstrap_room": rooms, "rid": rid}
 
-    def per_item(make: Callable[[], Any]) -> Any:
-        return make() if size is None else [make() for _ in range(size)]
 
-    sent["bootstrap_host"] = per_item(lambda: host)
-    sent["bootstrap_port"] = per_item(lambda: port)
-    sent["bootstrap_room"] = per_item(fresh_room)
-    sent["rid"] = _request_ids(body.get("rid"), size)
-    return sent
+def prepare_body(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
+    """The body both servers get: reserved fields replaced; raises as `own_fields`."""
+    return {key: value for key, value in fields.items() if key not in RESERVED} | own_fields(fields, pair)
 
 
 def _request_ids(given: Any, size: int | None) -> str | list[str]:
@@ -134,16 +130,11 @@ def _request_ids(given: Any, size: int | None) -> str | list[str]:
     wanted = given if isinstance(given, list) else [given or ""] * (size or 1)
     if len(wanted) != (size or 1) or not all(isinstance(rid, str) for rid in wanted):
         raise BadRequest("`rid` must be a string, or a list of one string for each prompt.")
-    ids = [f"{rid}-{uuid.uuid4().hex}" if rid else uuid.uuid4().hex for rid in wanted]
+    ids = [f"{rid}-{fresh_id()}" if rid else fresh_id() for rid in wanted]
     return ids[0] if size is None else ids
 
 
-def fresh_room() -> int:
-    """A room number no other request has, whoever seeded `random`; SGLang adds small offsets to it for `n` > 1."""
-    return secrets.randbits(62)
-
-
-def batch_size(body: dict[str, Any]) -> int | None:
+def batch_size(body: Mapping[str, Any]) -> int | None:
     """How many prompts a batched request has; None when it is a single one."""
     for key in ("text", "prompt", "input_ids"):
         value = body.get(key)

@@ -1,16 +1,13 @@
 """Requests to a plain server: passed on as they are, to the one with the fewest under way."""
 
 from collections.abc import Sequence
-from typing import Any
-
-import orjson
 
 from router.call import Call
 from router.http.asgi import SSE_HEADERS
 from router.workers import Worker
 
 
-async def forward(call: Call, workers: Sequence[Worker], path: str, body: dict[str, Any]) -> None:
+async def forward(call: Call, workers: Sequence[Worker], path: str, raw: bytes) -> None:
     """Answer a call with what one of the workers answers; its connection ends with the call.
 
     Raises:
@@ -21,7 +18,7 @@ async def forward(call: Call, workers: Sequence[Worker], path: str, body: dict[s
     call.attempts += 1
     worker.load += 1
     try:
-        async with await worker.origin.request("POST", path, orjson.dumps(body)) as response:
+        async with await worker.origin.request("POST", path, raw) as response:
             kind = response.header(b"content-type") or b"application/json"
             if not kind.startswith(b"text/event-stream"):
                 await call.answer(response.status, await response.read(), [(b"content-type", kind)])

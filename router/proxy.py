@@ -10,6 +10,7 @@ import orjson
 
 from router.access import refuse_reserved
 from router.attempt import RETRYABLE, culprit, retryable
+from router.body import Body, read_body
 from router.call import Call
 from router.errors import BadRequest, NoWorker, RouterError, UpstreamFailed, UpstreamTimeout
 from router.exchange import Exchange
@@ -17,6 +18,7 @@ from router.http.asgi import SSE_HEADERS, while_connected
 from router.http.sse import error_events
 from router.moa.clients import ClientRuns
 from router.moa.endpoint import MoaEndpoint
+from router.moa.formats import Kind
 from router.pd import Dispatcher
 from router.plain import forward
 from router.policies import prefix_of
@@ -39,7 +41,7 @@ class Job:
     path: str
     endpoint: str
     model: str
-    body: dict[str, Any]
+    body: Body
 
 
 class Proxy:
@@ -65,32 +67,31 @@ class Proxy:
     async def generate(self, call: Call) -> None:
         """SGLang's native endpoint; `model` chooses among several models and is not passed on."""
         body = await _read(call)
-        model = self.model(body)
-        body.pop("model", None)
-        await while_connected(call, self._in_time(call, Job("/generate", "generate", model, body)))
+        model = self.model(body.fields)
+        body.without("model")
+        await self._in_time(call, Job("/generate", "generate", model, body))
 
     async def chat_completions(self, call: Call) -> None:
         """OpenAI chat; a tree's name as `model` runs the tree."""
-        body = await _read(call)
-        if self._moa.serves(body.get("model")):
-            call.model = body["model"]
-            await while_connected(call, self._moa.answer(call, body, "chat"))
-            return
-        await while_connected(call, self._in_time(call, Job("/v1/chat/completions", "chat", self.model(body), body)))
+        await self._complete(call, "chat", "/v1/chat/completions", "chat")
 
     async def completions(self, call: Call) -> None:
         """OpenAI completions; a tree's name as `model` runs the tree, once for each prompt."""
+        await self._complete(call, "completion", "/v1/completions", "completions")
+
+    async def _complete(self, call: Call, kind: Kind, path: str, endpoint: str) -> None:
         body = await _read(call)
-        if self._moa.serves(body.get("model")):
-            call.model = body["model"]
-            await while_connected(call, self._moa.answer(call, body, "completion"))
+        named = body.fields.get("model")
+        if self._moa.serves(named):
+            call.model = named
+            await while_connected(call, self._moa.answer(call, body.whole(), kind))
             return
-        await while_connected(call, self._in_time(call, Job("/v1/completions", "completions", self.model(body), body)))
+        await self._in_time(call, Job(path, endpoint, self.model(body.fields), body))
 
     async def rerank(self, call: Call) -> None:
         """Documents by relevance, where the pair's model can do that."""
         body = await _read(call)
-        await while_connected(call, self._in_time(call, Job("/v1/rerank", "rerank", self.model(body), body)))
+        await self._in_time(call, Job("/v1/rerank", "rerank", self.model(body.fields), body))
 
     def model(self, body: dict[str, Any]) -> str:
         """The model that a body asks for, or the only one; raises `BadRequest` or `NoWorker`."""
@@ -109,13 +110,7 @@ class Proxy:
     async def _in_time(self, call: Call, job: Job) -> None:
         """Answer the call; an error after the answer began becomes an event of its stream, as OpenAI's API does it."""
         try:
-            async with asyncio.timeout(self._timeout):
-                if self._clients.serves(job.body):
-                    await self._clients.answer(call, job.path, job.model, job.body)
-                elif self._registry.paired(job.model):
-                    await self._try(call, job)
-                else:
-                    await forward(call, self._registry.plain(job.model), job.path, job.body)
+            await while_connected(call, self._serve(call, job), self._timeout)
             return
         except TimeoutError:
             error: RouterError = UpstreamTimeout(f"the request was not answered within {self._timeout:g} s.")
@@ -126,9 +121,17 @@ class Proxy:
         await call.send_chunk(b"\n" + error_events(error))
         await call.send_chunk(b"", more=False)
 
+    async def _serve(self, call: Call, job: Job) -> None:
+        if self._clients.serves(job.body.fields):
+            await self._clients.answer(call, job.path, job.model, job.body.whole())
+        elif self._registry.paired(job.model):
+            await self._try(call, job)
+        else:
+            await forward(call, self._registry.plain(job.model), job.path, job.body.render({}))
+
     async def _try(self, call: Call, job: Job) -> None:
         """Attempt after attempt, until one answered or the client has got the first byte."""
-        prompt = prefix_of(job.body)
+        prompt = prefix_of(job.body.fields)
         avoid: set[Worker] = set()
         while True:
             pair = self._dispatcher.choose(job.model, prompt, avoid)
@@ -177,14 +180,14 @@ class Proxy:
             await call.send_chunk(b"", more=False)
             return
         answer = b"".join([chunk async for chunk in exchange.body()])
-        if job.path == "/generate" and job.body.get("return_logprob") and status == 200:
+        if job.path == "/generate" and job.body.fields.get("return_logprob") and status == 200:
             answer = with_input_logprobs(answer, await exchange.prefill_answer())
         await call.answer(status, answer, [(b"content-type", kind)])
 
 
-async def _read(call: Call) -> dict[str, Any]:
-    body = await call.json()
-    refuse_reserved(body)
+async def _read(call: Call) -> Body:
+    body = read_body(await call.body())
+    refuse_reserved(body.fields)
     return body
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from router.errors import BadRequest, TooLarge
+from router.body import parse_object
+from router.errors import TooLarge
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -20,6 +21,9 @@ SSE_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
 ]
+
+
+WATCH_AFTER = 0.05  # seconds: most requests are over before
 
 
 class ClientGone(Exception):
@@ -42,7 +46,10 @@ class Request:
 
     def header(self, name: bytes) -> str | None:
         """A header's value by lower-case name."""
-        return next((value.decode("latin-1") for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
 
     @property
     def client(self) -> str:
@@ -70,14 +77,7 @@ class Request:
 
     async def json(self) -> dict[str, Any]:
         """The body as a JSON object."""
-        raw = await self.body()
-        try:
-            value = orjson.loads(raw)
-        except orjson.JSONDecodeError as error:
-            raise BadRequest(f"the body is not JSON ({error}).") from None
-        if not isinstance(value, dict):
-            raise BadRequest(f"the body must be a JSON object, not {_json_type(value)}.")
-        return value
+        return parse_object(await self.body())
 
     async def disconnected(self) -> None:
         """Return when the client is gone; call only after `body`."""
@@ -111,25 +111,58 @@ class Request:
         await self.send_chunk(b"", more=False)
 
 
-async def while_connected(request: Request, work: Awaitable[None]) -> None:
-    """Run `work`, cancelled when the client goes away; then raises `ClientGone`.
+class _Watch:
+    """Cancels a task when its client leaves, or when its time is over; costs a timer until it is due."""
+
+    def __init__(self, task: asyncio.Task[Any], request: Request, seconds: float | None) -> None:
+        self.reason: ClientGone | TimeoutError | None = None
+        self._watched = task
+        self._request = request
+        self._task: asyncio.Task[None] | None = None
+        wait = WATCH_AFTER if seconds is None else min(WATCH_AFTER, seconds)
+        self._left = None if seconds is None else seconds - wait
+        self._timer = asyncio.get_running_loop().call_later(wait, self._begin)
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        try:
+            async with asyncio.timeout(self._left):
+                await self._request.disconnected()
+            reason: ClientGone | TimeoutError = ClientGone()
+        except TimeoutError as late:
+            reason = late
+        # ASGI reports a whole answer and a lost client alike.
+        if not self._request.answered:
+            self.reason = reason
+            self._watched.cancel()
+
+    async def end(self) -> None:
+        """Watch no more."""
+        self._timer.cancel()
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def while_connected(request: Request, work: Awaitable[None], seconds: float | None = None) -> None:
+    """Run `work`, cancelled when the client goes away; call only after `Request.body`.
 
     The watch and the work both end before this returns. Work that goes on after the answer's last
-    chunk is finished: ASGI reports a whole answer and a lost client alike.
+    chunk is finished.
+
+    Raises:
+        ClientGone: The client went away.
+        TimeoutError: It took longer than `seconds`, unless they are None.
     """
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(request.disconnected())
+    task = asyncio.current_task()
+    assert task is not None
+    others = task.cancelling()
+    watch = _Watch(task, request, seconds)
     try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done() and not request.answered:
-            raise ClientGone
-        await task
+        await work
     finally:
-        for each in (task, watch):
-            each.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
-
-
-def _json_type(value: Any) -> str:
-    names = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
+        await watch.end()
+        if watch.reason is not None and task.uncancel() <= others:
+            raise watch.reason from None

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from router.body import Body
 from router.errors import NoWorker, RouterError
 from router.exchange import Exchange
 from router.http.client import Origin
@@ -137,7 +138,7 @@ class Bench:
         body = {"input_ids": self.ids(self.sizes.short), "stream": True}
         sampling = {"max_new_tokens": self.sizes.answer, "ignore_eos": True, "temperature": 0.0}
         pair = self.dispatcher.choose(self.model)
-        async with self.dispatcher.exchange("/generate", {**body, "sampling_params": sampling}, pair) as exchange:
+        async with self.dispatcher.exchange("/generate", Body({**body, "sampling_params": sampling}), pair) as exchange:
             began = None
             async for progress in _progress(exchange):
                 began = began or time.monotonic()
@@ -153,7 +154,7 @@ class Bench:
         body = {"stream": True, "sampling_params": {"max_new_tokens": 4, "ignore_eos": True, "temperature": 0.0}}
         if prompt is None:
             pair = self.dispatcher.choose(self.model)
-            sending = self.dispatcher.exchange("/generate", {**body, "input_ids": ids}, pair)
+            sending = self.dispatcher.exchange("/generate", Body({**body, "input_ids": ids}), pair)
         else:
             sending = prompt.finish(body)
         async with sending as exchange:

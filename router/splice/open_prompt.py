@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+from router.body import Body
 from router.errors import BadRequest, RouterError, UpstreamFailed
 from router.exchange import Exchange, error_message
 from router.pd import Dispatcher, prepare_body
@@ -112,8 +113,8 @@ class OpenPrompt:
         began = time.monotonic()
         pair = self._sticky_pair()
         self.speculation.tail = len(self.ids) - self._ready
-        body = self._carrier.final(body, self.ids, self._ready)
-        async with self._dispatcher.exchange("/generate", body, pair) as exchange:
+        final = Body(self._carrier.final(body, self.ids, self._ready))
+        async with self._dispatcher.exchange("/generate", final, pair) as exchange:
             if self._pump is not None:
                 self._pump.cancel()  # a segment that still waits is of no use any more
             yield exchange
@@ -181,7 +182,8 @@ class OpenPrompt:
 
     async def _send(self, pair: Pair, ids: list[int], at: int) -> None:
         self.speculation.mode = self._carrier.mode
-        async with self._dispatcher.exchange("/generate", self._carrier.segment(ids, at), pair) as exchange:
+        segment = Body(self._carrier.segment(ids, at))
+        async with self._dispatcher.exchange("/generate", segment, pair) as exchange:
             raw = b"".join([chunk async for chunk in exchange.body()])
             if exchange.decode.status != 200:
                 raise UpstreamFailed(f"a segment failed with {exchange.decode.status}: {error_message(raw)}")

@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from router.app import App
 from router.exit import Judging
 from router.health import HealthSettings
+from router.http.protocol import ClientProtocol
 from router.retries import RetrySettings
 from router.settings import ServerSettings, Settings
 from tests.router.aio import until
@@ -76,7 +76,7 @@ async def serving(
         config = uvicorn.Config(app, http="httptools", log_level="critical")
         config.load()
         state = ServerState()
-        protocol = functools.partial(HttpToolsProtocol, config=config, server_state=state, app_state={})
+        protocol = functools.partial(ClientProtocol, config=config, server_state=state, app_state={})
         await app.start()
         listening = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
         port: int = listening.sockets[0].getsockname()[1]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from router.body import Body
 from router.errors import BadRequest, ConnectFailed, ConnectionLost, RouterError, UpstreamFailed
 from router.exchange import Exchange
 from router.pd import Dispatcher
@@ -18,8 +19,6 @@ from router.policies import RoundRobin
 from router.workers import Pair, Registry, Worker
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair, Handler, chat_event, chunk, head, started, whole
-
-Body = dict[str, Any]
 
 
 class Rig:
@@ -31,13 +30,15 @@ class Rig:
         self.dispatcher = Dispatcher(Registry([self.pair.prefill, self.pair.decode]), RoundRobin(), RoundRobin())
 
     @asynccontextmanager
-    async def exchange(self, body: Body | None = None) -> AsyncIterator[Exchange]:
-        async with self.dispatcher.exchange("/generate", body or {"text": "x", "rid": "mine"}, self.pair) as exchange:
+    async def exchange(self, body: dict[str, Any] | None = None) -> AsyncIterator[Exchange]:
+        async with self.dispatcher.exchange(
+            "/generate", Body(body or {"text": "x", "rid": "mine"}), self.pair
+        ) as exchange:
             assert self.loads[1] == 1, "decode is busy until the end, prefill until its own answer"
             assert self.loads[0] in {0, 1}
             yield exchange
 
-    async def ask(self, body: Body | None = None) -> bytes:
+    async def ask(self, body: dict[str, Any] | None = None) -> bytes:
         async with self.exchange(body) as exchange:
             return b"".join([piece async for piece in exchange.body()])
 
@@ -452,7 +453,7 @@ async def test_many_at_once_with_faults_leave_nothing() -> None:
         try:
             async with (
                 asyncio.timeout(0.2 if what == "abandoned" else 5.0),
-                r.dispatcher.exchange("/generate", {"text": what}, r.pair) as exchange,
+                r.dispatcher.exchange("/generate", Body({"text": what}), r.pair) as exchange,
             ):
                 answer = b"".join([piece async for piece in exchange.body()])
         except RouterError as error:

@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from router.errors import BadRequest, ConnectFailed, ConnectionLost, RouterError, UpstreamTimeout
-from router.http.client import HIGH_WATER, Origin
+from router.http.client import Origin
+from router.http.connection import HIGH_WATER
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakeServer, Handler, chunk, head, whole
 
