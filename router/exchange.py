@@ -8,6 +8,7 @@ import orjson
 
 from router.errors import UpstreamFailed
 from router.http.client import Response
+from router.tracing.legs import NO_LEGS, Legs
 from router.workers import Pair, Worker
 
 REFUSAL_WAIT = 1.0  # seconds that decode gets to refuse what prefill refused, with its own words
@@ -24,12 +25,15 @@ class _PrefillGaveUp(_PrefillRefused):
 class Exchange:
     """The two legs of one request."""
 
-    def __init__(self, pair: Pair, raw: bytes, path: str) -> None:
+    def __init__(self, pair: Pair, raw: bytes, path: str, spans: Legs = NO_LEGS) -> None:
         self.pair = pair
+        self.spans = spans
         self._legs = [
-            asyncio.create_task(worker.origin.request("POST", path, raw)) for worker in (pair.prefill, pair.decode)
+            asyncio.create_task(worker.origin.request("POST", path, raw, headers))
+            for worker, headers in zip((pair.prefill, pair.decode), spans.headers, strict=True)
         ]
         self._prefill = asyncio.create_task(self._read_prefill())
+        spans.follow(self._legs, self._prefill)
         self._loaded = {pair.prefill, pair.decode}
         for worker in self._loaded:
             worker.load += 1

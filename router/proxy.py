@@ -74,7 +74,7 @@ class Proxy:
         body = await _read(call)
         if self._moa.serves(body.get("model")):
             call.model = body["model"]
-            await while_connected(call, self._moa.answer(call, body, "chat"))
+            await while_connected(call, self._moa.answer(call, body, "chat", call.span))
             return
         await while_connected(call, self._in_time(call, Job("/v1/chat/completions", "chat", self.model(body), body)))
 
@@ -83,7 +83,7 @@ class Proxy:
         body = await _read(call)
         if self._moa.serves(body.get("model")):
             call.model = body["model"]
-            await while_connected(call, self._moa.answer(call, body, "completion"))
+            await while_connected(call, self._moa.answer(call, body, "completion", call.span))
             return
         await while_connected(call, self._in_time(call, Job("/v1/completions", "completions", self.model(body), body)))
 
@@ -111,7 +111,7 @@ class Proxy:
         try:
             async with asyncio.timeout(self._timeout):
                 if self._clients.serves(job.body):
-                    await self._clients.answer(call, job.path, job.model, job.body)
+                    await self._clients.answer(call, job.path, job.model, job.body, call.span)
                 elif self._registry.paired(job.model):
                     await self._try(call, job)
                 else:
@@ -138,7 +138,7 @@ class Proxy:
             last = call.attempts >= self._retries.attempts
             self._metrics.selected(job.model)
             try:
-                async with self._dispatcher.exchange(job.path, job.body, pair) as exchange:
+                async with self._dispatcher.exchange(job.path, job.body, pair, call.span) as exchange:
                     failed = exchange.decode.status in RETRYABLE
                     if last or not failed:
                         await self._answer(call, job, exchange)

@@ -13,6 +13,7 @@ from router.splice.carrier import Carrier, carrier_for
 from router.splice.ids import common_prefix
 from router.splice.pacing import Pacer
 from router.splice.speculation import Speculation
+from router.tracing.legs import Sender
 from router.workers import Pair
 
 
@@ -30,6 +31,7 @@ class OpenPrompt:
         pacer: Decides which segments are worth sending; None sends none (a blocking prompt).
         limit: The model's context length in tokens; None when it is not known.
         carry: How to speak to a pair; the best that it knows unless told otherwise.
+        sender: The span in whose name requests are sent, if there is one; only the final request is a span itself.
 
     Attributes:
         ids: The prompt so far.
@@ -44,6 +46,7 @@ class OpenPrompt:
         pacer: Pacer | None,
         limit: int | None = None,
         carry: Callable[[Pair], Carrier] = carrier_for,
+        sender: Sender | None = None,
     ) -> None:
         self.ids: list[int] = []
         self.segments: list[tuple[float, float, int]] = []
@@ -55,6 +58,7 @@ class OpenPrompt:
         self._carrier: Carrier
         self._pacer = pacer
         self._limit = limit
+        self._sender = sender
         self._ready = 0  # tokens from the front that both servers hold
         self._pump: asyncio.Task[None] | None = None
         self._grew = asyncio.Event()
@@ -113,7 +117,7 @@ class OpenPrompt:
         pair = self._sticky_pair()
         self.speculation.tail = len(self.ids) - self._ready
         body = self._carrier.final(body, self.ids, self._ready)
-        async with self._dispatcher.exchange("/generate", body, pair) as exchange:
+        async with self._dispatcher.exchange("/generate", body, pair, self._sender) as exchange:
             if self._pump is not None:
                 self._pump.cancel()  # a segment that still waits is of no use any more
             yield exchange
@@ -181,7 +185,8 @@ class OpenPrompt:
 
     async def _send(self, pair: Pair, ids: list[int], at: int) -> None:
         self.speculation.mode = self._carrier.mode
-        async with self._dispatcher.exchange("/generate", self._carrier.segment(ids, at), pair) as exchange:
+        body, quiet = self._carrier.segment(ids, at), self._sender and self._sender.quietly()
+        async with self._dispatcher.exchange("/generate", body, pair, quiet) as exchange:
             raw = b"".join([chunk async for chunk in exchange.body()])
             if exchange.decode.status != 200:
                 raise UpstreamFailed(f"a segment failed with {exchange.decode.status}: {error_message(raw)}")
