@@ -24,7 +24,7 @@ def log(call: Call) -> None:
     if call.model is not None:
         line["model"] = call.model
     if call.workers:
-        line["prefill"], line["decode"] = call.workers
+        line.update(zip(("prefill", "decode") if len(call.workers) == 2 else ("worker",), call.workers, strict=True))
         line["attempts"] = call.attempts
     if call.first is not None:
         line["ttft"] = round(call.first - call.began, 6)

@@ -29,6 +29,7 @@ from router.routes import Route, Routes
 from router.settings import Settings
 from router.smg import GatewayMetrics
 from router.table import routes
+from router.tracing import start_tracing
 from router.workers import Registry
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class App:
         self.routes = Routes(routes(proxy, info, Admin(self.registry, self.keeper, factory), RunPages(runs)))
         self._key = ApiKey(server.api_key)
         self._cors = Cors(server.cors_origins)
+        self._tracing = start_tracing(settings.trace)
         names = server.request_id_headers
         self._id_headers = ID_HEADERS if names is None else tuple(name.lower().encode() for name in names)
 
@@ -115,6 +117,8 @@ class App:
                 await self._cors.allow(call)
                 return
             route, variable = self.routes.find(call)
+            if self._tracing is not None and route.endpoint:
+                self._tracing.begin(call, route)
             if metrics_only and route.path != "/metrics":
                 raise NotFound("this port is for /metrics only.")
             if not route.public:
@@ -134,6 +138,8 @@ class App:
             await self._refuse(call, RouterError("the router failed on this request; its log has the cause."))
         finally:
             self._calls.discard(call)
+            if call.span is not None:
+                call.span.end(call, error_code)
             self._metrics.answered(call, route, error_code)
             log(call)
 
@@ -185,6 +191,8 @@ class App:
         await self.judge.close()
         await self.dispatcher.close()
         self.registry.close()
+        if self._tracing is not None:
+            await self._tracing.stop()
 
 
 async def _load(judge: Judge) -> None:

@@ -41,6 +41,7 @@ class Attempt:
             prefill, decode = (None, False) if culprit(self.exchange) is self._pair.decode else (False, None)
         self._pair.prefill.breaker.settle(self._tickets[0], prefill)
         self._pair.decode.breaker.settle(self._tickets[1], decode)
+        self.exchange.spans.ended(self.exchange, error)
 
 
 def culprit(exchange: Exchange) -> Worker:

@@ -1,9 +1,14 @@
 """A client's request with what is noted about it: its id, its answer's status, who served it."""
 
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from router.entropy import fresh_id
-from router.http.asgi import Headers, Receive, Request, Scope, Send
+from router.http.asgi import Headers, Message, Receive, Request, Scope, Send
+
+if TYPE_CHECKING:
+    from router.tracing.request import RequestSpan
 
 ID_HEADERS = (b"x-request-id", b"x-correlation-id", b"x-trace-id", b"request-id")
 MAX_ID = 256  # characters of a client's own id
@@ -22,6 +27,7 @@ class Call(Request):
         workers: The addresses of the last attempt's workers, prefill first.
         attempts: How often it was sent to a pair.
         first: When the first piece of the answer's body was there.
+        span: What is traced of it; None without tracing.
     """
 
     def __init__(
@@ -37,6 +43,7 @@ class Call(Request):
         self.workers: tuple[str, ...] = ()
         self.attempts = 0
         self.first: float | None = None
+        self.span: RequestSpan | None = None
         self._whole: bytes | None = None
 
     def _given_id(self, names: tuple[bytes, ...]) -> str | None:
@@ -54,6 +61,16 @@ class Call(Request):
         """As of a request; not kept, since bodies may be long."""
         whole, self._whole = self._whole, None
         return await super().body() if whole is None else whole
+
+    def watch(self, seen: Callable[[Message], None]) -> None:
+        """Let `seen` see each message of the answer before it goes out."""
+        send = self._send
+
+        async def shown(message: Message) -> None:
+            seen(message)
+            await send(message)
+
+        self._send = shown
 
     async def send_head(self, status: int, headers: Headers) -> None:
         """As of a request, with its id among the headers."""

@@ -12,6 +12,7 @@ from router.policies.flags import add_policy_flags, cache_aware_settings
 from router.refused import refuse_flags
 from router.retries import RetrySettings
 from router.settings import ServerSettings, Settings
+from router.tracing.settings import TraceSettings, address_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add_flags(made, RetrySettings, "retries")
     add_flags(made, BreakerSettings, "circuit breaker")
     add_flags(made, HealthSettings, "health of workers")
+    add_flags(made, TraceSettings, "tracing")
     refuse_flags(made)
     return made
 
@@ -72,6 +74,7 @@ def parse(arguments: list[str]) -> Settings:
         breaker=read_flags(made, given, BreakerSettings),
         limits=read_flags(made, given, LimitSettings),
         runs=read_flags(made, given, RunSettings),
+        trace=_trace(made, given),
     )
 
 
@@ -84,6 +87,15 @@ def _prefill(made: argparse.ArgumentParser, url: str, *rest: str) -> tuple[str, 
     if not port.isdecimal() or not 0 < int(port) < 65536:
         made.error(f"{port!r} is not the bootstrap port of {url}; give a number from 1 to 65535, or none.")
     return url, int(port)
+
+
+def _trace(made: argparse.ArgumentParser, given: argparse.Namespace) -> TraceSettings:
+    trace = read_flags(made, given, TraceSettings)
+    try:
+        address_of(trace.otlp_traces_endpoint)
+    except ValueError as error:
+        made.error(str(error))
+    return trace
 
 
 def _server(made: argparse.ArgumentParser, given: argparse.Namespace) -> ServerSettings:

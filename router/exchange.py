@@ -8,6 +8,7 @@ from contextlib import suppress
 import orjson
 
 from router.errors import RouterError, UpstreamFailed
+from router.tracing.legs import NO_LEGS, Legs
 from router.workers import Pair, Worker
 
 REFUSAL_WAIT = 1.0  # seconds that decode gets to refuse what prefill refused, with its own words
@@ -31,8 +32,9 @@ class Exchange:
         finished: Its body is over, and neither server waits for the other.
     """
 
-    def __init__(self, pair: Pair, raw: bytes, path: str) -> None:
+    def __init__(self, pair: Pair, raw: bytes, path: str, spans: Legs = NO_LEGS) -> None:
         self.pair = pair
+        self.spans = spans
         self.first: float | None = None
         self.finished = False
         self._waiter: asyncio.Future[None] | None = None
@@ -42,8 +44,9 @@ class Exchange:
         self._loaded = {pair.prefill, pair.decode}
         for worker in self._loaded:
             worker.load += 1
-        self._prefill = pair.prefill.origin.ask("POST", path, raw, changed=self._hear_prefill)
-        self.decode = pair.decode.origin.ask("POST", path, raw, changed=self._wake)
+        prefill, decode = spans.headers
+        self._prefill = pair.prefill.origin.ask("POST", path, raw, prefill, self._hear_prefill)
+        self.decode = pair.decode.origin.ask("POST", path, raw, decode, self._wake)
 
     def unload(self, worker: Worker) -> None:
         """This exchange is no load of a worker any more; harmless to call twice."""
@@ -66,6 +69,7 @@ class Exchange:
             break
         if decode.error is not None:
             raise decode.error
+        self.spans.decode_answered(decode.status)
         if not isinstance(self._problem, _PrefillGaveUp) or not decode.status:  # decode may tell the same in its stream
             self._check_prefill()
 
@@ -81,6 +85,7 @@ class Exchange:
         except RouterError as lost:
             self._problem = lost
         self._prefill_over = True
+        self.spans.prefill_ended(prefill.status, self._problem)
         self.unload(self.pair.prefill)
         self._wake()
 

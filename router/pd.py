@@ -18,6 +18,7 @@ from router.errors import BadRequest, RouterError
 from router.exchange import Exchange
 from router.metrics import Metrics
 from router.policies import Policy, Prefix
+from router.tracing.legs import NO_LEGS, Sender
 from router.workers import ROLES, Pair, Registry, Worker
 
 # Fields only a router may set: a client that could name a bootstrap host could point the servers
@@ -48,8 +49,10 @@ class Dispatcher:
         return Pair(self._prefill_policy.choose(prefill, prompt), self._decode_policy.choose(decode, prompt))
 
     @asynccontextmanager
-    async def exchange(self, path: str, body: Body, pair: Pair) -> AsyncIterator[Exchange]:
-        """Send `body` to both servers of a pair; the block ends the exchange on both.
+    async def exchange(
+        self, path: str, body: Body, pair: Pair, sender: Sender | None = None
+    ) -> AsyncIterator[Exchange]:
+        """Send `body` to both servers of a pair, in the name of a span; the block ends the exchange on both.
 
         Raises `RouterError` when a leg fails before decode's answer begins; `NoWorker` when a breaker of
         the pair is open, and then nothing was sent.
@@ -57,7 +60,8 @@ class Dispatcher:
         own = own_fields(body.fields, pair)
         raw = body.render(own, dropped=RESERVED)
         with Attempt(pair) as attempt:
-            attempt.exchange = exchange = Exchange(pair, raw, path)
+            spans = NO_LEGS if sender is None else sender.legs(pair, path)
+            attempt.exchange = exchange = Exchange(pair, raw, path, spans)
             try:
                 await exchange.start()
                 yield exchange

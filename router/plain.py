@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from router.call import Call
 from router.http.asgi import SSE_HEADERS
+from router.http.client import Response
+from router.tracing.legs import NO_LEG
 from router.workers import Worker
 
 
@@ -18,15 +20,21 @@ async def forward(call: Call, workers: Sequence[Worker], path: str, raw: bytes) 
     call.attempts += 1
     worker.load += 1
     try:
-        async with await worker.origin.request("POST", path, raw) as response:
-            kind = response.header(b"content-type") or b"application/json"
-            if not kind.startswith(b"text/event-stream"):
-                await call.answer(response.status, await response.read(), [(b"content-type", kind)])
-                return
-            call.streaming = True
-            await call.send_head(response.status, SSE_HEADERS)
-            async for chunk in response.chunks():
-                await call.send_chunk(chunk)
-            await call.send_chunk(b"", more=False)
+        with NO_LEG if call.span is None else call.span.leg(worker, path) as leg:
+            async with await worker.origin.request("POST", path, raw, leg.headers) as response:
+                leg.answered(response.status)
+                await _pass_on(call, response)
     finally:
         worker.load -= 1
+
+
+async def _pass_on(call: Call, response: Response) -> None:
+    kind = response.header(b"content-type") or b"application/json"
+    if not kind.startswith(b"text/event-stream"):
+        await call.answer(response.status, await response.read(), [(b"content-type", kind)])
+        return
+    call.streaming = True
+    await call.send_head(response.status, SSE_HEADERS)
+    async for chunk in response.chunks():
+        await call.send_chunk(chunk)
+    await call.send_chunk(b"", more=False)

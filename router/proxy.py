@@ -84,7 +84,7 @@ class Proxy:
         named = body.fields.get("model")
         if self._moa.serves(named):
             call.model = named
-            await while_connected(call, self._moa.answer(call, body.whole(), kind))
+            await while_connected(call, self._moa.answer(call, body.whole(), kind, call.span))
             return
         await self._in_time(call, Job(path, endpoint, self.model(body.fields), body))
 
@@ -123,7 +123,7 @@ class Proxy:
 
     async def _serve(self, call: Call, job: Job) -> None:
         if self._clients.serves(job.body.fields):
-            await self._clients.answer(call, job.path, job.model, job.body.whole())
+            await self._clients.answer(call, job.path, job.model, job.body.whole(), call.span)
         elif self._registry.paired(job.model):
             await self._try(call, job)
         else:
@@ -141,7 +141,7 @@ class Proxy:
             last = call.attempts >= self._retries.attempts
             self._metrics.selected(job.model)
             try:
-                async with self._dispatcher.exchange(job.path, job.body, pair) as exchange:
+                async with self._dispatcher.exchange(job.path, job.body, pair, call.span) as exchange:
                     failed = exchange.decode.status in RETRYABLE
                     if last or not failed:
                         await self._answer(call, job, exchange)

@@ -10,7 +10,6 @@ _KUBERNETES = "workers are not discovered; POST each to /workers, as from a pod'
 _TLS = "workers are spoken to in plain HTTP; keep them in a private network"
 _OWN_TLS = "the router speaks plain HTTP; end TLS in the proxy or ingress before it"
 _JWT = "one key guards everything; give it with --api-key"
-_TRACE = "spans are not exported; a run of a tree has its own trace, and every answer an x-request-id"
 _MANUAL = "there is no policy `manual`; take cache_aware, which keeps a conversation on its workers"
 
 FLAGS: dict[str, str] = {
@@ -55,8 +54,6 @@ FLAGS: dict[str, str] = {
     "--ca-cert-paths": _TLS,
     "--tls-cert-path": _OWN_TLS,
     "--tls-key-path": _OWN_TLS,
-    "--enable-trace": _TRACE,
-    "--otlp-traces-endpoint": _TRACE,
     "--control-plane-api-keys": _JWT,
     "--control-plane-audit-enabled": "the access log has every request; leave the flag out",
     "--jwt-issuer": _JWT,

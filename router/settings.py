@@ -10,6 +10,7 @@ from router.limits import LimitSettings
 from router.moa.limits import RunSettings
 from router.policies import DEFAULT, CacheAwareSettings
 from router.retries import RetrySettings
+from router.tracing.settings import TraceSettings
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Settings:
         breaker: When a failing worker gets none.
         limits: How many requests are let in.
         runs: How many runs of trees are let in, and what judges their answers.
+        trace: Whether spans are sent, and where to.
     """
 
     prefill: tuple[tuple[str, int | None], ...]
@@ -91,3 +93,4 @@ class Settings:
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     runs: RunSettings = field(default_factory=RunSettings)
+    trace: TraceSettings = field(default_factory=TraceSettings)

@@ -14,6 +14,7 @@ from router.moa.reading import Progress
 from router.moa.trace import AgentTrace, RunTrace
 from router.splice.answer import Answer
 from router.splice.compose import Order
+from router.tracing.legs import Sender
 
 TRIED_AGAIN = (UpstreamFailed, UpstreamTimeout, AgentRefused, NoWorker)
 PAUSE = 0.1  # seconds before an agent is asked again
@@ -39,6 +40,7 @@ class Call:
         timeout: Seconds for which its server may say nothing.
         extra: More fields for `/generate`.
         listen: Gets each event of its server as it came.
+        sender: In whose name its requests are sent, where it is traced.
     """
 
     run: RunTrace
@@ -56,6 +58,7 @@ class Call:
     timeout: float = 300.0
     extra: Mapping[str, Any] = field(default_factory=dict)
     listen: Callable[[bytes], None] = lambda _: None
+    sender: Sender | None = None
 
     def begin(self, backend: str) -> None:
         """Another attempt."""

@@ -8,8 +8,8 @@ It may come before the request of agent NAME does. `order` is `declared` (each a
 
 import re
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from typing import Any, get_args
+from contextlib import aclosing, nullcontext
+from typing import TYPE_CHECKING, Any, get_args
 
 import orjson
 
@@ -27,6 +27,9 @@ from router.moa.run import native
 from router.moa.store import RunStore
 from router.splice.compose import Order
 from router.splice.template import NAME, PLACE
+
+if TYPE_CHECKING:
+    from router.tracing.request import RequestSpan
 
 OURS = ("run", "agent", "order")
 PROMPTS = ("messages", "prompt", "text", "input_ids")
@@ -46,8 +49,10 @@ class ClientRuns:
         """Whether a request belongs to a run."""
         return "run" in body
 
-    async def answer(self, request: Request, path: str, model: str, body: dict[str, Any]) -> None:
-        """Answer one agent's request.
+    async def answer(
+        self, request: Request, path: str, model: str, body: dict[str, Any], span: "RequestSpan | None" = None
+    ) -> None:
+        """Answer one agent's request, whose span `span` is where it is traced.
 
         Raises:
             BadRequest: It is wrong, or agents would read each other in a circle.
@@ -61,7 +66,11 @@ class ClientRuns:
         sampling, extra = _sampling(body, kind)
         if kind is None and not self._context.registry.paired(model):
             raise BadRequest(f"{model} is served by plain servers, which have no /generate; use /v1/completions.")
-        with self._limits.admit(request.client), self._board.join(run, agent, model, draft.names, order) as seat:
+        with (
+            self._limits.admit(request.client),
+            self._board.join(run, agent, model, draft.names, order) as seat,
+            nullcontext() if span is None else span.agent(seat.trace, seat.agent) as sender,
+        ):
             events: list[bytes] = []
             call = Call(
                 run=seat.trace,
@@ -76,6 +85,7 @@ class ClientRuns:
                 heard=bool(body.get("stream")),
                 extra=extra,
                 listen=events.append,
+                sender=sender,
             )
             async with aclosing(ask(self._context, call)) as pieces:
                 if kind is None:

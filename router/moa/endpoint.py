@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -18,6 +18,9 @@ from router.moa.run import Run
 from router.moa.store import RunStore
 from router.moa.trace import total_usage
 from router.moa.tree import Tree, Trees
+
+if TYPE_CHECKING:
+    from router.tracing.request import RequestSpan
 
 
 class MoaEndpoint:
@@ -40,18 +43,20 @@ class MoaEndpoint:
         served = set(self._registry.models())
         return [name for name, tree in self._trees.items() if served and _wanted(tree) <= served]
 
-    async def answer(self, request: Request, body: dict[str, Any], kind: Kind) -> None:
+    async def answer(
+        self, request: Request, body: dict[str, Any], kind: Kind, span: "RequestSpan | None" = None
+    ) -> None:
         """Answer one request with a run of the tree it names, or one for each of its prompts."""
         asked = read(body, kind, self._trees[body["model"]])
         with self._limits.admit(request.client, len(asked.questions)):
-            runs = self._start(asked)
+            runs = self._start(asked, span)
             form = Form(kind, runs[0].trace.id, asked.tree.name)
             if asked.stream:
                 await _stream(request, asked, runs, form)
             else:
                 await _whole(request, asked, runs, form)
 
-    def _start(self, asked: Asked) -> list[Run]:
+    def _start(self, asked: Asked, span: "RequestSpan | None") -> list[Run]:
         models = self._assign(asked.tree)
         runs = [
             Run(
@@ -64,6 +69,7 @@ class MoaEndpoint:
                 n=asked.n,
                 seed=asked.seed,
                 heard=asked.stream,
+                span=span,
             )
             for question in asked.questions
         ]

@@ -30,6 +30,7 @@ async def ask_pair(context: Context, call: Call) -> AsyncGenerator[str]:
         pacer,
         context.limit(model),
         context.carry,
+        call.sender,
     )
     call.answer.model = model
     try:

@@ -17,6 +17,7 @@ from router.moa.context import Context
 from router.moa.patience import Patience
 from router.moa.reading import Progress, read_openai_event
 from router.splice.answer import changed
+from router.tracing.legs import NO_LEG
 
 OPENAI_NAMES = {"max_new_tokens": "max_tokens", "sampling_seed": "seed"}
 
@@ -39,10 +40,12 @@ async def ask_plain(context: Context, call: Call) -> AsyncGenerator[str]:
     try:
         call.sent()
         async with AsyncExitStack() as stack:
+            leg = stack.enter_context(NO_LEG if call.sender is None else call.sender.leg(worker, path))
             async with asyncio.timeout(call.timeout):
                 response = await stack.enter_async_context(
-                    await worker.origin.request("POST", path, orjson.dumps(body))
+                    await worker.origin.request("POST", path, orjson.dumps(body), leg.headers)
                 )
+                leg.answered(response.status)
                 await _accepted(call, response)
             stream = await stack.enter_async_context(aclosing(events(response.chunks())))
             progress: Progress | None = None

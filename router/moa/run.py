@@ -6,7 +6,7 @@ import random
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from router.errors import RouterError
 from router.exit import ClusterExit
@@ -18,6 +18,9 @@ from router.moa.prompts import aggregator_messages, proposer_messages, question_
 from router.moa.trace import AgentTrace, RunTrace
 from router.moa.tree import Agent, Tree
 from router.splice.answer import Answer
+
+if TYPE_CHECKING:
+    from router.tracing.request import RequestSpan
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ class Run:
         n: How many final answers are wanted.
         seed: Of the draws of early exit; None for a random one.
         heard: Whether the client gets pieces as they come; an answer that begins anew is then no answer.
+        span: The request's, where it is traced.
     """
 
     def __init__(
@@ -49,10 +53,12 @@ class Run:
         n: int = 1,
         seed: int | None = None,
         heard: bool = True,
+        span: "RequestSpan | None" = None,
     ) -> None:
         self._tree = tree = tree.dense() if tree.arm == "dense" else tree
         seed = random.getrandbits(32) if seed is None else seed
         self.trace = RunTrace(tree.name, tree.arm, tree.order, question=question_text(question), seed=seed)
+        self._spans = None if span is None else span.run(self.trace)
         self._context = context
         self._sampling = sampling
         self._question = question
@@ -111,6 +117,8 @@ class Run:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            if self._spans is not None:
+                self._spans.end(self.finals)
 
     def _asked_of(self, k: int) -> dict[str, Any]:
         """The client's sampling for final answer k: with one seed, n answers would be one."""
@@ -183,6 +191,7 @@ class Run:
             retries=self._tree.retries,
             heard=self._heard and is_final,
             timeout=self._tree.timeout,
+            sender=None if self._spans is None else self._spans.agent(trace),
         )
         return ask(self._context, call)
 

@@ -5,6 +5,7 @@ FLAGS: dict[str, str] = {
     "--decode-policy": "no `manual`",
     "--disable-health-check": "a worker is still asked who it is until it was found",
     "--enable-igw": "accepted; several models are always served",
+    "--enable-trace": "needs the extra `otel`; a client's trace is continued, and reaches the workers only with this",
     "--health-check-interval-secs": "besides, /server_info is read every `--worker-startup-check-interval`",
     "--log-level": "`warning` may be written out",
     "--max-concurrent-requests": "a hard limit of requests at once, where sglang-router refills its tokens with time",

@@ -14,6 +14,7 @@ from router.splice.carrier import Carrier, carrier_for
 from router.splice.ids import common_prefix
 from router.splice.pacing import Pacer
 from router.splice.speculation import Speculation
+from router.tracing.legs import Sender
 from router.workers import Pair
 
 
@@ -31,6 +32,7 @@ class OpenPrompt:
         pacer: Decides which segments are worth sending; None sends none (a blocking prompt).
         limit: The model's context length in tokens; None when it is not known.
         carry: How to speak to a pair; the best that it knows unless told otherwise.
+        sender: The span in whose name requests are sent, if there is one; only the final request is a span itself.
 
     Attributes:
         ids: The prompt so far.
@@ -45,6 +47,7 @@ class OpenPrompt:
         pacer: Pacer | None,
         limit: int | None = None,
         carry: Callable[[Pair], Carrier] = carrier_for,
+        sender: Sender | None = None,
     ) -> None:
         self.ids: list[int] = []
         self.segments: list[tuple[float, float, int]] = []
@@ -56,6 +59,7 @@ class OpenPrompt:
         self._carrier: Carrier
         self._pacer = pacer
         self._limit = limit
+        self._sender = sender
         self._ready = 0  # tokens from the front that both servers hold
         self._pump: asyncio.Task[None] | None = None
         self._grew = asyncio.Event()
@@ -114,7 +118,7 @@ class OpenPrompt:
         pair = self._sticky_pair()
         self.speculation.tail = len(self.ids) - self._ready
         final = Body(self._carrier.final(body, self.ids, self._ready))
-        async with self._dispatcher.exchange("/generate", final, pair) as exchange:
+        async with self._dispatcher.exchange("/generate", final, pair, self._sender) as exchange:
             if self._pump is not None:
                 self._pump.cancel()  # a segment that still waits is of no use any more
             yield exchange
@@ -182,8 +186,8 @@ class OpenPrompt:
 
     async def _send(self, pair: Pair, ids: list[int], at: int) -> None:
         self.speculation.mode = self._carrier.mode
-        segment = Body(self._carrier.segment(ids, at))
-        async with self._dispatcher.exchange("/generate", segment, pair) as exchange:
+        segment, quiet = Body(self._carrier.segment(ids, at)), self._sender and self._sender.quietly()
+        async with self._dispatcher.exchange("/generate", segment, pair, quiet) as exchange:
             raw = b"".join([chunk async for chunk in exchange.body()])
             if exchange.decode.status != 200:
                 raise UpstreamFailed(f"a segment failed with {exchange.decode.status}: {error_message(raw)}")

@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from router.settings import ServerSettings
 from tests.router.aio import aio, until
 from tests.router.fakes import Call, FakePair, whole
 from tests.router.serving import Serving, serving
+from tests.router.test_runs import OpenAIServer
 
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
 FAST = RetrySettings(initial_backoff_ms=1, max_backoff_ms=5)
@@ -162,8 +165,9 @@ async def test_a_port_for_metrics_only() -> None:
         assert (answer.status_code, answer.json()["error"]["message"]) == (404, "this port is for /metrics only.")
 
 
-@aio
-async def test_the_access_log() -> None:
+@contextmanager
+def access_log() -> Iterator[list[dict[str, Any]]]:
+    """The lines of the access log while the block lasts."""
     lines: list[dict[str, Any]] = []
 
     class Keep(logging.Handler):
@@ -174,6 +178,15 @@ async def test_the_access_log() -> None:
     logger.addHandler(keep)
     logger.setLevel(logging.INFO)
     try:
+        yield lines
+    finally:
+        logger.removeHandler(keep)
+        logger.setLevel(logging.NOTSET)
+
+
+@aio
+async def test_the_access_log() -> None:
+    with access_log() as lines:
         async with serving(FakePair(), retries=FAST) as client:
             await fail_once(client.pairs[0])
             body = {**CHAT, "stream": True}
@@ -182,9 +195,6 @@ async def test_the_access_log() -> None:
             await client.http.get("/made/up")
             await until(lambda: len(lines) == 2, "both are logged")
             pair = client.pairs[0]
-    finally:
-        logger.removeHandler(keep)
-        logger.setLevel(logging.NOTSET)
     first, second = lines
     assert first["id"] == "mine"
     assert (first["method"], first["path"], first["status"]) == ("POST", "/v1/chat/completions", 200)
@@ -192,6 +202,16 @@ async def test_the_access_log() -> None:
     assert first["attempts"] == 2
     assert 0 < first["ttft"] <= first["seconds"]
     assert (second["status"], "model" in second) == (404, False)
+
+
+@aio
+async def test_the_access_log_of_a_plain_server() -> None:
+    plain = OpenAIServer()
+    with access_log() as lines:
+        async with plain.server, serving(plain=(plain.server.url,)) as client:
+            assert (await client.post("/v1/chat/completions", {**CHAT, "model": "other"})).status_code == 200
+            await until(lambda: bool(lines), "it is logged")
+    assert {"model": "other", "worker": plain.server.url, "attempts": 1}.items() <= lines[0].items()
 
 
 @aio
