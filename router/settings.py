@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from router.breaker import BreakerSettings
+from router.discovery.settings import DiscoverySettings
 from router.flags import flag
 from router.health import HealthSettings
 from router.limits import LimitSettings
@@ -75,6 +76,7 @@ class Settings:
         breaker: When a failing worker gets none.
         limits: How many requests are let in.
         runs: How many runs of trees are let in, and what judges their answers.
+        discovery: Which Kubernetes pods are workers too, or None.
     """
 
     prefill: tuple[tuple[str, int | None], ...]
@@ -91,3 +93,4 @@ class Settings:
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     runs: RunSettings = field(default_factory=RunSettings)
+    discovery: DiscoverySettings | None = None
