@@ -9,6 +9,10 @@ from router.accesslog import log
 from router.admin import Admin, WorkerFactory
 from router.call import ID_HEADERS, Call
 from router.cors import Cors
+from router.discovery.metrics import DiscoveryMetrics
+from router.discovery.roster import Roster
+from router.discovery.settings import DiscoverySettings
+from router.discovery.watcher import Watcher
 from router.errors import NotFound, RouterError
 from router.exit import Judge, JudgeFailed, Judging
 from router.http.asgi import ClientGone, Receive, Scope, Send
@@ -27,7 +31,7 @@ from router.policies import make_policy
 from router.proxy import Proxy
 from router.routes import Route, Routes
 from router.settings import Settings
-from router.smg import GatewayMetrics
+from router.smg import SECONDS, GatewayMetrics
 from router.table import routes
 from router.tracing import start_tracing
 from router.workers import Registry
@@ -75,6 +79,7 @@ class App:
             policies,
             server.duration_buckets,
         )
+        self._watcher = self._discovery(settings.discovery, factory) if settings.discovery is not None else None
         trees = load_trees(settings.trees)
         self.judge = judge or Judge(settings.runs.embedding_model)
         self._judges = any(tree.arm == "exit" and tree.exit.measures for tree in trees.trees)
@@ -175,11 +180,15 @@ class App:
     async def start(self) -> None:
         """Look at the workers once and keep looking."""
         await self.keeper.start()
+        if self._watcher is not None:
+            self._watcher.start()
         if self._judges and isinstance(self.judge, Judge):
             self._loading = asyncio.create_task(_load(self.judge))
 
     async def stop(self) -> None:
         """End background work, let requests that were cancelled tell the workers, and close connections."""
+        if self._watcher is not None:
+            await self._watcher.close()
         await self.keeper.close()
         if self._loading is not None:
             self._loading.cancel()
@@ -193,6 +202,12 @@ class App:
         self.registry.close()
         if self._tracing is not None:
             await self._tracing.stop()
+
+    def _discovery(self, settings: DiscoverySettings, factory: WorkerFactory) -> Watcher:
+        metrics = DiscoveryMetrics(self.dispatcher.metrics.registry, self._settings.server.duration_buckets or SECONDS)
+        watcher = Watcher(settings, Roster(self.registry, self.keeper, factory, metrics), metrics)
+        self.keeper.missing = lambda: watcher.problem
+        return watcher
 
 
 async def _load(judge: Judge) -> None:

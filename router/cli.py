@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from router.breaker import BreakerSettings
+from router.discovery.flags import DiscoveryFlags, discovery_settings
 from router.flags import add_flags, read_flags
 from router.health import HealthSettings
 from router.limits import LimitSettings
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add_flags(made, BreakerSettings, "circuit breaker")
     add_flags(made, HealthSettings, "health of workers")
     add_flags(made, TraceSettings, "tracing")
+    add_flags(made, DiscoveryFlags, "workers found in Kubernetes")
     refuse_flags(made)
     return made
 
@@ -57,8 +59,11 @@ def parse(arguments: list[str]) -> Settings:
     given = made.parse_args(arguments)
     if (given.prefill or given.decode) and not given.pd_disaggregation:
         made.error("--prefill and --decode are for pairs; give --pd-disaggregation with them.")
-    if not (given.prefill and given.decode) and not given.worker_urls:
-        made.error("give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL, or --worker-urls.")
+    discovery = discovery_settings(made, given)
+    if not (given.prefill and given.decode) and not given.worker_urls and discovery is None:
+        made.error(
+            "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL, --worker-urls or --service-discovery."
+        )
     return Settings(
         prefill=tuple(_prefill(made, *each) for each in given.prefill),
         decode=tuple(given.decode),
@@ -75,6 +80,7 @@ def parse(arguments: list[str]) -> Settings:
         limits=read_flags(made, given, LimitSettings),
         runs=read_flags(made, given, RunSettings),
         trace=_trace(made, given),
+        discovery=discovery,
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from router.body import Body
@@ -22,7 +22,11 @@ TINY = {"input_ids": [1, 2, 3, 4], "sampling_params": {"max_new_tokens": 2, "tem
 
 
 class Keeper:
-    """Owns every task that a worker needs while no request asks for it."""
+    """Owns every task that a worker needs while no request asks for it.
+
+    Attributes:
+        missing: Gives a sentence on why workers are not found that should be, or None.
+    """
 
     def __init__(self, registry: Registry, dispatcher: Dispatcher, look_secs: float, *, warm_up: bool) -> None:
         self._registry = registry
@@ -31,7 +35,9 @@ class Keeper:
         self._warm_up = warm_up
         self._tasks: set[asyncio.Task[None]] = set()
         self._warming: set[Pair] = set()
+        self._draining: dict[Worker, asyncio.Task[None]] = {}
         self._was_ready = False
+        self.missing: Callable[[], str | None] = lambda: None
 
     def unready(self) -> str | None:
         """A sentence on why no traffic should come yet; None when it may.
@@ -40,7 +46,8 @@ class Keeper:
         pair is enough: a pair that comes later waits for its own generation, the others need not.
         """
         if not self._registry.models():
-            return "no model has both a healthy prefill and a healthy decode server that generated something yet."
+            nothing = "no model has both a healthy prefill and a healthy decode server that generated something yet."
+            return self.missing() or nothing
         if not self._was_ready and self._warm_up:
             left = [pair for pair in self._registry.pairs() if pair not in self._registry.proven]
             if left:
@@ -67,7 +74,16 @@ class Keeper:
         """Give a worker no new requests, and forget it when those it has are over."""
         if not worker.draining:
             worker.draining = True
-            self._spawn(self._drain(worker))
+            self._draining[worker] = self._spawn(self._drain(worker))
+
+    def restore(self, worker: Worker) -> bool:
+        """Give a worker that is being removed requests again; False when it is not, or is gone already."""
+        draining = self._draining.pop(worker, None)
+        if draining is None:
+            return False
+        draining.cancel()
+        worker.draining = False
+        return True
 
     async def generate(self, pair: Pair) -> None:
         """Let a pair generate something tiny; raises `RouterError` when it does not."""
@@ -129,10 +145,12 @@ class Keeper:
     async def _drain(self, worker: Worker) -> None:
         while worker.load:  # noqa: ASYNC110 - a load is a plain number, for the sake of each request
             await asyncio.sleep(DRAIN_TICK)
+        del self._draining[worker]
         self._registry.drop(worker)
         logger.info("%s is removed", worker.url)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -6,7 +6,6 @@ from typing import Any
 
 _TEXT = "the router passes text on as it is; give it to the SGLang servers"
 _STORE = "nothing is stored between requests; there is no /v1/responses or /v1/conversations"
-_KUBERNETES = "workers are not discovered; POST each to /workers, as from a pod's start hook"
 _TLS = "workers are spoken to in plain HTTP; keep them in a private network"
 _OWN_TLS = "the router speaks plain HTTP; end TLS in the proxy or ingress before it"
 _JWT = "one key guards everything; give it with --api-key"
@@ -19,12 +18,6 @@ FLAGS: dict[str, str] = {
     "--dp-aware": "ranks of a data-parallel worker are not told apart; SGLang spreads over them",
     "--mini-lb": "there is no second, smaller router; leave the flag out",
     "--worker-startup-timeout-secs": "a worker is looked for until it is removed; leave the flag out",
-    "--service-discovery": _KUBERNETES,
-    "--selector": _KUBERNETES,
-    "--service-discovery-port": _KUBERNETES,
-    "--service-discovery-namespace": _KUBERNETES,
-    "--prefill-selector": _KUBERNETES,
-    "--decode-selector": _KUBERNETES,
     "--model-path": _TEXT,
     "--tokenizer-path": _TEXT,
     "--chat-template": _TEXT,

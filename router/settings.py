@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from router.breaker import BreakerSettings
+from router.discovery.settings import DiscoverySettings
 from router.flags import flag
 from router.health import HealthSettings
 from router.limits import LimitSettings
@@ -77,6 +78,7 @@ class Settings:
         limits: How many requests are let in.
         runs: How many runs of trees are let in, and what judges their answers.
         trace: Whether spans are sent, and where to.
+        discovery: Which Kubernetes pods are workers too, or None.
     """
 
     prefill: tuple[tuple[str, int | None], ...]
@@ -94,3 +96,4 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     runs: RunSettings = field(default_factory=RunSettings)
     trace: TraceSettings = field(default_factory=TraceSettings)
+    discovery: DiscoverySettings | None = None

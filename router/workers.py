@@ -221,11 +221,15 @@ class Registry:
 
     def add(self, worker: Worker) -> None:
         """Take a worker in; raises `Conflict` when its address is there already."""
-        for other in self.workers:
-            if (other.url, other.role) == (worker.url, worker.role):
-                state = "is being removed; wait until it is gone" if other.draining else f"is here as {other.id}"
-                raise Conflict(f"the worker {worker.url} {state}.")
+        other = self.at(worker.url, worker.role)
+        if other is not None:
+            state = "is being removed; wait until it is gone" if other.draining else f"is here as {other.id}"
+            raise Conflict(f"the worker {worker.url} {state}.")
         self.workers.append(worker)
+
+    def at(self, url: str, role: Role) -> Worker | None:
+        """The worker of a role at an address, as `Worker.url` has it."""
+        return next((worker for worker in self.workers if (worker.url, worker.role) == (url, role)), None)
 
     def by_id(self, number: str) -> Worker:
         """The worker of an id; raises `NotFound`."""

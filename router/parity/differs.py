@@ -3,6 +3,7 @@
 FLAGS: dict[str, str] = {
     "--backend": "sglang only",
     "--decode-policy": "no `manual`",
+    "--decode-selector": "what is no KEY=VALUE is refused, not skipped",
     "--disable-health-check": "a worker is still asked who it is until it was found",
     "--enable-igw": "accepted; several models are always served",
     "--enable-trace": "needs the extra `otel`; a client's trace is continued, and reaches the workers only with this",
@@ -13,8 +14,11 @@ FLAGS: dict[str, str] = {
     "--policy": "no `manual`",
     "--prefill": "without a port, the server is asked for it",
     "--prefill-policy": "no `manual`, no `bucket`",
+    "--prefill-selector": "what is no KEY=VALUE is refused, not skipped",
     "--prometheus-port": "none by default: /metrics is on the main port, and on this one too if it is given",
     "--rate-limit-tokens-per-second": "requests a second, only if it is given; 429 at once, with Retry-After",
+    "--selector": "what is no KEY=VALUE is refused, not skipped, and so is the flag beside `--pd-disaggregation`",
+    "--service-discovery": "a pod that is no longer ready goes too; requests of a pod that goes end first",
     "--worker-startup-check-interval": "5 s, and running workers are asked who they are as often",
     "--api-key": "answers 401 with a JSON error; `/health_generate` needs it too, since it costs a generation",
 }
@@ -37,6 +41,8 @@ PATHS: dict[str, str] = {
 }
 
 METRICS: dict[str, str] = {
+    "smg_discovery_deregistrations_total": "`reason` also tells pods that are not ready, or changed",
+    "smg_discovery_sync_duration_seconds": "of each list of all pods",
     "smg_http_requests_total": "`path` is the route, not what the client made up",
     "smg_http_request_duration_seconds": "`path` is the route, not what the client made up",
     "smg_http_connections_active": "requests being answered, not connections",

@@ -70,15 +70,6 @@ ABSENT: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "smg_discovery_deregistrations_total",
-            "smg_discovery_registrations_total",
-            "smg_discovery_sync_duration_seconds",
-            "smg_discovery_workers_discovered",
-        ),
-        "no discovery",
-    ),
-    **dict.fromkeys(
-        (
             "smg_mcp_servers_active",
             "smg_mcp_tool_calls_total",
             "smg_mcp_tool_duration_seconds",

@@ -100,25 +100,27 @@ class Call:
 
 
 class FakeServer:
-    """An HTTP/1.1 server on a free port of 127.0.0.1 that answers as its handler says."""
+    """An HTTP/1.1 server on a free port of 127.0.0.1, unless told otherwise, that answers as its handler says."""
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
+        self.host = "127.0.0.1"
+        self.port = 0
         self.calls: list[Call] = []
         self.accepted = 0
         self.open: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def to(self, path: str) -> list[Call]:
         """The calls of one path."""
         return [call for call in self.calls if call.path == path]
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._connected, self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
