@@ -1,77 +1,67 @@
 """`python -m router`: parse the command line and serve."""
 
-import asyncio
-import gc
 import socket
 import sys
-
-import uvicorn
-import uvloop
+from collections.abc import Callable
+from functools import partial
 
 from router.app import App
 from router.cli import parse
 from router.errors import RouterError
-from router.http.protocol import ClientProtocol
 from router.logs import set_up_logs
+from router.processes.parent import Parent, Place, in_a_child
+from router.processes.peers import Peers
+from router.processes.serve import serve
+from router.processes.shares import share_of
+from router.processes.sockets import listen, listen_on_metrics_port
 from router.settings import Settings
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; raises `OSError` when the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"cannot listen on {host}:{port} ({error.strerror})") from None
-    # At once: until it listens, a second router on the port would not notice this one.
-    listener.listen(2048)
-    return listener
-
-
-def listen_all(settings: Settings) -> list[socket.socket]:
-    """The main socket, and that of the metrics where they have their own."""
-    server = settings.server
-    addresses = [(server.host, server.port)]
-    if server.prometheus_port is not None:
-        addresses.append((server.prometheus_host, server.prometheus_port))
-    return [listen(host, port) for host, port in addresses]
 
 
 def main() -> int:
     """Serve until SIGINT or SIGTERM; return the exit code."""
     settings = parse(sys.argv[1:])
+    return _saying(_alone if settings.server.workers == 1 else _together, settings)
+
+
+def _saying(work: Callable[[Settings], int], settings: Settings) -> int:
+    """Do it, or say in a sentence why not."""
     try:
-        set_up_logs(settings.server.log_level, settings.server.log_dir)
-        app = App(settings)
-        listeners = listen_all(settings)
+        return work(settings)
     except RouterError as error:
         print(f"router: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
         print(f"router: {error.strerror}; choose another.", file=sys.stderr)
-        return 2
-    config = uvicorn.Config(
-        app,
-        http=ClientProtocol,
-        loop="uvloop",
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        # After SIGTERM nothing new is accepted, and what is being answered gets this time to end.
-        timeout_graceful_shutdown=settings.server.grace_secs,
-    )
-    gc.collect()
-    gc.freeze()
-    server = uvicorn.Server(config)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(server.serve(sockets=listeners))
-    except KeyboardInterrupt:  # uvicorn raises the signal again after its orderly stop
-        return 130
-    return 0 if server.started else 1
+    return 2
+
+
+def _alone(settings: Settings) -> int:
+    server = settings.server
+    set_up_logs(server.log_level, server.log_dir)
+    app = App(settings)
+    listeners = [listen(server.host, server.port), *listen_on_metrics_port(server)]
+    return serve(app, listeners, server.grace_secs)
+
+
+def _together(settings: Settings) -> int:
+    server = settings.server
+    set_up_logs(server.log_level, server.log_dir)
+    # What is wrong is said once and not by every process; and this one must have no threads when it forks.
+    wrong = in_a_child(partial(_saying, _try, settings))
+    return wrong or Parent(server, server.workers, partial(_member, settings)).run()
+
+
+def _member(settings: Settings, place: Place, listeners: list[socket.socket]) -> int:
+    server = settings.server
+    set_up_logs(server.log_level, server.log_dir, f"router-{place.index}")
+    peers = Peers(place.index, place.paths, again=place.again)
+    app = App(share_of(settings, place.index, server.workers), peers=peers)
+    return serve(app, listeners, server.grace_secs)
+
+
+def _try(settings: Settings) -> int:
+    """Whether an app can be made of the settings."""
+    App(settings)
+    return 0
 
 
 if __name__ == "__main__":

@@ -76,10 +76,7 @@ class Admin:
 
     async def add(self, call: Call) -> None:
         """Take a worker in; it gets requests once a pair with it has generated something."""
-        body = await call.json()
-        worker = self._read(body)
-        self._registry.add(worker)
-        self._keeper.added(worker)
+        worker = self.take_in(await call.json())
         answer = {
             "status": "accepted",
             "worker_id": worker.id,
@@ -90,14 +87,26 @@ class Admin:
         call.more_headers.append((b"location", f"/workers/{worker.id}".encode()))
         await call.answer_json(answer, 202)
 
+    def take_in(self, body: dict[str, Any]) -> Worker:
+        """The worker that a body tells of; raises `BadRequest` or `Conflict`."""
+        worker = self._read(body)
+        self._registry.add(worker)
+        self._keeper.added(worker)
+        return worker
+
+    def let_go(self, number: str) -> Worker:
+        """A worker that gets no new requests from now on; raises `NotFound`."""
+        worker = self._registry.by_id(number)
+        self._keeper.remove(worker)
+        return worker
+
     async def show(self, call: Call, number: str) -> None:
         """One worker."""
         await call.answer_json(self._registry.by_id(number).describe())
 
     async def remove(self, call: Call, number: str) -> None:
         """Let a worker's requests end, and forget it."""
-        worker = self._registry.by_id(number)
-        self._keeper.remove(worker)
+        worker = self.let_go(number)
         message = f"the worker gets no new requests; it is gone when its {worker.load} are over"
         await call.answer_json({"status": "accepted", "worker_id": worker.id, "message": message}, 202)
 

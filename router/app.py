@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import time
+from contextlib import suppress
 
 from router.access import ApiKey
 from router.accesslog import log
 from router.admin import Admin, WorkerFactory
+from router.body import parse_object
 from router.call import ID_HEADERS, Call
 from router.cors import Cors
 from router.discovery.metrics import DiscoveryMetrics
@@ -28,6 +30,8 @@ from router.moa.store import RunStore
 from router.moa.tree import load_trees
 from router.pd import Dispatcher
 from router.policies import make_policy
+from router.processes.peers import Peers
+from router.processes.spread import Change, Spread
 from router.proxy import Proxy
 from router.routes import Route, Routes
 from router.settings import Settings
@@ -47,9 +51,10 @@ class App:
     Args:
         settings: What it serves and how.
         judge: Measures how much answers agree; its own unless given, which it closes in the end.
+        peers: The processes of this router, where it has several.
     """
 
-    def __init__(self, settings: Settings, judge: Judging | None = None) -> None:
+    def __init__(self, settings: Settings, judge: Judging | None = None, peers: Peers | None = None) -> None:
         self._settings = settings
         server = settings.server
         factory = WorkerFactory(settings.health, settings.breaker, server.api_key)
@@ -85,12 +90,19 @@ class App:
         self._judges = any(tree.arm == "exit" and tree.exit.measures for tree in trees.trees)
         self._loading: asyncio.Task[None] | None = None
         context = Context(self.dispatcher, judge=self.judge)
+        if peers is not None:
+            context.new_run = peers.new_run
         run_limits, runs = RunLimits(settings.runs), RunStore()
         moa = MoaEndpoint(context, trees, run_limits, runs)
         self._clients = ClientRuns(context, run_limits, runs)
-        proxy = Proxy(self.dispatcher, moa, self._clients, settings.retries, server.request_timeout_secs, self._metrics)
+        timeout = server.request_timeout_secs
+        proxy = Proxy(self.dispatcher, moa, self._clients, settings.retries, timeout, self._metrics, peers)
         info = Info(self.dispatcher, moa, self.keeper, proxy)
-        self.routes = Routes(routes(proxy, info, Admin(self.registry, self.keeper, factory), RunPages(runs)))
+        self._admin = Admin(self.registry, self.keeper, factory)
+        table = routes(proxy, info, self._admin, RunPages(runs))
+        self._peers = peers
+        self._spread = None if peers is None else Spread(peers)
+        self.routes = Routes(table if self._spread is None else self._spread.over(table))
         self._key = ApiKey(server.api_key)
         self._cors = Cors(server.cors_origins)
         self._tracing = start_tracing(settings.trace)
@@ -109,6 +121,7 @@ class App:
                 max_body=self._settings.server.max_payload_bytes,
                 id_headers=self._id_headers,
             )
+            call.internal = self._peers is not None and _port(scope) is None
             own_port = self._settings.server.prometheus_port
             await self._answer(call, metrics_only=own_port is not None and _port(scope) == own_port)
 
@@ -126,9 +139,9 @@ class App:
                 self._tracing.begin(call, route)
             if metrics_only and route.path != "/metrics":
                 raise NotFound("this port is for /metrics only.")
-            if not route.public:
+            if not (route.public or call.internal):
                 self._key.check(call)
-            if route.limited and self.limits.on:
+            if route.limited and self.limits.on and not call.internal:
                 await self._limited(call, route, variable)
             else:
                 await route.handler(call, *variable)
@@ -145,8 +158,9 @@ class App:
             self._calls.discard(call)
             if call.span is not None:
                 call.span.end(call, error_code)
-            self._metrics.answered(call, route, error_code)
-            log(call)
+            if not call.internal:  # else the process that the client spoke to does
+                self._metrics.answered(call, route, error_code)
+                log(call)
 
     async def _limited(self, call: Call, route: Route, variable: tuple[str, ...]) -> None:
         turn = self.limits.enter()
@@ -179,11 +193,21 @@ class App:
 
     async def start(self) -> None:
         """Look at the workers once and keep looking."""
+        if self._spread is not None:
+            await self._spread.catch_up(self._apply)
         await self.keeper.start()
         if self._watcher is not None:
             self._watcher.start()
         if self._judges and isinstance(self.judge, Judge):
             self._loading = asyncio.create_task(_load(self.judge))
+
+    def _apply(self, change: Change) -> None:
+        """What an operator told the other processes before this one began; what does not fit any more is left."""
+        with suppress(RouterError):
+            if change.method == "POST":
+                self._admin.take_in(parse_object(change.body.encode()))
+            else:
+                self._admin.let_go(change.path.rpartition("/")[2])
 
     async def stop(self) -> None:
         """End background work, let requests that were cancelled tell the workers, and close connections."""
@@ -197,6 +221,8 @@ class App:
         while self._calls and time.monotonic() < deadline:  # noqa: ASYNC110 - for the sake of each request
             await asyncio.sleep(0.01)
         self._clients.close()
+        if self._peers is not None:
+            self._peers.close()
         await self.judge.close()
         await self.dispatcher.close()
         self.registry.close()

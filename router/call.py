@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 ID_HEADERS = (b"x-request-id", b"x-correlation-id", b"x-trace-id", b"request-id")
 MAX_ID = 256  # characters of a client's own id
+CLIENT = b"x-moa-client"  # who asks, in what one process of a router asks another
 
 
 class Call(Request):
@@ -27,6 +28,7 @@ class Call(Request):
         workers: The addresses of the last attempt's workers, prefill first.
         attempts: How often it was sent to a pair.
         first: When the first piece of the answer's body was there.
+        internal: Another process of this router asks.
         span: What is traced of it; None without tracing.
     """
 
@@ -43,6 +45,7 @@ class Call(Request):
         self.workers: tuple[str, ...] = ()
         self.attempts = 0
         self.first: float | None = None
+        self.internal = False
         self.span: RequestSpan | None = None
         self._whole: bytes | None = None
 
@@ -53,9 +56,16 @@ class Call(Request):
                 return given[name].decode("latin-1")
         return None
 
-    async def read_ahead(self) -> None:
-        """Read the body now, for `body` to return it later."""
+    @property
+    def client(self) -> str:
+        """As of a request; another process of this router tells whom it asks for."""
+        asks = self.header(CLIENT) if self.internal else None
+        return super().client if asks is None else asks
+
+    async def read_ahead(self) -> bytes:
+        """Read the body now, for `body` to return it later too."""
         self._whole = await super().body()
+        return self._whole
 
     async def body(self) -> bytes:
         """As of a request; not kept, since bodies may be long."""

@@ -64,6 +64,11 @@ def parse(arguments: list[str]) -> Settings:
         made.error(
             "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL, --worker-urls or --service-discovery."
         )
+    server, limits = _server(made, given), read_flags(made, given, LimitSettings)
+    if 0 < limits.max_concurrent < server.workers:
+        made.error(
+            f"--max-concurrent-requests {limits.max_concurrent} leaves nothing for some of {server.workers} --workers."
+        )
     return Settings(
         prefill=tuple(_prefill(made, *each) for each in given.prefill),
         decode=tuple(given.decode),
@@ -73,11 +78,11 @@ def parse(arguments: list[str]) -> Settings:
         decode_policy=given.decode_policy,
         cache_aware=cache_aware_settings(made, given),
         trees=given.trees,
-        server=_server(made, given),
+        server=server,
         health=read_flags(made, given, HealthSettings),
         retries=read_flags(made, given, RetrySettings),
         breaker=read_flags(made, given, BreakerSettings),
-        limits=read_flags(made, given, LimitSettings),
+        limits=limits,
         runs=read_flags(made, given, RunSettings),
         trace=_trace(made, given),
         discovery=discovery,

@@ -7,7 +7,7 @@ from pathlib import Path
 LINE = "%(asctime)s %(levelname)s %(message)s"
 
 
-def set_up_logs(level: str, folder: str | None) -> None:
+def set_up_logs(level: str, folder: str | None, name: str = "router") -> None:
     """Log to stderr, and to a file a day where a folder is given; raises `OSError` when it cannot be written.
 
     The access log's lines are bare JSON, so that a collector reads them without a pattern.
@@ -16,11 +16,11 @@ def set_up_logs(level: str, folder: str | None) -> None:
     if folder is not None:
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            handlers.append(TimedRotatingFileHandler(Path(folder) / "router.log", when="midnight"))
+            handlers.append(TimedRotatingFileHandler(Path(folder) / f"{name}.log", when="midnight"))
         except OSError as error:
             raise OSError(error.errno, f"cannot write to the log folder {folder} ({error.strerror})") from None
-    name = {"warn": "WARNING"}.get(level, level.upper())
-    logging.basicConfig(level=name, format=LINE, handlers=handlers)
+    named = {"warn": "WARNING"}.get(level, level.upper())
+    logging.basicConfig(level=named, format=LINE, handlers=handlers, force=True)
     for handler in handlers:
         handler.setFormatter(_Lines(LINE))
 

@@ -22,6 +22,7 @@ from router.moa.formats import Kind
 from router.pd import Dispatcher
 from router.plain import forward
 from router.policies import prefix_of
+from router.processes.peers import Peers
 from router.retries import RetrySettings
 from router.smg import GatewayMetrics
 from router.workers import Worker
@@ -55,6 +56,7 @@ class Proxy:
         retries: RetrySettings,
         timeout: float,
         metrics: GatewayMetrics,
+        peers: Peers | None = None,
     ) -> None:
         self._registry = dispatcher.registry
         self._dispatcher = dispatcher
@@ -63,10 +65,13 @@ class Proxy:
         self._retries = retries
         self._timeout = timeout
         self._metrics = metrics
+        self._peers = peers
 
     async def generate(self, call: Call) -> None:
         """SGLang's native endpoint; `model` chooses among several models and is not passed on."""
         body = await _read(call)
+        if await self._passed_on(call, body):
+            return
         model = self.model(body.fields)
         body.without("model")
         await self._in_time(call, Job("/generate", "generate", model, body))
@@ -81,12 +86,25 @@ class Proxy:
 
     async def _complete(self, call: Call, kind: Kind, path: str, endpoint: str) -> None:
         body = await _read(call)
+        if await self._passed_on(call, body):
+            return
         named = body.fields.get("model")
         if self._moa.serves(named):
             call.model = named
             await while_connected(call, self._moa.answer(call, body.whole(), kind, call.span))
             return
         await self._in_time(call, Job(path, endpoint, self.model(body.fields), body))
+
+    async def _passed_on(self, call: Call, body: Body) -> bool:
+        """Whether another process has answered: agents of one run read each other's answers in one place."""
+        run = body.fields.get("run")
+        if self._peers is None or call.internal or not isinstance(run, str):
+            return False
+        owner = self._peers.owner(run)
+        if owner == self._peers.index:
+            return False
+        await while_connected(call, self._peers.pass_on(call, owner, body.render({})))
+        return True
 
     async def rerank(self, call: Call) -> None:
         """Documents by relevance, where the pair's model can do that."""

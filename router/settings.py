@@ -20,6 +20,7 @@ class ServerSettings:
 
     host: str = flag("--host", default="0.0.0.0", words="address to listen on")  # noqa: S104 - as sglang-router
     port: int = flag("--port", default=30000, least=0, most=65535, words="port to listen on; 0 is a free one")
+    workers: int = flag("--workers", default=1, least=1, most=256, words="processes on the port")
     api_key: str | None = flag(
         "--api-key", default=None, words="key that clients must send, and that is sent to the workers"
     )

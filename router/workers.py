@@ -59,11 +59,12 @@ class Worker:
     breaker: Breaker = field(default_factory=Breaker)
 
     def __post_init__(self) -> None:
-        self.id = str(uuid.uuid4())
         self.origin = Origin(self.url)
         if self.api_key is not None:
             self.origin.send_always(("authorization", f"Bearer {self.api_key}"))
         self.url = self.origin.url
+        # The same in every process of a router, and after a restart.
+        self.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.role} {self.url}"))
         self.looks = Looks(self.health, found=self.healthy)
 
     @property

@@ -25,6 +25,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Command-line arguments; argparse leaves with code 2 on a wrong one."""
     parser = argparse.ArgumentParser(prog="python -m router.bench", description=__doc__)
     parser.add_argument("--rust", metavar="PYTHON", help="a Python interpreter that has sglang-router 0.3.2")
+    parser.add_argument("--workers", type=int, metavar="N", help="this router with N processes too")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each case and target (%(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a measurement (%(default)s)")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 50, 400], help="of the short requests")
@@ -65,8 +66,11 @@ def bench(given: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.print(" ".join(command), soft_wrap=True)
     console.print(", ".join(f"{name} {value}" for name, value in versions.items()), soft_wrap=True)
     plan = {
-        "short requests": (Bed(fake if given.pure else nginx, given.rust), short_cases(given.connections)),
-        "streams and long bodies": (Bed(fake, given.rust), body_cases(given.streams, given.body_mib)),
+        "short requests": (
+            Bed(fake if given.pure else nginx, given.rust, given.workers),
+            short_cases(given.connections),
+        ),
+        "streams and long bodies": (Bed(fake, given.rust, given.workers), body_cases(given.streams, given.body_mib)),
     }
     found: dict[str, Samples] = {}
     memory: dict[str, dict[str, Memory]] = {}

@@ -22,10 +22,12 @@ class Bed:
     Attributes:
         backends: Runs the fake servers in a folder; gives the addresses of prefill and decode.
         rust: The Python interpreter that has sglang-router; None without it.
+        workers: Processes of this router, measured beside one; None without that.
     """
 
     backends: Backends
     rust: str | None = None
+    workers: int | None = None
 
     def measure(
         self, cases: Sequence[Case], rounds: int, load: Load, tell: Callable[[str], None]
@@ -40,17 +42,21 @@ class Bed:
                 assert target.process is not None
                 processes[name] = target.process
                 targets.append(target)
-            start = {name: process.resident() for name, process in processes.items()}
+            start = {name: process.memory() for name, process in processes.items()}
             for target in targets:  # connections opened, caches filled, bytecode specialised
                 replace(load, seconds=WARM_UP).measure(cases[0], target)
             found = {case.name: run(case, targets, rounds, load, tell) for case in cases}
-            memory = {name: Memory(start[name], each.resident(), each.peak()) for name, each in processes.items()}
+            memory = {name: Memory(start[name], each.memory(), each.peak()) for name, each in processes.items()}
         return found, memory
 
     def _commands(self, prefill: str, decode: str) -> dict[str, tuple[list[str], int]]:
         """Command and port by router."""
         port = free_port()
         commands = {"ours": (routers.ours(prefill, decode, port), port)}
+        if self.workers is not None:
+            port = free_port()
+            several = [*routers.ours(prefill, decode, port), "--workers", str(self.workers)]
+            commands[f"ours, {self.workers} workers"] = several, port
         if self.rust is not None:
             port = free_port()
             commands = {"rust": (routers.rust(self.rust, prefill, decode, port), port), **commands}

@@ -35,12 +35,12 @@ class Process:
         times = [process.cpu_times() for process in self._tree()]
         return sum(each.user + each.system for each in times)
 
-    def resident(self) -> float:
-        """Resident memory of the whole tree, MB."""
-        return sum(process.memory_info().rss for process in self._tree()) / MB
+    def memory(self) -> float:
+        """Memory of the whole tree, MB; what several processes share counts once (the proportional set size)."""
+        return sum(process.memory_full_info().pss for process in self._tree()) / MB
 
     def peak(self) -> float:
-        """The most memory each process of the tree ever had resident, summed, MB."""
+        """The most memory each process of the tree ever had resident, summed, MB; what is shared counts for each."""
         return sum(map(_high_water, self._tree())) / MB
 
     def check(self) -> None:

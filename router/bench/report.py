@@ -91,8 +91,8 @@ def table(cases: Mapping[str, Samples]) -> Table:
 
 
 def memory_table(memory: Mapping[str, Mapping[str, Memory]]) -> Table:
-    """Resident memory by router and load."""
-    made = _table("resident memory of the router's processes, MB", ("load", "router"), ("start", "after", "peak"))
+    """Memory by router and load."""
+    made = _table("memory of the router's processes, MB", ("load", "router"), ("start", "after", "peak"))
     for load, routers in memory.items():
         for router, used in routers.items():
             made.add_row(load, router, *(f"{value:.0f}" for value in (used.start, used.after, used.peak)))

@@ -7,6 +7,7 @@ cookies, no decoding, no TLS, and no task for a request that a kept connection t
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -247,12 +248,14 @@ class Origin:
 
     async def connect(self) -> Connection:
         """A new connection; raises `ConnectFailed`."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, connection = await loop.create_connection(Connection, self.host, self.port)
+                return await self._open()
         except (OSError, TimeoutError) as error:
             raise ConnectFailed(f"the worker {self.url} cannot be reached ({_cause(error)}).") from None
+
+    async def _open(self) -> Connection:
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, self.host, self.port)
         return connection
 
     def give_back(self, connection: Connection) -> None:
@@ -267,6 +270,19 @@ class Origin:
         self._closed = True
         while self._idle:
             self._idle.pop().close()
+
+
+class UnixOrigin(Origin):
+    """The connections to who listens on a socket in the file system."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("http://localhost")
+        self.url = f"unix:{path}"
+        self._path = path
+
+    async def _open(self) -> Connection:
+        _, connection = await asyncio.get_running_loop().create_unix_connection(Connection, str(self._path))
+        return connection
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

@@ -108,7 +108,7 @@ class Board:
         if run not in self._runs:
             if len(self._runs) >= MOST_RUNS:
                 raise TooManyRuns(f"{MOST_RUNS} runs are under way or were of late; try again later.")
-            self._runs[run] = _Run(RunTrace("client", "splice", "declared", id=run))
+            self._runs[run] = _Run(RunTrace("client", "splice", "declared", run))
             self._store.add(self._runs[run].trace)
         return self._runs[run]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from router.entropy import fresh_id
 from router.exit import Judging
 from router.pd import Dispatcher
 from router.splice.answer import Answer
@@ -19,6 +20,7 @@ class Context:
         dispatcher: Sends the requests.
         carry: How open prompts reach a pair.
         judge: Measures how much answers agree; None where no run exits early by Q.
+        new_run: Gives a name to each run of a tree.
     """
 
     def __init__(
@@ -26,11 +28,13 @@ class Context:
         dispatcher: Dispatcher,
         carry: Callable[[Pair], Carrier] = carrier_for,
         judge: Judging | None = None,
+        new_run: Callable[[], str] = lambda: f"run-{fresh_id()}",
     ) -> None:
         self.dispatcher = dispatcher
         self.registry = dispatcher.registry
         self.carry = carry
         self.judge = judge
+        self.new_run = new_run
         self._pacers: dict[str, Pacer] = {}
         self._same: dict[tuple[str, str], bool] = {}
 

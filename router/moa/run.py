@@ -57,7 +57,9 @@ class Run:
     ) -> None:
         self._tree = tree = tree.dense() if tree.arm == "dense" else tree
         seed = random.getrandbits(32) if seed is None else seed
-        self.trace = RunTrace(tree.name, tree.arm, tree.order, question=question_text(question), seed=seed)
+        self.trace = RunTrace(
+            tree.name, tree.arm, tree.order, context.new_run(), question=question_text(question), seed=seed
+        )
         self._spans = None if span is None else span.run(self.trace)
         self._context = context
         self._sampling = sampling

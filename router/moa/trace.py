@@ -1,7 +1,6 @@
 """What is kept of a run: who was asked, how much, and when."""
 
 import time
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -68,7 +67,7 @@ class RunTrace:
     tree: str
     arm: str
     order: str
-    id: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex}")
+    id: str
     question: str = ""
     seed: int | None = None
     created: float = field(default_factory=time.time)

@@ -10,7 +10,7 @@ FLAGS: dict[str, str] = {
     "--health-check-interval-secs": "besides, /server_info is read every `--worker-startup-check-interval`",
     "--log-level": "`warning` may be written out",
     "--max-concurrent-requests": "a hard limit of requests at once, where sglang-router refills its tokens with time",
-    "--pd-disaggregation": "required: only pairs are served",
+    "--pd-disaggregation": "needed with `--prefill` and `--decode`; plain servers may be given beside them",
     "--policy": "no `manual`",
     "--prefill": "without a port, the server is asked for it",
     "--prefill-policy": "no `manual`, no `bucket`",

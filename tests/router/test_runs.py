@@ -321,7 +321,7 @@ async def test_a_client_has_so_many_runs(agents: Agents, tmp_path: Path) -> None
 
 def test_old_runs_give_way() -> None:
     store = RunStore(most=2)
-    traces = [RunTrace("t", "tree", "declared") for _ in range(4)]
+    traces = [RunTrace("t", "tree", "declared", f"run-{i}") for i in range(4)]
     for trace in traces[:2]:
         store.add(trace)
     traces[1].end("done")

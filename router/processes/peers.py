@@ -1,0 +1,127 @@
+"""What the processes of one router ask each other."""
+
+import asyncio
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from router.call import CLIENT, Call
+from router.entropy import fresh_id
+from router.errors import NoWorker, RouterError
+from router.http.client import Origin, Response, UnixOrigin
+
+PASSED_ON = (b"traceparent", b"tracestate")
+NOT_COPIED = (b"content-length", b"transfer-encoding", b"connection", b"date", b"server", b"x-request-id")
+ASK_PATIENCE, TELL_PATIENCE = 2.0, 10.0  # seconds, for a process that is being started again
+
+
+@dataclass(frozen=True)
+class Told:
+    """A whole answer of one process."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Peers:
+    """All processes, this one included.
+
+    Args:
+        index: The number of this one.
+        paths: Every process's private socket.
+        again: Whether the others have been there before this one.
+    """
+
+    def __init__(self, index: int, paths: Sequence[Path], *, again: bool = False) -> None:
+        self.index = index
+        self.again = again
+        self._origins: list[Origin] = [UnixOrigin(path) for path in paths]
+
+    def owner(self, run: str) -> int:
+        """The process that a run's name belongs to."""
+        return zlib.crc32(run.encode()) % len(self._origins)
+
+    def new_run(self) -> str:
+        """A name for a run of this process."""
+        while True:
+            run = f"run-{fresh_id()}"
+            if self.owner(run) == self.index:
+                return run
+
+    async def pass_on(self, call: Call, owner: int, raw: bytes = b"") -> None:
+        """Answer a call with what another process answers to it, piece by piece.
+
+        Raises:
+            NoWorker: The process is not there.
+        """
+        try:
+            async with await self._send(call, owner, raw) as response:
+                await call.send_head(response.status, _copied(response.headers))
+                async for chunk in response.chunks():
+                    await call.send_chunk(chunk)
+                await call.send_chunk(b"", more=False)
+        except RouterError:
+            raise NoWorker(f"process {owner} of the router, which has this run, is not there.", retry_after=1) from None
+
+    async def ask_all(self, call: Call) -> list[Told]:
+        """What every process that is there answers to a call without a body, this one's first."""
+        others = [index for index in range(len(self._origins)) if index != self.index]
+        told = await asyncio.gather(*(self._ask(call, index, b"", ASK_PATIENCE) for index in (self.index, *others)))
+        return [each for each in told if each is not None]
+
+    async def tell_all(self, call: Call, raw: bytes) -> Told:
+        """Send a call to every process, this one first: it has the word, and when it refuses, no other is told."""
+        mine = await self._ask(call, self.index, raw, TELL_PATIENCE)
+        assert mine is not None, "a process is there while it serves"
+        if mine.status < 400:
+            others = [index for index in range(len(self._origins)) if index != self.index]
+            await asyncio.gather(*(self._ask(call, index, raw, TELL_PATIENCE) for index in others))
+        return mine
+
+    async def ask_another(self, path: str) -> bytes | None:
+        """What some other process, the first that answers, says at a path; None when no other is there."""
+        for index, origin in enumerate(self._origins):
+            if index != self.index:
+                try:
+                    async with await origin.request("GET", path, timeout=1.0) as response:
+                        body = await response.read()
+                    if response.status == 200:
+                        return body
+                except RouterError:
+                    continue
+        return None
+
+    def close(self) -> None:
+        """Close the connections to the others."""
+        for origin in self._origins:
+            origin.close()
+
+    async def _ask(self, call: Call, index: int, raw: bytes, patience: float) -> Told | None:
+        try:
+            async with asyncio.timeout(patience), await self._send(call, index, raw) as response:
+                return Told(response.status, response.headers, await response.read())
+        except (RouterError, TimeoutError):
+            return None
+
+    async def _send(self, call: Call, index: int, raw: bytes) -> Response:
+        headers = [(CLIENT.decode(), call.client), ("x-request-id", call.id)]
+        headers += [(name.decode(), value) for name in PASSED_ON if (value := call.header(name)) is not None]
+        return await self._origins[index].request(call.method, call.path, raw, tuple(headers))
+
+
+async def answer_told(call: Call, told: Told) -> None:
+    """Answer a call with a process's answer."""
+    await call.answer(told.status, told.body, _copied(told.headers))
+
+
+def parsed(told: Sequence[Told]) -> list[dict[str, object]]:
+    """The JSON objects of those that answered well."""
+    return [orjson.loads(each.body) for each in told if each.status == 200]
+
+
+def _copied(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in headers if name not in NOT_COPIED]

@@ -1,0 +1,35 @@
+"""Serving an app on sockets until SIGINT or SIGTERM."""
+
+import asyncio
+import gc
+import socket
+from collections.abc import Sequence
+
+import uvicorn
+import uvloop
+
+from router.app import App
+from router.http.protocol import ClientProtocol
+
+
+def serve(app: App, listeners: Sequence[socket.socket], grace_secs: int) -> int:
+    """Serve; the exit code. After SIGTERM nothing new is accepted, and what is being answered gets its time to end."""
+    config = uvicorn.Config(
+        app,
+        http=ClientProtocol,
+        loop="uvloop",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=grace_secs,
+    )
+    # What was imported stays for ever: looked through again and again, it would hold requests up for 20 ms.
+    gc.collect()
+    gc.freeze()
+    server = uvicorn.Server(config)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(server.serve(sockets=[*listeners]))
+    except KeyboardInterrupt:  # uvicorn raises the signal again after its orderly stop
+        return 130
+    return 0 if server.started else 1
