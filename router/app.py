@@ -69,9 +69,8 @@ class App:
             "prefill": settings.prefill_policy or settings.policy,
             "decode": settings.decode_policy or settings.policy,
         }
-        self.dispatcher = Dispatcher(
-            self.registry, *(make_policy(name, settings.cache_aware) for name in policies.values())
-        )
+        prefill, decode = (make_policy(name, settings.cache_aware) for name in policies.values())
+        self.dispatcher = Dispatcher(self.registry, prefill, decode, settings.cache_aware)
         warm_up = not settings.health.skip_warm_up
         self.keeper = Keeper(self.registry, self.dispatcher, settings.health.look_secs, warm_up=warm_up)
         self.limits = Limits(settings.limits)

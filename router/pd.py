@@ -17,7 +17,7 @@ from router.entropy import fresh_id, fresh_room
 from router.errors import BadRequest, RouterError
 from router.exchange import Exchange
 from router.metrics import Metrics
-from router.policies import Policy, Prefix
+from router.policies import CacheAwareSettings, Policy, Prefix
 from router.tracing.legs import NO_LEGS, Sender
 from router.workers import ROLES, Pair, Registry, Worker
 
@@ -28,10 +28,24 @@ ABORT_TIMEOUT = 5.0  # seconds
 
 
 class Dispatcher:
-    """Sends requests to pairs."""
+    """Sends requests to pairs.
 
-    def __init__(self, registry: Registry, prefill_policy: Policy, decode_policy: Policy) -> None:
+    Args:
+        registry: The workers.
+        prefill_policy: Chooses among prefill servers.
+        decode_policy: Chooses among decode servers.
+        balance: When a worker has so much more to do than others that what it has cached does not count.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        prefill_policy: Policy,
+        decode_policy: Policy,
+        balance: CacheAwareSettings | None = None,
+    ) -> None:
         self.registry = registry
+        self._balance = balance or CacheAwareSettings()
         self._prefill_policy = prefill_policy
         self._decode_policy = decode_policy
         self.metrics = Metrics(registry)
@@ -47,6 +61,16 @@ class Dispatcher:
         if avoid:
             prefill, decode = ([w for w in group if w not in avoid] or group for group in (prefill, decode))
         return Pair(self._prefill_policy.choose(prefill, prompt), self._decode_policy.choose(decode, prompt))
+
+    def keeps(self, pair: Pair) -> bool:
+        """Whether what was begun on a pair should go on there: both workers take requests and are not overloaded."""
+        for worker in (pair.prefill, pair.decode):
+            if not (worker.usable and worker.breaker.allows()):
+                return False
+            least = min(each.load for each in self.registry.healthy(str(worker.model), worker.role))
+            if self._balance.uneven(worker.load, least):
+                return False
+        return True
 
     @asynccontextmanager
     async def exchange(

@@ -53,6 +53,10 @@ class CacheAwareSettings:
         if self.max_tree_size < 1:
             raise ValueError(f"--max-tree-size {self.max_tree_size} leaves no room for a prompt; give at least 1.")
 
+    def uneven(self, load: int, least: int) -> bool:
+        """Whether a load is too far above the least of its group."""
+        return load - least > self.balance_abs_threshold and load > self.balance_rel_threshold * least
+
 
 @dataclass(slots=True)
 class _Memory:
@@ -112,19 +116,13 @@ class CacheAware(Policy):
         if prefix is None:
             return min(known, key=lambda one: (one[0].load, one[1].turn))
         least = min(known, key=_burden)
-        if self._uneven([worker.load for worker, _ in known]):
+        if self._settings.uneven(max(worker.load for worker, _ in known), min(worker.load for worker, _ in known)):
             return least
         matches = [memory.tree.match(prefix) for _, memory in known]
         longest = max(matches)
         if longest <= self._settings.cache_threshold * len(prefix.chars):
             return least
         return min((one for one, match in zip(known, matches, strict=True) if match == longest), key=_burden)
-
-    def _uneven(self, loads: list[int]) -> bool:
-        least, most = min(loads), max(loads)
-        return (
-            most - least > self._settings.balance_abs_threshold and most > self._settings.balance_rel_threshold * least
-        )
 
     def _remember(self, worker: Worker, now: float) -> _Memory:
         memory = self._memories.get(worker)

@@ -126,7 +126,7 @@ class OpenPrompt:
                 self._ttft = exchange.first - began
 
     def _sticky_pair(self) -> Pair:
-        if self._pair is not None and not (self._pair.prefill.healthy and self._pair.decode.healthy):
+        if self._pair is not None and not self._dispatcher.keeps(self._pair):
             self._leave()
             self._pair = None
             self._forget(0)

@@ -13,7 +13,7 @@ class Speculation:
     Attributes:
         segments: Segments that were prefilled.
         failed: Segments that a server refused or lost.
-        moves: How often the prompt left a pair that was not healthy any more.
+        moves: How often the prompt left a pair that took no more requests, or had far more of them than others.
         speculated: Tokens prefilled ahead.
         wasted: Of those, tokens that the final prompt does not have.
         tail: Tokens left to prefill when the prompt was complete; None before that.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from router.errors import BadRequest, UpstreamFailed
 from router.pd import Dispatcher
-from router.policies import POLICIES
+from router.policies import POLICIES, CacheAwareSettings
 from router.splice.answer import Answer
 from router.splice.compose import Order, Truncate, compose, own_ids, reencoded
 from router.splice.open_prompt import OpenPrompt
@@ -243,6 +243,51 @@ async def finish(prompt: OpenPrompt) -> None:
     """Send the final request and read its answer."""
     async with prompt.finish({"sampling_params": {"max_new_tokens": 8}}) as exchange:
         assert [chunk async for chunk in exchange.body()]
+
+
+@pytest.mark.parametrize("why", ["unhealthy", "removed", "broken", "overloaded"])
+def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
+    """What was prefilled there is wasted, and counted so; the whole prompt goes to the other pair."""
+
+    async def test() -> None:
+        fakes = Segments(), Segments()
+        async with started(*(fake.pair for fake in fakes)):
+            pairs = []
+            for fake in fakes:
+                prefill, decode = Worker(fake.pair.prefill.url, "prefill", 1), Worker(fake.pair.decode.url, "decode")
+                prefill.healthy = decode.healthy = True
+                prefill.model = decode.model = "tiny"
+                pairs.append(Pair(prefill, decode))
+            registry = Registry([worker for pair in pairs for worker in (pair.prefill, pair.decode)])
+            balance = CacheAwareSettings(balance_abs_threshold=2, balance_rel_threshold=1.5)
+            dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"](), balance)
+            left = iter(pairs)
+            async with OpenPrompt(dispatcher, lambda: next(left), Fixed(4)) as prompt:
+                prompt.append([1, 2, 3, 4, 5])
+                await until(lambda: prompt.speculation.segments == 1, "the segment is ready")
+                first = pairs[0].decode
+                if why == "overloaded":
+                    first.load += 2
+                    assert dispatcher.keeps(pairs[0]), "two more are within the threshold"
+                    first.load += 1
+                elif why == "unhealthy":
+                    first.healthy = False
+                elif why == "removed":
+                    first.draining = True
+                else:
+                    for _ in range(10):
+                        first.breaker.settle(first.breaker.begin(), success=False)
+                assert not dispatcher.keeps(pairs[0])
+                prompt.append([6])
+                await finish(prompt)
+            assert fakes[0].finals == []
+            assert fakes[1].finals == [[1, 2, 3, 4, 5, 6]]
+            told = prompt.speculation
+            assert (told.moves, told.speculated, told.wasted, told.tail) == (1, 5, 5, 6)
+            await dispatcher.close()
+            registry.close()
+
+    run(test)
 
 
 @aio
