@@ -1,0 +1,30 @@
+"""The examples as their readers run them, on the real pair."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.servers import TIMEOUT, Servers
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("name", ["placeholders.py", "langgraph_agents.py"])
+def test_three_agents_of_another_framework(servers: Servers, name: str) -> None:
+    command = [sys.executable, str(EXAMPLES / name), servers.router, servers.model]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 0, done.stderr
+    said, _, told = done.stdout.partition("what each of them did, and when: ")
+    assert said.strip()
+    found = re.search(r"/runs/(\w+)/timeline", told)
+    assert found is not None
+    trace = httpx.get(f"{servers.router}/runs/{found[1]}", timeout=TIMEOUT).json()
+    by_reading = {bool(agent["reads"]): agent for agent in trace["agents"]}
+    assert len(trace["agents"]) == 3
+    assert {agent["state"] for agent in trace["agents"]} == {"done"}
+    # The reader's request was there while the others wrote.
+    assert by_reading[True]["began"] < by_reading[False]["end"]
