@@ -18,6 +18,7 @@ from router.app import App
 from router.bench.processes import free_port, running
 from router.exit import Judge
 from router.health import HealthSettings
+from router.http.protocol import ClientProtocol
 from router.moa.limits import RunSettings
 from router.settings import ServerSettings, Settings
 from sglang_ext.versions import versions
@@ -45,7 +46,7 @@ async def measure(arm: str, given: argparse.Namespace, pair: tuple[str, str]) ->
     )
     port = settings.server.port
     app = App(settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=ClientProtocol, log_level="warning", lifespan="on"))
     serving = asyncio.create_task(server.serve())
     try:
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
