@@ -1,6 +1,7 @@
 """`python -m router`: parse the command line and serve."""
 
 import asyncio
+import resource
 import socket
 import sys
 
@@ -10,6 +11,7 @@ import uvloop
 from router.app import App
 from router.cli import parse
 from router.errors import RouterError
+from router.http.impatience import impatient
 from router.logs import set_up_logs
 from router.settings import Settings
 
@@ -38,9 +40,16 @@ def listen_all(settings: Settings) -> list[socket.socket]:
     return [listen(host, port) for host, port in addresses]
 
 
+def open_more_files() -> None:
+    """Raise the limit of open files as far as it goes: each request takes three connections, often of 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> int:
     """Serve until SIGINT or SIGTERM; return the exit code."""
     settings = parse(sys.argv[1:])
+    open_more_files()
     try:
         set_up_logs(settings.server.log_level, settings.server.log_dir)
         app = App(settings)
@@ -53,7 +62,7 @@ def main() -> int:
         return 2
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=impatient(settings.server.client_timeout_secs),
         loop="uvloop",
         lifespan="on",
         log_level="warning",

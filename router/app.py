@@ -83,9 +83,9 @@ class App:
         moa = MoaEndpoint(context, trees, run_limits, runs)
         self._clients = ClientRuns(context, run_limits, runs)
         proxy = Proxy(self.dispatcher, moa, self._clients, settings.retries, server.request_timeout_secs, self._metrics)
-        info = Info(self.dispatcher, moa, self.keeper, proxy)
-        self.routes = Routes(routes(proxy, info, Admin(self.registry, self.keeper, factory), RunPages(runs)))
         self._key = ApiKey(server.api_key)
+        info = Info(self.dispatcher, moa, self.keeper, proxy, self._key)
+        self.routes = Routes(routes(proxy, info, Admin(self.registry, self.keeper, factory), RunPages(runs)))
         self._cors = Cors(server.cors_origins)
         names = server.request_id_headers
         self._id_headers = ID_HEADERS if names is None else tuple(name.lower().encode() for name in names)
@@ -138,9 +138,7 @@ class App:
             log(call)
 
     async def _limited(self, call: Call, route: Route, variable: tuple[str, ...]) -> None:
-        turn = self.limits.enter()
-        if turn is not None:
-            await self.limits.wait(turn, call)
+        await self.limits.enter(call)
         try:
             await route.handler(call, *variable)
         finally:

@@ -5,6 +5,7 @@ cookies, no decoding, no TLS.
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -15,6 +16,7 @@ import httptools
 
 from router.errors import BadRequest, ConnectFailed, ConnectionLost, UpstreamTimeout
 
+ADDRESS = r"(?i:http://)?(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[A-Za-z0-9_.-]+)(:[0-9]+)?/?"
 HIGH_WATER = 1 << 20  # bytes of unread body at which reading from the worker pauses
 IDLE_CONNECTIONS = 256  # kept open per origin
 
@@ -306,7 +308,8 @@ def _host_and_port(url: str) -> tuple[str, int]:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         host = parts.hostname or ""
         host.encode("idna")  # what resolving it would refuse
-        if parts.scheme == "http" and host and parts.path in {"", "/"} and not parts.query and not parts.fragment:
+        # Of the whole address, since urlsplit passes over line breaks and spaces.
+        if re.fullmatch(ADDRESS, url) and parts.port != 0:
             return host, parts.port or 80
     except ValueError:
         pass
