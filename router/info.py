@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from router.access import ApiKey
+from router.access import ApiKey, refuse_reserved
 from router.asking import ask, converse
 from router.call import Call
 from router.errors import NotOffered, NoWorker, RouterError
@@ -135,6 +135,7 @@ class Info:
 
     async def _pass_on(self, call: Call, path: str) -> None:
         body = await call.json()
+        refuse_reserved(body)
         worker = self._registry.healthy(self._proxy.model(body), "decode")[0]
         status, answer, kind = await converse(worker, "POST", path, orjson.dumps(body))
         await call.answer(status, answer, [(b"content-type", kind or b"application/json")])

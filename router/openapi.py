@@ -25,6 +25,7 @@ ERRORS = {
     503: "no healthy worker",
     504: "a worker did not answer in time",
 }
+KINDS = {"/metrics": "text/plain", "/liveness": "text/plain", "/runs/{id}/timeline": "text/html"}  # of good answers
 ERROR_SCHEMA = {
     "type": "object",
     "required": ["error"],
@@ -69,12 +70,12 @@ def describe(routes: list[Route]) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    kinds: dict[str, Any] = {"text/plain": {}} if route.path in {"/metrics", "/liveness"} else {"application/json": {}}
+    kinds: dict[str, Any] = {KINDS.get(route.path, "application/json"): {}}
     if route.endpoint:
         kinds["text/event-stream"] = {}
     good = "202" if route.path.startswith("/workers") and route.method in {"POST", "DELETE"} else "200"
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    if route.endpoint:  # a worker's own words pass through as they are
+    if route.limited:  # a worker's own words pass through as they are
         error = {"application/json": {}, "text/plain": {}}
     operation: dict[str, Any] = {
         "summary": route.words,

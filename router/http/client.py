@@ -16,7 +16,7 @@ import httptools
 
 from router.errors import BadRequest, ConnectFailed, ConnectionLost, UpstreamTimeout
 
-ADDRESS = r"(?i:http://)?(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[A-Za-z0-9_.-]+)(:[0-9]+)?/?"
+ADDRESS = r"([Hh][Tt][Tt][Pp]://)?(\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9_.-]+)(:[0-9]+)?/?"  # of a worker
 HIGH_WATER = 1 << 20  # bytes of unread body at which reading from the worker pauses
 IDLE_CONNECTIONS = 256  # kept open per origin
 
