@@ -1,5 +1,6 @@
 """`python -m router`: parse the command line and serve."""
 
+import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -17,9 +18,16 @@ from router.processes.sockets import listen, listen_on_metrics_port
 from router.settings import Settings
 
 
+def open_more_files() -> None:
+    """Raise the limit of open files as far as it goes: each request takes three connections, often of 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> int:
     """Serve until SIGINT or SIGTERM; return the exit code."""
     settings = parse(sys.argv[1:])
+    open_more_files()
     return _saying(_alone if settings.server.workers == 1 else _together, settings)
 
 
@@ -39,7 +47,7 @@ def _alone(settings: Settings) -> int:
     set_up_logs(server.log_level, server.log_dir)
     app = App(settings)
     listeners = [listen(server.host, server.port), *listen_on_metrics_port(server)]
-    return serve(app, listeners, server.grace_secs)
+    return serve(app, listeners, server)
 
 
 def _together(settings: Settings) -> int:
@@ -55,7 +63,7 @@ def _member(settings: Settings, place: Place, listeners: list[socket.socket]) ->
     set_up_logs(server.log_level, server.log_dir, f"router-{place.index}")
     peers = Peers(place.index, place.paths, again=place.again)
     app = App(share_of(settings, place.index, server.workers), peers=peers)
-    return serve(app, listeners, server.grace_secs)
+    return serve(app, listeners, server)
 
 
 def _try(settings: Settings) -> int:

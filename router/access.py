@@ -14,12 +14,16 @@ class ApiKey:
     def __init__(self, key: str | None) -> None:
         self._wanted = None if key is None else f"Bearer {key}".encode()
 
+    def fits(self, call: Call) -> bool:
+        """Whether a call has the key, or none is wanted."""
+        if self._wanted is None:
+            return True
+        given = (call.header(b"authorization") or "").encode("latin-1")
+        return hmac.compare_digest(given, self._wanted)
+
     def check(self, call: Call) -> None:
         """Raise `Unauthorized` without the key."""
-        if self._wanted is None:
-            return
-        given = (call.header(b"authorization") or "").encode("latin-1")
-        if not hmac.compare_digest(given, self._wanted):
+        if not self.fits(call):
             raise Unauthorized("the API key is missing or wrong; send it as `Authorization: Bearer KEY`.")
 
 

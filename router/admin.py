@@ -6,6 +6,7 @@ from router.breaker import Breaker, BreakerSettings
 from router.call import Call
 from router.errors import BadRequest
 from router.health import HealthSettings
+from router.http.client import ADDRESS
 from router.keeper import Keeper
 from router.workers import ROLES, Registry, Role, Worker
 
@@ -15,7 +16,7 @@ WORKER_SCHEMA = {
     "required": ["url", "worker_type"],
     "additionalProperties": False,
     "properties": {
-        "url": {"type": "string"},
+        "url": {"type": "string", "pattern": f"^{ADDRESS}$"},
         "worker_type": {"enum": list(ROLES)},
         "bootstrap_port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
         "api_key": {"type": ["string", "null"]},

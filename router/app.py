@@ -96,13 +96,13 @@ class App:
         self._clients = ClientRuns(context, run_limits, runs)
         timeout = server.request_timeout_secs
         proxy = Proxy(self.dispatcher, moa, self._clients, settings.retries, timeout, self._metrics, peers)
-        info = Info(self.dispatcher, moa, self.keeper, proxy)
+        self._key = ApiKey(server.api_key)
+        info = Info(self.dispatcher, moa, self.keeper, proxy, self._key)
         self._admin = Admin(self.registry, self.keeper, factory)
         table = routes(proxy, info, self._admin, RunPages(runs))
         self._peers = peers
         self._spread = None if peers is None else Spread(peers)
         self.routes = Routes(table if self._spread is None else self._spread.over(table))
-        self._key = ApiKey(server.api_key)
         self._cors = Cors(server.cors_origins)
         self._tracing = start_tracing(settings.trace)
         names = server.request_id_headers
@@ -162,9 +162,7 @@ class App:
                 log(call)
 
     async def _limited(self, call: Call, route: Route, variable: tuple[str, ...]) -> None:
-        turn = self.limits.enter()
-        if turn is not None:
-            await self.limits.wait(turn, call)
+        await self.limits.enter(call)
         try:
             await route.handler(call, *variable)
         finally:

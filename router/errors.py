@@ -7,8 +7,10 @@ RouterError                 has an HTTP status, an OpenAI error type and one sen
 ├── NotFound          404   no such model or path
 ├── MethodNotAllowed  405   the path exists, the method does not
 ├── TimedOutInQueue   408   the request waited too long for its turn
+├── SlowClient        408   the client sent its request too slowly
 ├── Conflict          409   what is asked for is there already
 ├── TooLarge          413   the body is over the limit
+├── HeadTooLarge      431   the request's head is over the limit
 ├── TooManyRequests   429   the limits are reached
 │   └── TooManyRuns   429   the client, or all clients, have enough runs under way
 ├── NotOffered        501   sglang-router has this path, this router does not
@@ -81,6 +83,13 @@ class TimedOutInQueue(RouterError):
     kind = "timeout"
 
 
+class SlowClient(RouterError):
+    """The client sent its request too slowly."""
+
+    status = 408
+    kind = "timeout"
+
+
 class Conflict(RouterError):
     """What is asked for is there already."""
 
@@ -110,6 +119,13 @@ class TooLarge(RouterError):
     """The body is over the limit."""
 
     status = 413
+    kind = "invalid_request_error"
+
+
+class HeadTooLarge(RouterError):
+    """The request's head is over the limit."""
+
+    status = 431
     kind = "invalid_request_error"
 
 

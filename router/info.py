@@ -5,8 +5,11 @@ from typing import Any
 
 import orjson
 
+from router.access import ApiKey, refuse_reserved
+from router.asking import ask, converse
 from router.call import Call
-from router.errors import NotOffered, NoWorker, RouterError, UpstreamFailed
+from router.errors import NotOffered, NoWorker, RouterError
+from router.holdings import holdings
 from router.http.asgi import while_connected
 from router.keeper import Keeper
 from router.metrics import CONTENT_TYPE
@@ -15,20 +18,20 @@ from router.pd import Dispatcher
 from router.proxy import Proxy
 from router.workers import Worker
 
-ASK_TIMEOUT = 10.0  # seconds
 TEXT = [(b"content-type", b"text/plain; charset=utf-8")]
 
 
 class Info:
     """Everything but generation and the coming and going of workers."""
 
-    def __init__(self, dispatcher: Dispatcher, moa: MoaEndpoint, keeper: Keeper, proxy: Proxy) -> None:
+    def __init__(self, dispatcher: Dispatcher, moa: MoaEndpoint, keeper: Keeper, proxy: Proxy, key: ApiKey) -> None:
         self._dispatcher = dispatcher
         self._registry = dispatcher.registry
         self._metrics = dispatcher.metrics
         self._moa = moa
         self._keeper = keeper
         self._proxy = proxy
+        self._key = key
 
     async def models(self, call: Call) -> None:
         """The models and trees that can be asked now, in OpenAI's form."""
@@ -73,20 +76,22 @@ class Info:
         await call.answer_json({"status": "ok", "models": models})
 
     async def server_info(self, call: Call) -> None:
-        """What stands behind this router."""
-        await call.answer_json(
-            {
-                "router": "faster-moa",
-                "models": self._registry.models(),
-                "trees": self._moa.ready_trees(),
-                "workers_count": len(self._registry.workers),
-            }
-        )
+        """What stands behind this router and, for who has the key, what each worker holds."""
+        workers = self._registry.workers
+        told: dict[str, Any] = {
+            "router": "faster-moa",
+            "models": self._registry.models(),
+            "trees": self._moa.ready_trees(),
+            "workers_count": len(workers),
+        }
+        if self._key.fits(call):
+            told["workers"] = await holdings(workers)
+        await call.answer_json(told)
 
     async def model_info(self, call: Call) -> None:
         """What a decode server says about its model."""
         worker = self._any_decode()
-        await call.answer(200, await _ask(worker, "GET", "/model_info"))
+        await call.answer(200, await ask(worker, "GET", "/model_info"))
 
     async def tokenize(self, call: Call) -> None:
         """Text to token ids, by a server of the model."""
@@ -130,11 +135,10 @@ class Info:
 
     async def _pass_on(self, call: Call, path: str) -> None:
         body = await call.json()
+        refuse_reserved(body)
         worker = self._registry.healthy(self._proxy.model(body), "decode")[0]
-        async with await worker.origin.request("POST", path, orjson.dumps(body), timeout=ASK_TIMEOUT) as response:
-            answer = await response.read()
-        kind = response.header(b"content-type") or b"application/json"
-        await call.answer(response.status, answer, [(b"content-type", kind)])
+        status, answer, kind = await converse(worker, "POST", path, orjson.dumps(body))
+        await call.answer(status, answer, [(b"content-type", kind or b"application/json")])
 
 
 def not_offered(reason: str) -> Any:
@@ -146,17 +150,9 @@ def not_offered(reason: str) -> Any:
     return refuse
 
 
-async def _ask(worker: Worker, method: str, path: str) -> bytes:
-    async with await worker.origin.request(method, path, timeout=ASK_TIMEOUT) as response:
-        body = await response.read()
-    if response.status != 200:
-        raise UpstreamFailed(f"{worker.url} answered {path} with {response.status}.")
-    return body
-
-
 async def _flushed(worker: Worker) -> bool:
     try:
-        await _ask(worker, "POST", "/flush_cache")
+        await ask(worker, "POST", "/flush_cache")
     except RouterError:
         return False
     return True
@@ -164,7 +160,7 @@ async def _flushed(worker: Worker) -> bool:
 
 async def _load(worker: Worker) -> int:
     try:
-        told = orjson.loads(await _ask(worker, "GET", "/get_load"))
+        told = orjson.loads(await ask(worker, "GET", "/get_load"))
         return sum(int(rank["num_tokens"]) for rank in told)
     except (RouterError, ValueError, KeyError, TypeError):
         return -1

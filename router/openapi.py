@@ -14,16 +14,18 @@ ERRORS = {
     400: "the request is wrong",
     401: "the API key is missing or wrong",
     404: "no such model, worker or path",
-    408: "the request waited too long for its turn",
+    408: "the request waited too long for its turn, or was sent too slowly",
     409: "the worker is there already",
     413: "the body is over the limit",
     429: "the limits are reached; Retry-After says when to come again",
+    431: "the request's head is over the limit",
     500: "the router failed",
     501: "not offered",
     502: "a worker failed",
     503: "no healthy worker",
     504: "a worker did not answer in time",
 }
+KINDS = {"/metrics": "text/plain", "/liveness": "text/plain", "/runs/{id}/timeline": "text/html"}  # of good answers
 ERROR_SCHEMA = {
     "type": "object",
     "required": ["error"],
@@ -68,12 +70,12 @@ def describe(routes: list[Route]) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    kinds: dict[str, Any] = {"text/plain": {}} if route.path in {"/metrics", "/liveness"} else {"application/json": {}}
+    kinds: dict[str, Any] = {KINDS.get(route.path, "application/json"): {}}
     if route.endpoint:
         kinds["text/event-stream"] = {}
     good = "202" if route.path.startswith("/workers") and route.method in {"POST", "DELETE"} else "200"
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    if route.endpoint:  # a worker's own words pass through as they are
+    if route.limited:  # a worker's own words pass through as they are
         error = {"application/json": {}, "text/plain": {}}
     operation: dict[str, Any] = {
         "summary": route.words,

@@ -24,6 +24,12 @@ from router.workers import ROLES, Pair, Registry, Worker
 # Fields only a router may set: a client that could name a bootstrap host could point the servers
 # at any address, or start a prefill that nobody fetches.
 RESERVED = ("bootstrap_host", "bootstrap_port", "bootstrap_room", "bootstrap_pair_key")
+# Fields that make a server of a pair fail, in SGLang 0.5.17: of the first two, one request ends the process.
+HARMFUL = {
+    "session_params": "prefill/decode servers have no sessions; send the whole prompt",
+    "positional_embed_overrides": "no JSON can say them; send the prompt as text or token ids",
+    "disagg_prefill_dp_rank": "the servers find each other by themselves",
+}
 ABORT_TIMEOUT = 5.0  # seconds
 
 
@@ -131,9 +137,12 @@ def own_fields(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
     an id that a client chose could end its neighbours' requests.
 
     Raises:
-        BadRequest: `rid` is not text; or `n` > 1, for which SGLang 0.5.17 uses one room for all
-            samples and fails.
+        BadRequest: `rid` is not text; a field is in `HARMFUL`; or `n` > 1, for which SGLang 0.5.17 uses one
+            room for all samples and fails.
     """
+    for name, reason in HARMFUL.items():
+        if fields.get(name) is not None:
+            raise BadRequest(f"`{name}` is not taken here: {reason}.")
     sampling = fields.get("sampling_params")
     params = [fields, *(sampling if isinstance(sampling, list) else [sampling])]
     for n in (each.get("n") for each in params if isinstance(each, dict)):

@@ -33,6 +33,13 @@ class ServerSettings:
     request_timeout_secs: float = flag(
         "--request-timeout-secs", default=1800, kind=float, above=0, words="seconds for one request"
     )
+    client_timeout_secs: float = flag(
+        "--client-timeout-secs",
+        default=60,
+        kind=float,
+        above=0,
+        words="seconds in which a client must send its request, and for which it may take nothing of its answer",
+    )
     max_payload_bytes: int = flag("--max-payload-size", default=512 * 1024 * 1024, least=1, words="largest body, bytes")
     grace_secs: int = flag(
         "--shutdown-grace-period-secs", default=180, least=0, words="seconds that requests get to end after SIGTERM"

@@ -1,33 +1,25 @@
 """Every path of the router."""
 
-from typing import Any
-
 from router.admin import WORKER_SCHEMA, Admin
 from router.info import Info, not_offered
 from router.moa.looking import RunPages
 from router.openapi import document
-from router.pd import RESERVED
 from router.proxy import Proxy
 from router.refused import PATHS
 from router.routes import Handler, Route
-
-# What the router itself looks at; the rest is for the servers to judge, in their own words.
-BODY: dict[str, Any] = {
-    "type": "object",
-    "properties": {"model": {"type": ["string", "null"]}, **{name: {"type": "null"} for name in RESERVED}},
-}
+from router.schemas import CHAT, COMPLETION, DETOKENIZE, GENERATE, RERANK, TOKENIZE, Schema
 
 
 def routes(proxy: Proxy, info: Info, admin: Admin, runs: RunPages) -> list[Route]:
     """All routes; those that sglang-router has and this router has not answer 501 with the reason."""
     table = [
-        _generation("/generate", proxy.generate, "generate"),
-        _generation("/v1/chat/completions", proxy.chat_completions, "chat"),
-        _generation("/v1/completions", proxy.completions, "completions"),
-        _generation("/rerank", proxy.rerank, "rerank"),
-        _generation("/v1/rerank", proxy.rerank, "rerank"),
-        Route("POST", "/v1/tokenize", info.tokenize, "Text to token ids", limited=True, schema=BODY),
-        Route("POST", "/v1/detokenize", info.detokenize, "Token ids to text", limited=True, schema=BODY),
+        _generation("/generate", proxy.generate, "generate", GENERATE),
+        _generation("/v1/chat/completions", proxy.chat_completions, "chat", CHAT),
+        _generation("/v1/completions", proxy.completions, "completions", COMPLETION),
+        _generation("/rerank", proxy.rerank, "rerank", RERANK),
+        _generation("/v1/rerank", proxy.rerank, "rerank", RERANK),
+        Route("POST", "/v1/tokenize", info.tokenize, "Text to token ids", limited=True, schema=TOKENIZE),
+        Route("POST", "/v1/detokenize", info.detokenize, "Token ids to text", limited=True, schema=DETOKENIZE),
         Route("GET", "/v1/models", info.models, "Models and trees", public=True),
         Route("GET", "/health", info.health, "Whether any model can be served", public=True),
         Route("GET", "/health_generate", info.health_generate, "A generation by each model"),
@@ -56,6 +48,6 @@ def routes(proxy: Proxy, info: Info, admin: Admin, runs: RunPages) -> list[Route
     return [*table, Route("GET", "/openapi.json", document(table), "This document", public=True), *refused]
 
 
-def _generation(path: str, handler: Handler, endpoint: str) -> Route:
+def _generation(path: str, handler: Handler, endpoint: str, schema: Schema) -> Route:
     words = {"rerank": "Rank documents"}.get(endpoint, "Generate text")
-    return Route("POST", path, handler, words, limited=True, endpoint=endpoint, schema=BODY)
+    return Route("POST", path, handler, words, limited=True, endpoint=endpoint, schema=schema)

@@ -5,6 +5,7 @@ cookies, no decoding, no TLS, and no task for a request that a kept connection t
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from router.errors import BadRequest, ConnectFailed, ConnectionLost, RouterError, UpstreamTimeout
 from router.http.connection import Connection
 
+ADDRESS = r"([Hh][Tt][Tt][Pp]://)?(\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9_.-]+)(:[0-9]+)?/?"  # of a worker
 IDLE_CONNECTIONS = 256  # kept open per origin
 
 
@@ -291,7 +293,8 @@ def _host_and_port(url: str) -> tuple[str, int]:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         host = parts.hostname or ""
         host.encode("idna")  # what resolving it would refuse
-        if parts.scheme == "http" and host and parts.path in {"", "/"} and not parts.query and not parts.fragment:
+        # Of the whole address, since urlsplit passes over line breaks and spaces.
+        if re.fullmatch(ADDRESS, url) and parts.port != 0:
             return host, parts.port or 80
     except ValueError:
         pass

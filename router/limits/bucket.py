@@ -14,12 +14,16 @@ class Bucket:
         self._tokens = self._size
         self._then = clock()
 
-    def take(self) -> float:
-        """Take a token and return 0; without one, return the seconds until there will be."""
+    def wait(self) -> float:
+        """Seconds until there is a token; 0 when there is one."""
         now = self._clock()
         self._tokens = min(self._size, self._tokens + (now - self._then) * self._rate)
         self._then = now
-        if self._tokens < 1:
-            return (1 - self._tokens) / self._rate
-        self._tokens -= 1
-        return 0.0
+        return max(0.0, (1 - self._tokens) / self._rate)
+
+    def take(self) -> float:
+        """Take a token and return 0; without one, return the seconds until there will be."""
+        wait = self.wait()
+        if not wait:
+            self._tokens -= 1
+        return wait

@@ -29,16 +29,20 @@ class Gate:
         """How many wait."""
         return len(self._waiting)
 
-    def enter(self) -> Turn | None:
-        """None when inside at once, else what to pass to `wait`; raises `TooManyRequests` when the queue is full."""
-        if self.inside < self._limit:
-            self.inside += 1
-            return None
-        if len(self._waiting) >= self._queue:
+    def check(self) -> None:
+        """Raise `TooManyRequests` when the queue is full."""
+        if self.inside >= self._limit and len(self._waiting) >= self._queue:
             raise TooManyRequests(
                 f"{self.inside} requests run and {len(self._waiting)} wait: that is the limit; try again later.",
                 retry_after=1.0,
             )
+
+    def enter(self) -> Turn | None:
+        """None when inside at once, else what to pass to `wait`; raises `TooManyRequests` when the queue is full."""
+        self.check()
+        if self.inside < self._limit:
+            self.inside += 1
+            return None
         turn: Turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         return turn

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from router.call import Call
-from router.errors import RouterError, TooManyRequests
+from router.errors import TooManyRequests
 from router.flags import flag
 from router.http.asgi import while_connected
 from router.limits.bucket import Bucket
@@ -43,32 +43,54 @@ class Limits:
         self.decisions: Counter[str] = Counter()
         self.on = self.gate is not None or self._bucket is not None
 
-    def enter(self) -> Turn | None:
-        """None when let in; else a turn to wait for. Raises `TooManyRequests`. Pair it with `leave`."""
+    async def enter(self, call: Call) -> None:
+        """Return when the call is let in; then `leave` must follow.
+
+        Its body is read before: while that comes, slowly or not at all, it has no place that others wait for. Who
+        would not be let in is told so before that too.
+
+        Raises:
+            TooManyRequests: The limits are reached.
+            TimedOutInQueue: Its turn did not come in time.
+            ClientGone: Nobody waits any more.
+        """
         try:
-            if self._bucket is not None and (wait := self._bucket.take()):
-                raise TooManyRequests(f"more requests come than allowed; try again in {wait:.2g} s.", retry_after=wait)
-            turn = self.gate.enter() if self.gate is not None else None
-        except RouterError:
+            self._check()
+            await call.read_ahead()
+            turn = self._take()
+        except TooManyRequests:
             self.decisions["rejected"] += 1
             raise
         self.decisions["allowed"] += 1
-        return turn
-
-    async def wait(self, turn: Turn, call: Call) -> None:
-        """Until the turn comes; raises `TimedOutInQueue`, or `ClientGone` when nobody waits any more.
-
-        The body is read first: only then is a client's leaving seen, and the queue has no ghosts in it.
-        """
-        assert self.gate is not None
-        try:
-            await call.read_ahead()
-            await while_connected(call, self.gate.wait(turn))
-        except BaseException:
-            self.gate.give_up(turn)
-            raise
+        if turn is not None:
+            await self._wait(turn, call)
 
     def leave(self) -> None:
         """A request that was let in is over."""
         if self.gate is not None:
             self.gate.leave()
+
+    def _check(self) -> None:
+        if self._bucket is not None:
+            _refuse(self._bucket.wait())
+        if self.gate is not None:
+            self.gate.check()
+
+    def _take(self) -> Turn | None:
+        if self._bucket is not None:
+            _refuse(self._bucket.take())
+        return self.gate.enter() if self.gate is not None else None
+
+    async def _wait(self, turn: Turn, call: Call) -> None:
+        assert self.gate is not None
+        try:
+            await while_connected(call, self.gate.wait(turn))
+        except BaseException:
+            self.gate.give_up(turn)
+            raise
+
+
+def _refuse(wait: float) -> None:
+    """Raise `TooManyRequests` when there is a wait."""
+    if wait:
+        raise TooManyRequests(f"more requests come than allowed; try again in {wait:.2g} s.", retry_after=wait)

@@ -27,7 +27,7 @@ PATHS: dict[str, str] = {
     "GET /health": "503 while no model can be served; JSON",
     "GET /health_generate": "generates something with each model",
     "GET /readiness": "only after every pair that is there has generated something",
-    "GET /get_server_info": "other fields",
+    "GET /get_server_info": "other fields: what each worker holds; that only with the key, where there is one",
     "GET /v1/models": "trees are models too",
     "GET /workers": "more fields: role, breaker, draining, generated, problem, and the pairs",
     "POST /workers": "409 for a worker that is here already, 400 for a wrong address or an unknown field",

@@ -77,6 +77,18 @@ def merge_worker(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return dict(merge_workers([{"workers": [each], "pairs": []} for each in told])["workers"][0])
 
 
+def merge_info(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """`/get_server_info` of the process that was asked, with the requests of all."""
+    mine = told[0]
+    for worker in mine.get("workers", []):
+        key = (worker["url"], worker["role"])
+        seen = [each for one in told for each in one["workers"] if (each["url"], each["role"]) == key]
+        worker["in_flight"] = sum(each["in_flight"] for each in seen)
+        if worker["idle"]:
+            worker["idle"] = worker["in_flight"] == 0
+    return mine
+
+
 def merge_runs(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """`/runs` of all, the youngest first."""
     runs = [run for each in told for run in each["runs"]]

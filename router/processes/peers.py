@@ -10,12 +10,12 @@ import orjson
 
 from router.call import CLIENT, Call
 from router.entropy import fresh_id
-from router.errors import NoWorker, RouterError
+from router.errors import NoWorker, RouterError, UpstreamTimeout
 from router.http.client import Origin, Response, UnixOrigin
 
-PASSED_ON = (b"traceparent", b"tracestate")
+PASSED_ON = (b"authorization", b"traceparent", b"tracestate")
 NOT_COPIED = (b"content-length", b"transfer-encoding", b"connection", b"date", b"server", b"x-request-id")
-ASK_PATIENCE, TELL_PATIENCE = 2.0, 10.0  # seconds, for a process that is being started again
+ASK_PATIENCE, TELL_PATIENCE = 7.0, 10.0  # seconds, for a process that is being started again
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,15 @@ class Peers:
             raise NoWorker(f"process {owner} of the router, which has this run, is not there.", retry_after=1) from None
 
     async def ask_all(self, call: Call) -> list[Told]:
-        """What every process that is there answers to a call without a body, this one's first."""
+        """What every process that is there answers to a call without a body, this one's first.
+
+        Raises:
+            UpstreamTimeout: This one is not among them.
+        """
         others = [index for index in range(len(self._origins)) if index != self.index]
         told = await asyncio.gather(*(self._ask(call, index, b"", ASK_PATIENCE) for index in (self.index, *others)))
+        if told[0] is None:
+            raise UpstreamTimeout(f"the router did not answer {call.path} itself within {ASK_PATIENCE:g} s.")
         return [each for each in told if each is not None]
 
     async def tell_all(self, call: Call, raw: bytes) -> Told:

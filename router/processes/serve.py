@@ -9,19 +9,20 @@ import uvicorn
 import uvloop
 
 from router.app import App
-from router.http.protocol import ClientProtocol
+from router.http.impatience import impatient
+from router.settings import ServerSettings
 
 
-def serve(app: App, listeners: Sequence[socket.socket], grace_secs: int) -> int:
+def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings) -> int:
     """Serve; the exit code. After SIGTERM nothing new is accepted, and what is being answered gets its time to end."""
     config = uvicorn.Config(
         app,
-        http=ClientProtocol,
+        http=impatient(settings.client_timeout_secs),
         loop="uvloop",
         lifespan="on",
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=grace_secs,
+        timeout_graceful_shutdown=settings.grace_secs,
     )
     # What was imported stays for ever: looked through again and again, it would hold requests up for 20 ms.
     gc.collect()

@@ -11,7 +11,7 @@ from router.call import Call
 from router.errors import NotFound
 from router.http.asgi import JSON_HEADERS, while_connected
 from router.metrics import CONTENT_TYPE
-from router.processes.merge import merge_metrics, merge_runs, merge_worker, merge_workers
+from router.processes.merge import merge_info, merge_metrics, merge_runs, merge_worker, merge_workers
 from router.processes.peers import Peers, Told, answer_told, parsed
 from router.routes import Handler, Route
 
@@ -28,7 +28,13 @@ class Change(NamedTuple):
 
 
 Merge = Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
-MERGED: dict[str, Merge] = {"/workers": merge_workers, "/workers/{id}": merge_worker, "/runs": merge_runs}
+MERGED: dict[str, Merge] = {
+    "/workers": merge_workers,
+    "/workers/{id}": merge_worker,
+    "/runs": merge_runs,
+    "/server_info": merge_info,
+    "/get_server_info": merge_info,
+}
 
 
 class Spread:

@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 from router.app import App
 from router.exit import Judging
 from router.health import HealthSettings
-from router.http.protocol import ClientProtocol
+from router.http.impatience import impatient
 from router.retries import RetrySettings
 from router.settings import ServerSettings, Settings
 from tests.router.aio import until
@@ -24,13 +24,14 @@ from tests.router.fakes import FakePair, started
 
 @dataclass
 class Serving:
-    """A running router and its fake workers."""
+    """A running router and its fake workers; `connections` are its clients'."""
 
     app: App
     url: str
     port: int
     pairs: tuple[FakePair, ...]
     http: httpx.AsyncClient
+    connections: set[Any]
 
     async def post(self, path: str, body: Any) -> httpx.Response:
         return await self.http.post(path, json=body)
@@ -73,17 +74,18 @@ async def serving(
             judge,
         )
         # uvicorn's protocol without its server, whose main loop ticks too slowly for many short tests.
-        config = uvicorn.Config(app, http="httptools", log_level="critical")
+        limited = impatient((server or ServerSettings()).client_timeout_secs)
+        config = uvicorn.Config(app, http=limited, log_level="critical")
         config.load()
         state = ServerState()
-        protocol = functools.partial(ClientProtocol, config=config, server_state=state, app_state={})
+        protocol = functools.partial(limited, config=config, server_state=state, app_state={})
         await app.start()
         listening = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
         port: int = listening.sockets[0].getsockname()[1]
         url = f"http://127.0.0.1:{port}"
         try:
             async with httpx.AsyncClient(base_url=url, timeout=5.0, verify=False, trust_env=False) as http:
-                yield Serving(app, url, port, pairs, http)
+                yield Serving(app, url, port, pairs, http, state.connections)
         finally:
             listening.close()
             for connection in [*state.connections]:

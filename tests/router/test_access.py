@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from router.pd import RESERVED
+from router.pd import HARMFUL, RESERVED
 from router.settings import ServerSettings
 from tests.router.aio import aio
 from tests.router.fakes import FakePair
@@ -123,5 +123,26 @@ def test_a_client_cannot_say_where_the_servers_meet(path: str, field: str, value
             assert answer.status_code == 400
             assert answer.json()["error"]["message"].startswith(f"`{field}` is set by the router alone")
             assert client.pairs[0].prefill.requests == []
+
+    test()
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v1/chat/completions", "/v1/completions", "/v1/rerank"])
+@pytest.mark.parametrize("field", HARMFUL)
+def test_a_client_cannot_send_what_ends_a_server(path: str, field: str) -> None:
+    """Nor in a request of a run, which is sent on as another one."""
+
+    @aio
+    async def test() -> None:
+        async with serving(FakePair()) as client:
+            bodies: list[dict[str, Any]] = [{**CHAT, "text": "x", "prompt": "x", field: {"id": "x"}}]
+            if path == "/generate":
+                bodies.append({"text": "x", "run": "r", field: {"id": "x"}})
+            for body in bodies:
+                answer = await client.post(path, body)
+                assert answer.status_code == 400
+                assert answer.json()["error"]["message"] == f"`{field}` is not taken here: {HARMFUL[field]}."
+            assert (await client.post(path, {**CHAT, field: None})).status_code == 200
+            assert [len(fake.requests) for fake in (client.pairs[0].prefill, client.pairs[0].decode)] == [1, 1]
 
     test()

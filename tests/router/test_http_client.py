@@ -400,7 +400,9 @@ async def test_a_worker_that_does_not_accept_in_time() -> None:
         ("http://127.0.0.1:30001/", "http://127.0.0.1:30001"),
         ("127.0.0.1:30001", "http://127.0.0.1:30001"),
         ("http://Some.Host", "http://some.host:80"),
+        ("HTTP://h:7", "http://h:7"),
         ("http://[::1]:7", "http://[::1]:7"),
+        ("[fe80::1%eth0]:7", "http://[fe80::1%eth0]:7"),
     ],
 )
 def test_addresses(url: str, as_url: str) -> None:
@@ -420,6 +422,17 @@ def test_addresses(url: str, as_url: str) -> None:
         "http://h:1/v1",
         "http://h:1?x=1",
         "ftp://h:1",
+        "//h:1",
+        "http://h:0",
+        "http://user@h:1",
+        "http://h:1#x",
+        "http://h:1;x",
+        "http://h:1\n",
+        " http://h:1",
+        "http://h\r\n:1",
+        "http://h h:1",
+        "http://h%41:1",
+        "http://b\xfccher:1",
     ],
 )
 def test_wrong_addresses_are_refused_in_one_sentence(url: str) -> None:

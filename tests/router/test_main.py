@@ -1,11 +1,8 @@
 """`python -m router` from its command line to its exit code."""
 
 import asyncio
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +16,8 @@ from router.cli import parse
 from router.policies import POLICIES
 from tests.router.aio import run, until
 from tests.router.fakes import Call, FakePair, chat_event, started
+from tests.router.processes import free_port, router, wait_for
 
-ROOT = Path(__file__).parents[2]
 PAIR = ["--pd-disaggregation", "--prefill", "http://127.0.0.1:1", "8998", "--decode", "http://127.0.0.1:2"]
 
 
@@ -73,23 +70,6 @@ def test_wrong_flags(arguments: list[str], words: str, capsys: pytest.CaptureFix
     assert words in last
 
 
-def router(*arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "router", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell that starts the tests in the background lets them, and so the router, ignore SIGINT.
-        preexec_fn=_heed_sigint,  # noqa: PLW1509 - no thread runs while these tests start it
-    )
-
-
-def _heed_sigint() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def taken_port() -> Iterator[int]:
     with socket.socket() as listener:
@@ -119,13 +99,6 @@ def test_what_is_refused_at_the_start(tmp_path: Path) -> None:
             assert len(err.splitlines()) == 1
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize(("how", "codes"), [(signal.SIGINT, {130}), (signal.SIGTERM, {0, -signal.SIGTERM})])
 def test_serving_until_a_signal(how: signal.Signals, codes: set[int]) -> None:
     """Without workers it serves and says so; it ends quietly; a second router on the port is refused."""
@@ -151,6 +124,19 @@ def test_serving_until_a_signal(how: signal.Signals, codes: set[int]) -> None:
         process.wait()
 
 
+def test_the_time_limit_of_clients() -> None:
+    """A client that connects and sends nothing is not kept."""
+    port = free_port()
+    process = router(*PAIR, "--host", "127.0.0.1", "--port", str(port), "--client-timeout-secs", "0.2")
+    try:
+        wait_for(f"http://127.0.0.1:{port}/liveness", process)
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as silent:
+            assert silent.recv(1) == b""
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_two_routers_on_one_port_while_the_first_still_probes() -> None:
     """The port is taken from the start, not only once the first probe of a slow worker is over."""
     with taken_port() as silent:  # accepts, never answers: the first router waits for it
@@ -171,20 +157,6 @@ def test_two_routers_on_one_port_while_the_first_still_probes() -> None:
         finally:
             first.kill()
             first.communicate()
-
-
-def wait_for(url: str, process: "subprocess.Popen[str]") -> None:
-    """Return when the URL answers 200."""
-    deadline = time.monotonic() + 10
-    while True:
-        assert process.poll() is None
-        try:
-            if httpx.get(url, timeout=5.0).status_code == 200:
-                return
-        except httpx.ConnectError:
-            pass
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(("grace", "whole"), [("30", True), ("0", False)])

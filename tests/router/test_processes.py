@@ -25,7 +25,8 @@ from router.processes.shares import share_of
 from router.settings import Settings
 from tests.router.aio import aio, run, until
 from tests.router.fakes import FakePair, started
-from tests.router.test_main import PAIR, accepts, free_port, router
+from tests.router.processes import free_port, router
+from tests.router.test_main import PAIR, accepts
 from tests.router.test_moa import Agents
 
 CHAT = "/v1/chat/completions"

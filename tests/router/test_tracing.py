@@ -20,8 +20,9 @@ from router.tracing.settings import TraceSettings
 from tests.router.aio import aio, run, until, within
 from tests.router.collector import Collector, Span, collecting
 from tests.router.fakes import Call, FakePair, Handler, chat_event, native_event, whole
+from tests.router.processes import ROOT
 from tests.router.serving import serving
-from tests.router.test_main import PAIR, ROOT
+from tests.router.test_main import PAIR
 from tests.router.test_moa import CHAT as MOA_CHAT
 from tests.router.test_moa import Agents, hangs, small_tree
 from tests.router.test_retries import FAST, failing
