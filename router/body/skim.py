@@ -69,14 +69,14 @@ class Skim:
             raise SkimError("it is nested too deeply")
         if first == b"{":
             return {each.name: self.begin(each.value, each.end, most, depth - 1) for each in self._members(start)}
-        at = self._token(start, b"[")
+        at = inside = self._token(start, b"[")
         if raw[at : at + 1] not in _NESTED:
             cut = raw[at : min(end - 1, at + most)]
             return _parsed(b"[%b]" % (cut if at + most >= end - 1 else cut.rpartition(b",")[0]))
         found = []
         while True:
             stop = self._skip(at)
-            left = most - (at - start)
+            left = most - (at - inside)
             found.append(self.begin(at, stop, left, depth - 1) if left > 0 else None)
             at = self._space(stop)
             if raw[at : at + 1] == b"]":

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.body import LONG, Body, LongBody, read_body
+from router.body.body import BEGIN
 from router.body.skim import Skim, SkimError
 from router.errors import BadRequest
+from router.pd import batch_size
 
 strings = st.text() | st.text('"\\[]{},: \n\té😀\ud7ff', max_size=30)
 values = st.recursive(
@@ -120,6 +122,15 @@ def begins(part: Any, whole: Any) -> bool:
     if isinstance(part, dict):
         return all(begins(each, whole[key]) for key, each in part.items())
     return bool(part == whole)
+
+
+@pytest.mark.parametrize("value", ['["a", "b"]', '["a"%s, "b"]', "[[1, 2]%s, [3]]"])
+def test_space_hides_no_prompt(value: str) -> None:
+    """A batch gets a room for each of its prompts, whatever stands between them."""
+    space = " " * 2 * BEGIN
+    body = read_body(f'{{"text": [{space}{value[1:].replace("%s", space)}}}'.encode())
+    assert isinstance(body, LongBody)
+    assert batch_size(body.fields) == 2
 
 
 def test_a_reserved_field_cannot_hide() -> None:
