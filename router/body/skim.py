@@ -39,7 +39,7 @@ class Skim:
 
     Args:
         raw: The text.
-        steps: The most strings and brackets to look at.
+        steps: The most strings, brackets and other values to look at.
     """
 
     def __init__(self, raw: bytes, steps: int = 50_000) -> None:
@@ -104,6 +104,7 @@ class Skim:
             return self._string(at)
         if first in {b"[", b"{"}:
             return self._bracketed(at)
+        self._step()
         found = _SCALAR.match(self._raw, at)
         if found is None:
             raise SkimError(f"there is no value at byte {at}")

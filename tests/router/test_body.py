@@ -166,12 +166,13 @@ def test_long_bodies_that_are_none(raw: bytes, words: str) -> None:
     ("raw", "kind"),
     [
         (b'{"a": [' + b"[]," * 100_000 + b"[]]}", Body),
+        (b'{"a": ["b"' + b",1" * 100_000 + b"]}", Body),
         (b"{" + b",".join(b'"%d":1' % i for i in range(100_000)) + b"}", Body),
         (b'{"a": "' + b'\\"' * 500_000 + b'"}', LongBody),
         (b'{"a": "' + b"\\\\" * 500_000 + b'"}', LongBody),
         (b'{"a": ' + b"[" * 500 + b'"%b"' % (b"x" * 70_000) + b"]" * 500 + b"}", Body),
     ],
-    ids=["brackets", "members", "quotes", "backslashes", "depth"],
+    ids=["brackets", "numbers", "members", "quotes", "backslashes", "depth"],
 )
 def test_intricate_bodies_are_parsed(raw: bytes, kind: type[Body]) -> None:
     """Looking at every bracket in Python would stop the event loop; a string's escapes cost nothing."""
