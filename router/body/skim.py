@@ -39,7 +39,7 @@ class Skim:
 
     Args:
         raw: The text.
-        steps: The most strings and brackets to look at.
+        steps: The most strings, brackets and other values to look at.
     """
 
     def __init__(self, raw: bytes, steps: int = 50_000) -> None:
@@ -69,14 +69,14 @@ class Skim:
             raise SkimError("it is nested too deeply")
         if first == b"{":
             return {each.name: self.begin(each.value, each.end, most, depth - 1) for each in self._members(start)}
-        at = self._token(start, b"[")
+        at = inside = self._token(start, b"[")
         if raw[at : at + 1] not in _NESTED:
             cut = raw[at : min(end - 1, at + most)]
             return _parsed(b"[%b]" % (cut if at + most >= end - 1 else cut.rpartition(b",")[0]))
         found = []
         while True:
             stop = self._skip(at)
-            left = most - (at - start)
+            left = most - (at - inside)
             found.append(self.begin(at, stop, left, depth - 1) if left > 0 else None)
             at = self._space(stop)
             if raw[at : at + 1] == b"]":
@@ -104,6 +104,7 @@ class Skim:
             return self._string(at)
         if first in {b"[", b"{"}:
             return self._bracketed(at)
+        self._step()
         found = _SCALAR.match(self._raw, at)
         if found is None:
             raise SkimError(f"there is no value at byte {at}")
@@ -124,9 +125,12 @@ class Skim:
 
     def _bracketed(self, at: int) -> int:
         raw = self._raw
-        close = raw.find(b"]", at)
-        if raw[at : at + 1] == b"[" and close > 0 and all(raw.find(each, at + 1, close) < 0 for each in _NESTED):
-            return close + 1  # numbers, perhaps millions of them
+        last = b"}"
+        if raw[at : at + 1] == b"[":
+            last = b"]"
+            close = raw.find(last, at)
+            if close > 0 and all(raw.find(each, at + 1, close) < 0 for each in _NESTED):
+                return close + 1  # numbers, perhaps millions of them
         depth = 0
         while True:
             found = _STRUCTURE.search(raw, at)
@@ -141,6 +145,9 @@ class Skim:
             at += 1
             depth += 1 if what in {b"[", b"{"} else -1
             if depth == 0:
+                # A list that ended with another bracket would have been searched for its own beyond its end.
+                if what != last:
+                    raise SkimError(f"{last.decode()!r} is missing at byte {at - 1}")
                 return at
 
     def _step(self) -> None:

@@ -1,6 +1,7 @@
 """Bodies: what is seen of a long one without parsing it, and what is sent of it."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -9,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.body import LONG, Body, LongBody, read_body
+from router.body.body import BEGIN
 from router.body.skim import Skim, SkimError
 from router.errors import BadRequest
+from router.pd import batch_size
 
 strings = st.text() | st.text('"\\[]{},: \n\té😀\ud7ff', max_size=30)
 values = st.recursive(
@@ -122,6 +125,36 @@ def begins(part: Any, whole: Any) -> bool:
     return bool(part == whole)
 
 
+@pytest.mark.parametrize("value", ['["a", "b"]', '["a"%s, "b"]', "[[1, 2]%s, [3]]"])
+def test_space_hides_no_prompt(value: str) -> None:
+    """A batch gets a room for each of its prompts, whatever stands between them."""
+    space = " " * 2 * BEGIN
+    body = read_body(f'{{"text": [{space}{value[1:].replace("%s", space)}}}'.encode())
+    assert isinstance(body, LongBody)
+    assert batch_size(body.fields) == 2
+
+
+class Searched(bytes):
+    """Counts the bytes that `find` looks at."""
+
+    count = 0
+
+    def find(self, what: Any, start: Any = 0, end: Any = None) -> int:
+        found = super().find(what, start, end)
+        self.count += (found if found >= 0 else len(self) if end is None else end) - start
+        return found
+
+
+@pytest.mark.parametrize("each", ["{}", '{"role": "user"}', '["]"]', "[}", "[[}]"])
+def test_a_bracket_is_not_searched_for_beyond_its_value(each: str) -> None:
+    """Else the time that a long body takes would grow with its length times its number of values."""
+    raw = Searched(f'{{"messages": ["{"x" * BEGIN}", {f"{each}," * 1000}"{"x" * LONG}"]}}'.encode())
+    with suppress(SkimError):
+        (member,) = Skim(raw).members()
+        Skim(raw).begin(member.value, member.end, BEGIN)
+    assert raw.count < 10 * len(raw)
+
+
 def test_a_reserved_field_cannot_hide() -> None:
     """Neither behind an escape, nor as a second one of its name."""
     filler = b" " * LONG
@@ -155,12 +188,13 @@ def test_long_bodies_that_are_none(raw: bytes, words: str) -> None:
     ("raw", "kind"),
     [
         (b'{"a": [' + b"[]," * 100_000 + b"[]]}", Body),
+        (b'{"a": ["b"' + b",1" * 100_000 + b"]}", Body),
         (b"{" + b",".join(b'"%d":1' % i for i in range(100_000)) + b"}", Body),
         (b'{"a": "' + b'\\"' * 500_000 + b'"}', LongBody),
         (b'{"a": "' + b"\\\\" * 500_000 + b'"}', LongBody),
         (b'{"a": ' + b"[" * 500 + b'"%b"' % (b"x" * 70_000) + b"]" * 500 + b"}", Body),
     ],
-    ids=["brackets", "members", "quotes", "backslashes", "depth"],
+    ids=["brackets", "numbers", "members", "quotes", "backslashes", "depth"],
 )
 def test_intricate_bodies_are_parsed(raw: bytes, kind: type[Body]) -> None:
     """Looking at every bracket in Python would stop the event loop; a string's escapes cost nothing."""
