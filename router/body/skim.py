@@ -125,9 +125,12 @@ class Skim:
 
     def _bracketed(self, at: int) -> int:
         raw = self._raw
-        close = raw.find(b"]", at)
-        if raw[at : at + 1] == b"[" and close > 0 and all(raw.find(each, at + 1, close) < 0 for each in _NESTED):
-            return close + 1  # numbers, perhaps millions of them
+        last = b"}"
+        if raw[at : at + 1] == b"[":
+            last = b"]"
+            close = raw.find(last, at)
+            if close > 0 and all(raw.find(each, at + 1, close) < 0 for each in _NESTED):
+                return close + 1  # numbers, perhaps millions of them
         depth = 0
         while True:
             found = _STRUCTURE.search(raw, at)
@@ -142,6 +145,9 @@ class Skim:
             at += 1
             depth += 1 if what in {b"[", b"{"} else -1
             if depth == 0:
+                # A list that ended with another bracket would have been searched for its own beyond its end.
+                if what != last:
+                    raise SkimError(f"{last.decode()!r} is missing at byte {at - 1}")
                 return at
 
     def _step(self) -> None:

@@ -1,6 +1,7 @@
 """Bodies: what is seen of a long one without parsing it, and what is sent of it."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -131,6 +132,27 @@ def test_space_hides_no_prompt(value: str) -> None:
     body = read_body(f'{{"text": [{space}{value[1:].replace("%s", space)}}}'.encode())
     assert isinstance(body, LongBody)
     assert batch_size(body.fields) == 2
+
+
+class Searched(bytes):
+    """Counts the bytes that `find` looks at."""
+
+    searched = 0
+
+    def find(self, what: Any, start: Any = 0, end: Any = None) -> int:
+        found = super().find(what, start, end)
+        self.searched += (found if found >= 0 else len(self) if end is None else end) - start
+        return found
+
+
+@pytest.mark.parametrize("each", ["{}", '{"role": "user"}', '["]"]', "[}", "[[}]"])
+def test_a_bracket_is_not_searched_for_beyond_its_value(each: str) -> None:
+    """Else the time that a long body takes would grow with its length times its number of values."""
+    raw = Searched(f'{{"messages": ["{"x" * BEGIN}", {f"{each}," * 1000}"{"x" * LONG}"]}}'.encode())
+    with suppress(SkimError):
+        (member,) = Skim(raw).members()
+        Skim(raw).begin(member.value, member.end, BEGIN)
+    assert raw.searched < 10 * len(raw)
 
 
 def test_a_reserved_field_cannot_hide() -> None:
