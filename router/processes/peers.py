@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 
@@ -110,7 +111,8 @@ class Peers:
     async def _send(self, call: Call, index: int, raw: bytes) -> Response:
         headers = [(CLIENT.decode(), call.client), ("x-request-id", call.id)]
         headers += [(name.decode(), value) for name in PASSED_ON if (value := call.header(name)) is not None]
-        return await self._origins[index].request(call.method, call.path, raw, tuple(headers))
+        # The path was decoded: with a line break in it, as it is, a client could write headers here.
+        return await self._origins[index].request(call.method, quote(call.path), raw, tuple(headers))
 
 
 async def answer_told(call: Call, told: Told) -> None:

@@ -1,0 +1,39 @@
+"""What the processes of one router say to each other.
+
+They are apps in one process, each with its own port and private socket; fakes stand for processes that hang or lie.
+Real processes are tested in test_processes.py.
+"""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from router.processes.peers import Peers
+from tests.router.aio import run
+from tests.router.fakes import Call, FakePair
+from tests.router.serving import together
+
+
+def run_of(owner: int, name: str = "run") -> str:
+    """A run that belongs to one of two processes."""
+    peers = Peers(0, [Path("0"), Path("1")])
+    return next(each for each in (f"{name}{number}" for number in range(99)) if peers.owner(each) == owner)
+
+
+@pytest.mark.parametrize("name", ["a b", "ä?#%", "x HTTP\r\nx-moa-client: y"])
+def test_a_path_stays_one(name: str, tmp_path: Path) -> None:
+    """As it was decoded it would be an error with a space in it, and with a line break a header of the client's own."""
+    paths: list[str] = []
+
+    async def other(call: Call) -> None:
+        paths.append(call.path)
+        await call.answer({})
+
+    async def test() -> None:
+        path = f"/runs/{quote(run_of(1, name), safe='')}"
+        async with together(FakePair(), folder=tmp_path, count=1, fakes=[other]) as (first,):
+            assert (await first.http.get(path)).json() == {}
+        assert paths == [path]
+
+    run(test)
