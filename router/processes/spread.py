@@ -102,7 +102,9 @@ class Spread:
                 raw = await call.read_ahead()
                 await handler(call, *variable)
                 if call.status < 400:
-                    self._changes.append(Change(call.method, call.path, raw.decode()))
+                    # A removal has no need of a body, and nobody has looked at the one that it may have.
+                    body = raw.decode() if call.method == "POST" else ""
+                    self._changes.append(Change(call.method, call.path, body))
                 return
             await answer_told(call, await self._peers.tell_all(call, await call.body()))
 

@@ -7,10 +7,11 @@ Real processes are tested in test_processes.py.
 from pathlib import Path
 from urllib.parse import quote
 
+import orjson
 import pytest
 
 from router.processes.peers import Peers
-from tests.router.aio import run
+from tests.router.aio import aio, run
 from tests.router.fakes import Call, FakePair
 from tests.router.serving import together
 
@@ -37,3 +38,20 @@ def test_a_path_stays_one(name: str, tmp_path: Path) -> None:
         assert paths == [path]
 
     run(test)
+
+
+@aio
+async def test_what_a_removal_has_for_a_body_does_not_matter(tmp_path: Path) -> None:
+    """A process that begins later must hear of it."""
+    pair = FakePair()
+    async with together(pair, folder=tmp_path) as routers:
+        (*_, worker) = (await routers[0].http.get("/workers")).json()["workers"]
+        answer = await routers[0].http.request("DELETE", f"/workers/{worker['id']}", content=b"\xff" * 70_000)
+        assert answer.status_code == 202
+        for router in routers:
+            assert [each.url for each in router.app.registry.workers] == [pair.prefill.url]
+        later = Peers(1, [tmp_path / "0", tmp_path / "1"])
+        told = await later.ask_another("/internal/changes")
+        assert told is not None
+        assert orjson.loads(told) == [["DELETE", f"/workers/{worker['id']}", ""]]
+        later.close()
