@@ -70,7 +70,12 @@ async def serving(
 
 @asynccontextmanager
 async def together(
-    *pairs: FakePair, folder: Path, count: int = 2, fakes: Sequence[Handler] = (), **settings: Any
+    *pairs: FakePair,
+    folder: Path,
+    count: int = 2,
+    fakes: Sequence[Handler] = (),
+    again: bool = False,
+    **settings: Any,
 ) -> AsyncIterator[list[Serving]]:
     """Several processes of one router, all of them in this one; behind them some that only do as they are told."""
     paths = [folder / str(index) for index in range(count + len(fakes))]
@@ -79,7 +84,7 @@ async def together(
             await stack.enter_async_context(FakeServer(handler, path))
         routers = []
         for index, path in enumerate(paths[:count]):
-            app = App(_settings(pairs, None, ServerSettings(), settings), peers=Peers(index, paths))
+            app = App(_settings(pairs, None, ServerSettings(), settings), peers=Peers(index, paths, again=again))
             routers.append(await stack.enter_async_context(_listening(app, pairs, path)))
         yield routers
 

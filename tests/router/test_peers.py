@@ -11,7 +11,8 @@ import orjson
 import pytest
 
 from router.processes.peers import Peers
-from tests.router.aio import aio, run
+from router.workers import Worker
+from tests.router.aio import aio, run, until
 from tests.router.fakes import Call, FakePair
 from tests.router.serving import together
 
@@ -55,3 +56,17 @@ async def test_what_a_removal_has_for_a_body_does_not_matter(tmp_path: Path) -> 
         assert told is not None
         assert orjson.loads(told) == [["DELETE", f"/workers/{worker['id']}", ""]]
         later.close()
+
+
+@aio
+async def test_a_worker_that_went_and_came_back_is_there_after_a_restart(tmp_path: Path) -> None:
+    """Who begins again hears of both in one moment."""
+
+    async def other(call: Call) -> None:
+        url = pair.decode.url
+        there = orjson.dumps({"url": url, "worker_type": "decode"}).decode()
+        await call.answer([["DELETE", f"/workers/{Worker(url, 'decode').id}", ""], ["POST", "/workers", there]])
+
+    pair = FakePair()
+    async with together(pair, folder=tmp_path, count=1, fakes=[other], again=True) as (router,):
+        await until(lambda: len(router.app.registry.pairs()) == 1, "the worker was looked at, and stays")
