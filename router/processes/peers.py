@@ -16,6 +16,7 @@ from router.http.client import Origin, Response, UnixOrigin
 
 PASSED_ON = (b"traceparent", b"tracestate")
 NOT_COPIED = (b"content-length", b"transfer-encoding", b"connection", b"date", b"server", b"x-request-id")
+BRIEF_PATIENCE = 1.0  # seconds, for a process that may be in trouble itself
 ASK_PATIENCE, TELL_PATIENCE = 2.0, 10.0  # seconds, for a process that is being started again
 
 
@@ -83,18 +84,19 @@ class Peers:
             await asyncio.gather(*(self._ask(call, index, raw, TELL_PATIENCE) for index in others))
         return mine
 
-    async def ask_another(self, path: str) -> bytes | None:
-        """What some other process, the first that answers, says at a path; None when no other is there."""
-        for index, origin in enumerate(self._origins):
-            if index != self.index:
-                try:
-                    async with await origin.request("GET", path, timeout=1.0) as response:
-                        body = await response.read()
-                    if response.status == 200:
-                        return body
-                except RouterError:
-                    continue
-        return None
+    async def ask_others(self, path: str) -> list[bytes]:
+        """What the other processes that are there say at a path."""
+
+        async def ask(origin: Origin) -> bytes | None:
+            try:
+                async with asyncio.timeout(BRIEF_PATIENCE), await origin.request("GET", path) as response:
+                    body = await response.read()
+            except (RouterError, TimeoutError):
+                return None
+            return body if response.status == 200 else None
+
+        others = [origin for index, origin in enumerate(self._origins) if index != self.index]
+        return [body for body in await asyncio.gather(*map(ask, others)) if body is not None]
 
     def close(self) -> None:
         """Close the connections to the others."""

@@ -45,9 +45,12 @@ class Spread:
         self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
 
     async def catch_up(self, apply: Callable[[Change], None]) -> None:
-        """Apply what operators changed before this process began, as another one tells it."""
-        told = await self._peers.ask_another(CHANGES) if self._peers.again else None
-        for each in [] if told is None else orjson.loads(told):
+        """Apply what operators changed before this process began, as the one tells it that knows most of it.
+
+        Others may have begun again with this one, and know nothing yet.
+        """
+        told = await self._peers.ask_others(CHANGES) if self._peers.again else []
+        for each in max(map(orjson.loads, told), key=len, default=[]):
             change = Change(*each)
             self._changes.append(change)
             apply(change)

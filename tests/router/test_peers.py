@@ -52,8 +52,7 @@ async def test_what_a_removal_has_for_a_body_does_not_matter(tmp_path: Path) -> 
         for router in routers:
             assert [each.url for each in router.app.registry.workers] == [pair.prefill.url]
         later = Peers(1, [tmp_path / "0", tmp_path / "1"])
-        told = await later.ask_another("/internal/changes")
-        assert told is not None
+        (told,) = await later.ask_others("/internal/changes")
         assert orjson.loads(told) == [["DELETE", f"/workers/{worker['id']}", ""]]
         later.close()
 
@@ -70,3 +69,25 @@ async def test_a_worker_that_went_and_came_back_is_there_after_a_restart(tmp_pat
     pair = FakePair()
     async with together(pair, folder=tmp_path, count=1, fakes=[other], again=True) as (router,):
         await until(lambda: len(router.app.registry.pairs()) == 1, "the worker was looked at, and stays")
+
+
+def test_who_begins_again_believes_the_one_that_knows_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others may have died too and know nothing yet, or hang."""
+
+    async def knows_nothing(call: Call) -> None:
+        await call.answer([])
+
+    async def hangs(call: Call) -> None:
+        await call.gone()
+
+    async def knows(call: Call) -> None:
+        await call.answer([["DELETE", f"/workers/{Worker(pair.decode.url, 'decode').id}", ""]])
+
+    async def test() -> None:
+        fakes = [knows_nothing, hangs, knows]
+        async with together(pair, folder=tmp_path, count=1, fakes=fakes, again=True) as (router,):
+            assert [worker.role for worker in router.app.registry.workers] == ["prefill"]
+
+    monkeypatch.setattr("router.processes.peers.BRIEF_PATIENCE", 0.2)
+    pair = FakePair()
+    run(test)
