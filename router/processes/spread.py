@@ -130,10 +130,9 @@ class Spread:
     @staticmethod
     def _answering(merge: Merge) -> Callable[[Call, list[Told]], Awaitable[None]]:
         async def answer(call: Call, told: list[Told]) -> None:
-            well = parsed(told)
-            if told[0].status != 200 or not well:
-                await answer_told(call, told[0])
-            else:
+            if well := parsed(told):
                 await call.answer(200, orjson.dumps(merge(well)), JSON_HEADERS)
+            else:
+                await answer_told(call, told[0])
 
         return answer

@@ -4,6 +4,7 @@ They are apps in one process, each with its own port and private socket; fakes s
 Real processes are tested in test_processes.py.
 """
 
+import asyncio
 from pathlib import Path
 from urllib.parse import quote
 
@@ -91,3 +92,36 @@ def test_who_begins_again_believes_the_one_that_knows_most(tmp_path: Path, monke
     monkeypatch.setattr("router.processes.peers.BRIEF_PATIENCE", 0.2)
     pair = FakePair()
     run(test)
+
+
+@aio
+async def test_a_worker_that_goes_is_told_of_until_it_is_gone_everywhere(tmp_path: Path) -> None:
+    """Who waits for 404 before they stop it must not cut a request off that another process has there."""
+    end = asyncio.Event()
+
+    async def decode(call: Call) -> None:
+        pair.room(call).set()
+        await call.stream()
+        await end.wait()
+        await call.done()
+
+    pair = FakePair()
+    pair.decode.generate = decode
+    async with together(pair, folder=tmp_path) as (first, second):
+        request = asyncio.create_task(second.post("/generate", {"text": "x", "stream": True}))
+        await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
+        path = f"/workers/{Worker(pair.decode.url, 'decode').id}"
+        assert (await first.http.delete(path)).status_code == 202
+        await until(lambda: len(first.app.registry.workers) == 1, "it is gone in the first process")
+        for router in (first, second):
+            told = (await router.http.get(path)).json()
+            assert (told["load"], told["draining"]) == (1, True)
+            all_told = (await router.http.get("/workers")).json()
+            assert {each["id"] for each in all_told["workers"]} > {told["id"]}
+            assert (all_told["total"], all_told["stats"]) == (2, {"prefill_count": 1, "decode_count": 1})
+        end.set()
+        assert (await request).status_code == 200
+        await until(lambda: len(second.app.registry.workers) == 1, "it is gone in the second process")
+        for router in (first, second):
+            assert (await router.http.get(path)).status_code == 404
+            assert (await router.http.get("/workers")).json()["total"] == 1
