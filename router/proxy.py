@@ -105,7 +105,8 @@ class Proxy:
         owner = self._peers.owner(run)
         if owner == self._peers.index:
             return False
-        await while_connected(call, self._peers.pass_on(call, owner, body.render({})))
+        # The other one's limit is to come first: it knows what to say.
+        await self._peers.pass_on(call, owner, body.render({}), self._timeout + LAST_WORDS)
         return True
 
     async def rerank(self, call: Call) -> None:

@@ -12,6 +12,7 @@ import orjson
 from router.call import CLIENT, Call
 from router.entropy import fresh_id
 from router.errors import NoWorker, RouterError
+from router.http.asgi import while_connected
 from router.http.client import Origin, Response, UnixOrigin
 
 PASSED_ON = (b"traceparent", b"tracestate")
@@ -54,19 +55,15 @@ class Peers:
             if self.owner(run) == self.index:
                 return run
 
-    async def pass_on(self, call: Call, owner: int, raw: bytes = b"") -> None:
-        """Answer a call with what another process answers to it, piece by piece.
+    async def pass_on(self, call: Call, owner: int, raw: bytes, seconds: float) -> None:
+        """Answer a call, whose body was read, with what another process answers to it, piece by piece.
 
         Raises:
-            NoWorker: The process is not there.
+            NoWorker: The process is not there, or takes longer than `seconds`.
         """
         try:
-            async with await self._send(call, owner, raw) as response:
-                await call.send_head(response.status, _copied(response.headers))
-                async for chunk in response.chunks():
-                    await call.send_chunk(chunk)
-                await call.send_chunk(b"", more=False)
-        except RouterError:
+            await while_connected(call, self._pass_on(call, owner, raw), seconds)
+        except (RouterError, TimeoutError):
             raise NoWorker(f"process {owner} of the router, which has this run, is not there.", retry_after=1) from None
 
     async def ask_all(self, call: Call) -> list[Told]:
@@ -109,6 +106,13 @@ class Peers:
                 return Told(response.status, response.headers, await response.read())
         except (RouterError, TimeoutError):
             return None
+
+    async def _pass_on(self, call: Call, owner: int, raw: bytes) -> None:
+        async with await self._send(call, owner, raw) as response:
+            await call.send_head(response.status, _copied(response.headers))
+            async for chunk in response.chunks():
+                await call.send_chunk(chunk)
+            await call.send_chunk(b"", more=False)
 
     async def _send(self, call: Call, index: int, raw: bytes) -> Response:
         headers = [(CLIENT.decode(), call.client), ("x-request-id", call.id)]

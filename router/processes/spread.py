@@ -12,7 +12,7 @@ from router.errors import NotFound
 from router.http.asgi import JSON_HEADERS, while_connected
 from router.metrics import CONTENT_TYPE
 from router.processes.merge import merge_metrics, merge_runs, merge_worker, merge_workers
-from router.processes.peers import Peers, Told, answer_told, parsed
+from router.processes.peers import TELL_PATIENCE, Peers, Told, answer_told, parsed
 from router.routes import Handler, Route
 
 CHANGES = "/internal/changes"
@@ -79,7 +79,7 @@ class Spread:
             if call.internal or owner == self._peers.index:
                 await handler(call, run)
             else:
-                await self._peers.pass_on(call, owner)
+                await self._peers.pass_on(call, owner, await call.body(), TELL_PATIENCE)
 
         return handle
 

@@ -75,6 +75,7 @@ async def together(
     count: int = 2,
     fakes: Sequence[Handler] = (),
     again: bool = False,
+    server: ServerSettings | None = None,
     **settings: Any,
 ) -> AsyncIterator[list[Serving]]:
     """Several processes of one router, all of them in this one; behind them some that only do as they are told."""
@@ -84,7 +85,9 @@ async def together(
             await stack.enter_async_context(FakeServer(handler, path))
         routers = []
         for index, path in enumerate(paths[:count]):
-            app = App(_settings(pairs, None, ServerSettings(), settings), peers=Peers(index, paths, again=again))
+            app = App(
+                _settings(pairs, None, server or ServerSettings(), settings), peers=Peers(index, paths, again=again)
+            )
             routers.append(await stack.enter_async_context(_listening(app, pairs, path)))
         yield routers
 

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from router.processes.peers import Peers
+from router.settings import ServerSettings
 from router.workers import Worker
 from tests.router.aio import aio, run, until
 from tests.router.fakes import Call, FakePair
@@ -125,3 +126,37 @@ async def test_a_worker_that_goes_is_told_of_until_it_is_gone_everywhere(tmp_pat
         for router in (first, second):
             assert (await router.http.get(path)).status_code == 404
             assert (await router.http.get("/workers")).json()["total"] == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_process_that_hangs_holds_nobody(
+    method: str, leaves: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for a page of a run, or to answer an agent; its client leaves, or is told in time."""
+    asked = asyncio.Event()
+    left = asyncio.Event()
+
+    async def hangs(call: Call) -> None:
+        asked.set()
+        await call.gone()
+        left.set()
+
+    async def test() -> None:
+        run = run_of(1)
+        path, body = (f"/runs/{run}", None) if method == "GET" else ("/generate", {"run": run, "text": "x"})
+        server = ServerSettings(request_timeout_secs=0.1)
+        async with together(FakePair(), folder=tmp_path, count=1, fakes=[hangs], server=server) as (router,):
+            request = asyncio.create_task(router.http.request(method, path, json=body))
+            await asked.wait()
+            if leaves:
+                request.cancel()
+            else:
+                answer = await request
+                assert answer.status_code == 503
+                assert answer.json()["error"]["message"] == "process 1 of the router, which has this run, is not there."
+            await until(left.is_set, "the other process is told that nobody waits")
+
+    for patience in ("processes.spread.TELL_PATIENCE", "proxy.LAST_WORDS"):
+        monkeypatch.setattr(f"router.{patience}", 60.0 if leaves else 0.1)
+    run(test)
