@@ -67,15 +67,23 @@ class Peers:
             raise NoWorker(f"process {owner} of the router, which has this run, is not there.", retry_after=1) from None
 
     async def ask_all(self, call: Call) -> list[Told]:
-        """What every process that is there answers to a call without a body, this one's first."""
+        """What every process that is there answers to a call without a body, this one's first; raises `NoWorker`."""
         others = [index for index in range(len(self._origins)) if index != self.index]
         told = await asyncio.gather(*(self._ask(call, index, b"", ASK_PATIENCE) for index in (self.index, *others)))
-        return [each for each in told if each is not None]
+        found = [each for each in told if each is not None]
+        if not found:
+            raise _nobody_answered(ASK_PATIENCE)
+        return found
 
     async def tell_all(self, call: Call, raw: bytes) -> Told:
-        """Send a call to every process, this one first: it has the word, and when it refuses, no other is told."""
+        """Send a call to every process, this one first: it has the word, and when it refuses, no other is told.
+
+        Raises:
+            NoWorker: This one did not answer: it is about to end, or something held it up for long.
+        """
         mine = await self._ask(call, self.index, raw, TELL_PATIENCE)
-        assert mine is not None, "a process is there while it serves"
+        if mine is None:
+            raise _nobody_answered(TELL_PATIENCE)
         if mine.status < 400:
             others = [index for index in range(len(self._origins)) if index != self.index]
             await asyncio.gather(*(self._ask(call, index, raw, TELL_PATIENCE) for index in others))
@@ -119,6 +127,10 @@ class Peers:
         headers += [(name.decode(), value) for name in PASSED_ON if (value := call.header(name)) is not None]
         # The path was decoded: with a line break in it, as it is, a client could write headers here.
         return await self._origins[index].request(call.method, quote(call.path), raw, tuple(headers))
+
+
+def _nobody_answered(seconds: float) -> NoWorker:
+    return NoWorker(f"no process of the router answered within {seconds:g} s; try again.", retry_after=1)
 
 
 async def answer_told(call: Call, told: Told) -> None:

@@ -160,3 +160,18 @@ def test_a_process_that_hangs_holds_nobody(
     for patience in ("processes.spread.TELL_PATIENCE", "proxy.LAST_WORDS"):
         monkeypatch.setattr(f"router.{patience}", 60.0 if leaves else 0.1)
     run(test)
+
+
+def test_nobody_answers_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even the process itself: it is about to end, or something has held it up."""
+
+    async def test() -> None:
+        async with together(FakePair(), folder=tmp_path) as (router, _):
+            for method, path in (("GET", "/metrics"), ("GET", "/readiness"), ("GET", "/workers"), ("POST", "/workers")):
+                answer = await router.http.request(method, path)
+                assert answer.status_code == 503
+                assert answer.json()["error"]["message"] == "no process of the router answered within 0 s; try again."
+
+    for patience in ("ASK_PATIENCE", "TELL_PATIENCE"):
+        monkeypatch.setattr(f"router.processes.peers.{patience}", 0.0)
+    run(test)
