@@ -5,12 +5,14 @@ Real processes are tested in test_processes.py.
 """
 
 import asyncio
+import threading
 from pathlib import Path
 from urllib.parse import quote
 
 import orjson
 import pytest
 
+from router.processes.merge import merge_metrics
 from router.processes.peers import Peers
 from router.settings import ServerSettings
 from router.workers import Worker
@@ -174,4 +176,22 @@ def test_nobody_answers_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     for patience in ("ASK_PATIENCE", "TELL_PATIENCE"):
         monkeypatch.setattr(f"router.processes.peers.{patience}", 0.0)
+    run(test)
+
+
+def test_metrics_are_merged_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eight processes that takes a tenth of a second."""
+    threads: list[threading.Thread] = []
+
+    def merge(texts: list[bytes]) -> bytes:
+        threads.append(threading.current_thread())
+        return merge_metrics(texts)
+
+    async def test() -> None:
+        async with together(FakePair(), folder=tmp_path) as (router, _):
+            assert "smg_worker_health" in (await router.http.get("/metrics")).text
+        assert threading.main_thread() not in threads
+        assert len(threads) == 1
+
+    monkeypatch.setattr("router.processes.spread.merge_metrics", merge)
     run(test)
