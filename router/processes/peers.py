@@ -124,7 +124,10 @@ class Peers:
 
     async def _send(self, call: Call, index: int, raw: bytes) -> Response:
         headers = [(CLIENT.decode(), call.client), ("x-request-id", call.id)]
-        headers += [(name.decode(), value) for name in PASSED_ON if (value := call.header(name)) is not None]
+        if call.span is not None:
+            headers += call.span.carried
+        else:
+            headers += [(name.decode(), value) for name in PASSED_ON if (value := call.header(name)) is not None]
         # The path was decoded: with a line break in it, as it is, a client could write headers here.
         return await self._origins[index].request(call.method, quote(call.path), raw, tuple(headers))
 
