@@ -1,5 +1,6 @@
 """Workers that come and go while the router runs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from router.breaker import Breaker, BreakerSettings
@@ -22,6 +23,12 @@ WORKER_SCHEMA = {
         "api_key": {"type": ["string", "null"]},
     },
 }
+
+
+def counts(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How many workers there are, and of which roles, for those that `/workers` tells of."""
+    stats = {f"{role}_count": sum(worker["role"] == role for worker in workers) for role in ROLES}
+    return {"total": len(workers), "stats": stats}
 
 
 class WorkerFactory:
@@ -57,12 +64,11 @@ class Admin:
 
     async def list(self, call: Call) -> None:
         """Every worker, and which pairs have generated something."""
-        workers = self._registry.workers
+        workers = [worker.describe() for worker in self._registry.workers]
         await call.answer_json(
             {
-                "workers": [worker.describe() for worker in workers],
-                "total": len(workers),
-                "stats": {f"{role}_count": sum(w.role == role for w in workers) for role in ROLES},
+                "workers": workers,
+                **counts(workers),
                 "pairs": [
                     {
                         "prefill": pair.prefill.url,

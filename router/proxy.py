@@ -27,6 +27,8 @@ from router.retries import RetrySettings
 from router.smg import GatewayMetrics
 from router.workers import Worker
 
+LAST_WORDS = 5.0  # seconds that a client gets to take the event of an error
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -103,7 +105,8 @@ class Proxy:
         owner = self._peers.owner(run)
         if owner == self._peers.index:
             return False
-        await while_connected(call, self._peers.pass_on(call, owner, body.render({})))
+        # The other one's limit is to come first: it knows what to say.
+        await self._peers.pass_on(call, owner, body.render({}), self._timeout + LAST_WORDS)
         return True
 
     async def rerank(self, call: Call) -> None:
@@ -126,7 +129,10 @@ class Proxy:
         return model
 
     async def _in_time(self, call: Call, job: Job) -> None:
-        """Answer the call; an error after the answer began becomes an event of its stream, as OpenAI's API does it."""
+        """Answer the call; an error after the answer began becomes an event of its stream, as OpenAI's API does it.
+
+        A client that does not take that event is left.
+        """
         try:
             await while_connected(call, self._serve(call, job), self._timeout)
             return
@@ -136,8 +142,10 @@ class Proxy:
             error = failed
         if not call.started or call.answered:
             raise error
-        await call.send_chunk(b"\n" + error_events(error))
-        await call.send_chunk(b"", more=False)
+        try:
+            await while_connected(call, _last_words(call, error), LAST_WORDS)
+        except TimeoutError:
+            raise error from None
 
     async def _serve(self, call: Call, job: Job) -> None:
         if self._clients.serves(job.body.fields):
@@ -207,6 +215,11 @@ async def _read(call: Call) -> Body:
     body = read_body(await call.body())
     refuse_reserved(body.fields)
     return body
+
+
+async def _last_words(call: Call, error: RouterError) -> None:
+    await call.send_chunk(b"\n" + error_events(error))
+    await call.send_chunk(b"", more=False)
 
 
 async def _lines(exchange: Exchange) -> AsyncGenerator[bytes, None]:

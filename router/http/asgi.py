@@ -91,8 +91,9 @@ class Request:
 
     async def send_chunk(self, chunk: bytes, *, more: bool = True) -> None:
         """Send a piece of the body."""
-        self.answered = not more
         await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+        # Not before: while a slow client is waited for, it can still leave or be out of time.
+        self.answered = not more
 
     async def answer(self, status: int, body: bytes, headers: Headers = JSON_HEADERS) -> None:
         """Send a whole answer."""

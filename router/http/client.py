@@ -61,6 +61,8 @@ class Response:
             self._use(await self._origin.connect())
         except RouterError as error:
             self._fail(error)
+        except Exception as error:  # however odd it is: nobody else would tell who waits for the answer
+            self._fail(ConnectFailed(f"the worker {self._origin.url} cannot be reached ({error})."))
 
     def _use(self, connection: Connection) -> None:
         self._connection = connection

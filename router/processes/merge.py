@@ -9,6 +9,8 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from router.admin import counts
+
 # Gauges that count what each process does by itself; others are of the workers, of which every process sees the same.
 SUMMED = {
     "moa_queue_length",
@@ -56,10 +58,18 @@ def _rule(family: Metric) -> Callable[[list[float]], float]:
 
 
 def merge_workers(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """`/workers` of the process that was asked, with the load of all, and well only where it is well in all."""
+    """`/workers` of the process that was asked, with the load of all, and well only where it is well in all.
+
+    A worker that is removed stays until it is gone in all of them.
+    """
     mine = told[0]
+    everywhere: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for worker in (each for one in told for each in one["workers"]):
+        everywhere[worker["id"]].append(worker)
+    mine["workers"] = [seen[0] for seen in everywhere.values()]
+    mine.update(counts(mine["workers"]))
     for worker in mine["workers"]:
-        seen = [each for one in told for each in one["workers"] if each["id"] == worker["id"]]
+        seen = everywhere[worker["id"]]
         worker["load"] = sum(each["load"] for each in seen)
         for key in ("healthy", "is_healthy", "generated"):
             worker[key] = all(each[key] for each in seen)

@@ -5,16 +5,19 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 
 from router.call import CLIENT, Call
 from router.entropy import fresh_id
-from router.errors import NoWorker, RouterError, UpstreamTimeout
+from router.errors import NoWorker, RouterError
+from router.http.asgi import while_connected
 from router.http.client import Origin, Response, UnixOrigin
 
 PASSED_ON = (b"authorization", b"traceparent", b"tracestate")
 NOT_COPIED = (b"content-length", b"transfer-encoding", b"connection", b"date", b"server", b"x-request-id")
+BRIEF_PATIENCE = 1.0  # seconds, for a process that may be in trouble itself
 ASK_PATIENCE, TELL_PATIENCE = 7.0, 10.0  # seconds, for a process that is being started again
 
 
@@ -52,54 +55,53 @@ class Peers:
             if self.owner(run) == self.index:
                 return run
 
-    async def pass_on(self, call: Call, owner: int, raw: bytes = b"") -> None:
-        """Answer a call with what another process answers to it, piece by piece.
+    async def pass_on(self, call: Call, owner: int, raw: bytes, seconds: float) -> None:
+        """Answer a call, whose body was read, with what another process answers to it, piece by piece.
 
         Raises:
-            NoWorker: The process is not there.
+            NoWorker: The process is not there, or takes longer than `seconds`.
         """
         try:
-            async with await self._send(call, owner, raw) as response:
-                await call.send_head(response.status, _copied(response.headers))
-                async for chunk in response.chunks():
-                    await call.send_chunk(chunk)
-                await call.send_chunk(b"", more=False)
-        except RouterError:
+            await while_connected(call, self._pass_on(call, owner, raw), seconds)
+        except (RouterError, TimeoutError):
             raise NoWorker(f"process {owner} of the router, which has this run, is not there.", retry_after=1) from None
 
     async def ask_all(self, call: Call) -> list[Told]:
-        """What every process that is there answers to a call without a body, this one's first.
-
-        Raises:
-            UpstreamTimeout: This one is not among them.
-        """
+        """What every process that is there answers to a call without a body, this one's first; raises `NoWorker`."""
         others = [index for index in range(len(self._origins)) if index != self.index]
         told = await asyncio.gather(*(self._ask(call, index, b"", ASK_PATIENCE) for index in (self.index, *others)))
-        if told[0] is None:
-            raise UpstreamTimeout(f"the router did not answer {call.path} itself within {ASK_PATIENCE:g} s.")
-        return [each for each in told if each is not None]
+        found = [each for each in told if each is not None]
+        if not found:
+            raise _nobody_answered(ASK_PATIENCE)
+        return found
 
     async def tell_all(self, call: Call, raw: bytes) -> Told:
-        """Send a call to every process, this one first: it has the word, and when it refuses, no other is told."""
+        """Send a call to every process, this one first: it has the word, and when it refuses, no other is told.
+
+        Raises:
+            NoWorker: This one did not answer: it is about to end, or something held it up for long.
+        """
         mine = await self._ask(call, self.index, raw, TELL_PATIENCE)
-        assert mine is not None, "a process is there while it serves"
+        if mine is None:
+            raise _nobody_answered(TELL_PATIENCE)
         if mine.status < 400:
             others = [index for index in range(len(self._origins)) if index != self.index]
             await asyncio.gather(*(self._ask(call, index, raw, TELL_PATIENCE) for index in others))
         return mine
 
-    async def ask_another(self, path: str) -> bytes | None:
-        """What some other process, the first that answers, says at a path; None when no other is there."""
-        for index, origin in enumerate(self._origins):
-            if index != self.index:
-                try:
-                    async with await origin.request("GET", path, timeout=1.0) as response:
-                        body = await response.read()
-                    if response.status == 200:
-                        return body
-                except RouterError:
-                    continue
-        return None
+    async def ask_others(self, path: str) -> list[bytes]:
+        """What the other processes that are there say at a path."""
+
+        async def ask(origin: Origin) -> bytes | None:
+            try:
+                async with asyncio.timeout(BRIEF_PATIENCE), await origin.request("GET", path) as response:
+                    body = await response.read()
+            except (RouterError, TimeoutError):
+                return None
+            return body if response.status == 200 else None
+
+        others = [origin for index, origin in enumerate(self._origins) if index != self.index]
+        return [body for body in await asyncio.gather(*map(ask, others)) if body is not None]
 
     def close(self) -> None:
         """Close the connections to the others."""
@@ -113,10 +115,25 @@ class Peers:
         except (RouterError, TimeoutError):
             return None
 
+    async def _pass_on(self, call: Call, owner: int, raw: bytes) -> None:
+        async with await self._send(call, owner, raw) as response:
+            await call.send_head(response.status, _copied(response.headers))
+            async for chunk in response.chunks():
+                await call.send_chunk(chunk)
+            await call.send_chunk(b"", more=False)
+
     async def _send(self, call: Call, index: int, raw: bytes) -> Response:
         headers = [(CLIENT.decode(), call.client), ("x-request-id", call.id)]
-        headers += [(name.decode(), value) for name in PASSED_ON if (value := call.header(name)) is not None]
-        return await self._origins[index].request(call.method, call.path, raw, tuple(headers))
+        if call.span is not None:
+            headers += call.span.carried
+        else:
+            headers += [(name.decode(), value) for name in PASSED_ON if (value := call.header(name)) is not None]
+        # The path was decoded: with a line break in it, as it is, a client could write headers here.
+        return await self._origins[index].request(call.method, quote(call.path), raw, tuple(headers))
+
+
+def _nobody_answered(seconds: float) -> NoWorker:
+    return NoWorker(f"no process of the router answered within {seconds:g} s; try again.", retry_after=1)
 
 
 async def answer_told(call: Call, told: Told) -> None:

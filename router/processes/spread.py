@@ -1,5 +1,6 @@
 """Routes of a router of several processes: whose business a call is."""
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from router.errors import NotFound
 from router.http.asgi import JSON_HEADERS, while_connected
 from router.metrics import CONTENT_TYPE
 from router.processes.merge import merge_info, merge_metrics, merge_runs, merge_worker, merge_workers
-from router.processes.peers import Peers, Told, answer_told, parsed
+from router.processes.peers import TELL_PATIENCE, Peers, Told, answer_told, parsed
 from router.routes import Handler, Route
 
 CHANGES = "/internal/changes"
@@ -51,9 +52,12 @@ class Spread:
         self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
 
     async def catch_up(self, apply: Callable[[Change], None]) -> None:
-        """Apply what operators changed before this process began, as another one tells it."""
-        told = await self._peers.ask_another(CHANGES) if self._peers.again else None
-        for each in [] if told is None else orjson.loads(told):
+        """Apply what operators changed before this process began, as the one tells it that knows most of it.
+
+        Others may have begun again with this one, and know nothing yet.
+        """
+        told = await self._peers.ask_others(CHANGES) if self._peers.again else []
+        for each in max(map(orjson.loads, told), key=len, default=[]):
             change = Change(*each)
             self._changes.append(change)
             apply(change)
@@ -82,7 +86,7 @@ class Spread:
             if call.internal or owner == self._peers.index:
                 await handler(call, run)
             else:
-                await self._peers.pass_on(call, owner)
+                await self._peers.pass_on(call, owner, await call.body(), TELL_PATIENCE)
 
         return handle
 
@@ -108,7 +112,9 @@ class Spread:
                 raw = await call.read_ahead()
                 await handler(call, *variable)
                 if call.status < 400:
-                    self._changes.append(Change(call.method, call.path, raw.decode()))
+                    # A removal has no need of a body, and nobody has looked at the one that it may have.
+                    body = raw.decode() if call.method == "POST" else ""
+                    self._changes.append(Change(call.method, call.path, body))
                 return
             await answer_told(call, await self._peers.tell_all(call, await call.body()))
 
@@ -121,7 +127,8 @@ class Spread:
 
     @staticmethod
     async def _answer_metrics(call: Call, told: list[Told]) -> None:
-        text = merge_metrics(each.body for each in told if each.status == 200)
+        # In a thread: with many processes it takes longer than a request may be held up.
+        text = await asyncio.to_thread(merge_metrics, [each.body for each in told if each.status == 200])
         await call.answer(200, text, [(b"content-type", CONTENT_TYPE)])
 
     @staticmethod
@@ -131,10 +138,9 @@ class Spread:
     @staticmethod
     def _answering(merge: Merge) -> Callable[[Call, list[Told]], Awaitable[None]]:
         async def answer(call: Call, told: list[Told]) -> None:
-            well = parsed(told)
-            if told[0].status != 200 or not well:
-                await answer_told(call, told[0])
-            else:
+            if well := parsed(told):
                 await call.answer(200, orjson.dumps(merge(well)), JSON_HEADERS)
+            else:
+                await answer_told(call, told[0])
 
         return answer

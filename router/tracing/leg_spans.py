@@ -37,9 +37,14 @@ class Parent:
         self._sent += 1
         return LegSpans(pair, self._leg(pair.prefill, path), self._leg(pair.decode, path))
 
+    @property
+    def carried(self) -> Headers:
+        """What a request must carry for the spans of who gets it to be this one's children."""
+        return _carried(self._context)
+
     def quietly(self) -> "Quiet":
         """A sender whose requests are no spans; they carry this one."""
-        return Quiet(_carried(self._context))
+        return Quiet(self.carried)
 
     def _leg(self, worker: "Worker", path: str) -> "LegSpan":
         attributes: dict[str, str | int] = {

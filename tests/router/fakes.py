@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import orjson
@@ -100,10 +101,14 @@ class Call:
 
 
 class FakeServer:
-    """An HTTP/1.1 server on a free port of 127.0.0.1, unless told otherwise, that answers as its handler says."""
+    """An HTTP/1.1 server that answers as its handler says.
 
-    def __init__(self, handler: Handler) -> None:
+    It listens on a free port of 127.0.0.1, unless told otherwise, or at a path in the file system.
+    """
+
+    def __init__(self, handler: Handler, path: Path | None = None) -> None:
         self.handler = handler
+        self.path = path
         self.host = "127.0.0.1"
         self.port = 0
         self.calls: list[Call] = []
@@ -119,6 +124,9 @@ class FakeServer:
         return [call for call in self.calls if call.path == path]
 
     async def __aenter__(self) -> Self:
+        if self.path is not None:
+            self._server = await asyncio.start_unix_server(self._connected, self.path)
+            return self
         self._server = await asyncio.start_server(self._connected, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self

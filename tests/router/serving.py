@@ -2,8 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from router.app import App
 from router.exit import Judging
 from router.health import HealthSettings
 from router.http.impatience import impatient
+from router.processes.peers import Peers
 from router.retries import RetrySettings
 from router.settings import ServerSettings, Settings
 from tests.router.aio import until
-from tests.router.fakes import FakePair, started
+from tests.router.fakes import FakePair, FakeServer, Handler, started
 
 
 @dataclass
@@ -60,35 +61,69 @@ async def serving(
     **settings: Any,
 ) -> AsyncIterator[Serving]:
     """A router over fake pairs, listening; it tries once, and asks for no first generation, unless told otherwise."""
-    settings.setdefault("retries", RetrySettings(disable_retries=True))
-    settings.setdefault("health", HealthSettings(skip_warm_up=True, look_secs=60))
     async with started(*pairs):
         app = App(
-            Settings(
-                prefill=tuple((pair.prefill.url, 1) for pair in pairs),
-                decode=tuple(pair.decode.url for pair in pairs),
-                trees=trees,
-                server=replace(server or ServerSettings(), max_payload_bytes=max_body),
-                **settings,
-            ),
-            judge,
+            _settings(pairs, trees, replace(server or ServerSettings(), max_payload_bytes=max_body), settings), judge
         )
-        # uvicorn's protocol without its server, whose main loop ticks too slowly for many short tests.
-        limited = impatient((server or ServerSettings()).client_timeout_secs)
-        config = uvicorn.Config(app, http=limited, log_level="critical")
-        config.load()
-        state = ServerState()
-        protocol = functools.partial(limited, config=config, server_state=state, app_state={})
-        await app.start()
-        listening = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
-        port: int = listening.sockets[0].getsockname()[1]
-        url = f"http://127.0.0.1:{port}"
-        try:
-            async with httpx.AsyncClient(base_url=url, timeout=5.0, verify=False, trust_env=False) as http:
-                yield Serving(app, url, port, pairs, http, state.connections)
-        finally:
-            listening.close()
-            for connection in [*state.connections]:
-                connection.shutdown()
-            await until(lambda: not state.tasks, "every request has ended")
-            await app.stop()
+        async with _listening(app, pairs) as router:
+            yield router
+
+
+@asynccontextmanager
+async def together(
+    *pairs: FakePair,
+    folder: Path,
+    count: int = 2,
+    fakes: Sequence[Handler] = (),
+    again: bool = False,
+    server: ServerSettings | None = None,
+    **settings: Any,
+) -> AsyncIterator[list[Serving]]:
+    """Several processes of one router, all of them in this one; behind them some that only do as they are told."""
+    paths = [folder / str(index) for index in range(count + len(fakes))]
+    async with started(*pairs), AsyncExitStack() as stack:
+        for handler, path in zip(fakes, paths[count:], strict=True):
+            await stack.enter_async_context(FakeServer(handler, path))
+        routers = []
+        for index, path in enumerate(paths[:count]):
+            app = App(
+                _settings(pairs, None, server or ServerSettings(), settings), peers=Peers(index, paths, again=again)
+            )
+            routers.append(await stack.enter_async_context(_listening(app, pairs, path)))
+        yield routers
+
+
+def _settings(
+    pairs: tuple[FakePair, ...], trees: Path | None, server: ServerSettings, more: dict[str, Any]
+) -> Settings:
+    more.setdefault("retries", RetrySettings(disable_retries=True))
+    more.setdefault("health", HealthSettings(skip_warm_up=True, look_secs=60))
+    prefill = tuple((pair.prefill.url, 1) for pair in pairs)
+    return Settings(prefill, tuple(pair.decode.url for pair in pairs), trees=trees, server=server, **more)
+
+
+@asynccontextmanager
+async def _listening(app: App, pairs: tuple[FakePair, ...], private: Path | None = None) -> AsyncIterator[Serving]:
+    # uvicorn's protocol without its server, whose main loop ticks too slowly for many short tests.
+    limited = impatient(app._settings.server.client_timeout_secs)
+    config = uvicorn.Config(app, http=limited, log_level="critical")
+    config.load()
+    state = ServerState()
+    protocol = functools.partial(limited, config=config, server_state=state, app_state={})
+    await app.start()
+    loop = asyncio.get_running_loop()
+    listening = [await loop.create_server(protocol, "127.0.0.1", 0)]
+    if private is not None:
+        listening.append(await loop.create_unix_server(protocol, str(private)))
+    port: int = listening[0].sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=5.0, verify=False, trust_env=False) as http:
+            yield Serving(app, url, port, pairs, http, state.connections)
+    finally:
+        for each in listening:
+            each.close()
+        for connection in [*state.connections]:
+            connection.shutdown()
+        await until(lambda: not state.tasks, "every request has ended")
+        await app.stop()

@@ -7,6 +7,7 @@ import httpx
 import orjson
 import pytest
 
+from router.settings import ServerSettings
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair, chat_event, chunk, head, whole
 from tests.router.serving import Serving, serving
@@ -322,6 +323,33 @@ async def test_a_client_that_leaves_without_reading() -> None:
         writer.transport.abort()
         await until(lambda: len(pair.decode.aborted) == 1, "decode was told")
         await router.freed()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_client_that_takes_nothing_is_left_when_its_time_is_over(ends: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of the answer, and with all but its last chunk sent: no worker and no place is held for it."""
+
+    async def decode(call: Call) -> None:
+        pair.room(call).set()
+        await call.stream()
+        if ends:
+            await call.send(chunk(b"data: " + b"x" * (8 << 20) + b"\n\n") + chunk(b""))
+        while not ends:
+            await call.send(chunk(b"data: " + b"x" * 65536 + b"\n\n"))
+
+    async def test() -> None:
+        async with serving(pair, server=ServerSettings(request_timeout_secs=0.4)) as router:
+            writer = await raw_request(router, {"stream": True})
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
+            await until(lambda: not router.app._calls, "the client is left")
+            await router.settled()
+            writer.transport.abort()
+
+    monkeypatch.setattr("router.proxy.LAST_WORDS", 0.1)
+    pair = FakePair()
+    pair.decode.generate = decode
+    run(test)
 
 
 @aio

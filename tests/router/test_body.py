@@ -137,11 +137,11 @@ def test_space_hides_no_prompt(value: str) -> None:
 class Searched(bytes):
     """Counts the bytes that `find` looks at."""
 
-    count = 0
+    searched = 0
 
     def find(self, what: Any, start: Any = 0, end: Any = None) -> int:
         found = super().find(what, start, end)
-        self.count += (found if found >= 0 else len(self) if end is None else end) - start
+        self.searched += (found if found >= 0 else len(self) if end is None else end) - start
         return found
 
 
@@ -152,7 +152,7 @@ def test_a_bracket_is_not_searched_for_beyond_its_value(each: str) -> None:
     with suppress(SkimError):
         (member,) = Skim(raw).members()
         Skim(raw).begin(member.value, member.end, BEGIN)
-    assert raw.count < 10 * len(raw)
+    assert raw.searched < 10 * len(raw)
 
 
 def test_a_reserved_field_cannot_hide() -> None:

@@ -97,6 +97,7 @@ ENDED_STREAM = STREAM + chunk(b"data: [DONE]\n\n") + chunk(b"")
 WHOLE = whole(b'{"text": "one two"}', 200, ("content-type", "application/json"))
 
 
+@settings(deadline=None)
 @given(k=st.integers(0, len(ENDED_STREAM)), stream=st.booleans())
 @example(k=len(ENDED_STREAM), stream=True)
 @example(k=len(STREAM), stream=True)
@@ -138,6 +139,7 @@ def test_decode_resets_after_k_bytes(k: int, stream: bool) -> None:
     test()
 
 
+@settings(deadline=None)
 @given(k=st.integers(0, len(WHOLE) - 1), stream=st.booleans(), late=st.booleans())
 def test_prefill_resets_after_k_bytes(k: int, stream: bool, late: bool) -> None:
     """Before or after decode's answer began: without prefill's the request has failed."""

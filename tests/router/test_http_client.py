@@ -375,6 +375,19 @@ async def test_unreachable_workers() -> None:
             await within(3.0, origin.request("GET", "/"))
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_connection_that_fails_oddly(loop: str) -> None:
+    """asyncio raises `ValueError` for this name: nobody would ever be told of an answer that is none."""
+
+    async def test() -> None:
+        origin = Origin("http://localhost:1")
+        origin.host = "a\0b"
+        with pytest.raises(ConnectFailed, match="cannot be reached"):
+            await within(3.0, origin.request("GET", "/"))
+
+    run(test, loop=loop)
+
+
 @aio
 async def test_a_worker_that_does_not_accept_in_time() -> None:
     with socket.socket() as full:

@@ -310,7 +310,7 @@ def test_metrics_are_merged_by_their_meaning() -> None:
 def test_workers_and_runs_are_merged() -> None:
     def told(load: int, healthy: bool, breaker: str) -> dict[str, Any]:
         worker = {"id": "w", "load": load, "healthy": healthy, "is_healthy": healthy, "generated": healthy}
-        worker |= {"breaker": breaker, "problem": None if healthy else "it is away."}
+        worker |= {"role": "decode", "breaker": breaker, "problem": None if healthy else "it is away."}
         return {"workers": [worker], "pairs": [{"prefill": "p", "decode": "d", "model": "m", "generated": healthy}]}
 
     merged = merge_workers([told(2, True, "closed"), told(3, False, "half_open")])

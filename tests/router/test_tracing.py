@@ -21,10 +21,11 @@ from tests.router.aio import aio, run, until, within
 from tests.router.collector import Collector, Span, collecting
 from tests.router.fakes import Call, FakePair, Handler, chat_event, native_event, whole
 from tests.router.processes import ROOT
-from tests.router.serving import serving
+from tests.router.serving import serving, together
 from tests.router.test_main import PAIR
 from tests.router.test_moa import CHAT as MOA_CHAT
 from tests.router.test_moa import Agents, hangs, small_tree
+from tests.router.test_peers import run_of
 from tests.router.test_retries import FAST, failing
 from tests.router.test_runs import FakeJudge, OpenAIServer, write_tree
 
@@ -99,6 +100,23 @@ async def test_a_request_and_its_two_legs(collector: Collector) -> None:
         assert "tracestate" not in worker.requests[0].headers
         assert request.start <= leg.start <= leg.end <= request.end
     assert collector.resources[0]["service.name"] == "faster-moa-router"
+
+
+@aio
+async def test_a_request_that_another_process_answers_is_one_trace(collector: Collector, tmp_path: Path) -> None:
+    body = {**CHAT, "run": run_of(1)}
+    async with together(Agents().pair, folder=tmp_path, trace=collector.settings) as (router, _):
+        for headers in ({}, THEIRS):
+            assert (await router.http.post(PATH, json=body, headers=headers)).status_code == 200
+    for trace in {span.trace for span in collector.spans}:
+        first, second = sorted(
+            (span for span in collector.spans if span.trace == trace and span.kind == "SERVER"),
+            key=lambda span: span.start,
+        )
+        assert second.parent == first.id
+        assert first.parent == (THEIRS["traceparent"][36:52] if trace in THEIRS["traceparent"] else "")
+        assert second.state == (THEIRS["tracestate"] if first.parent else "")
+    assert len([span for span in collector.spans if span.kind == "SERVER"]) == 4
 
 
 @aio
