@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?=
 QUESTION ?= Why is the sky blue during the day and red at sunset?
 
-.PHONY: help install demo test lint types format clean browser
+.PHONY: help install demo test lint types format clean browser curl
 
 help:
 	@echo "make demo    install, start three P/D pairs and answer a question through a tree of agents"
@@ -22,7 +22,11 @@ demo: install
 browser:
 	@command -v chromium >/dev/null || (apt-get update -q && apt-get install -qy --no-install-recommends chromium)
 
-test: install browser
+# And the router with the command lines of SGLang's documentation.
+curl:
+	@command -v curl >/dev/null || (apt-get update -q && apt-get install -qy --no-install-recommends curl)
+
+test: install browser curl
 	@.venv/bin/python -m pytest
 
 lint: install

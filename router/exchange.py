@@ -45,8 +45,9 @@ class Exchange:
         for worker in self._loaded:
             worker.load += 1
         prefill, decode = spans.headers
-        self._prefill = pair.prefill.origin.ask("POST", path, raw, prefill, self._hear_prefill)
-        self.decode = pair.decode.origin.ask("POST", path, raw, decode, self._wake)
+        # A room is entered once: a leg that comes a second time waits there for KV that was sent already.
+        self._prefill = pair.prefill.origin.ask("POST", path, raw, prefill, self._hear_prefill, once=True)
+        self.decode = pair.decode.origin.ask("POST", path, raw, decode, self._wake, once=True)
 
     def unload(self, worker: Worker) -> None:
         """This exchange is no load of a worker any more; harmless to call twice."""

@@ -5,7 +5,9 @@ cookies, no decoding, no TLS, and no task for a request that a kept connection t
 """
 
 import asyncio
+import math
 import re
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from router.http.connection import Connection
 
 ADDRESS = r"([Hh][Tt][Tt][Pp]://)?(\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9_.-]+)(:[0-9]+)?/?"  # of a worker
 IDLE_CONNECTIONS = 256  # kept open per origin
+FRESH = 3.0  # seconds for which a worker surely keeps an idle connection; SGLang does for 5
 
 
 class Response:
@@ -30,6 +33,8 @@ class Response:
         head: The request's head.
         body: Its body.
         changed: Called whenever more of the answer is known, and when it fails.
+        once: Whether the worker may on no account get it twice. Else it is sent again when it turns out that a kept
+            connection had been closed.
 
     Attributes:
         status: The status; 0 until the head is there.
@@ -37,20 +42,29 @@ class Response:
         error: Why there is no answer: `ConnectFailed`, or `ConnectionLost` before its head was there; or None.
     """
 
-    def __init__(self, origin: "Origin", head: bytes, body: bytes, changed: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        origin: "Origin",
+        head: bytes,
+        body: bytes,
+        changed: Callable[[], None] | None = None,
+        *,
+        once: bool = False,
+    ) -> None:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.error: RouterError | None = None
         self._origin = origin
         self._request = head, body
         self._changed = changed
+        self._once = once
         self._waiter: asyncio.Future[None] | None = None
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._begin()
 
     def _begin(self) -> None:
-        kept = self._origin.kept()
+        kept = self._origin.kept(FRESH if self._once else math.inf)
         if kept is not None:
             self._use(kept)
         else:
@@ -79,7 +93,7 @@ class Response:
                 self.close()
                 # A kept connection may have been closed by the worker while idle: the request was not
                 # looked at, so a fresh connection is safe. One that began to answer did look at it.
-                if connection.reused and not connection.began:
+                if connection.reused and not connection.began and not self._once:
                     self._begin()
                 else:
                     self._fail(ConnectionLost(f"the worker {self._origin.url} {connection.failure} without an answer."))
@@ -195,6 +209,8 @@ class Origin:
         body: bytes = b"",
         headers: tuple[tuple[str, str], ...] = (),
         changed: Callable[[], None] | None = None,
+        *,
+        once: bool = False,
     ) -> Response:
         """Send a request, and return its answer before any of it is there.
 
@@ -204,6 +220,7 @@ class Origin:
             body: The whole body; sent as JSON when not empty.
             headers: Further headers, already checked to hold no line break.
             changed: Called whenever more of the answer is known.
+            once: Whether the worker may on no account get it twice.
         """
         lines = [f"{method} {path}".encode(), self._tail]
         lines += [f"{name}: {value}\r\n".encode() for name, value in headers]
@@ -212,7 +229,7 @@ class Origin:
         if body or method not in {"GET", "DELETE"}:
             lines.append(b"content-length: %d\r\n" % len(body))
         lines.append(b"\r\n")
-        return Response(self, b"".join(lines), body, changed)
+        return Response(self, b"".join(lines), body, changed, once=once)
 
     async def request(
         self,
@@ -222,6 +239,7 @@ class Origin:
         headers: tuple[tuple[str, str], ...] = (),
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - part of the error it raises
+        once: bool = False,
     ) -> Response:
         """As `ask`, but return once the answer's head is there; in time, unless `timeout` is None.
 
@@ -230,7 +248,7 @@ class Origin:
             ConnectionLost: It closed the connection before answering.
             UpstreamTimeout: `timeout` seconds passed.
         """
-        response = self.ask(method, path, body, headers)
+        response = self.ask(method, path, body, headers, once=once)
         try:
             async with asyncio.timeout(timeout):
                 await response.head()
@@ -242,10 +260,12 @@ class Origin:
             raise
         return response
 
-    def kept(self) -> Connection | None:
-        """A connection that waits for a request, if there is one."""
+    def kept(self, fresh: float) -> Connection | None:
+        """A connection that waits for a request and had one within so many seconds, if there is one."""
         while self._idle:
             connection = self._idle.pop()
+            if time.monotonic() > connection.rested + fresh:
+                connection.close()
             if not connection.closed:
                 return connection
         return None

@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection to a worker."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -25,11 +26,13 @@ class Connection(asyncio.Protocol):
         failure: What the worker did instead of answering, for a sentence that it is the subject of; or None.
         closed: Nothing can be sent any more.
         reused: It has brought an answer before.
+        rested: Since when it has waited for a request, on the monotonic clock.
     """
 
     def __init__(self) -> None:
         self.closed = False
         self.reused = False
+        self.rested = 0.0
         self._transport: asyncio.Transport | None = None
         self._reset()
 
@@ -149,6 +152,7 @@ class Connection(asyncio.Protocol):
             return False
         self._reset()
         self.reused = True
+        self.rested = time.monotonic()
         return True
 
     def _ends_with_connection(self) -> bool:

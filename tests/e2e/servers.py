@@ -68,6 +68,17 @@ def is_quiet(base: str) -> bool:
     return not any(state["requests"].values()) and kv["protected"] == 0 and kv["free"] + kv["evictable"] == kv["total"]
 
 
+def holdings(router: str) -> list[dict[str, Any]]:
+    """What a router's `/get_server_info` tells of each worker."""
+    told: list[dict[str, Any]] = httpx.get(f"{router}/get_server_info", timeout=TIMEOUT).json()["workers"]
+    return told
+
+
+def nothing_leaked(router: str, seconds: float = 30.0) -> bool:
+    """Whether soon, by a router's word, none of its workers has a request and all their KV is free or evictable."""
+    return wait_for(lambda: all(worker["idle"] for worker in holdings(router)), seconds)
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
     """Poll until the condition holds; False when it never did."""
     deadline = time.monotonic() + seconds

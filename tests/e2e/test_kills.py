@@ -1,8 +1,8 @@
 """kill -9 in the middle of an open prompt: of its client, of the decode server, of the prefill server.
 
+The servers are killed in the middle of an ordinary request too: decode while it streams, prefill before it is done.
 One pair under the launcher, which names what died and brings it back within seconds, sooner than its partner
-would miss it. The client is the router's own
-`OpenPrompt`, in this process or, to be killed, in one of its own.
+would miss it. The client is the router's own `OpenPrompt`, in this process or, to be killed, in one of its own.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from router.splice.pacing import Pacer
 from router.workers import Registry, Worker
 from tests.e2e.launched import Launched
 from tests.e2e.open_prompts import counters, some_ids
-from tests.e2e.servers import is_quiet, wait_for
+from tests.e2e.servers import holdings, is_quiet, nothing_leaked, wait_for
 
 MODEL = "smollm2"
 FINAL = {"stream": True, "sampling_params": {"max_new_tokens": 4, "temperature": 0, "ignore_eos": True}}
@@ -129,6 +129,33 @@ def test_a_killed_client(router: str) -> None:
     assert works(router)
 
 
+async def ordinary(router: str, role: str) -> tuple[int, str]:
+    """A request's status and answer: on decode a long stream, for prefill a long prompt."""
+    tokens, words = (700, 10) if role == "decode" else (4, 900)
+    body = {
+        "text": "Ordinary " * words,
+        "stream": role == "decode",
+        "sampling_params": {"max_new_tokens": tokens, "ignore_eos": True},
+    }
+    async with httpx.AsyncClient(timeout=60) as client:
+        answer = await client.post(f"{router}/generate", json=body)
+        return answer.status_code, answer.text
+
+
+async def under_way(router: str, role: str) -> None:
+    """Return once an ordinary request is on the role's server, and decode has begun to stream."""
+
+    def busy() -> bool:
+        if role == "decode":
+            told = {worker["role"]: worker for worker in holdings(router)}
+            return bool(told["decode"]["requests"]["running"])
+        # Prefill is not asked: it would answer when the prompt is done.
+        workers = httpx.get(f"{router}/workers", timeout=30).json()["workers"]
+        return any(worker["load"] for worker in workers if worker["role"] == "prefill")
+
+    assert await asyncio.to_thread(wait_for, busy), holdings(router)
+
+
 @pytest.mark.parametrize("role", ["decode", "prefill"])
 def test_a_killed_server(launched: Launched, router: str, role: str) -> None:
     asyncio.run(_kill(launched, router, role))
@@ -139,10 +166,22 @@ async def _kill(launched: Launched, router: str, role: str) -> None:
     await pair.learn()
     async with pair.prompt() as prompt:
         await pair.speculate(prompt, 200)
-        os.kill(launched.listening(pair.prefill if role == "prefill" else pair.decode), signal.SIGKILL)
+        server = launched.listening(pair.prefill if role == "prefill" else pair.decode)
+        beside = asyncio.create_task(ordinary(router, role))
+        await under_way(router, role)
+        os.kill(server, signal.SIGKILL)
         prompt.append(some_ids(100))
         with pytest.raises(RouterError):
             await pair.answer(prompt)
+    async with asyncio.timeout(30):
+        status, told = await beside
+    if role == "decode":  # its client had got the beginning
+        assert status == 200
+        *_, error, done = [line.removeprefix("data: ") for line in told.splitlines() if line.startswith("data: ")]
+        assert "closed the connection before its answer was whole" in error
+        assert done == "[DONE]"
+    else:
+        assert status in {502, 503}
     # The other one recovers while its partner is away.
     other = pair.decode if role == "prefill" else pair.prefill
     recovered = await asyncio.to_thread(wait_for, lambda: is_quiet(other) and counters(other)["pinned"] == 0, 30)
@@ -158,6 +197,7 @@ async def _kill(launched: Launched, router: str, role: str) -> None:
         assert '"completion_tokens":4' in await pair.answer(prompt)
         assert prompt.speculation.used == 200
     assert await asyncio.to_thread(wait_for, pair.quiet, 20)
+    assert await asyncio.to_thread(nothing_leaked, router), holdings(router)
     await pair.dispatcher.close()
     pair.registry.close()
 

@@ -262,6 +262,24 @@ def test_a_server_that_drops_the_connection(dead: str) -> None:
     run(test)
 
 
+@pytest.mark.parametrize("role", ["prefill", "decode"])
+def test_a_room_is_entered_once(role: str) -> None:
+    """A leg whose kept connection is cut is not sent again into the same room: it fails, and is tried in a new one."""
+
+    async def test() -> None:
+        async with rig() as r:
+            await r.ask()
+            r.fakes.decode.generate = hangs  # as it would without KV
+            fake = getattr(r.fakes, role)
+            fake.generate = drops
+            with pytest.raises(ConnectionLost):
+                await within(3.0, r.ask())
+            assert len(fake.requests) == 2
+            await r.settled([1, 1])
+
+    run(test)
+
+
 @pytest.mark.parametrize(
     "answered", [b"", head(200, ("content-length", "9")), head(200, ("content-length", "9")) + b"x"]
 )

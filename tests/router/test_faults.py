@@ -13,7 +13,7 @@ import httpx
 import orjson
 import psutil
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.retries import RetrySettings

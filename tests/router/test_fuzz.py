@@ -6,6 +6,7 @@ doing. FUZZ_CASES says how many requests are made, by default 10,000.
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
+from router.http.client import ADDRESS
 from router.pd import HARMFUL, RESERVED, batch_size
 from router.routes import Route
 from router.settings import ServerSettings
@@ -165,10 +167,48 @@ def fuzz(
         if operation.path in GENERATING and any(body.get(name) is not None for name in RESERVED):
             assert answer.status_code == 400
         if operation.label == "POST /workers" and answer.status_code == 202:
-            told = answer.json()
-            assert session.delete(f"{client.url}{told['location']}", timeout=10).status_code == 202
+            assert re.fullmatch(ADDRESS, str(body["url"]))
+            assert session.delete(client.url + answer.json()["location"], timeout=10).status_code == 202
 
     make()
+
+
+# Of an address: what may stand there, and what may not.
+PARTS = (
+    (("", "http://", "HTTP://"), ("https://", "ftp://", "file://", "//", "ws://", "http:", "http:/")),
+    (("",), ("user@", "user:word@", "127.0.0.1:1@")),
+    (("127.0.0.1", "decode-0.example", "[::1]"), ("a b", "h%00", "[::1", "\xfc", "")),
+    (("", ":1", ":65535"), (":0", ":65536", ":-1", ":x", ":1:2", ": 1")),
+    (("", "/"), ("/elsewhere", "//", "/..", "?to=elsewhere", "#elsewhere", ";elsewhere", "\\x", "\n", " ", "\r\nx: y")),
+)
+
+
+def test_worker_addresses_that_point_elsewhere() -> None:
+    """An address is a host and a port, and the worker that is taken in has just these."""
+    with threaded(Willing()) as client, requests.Session() as session, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client.app.keeper, "added", lambda _: None)
+        taken = 0
+
+        @settings(max_examples=CASES // 20, deadline=None, derandomize=True, database=None)
+        @given(st.tuples(*(st.sampled_from(well) | st.sampled_from(odd) for well, odd in PARTS)))
+        def add(parts: tuple[str, ...]) -> None:
+            nonlocal taken
+            answer = session.post(
+                f"{client.url}/workers", json={"url": "".join(parts), "worker_type": "decode"}, timeout=10
+            )
+            if not all(part in well for part, (well, _) in zip(parts, PARTS, strict=True)):
+                assert answer.status_code == 400
+                return
+            taken += 1
+            assert answer.status_code == 202
+            assert answer.json()["url"] == f"http://{parts[2]}{parts[3] or ':80'}"
+            where = client.url + answer.json()["location"]
+            assert session.delete(where, timeout=10).status_code == 202
+            while session.get(where, timeout=10).status_code != 404:
+                pass  # it is gone in a moment
+
+        add()
+        assert taken > 0
 
 
 # Printable, of Latin-1: what HTTP libraries send.

@@ -194,6 +194,39 @@ async def test_connections_closed_while_idle_are_not_used() -> None:
 
 
 @aio
+async def test_what_may_be_done_once_is_not_sent_again() -> None:
+    """The worker may have looked at it, whether the connection was kept or not."""
+
+    async def handler(call: Call) -> None:
+        if len(server.calls) == 1:
+            await call.send(whole(b""))
+        else:
+            call.drop()
+
+    async with FakeServer(handler) as server:
+        origin = Origin(server.url)
+        await get(origin)
+        with pytest.raises(ConnectionLost, match="closed the connection without an answer"):
+            await origin.request("POST", "/", b"{}", once=True)
+        assert [call.connection for call in server.calls] == [1, 1]
+        origin.close()
+
+
+@aio
+async def test_what_may_be_done_once_is_sent_on_a_fresh_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one that has long been idle it might be lost, since the worker may close it any moment."""
+    monkeypatch.setattr("router.http.client.FRESH", 0.05)
+    async with FakeServer(says(whole(b""))) as server:
+        origin = Origin(server.url)
+        for once, pause in ((True, 0.0), (True, 0.1), (True, 0.1), (False, 0.1), (False, 0.0)):
+            await asyncio.sleep(pause)
+            await (await origin.request("POST", "/", b"{}", once=once)).read()
+        assert [call.connection for call in server.calls] == [1, 2, 3, 3, 3]
+        await until(lambda: len(server.open) == 1, "the others are closed")
+        origin.close()
+
+
+@aio
 async def test_a_worker_that_began_to_answer_is_not_asked_again() -> None:
     async def handler(call: Call) -> None:
         if len(server.calls) == 1:

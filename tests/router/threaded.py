@@ -1,28 +1,29 @@
-"""The router of `serving` in a thread of its own, for clients that block."""
+"""Servers in a thread of their own, for clients that block."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
 import uvloop
 
 from tests.router.fakes import FakePair
 from tests.router.serving import Serving, serving
 
+T = TypeVar("T")
+
 
 @contextmanager
-def threaded(*pairs: FakePair, **settings: Any) -> Iterator[Serving]:
-    """A router over fake pairs; of what this yields, use only what needs no event loop. In the end nothing is left."""
-    begun: Future[tuple[Serving, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+def in_thread(context: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
+    """What an async context manager yields in a thread; use only what of it needs no event loop."""
+    begun: Future[tuple[T, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:
-        async with serving(*pairs, **settings) as client:
+        async with context() as value:
             over = asyncio.Event()
-            begun.set_result((client, asyncio.get_running_loop(), over))
+            begun.set_result((value, asyncio.get_running_loop(), over))
             await over.wait()
-            await client.freed()
 
     def run() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -34,9 +35,23 @@ def threaded(*pairs: FakePair, **settings: Any) -> Iterator[Serving]:
         wait(either, return_when=FIRST_COMPLETED)
         if ended.done():
             ended.result()
-        client, loop, over = begun.result()
+        value, loop, over = begun.result()
         try:
-            yield client
+            yield value
         finally:
             loop.call_soon_threadsafe(over.set)
             ended.result(20)
+
+
+@contextmanager
+def threaded(*pairs: FakePair, **settings: Any) -> Iterator[Serving]:
+    """A router over fake pairs; in the end nothing may be left on these."""
+
+    @asynccontextmanager
+    async def context() -> AsyncIterator[Serving]:
+        async with serving(*pairs, **settings) as client:
+            yield client
+            await client.freed()
+
+    with in_thread(context) as client:
+        yield client
