@@ -1,12 +1,15 @@
 """Several processes on one port, over fake pairs in this process (fakes: so that it is known what each worker got)."""
 
 import asyncio
+import errno
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,10 @@ from router.cli import parse
 from router.limits import LimitSettings
 from router.moa.limits import RunSettings
 from router.processes.merge import merge_metrics, merge_runs, merge_workers
+from router.processes.parent import Parent, Place, in_a_child
 from router.processes.peers import Peers
 from router.processes.shares import share_of
-from router.settings import Settings
+from router.settings import ServerSettings, Settings
 from tests.router.aio import aio, run, until
 from tests.router.fakes import FakePair, started
 from tests.router.test_main import PAIR, accepts, free_port, router
@@ -226,6 +230,29 @@ def test_no_process_outlives_its_parent(how: signal.Signals) -> None:
             command.communicate()
 
     run(test)
+
+
+def test_a_process_that_cannot_be_started_is_tried_again() -> None:
+    """As when memory is short, of which the last one may have died; the others serve on."""
+
+    def serve(place: Place, listeners: list[socket.socket]) -> int:
+        if not place.again:
+            return 1
+        os.kill(os.getppid(), signal.SIGTERM)
+        return 0
+
+    def supervise() -> int:
+        forks, fork = count(), os.fork
+
+        def fails_once() -> int:
+            if next(forks) == 1:
+                raise OSError(errno.ENOMEM, "Cannot allocate memory")
+            return fork()
+
+        os.fork = fails_once
+        return Parent(ServerSettings(host="127.0.0.1", port=0), 1, serve).run()
+
+    assert in_a_child(supervise) == 0
 
 
 def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
