@@ -78,8 +78,12 @@ class Parent:
         shared = listen_on_metrics_port(server)
         self._folder = Path(tempfile.mkdtemp(prefix="router-"))
         self._paths = [self._folder / str(index) for index in range(count)]
-        for index, listener in enumerate(own):
-            self._members.append(Member(index, [listener, *shared, listen_privately(self._paths[index])]))
+        try:
+            for index, listener in enumerate(own):
+                self._members.append(Member(index, [listener, *shared, listen_privately(self._paths[index])]))
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
 
     def run(self) -> int:
         """Until SIGINT or SIGTERM; the exit code."""

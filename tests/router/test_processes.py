@@ -270,6 +270,16 @@ def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
         assert not err.startswith("router:") or len(err.splitlines()) == 1
 
 
+def test_a_folder_with_too_long_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    _, err = router(*PAIR, "--port", str(free_port()), "--workers", "2").communicate(timeout=15)
+    assert err.startswith(f"router: TMPDIR names no folder for sockets: cannot listen on {folder}/router-")
+    assert err.endswith("/0 (AF_UNIX path too long); choose another.\n")
+    assert not list(folder.iterdir())
+
+
 def test_a_second_router_on_the_port_is_refused() -> None:
     port = str(free_port())
     first = router(*PAIR, "--port", port, "--workers", "2", "--log-level", "error")
