@@ -136,9 +136,11 @@ def own_fields(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
     """
     sampling = fields.get("sampling_params")
     params = [fields, *(sampling if isinstance(sampling, list) else [sampling])]
-    for n in (each.get("n") for each in params if isinstance(each, dict)):
-        if isinstance(n, int) and n > 1:
-            raise BadRequest(f"`n` is {n}, but prefill/decode servers give one sample a request; send {n} requests.")
+    for n in (_number(each.get("n", 1)) for each in params if isinstance(each, dict)):
+        if n > 1:
+            raise BadRequest(
+                f"`n` is {n:g}, but prefill/decode servers give one sample a request; send {n:g} requests."
+            )
     size = batch_size(fields)
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
     rid = _request_ids(fields.get("rid"), size)
@@ -151,6 +153,14 @@ def own_fields(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
 def prepare_body(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
     """The body both servers get: reserved fields replaced; raises as `own_fields`."""
     return {key: value for key, value in fields.items() if key not in RESERVED} | own_fields(fields, pair)
+
+
+def _number(n: Any) -> float:
+    """As SGLang reads it, which takes "2" and 2.0 for 2; 0 for what is none."""
+    try:
+        return float(n)
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def _request_ids(given: Any, size: int | None) -> str | list[str]:

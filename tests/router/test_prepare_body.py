@@ -108,6 +108,8 @@ def test_wrong_ids_are_refused(body: dict[str, Any]) -> None:
     "body",
     [
         {"prompt": "x", "n": 2},
+        {"prompt": "x", "n": 2.0},
+        {"prompt": "x", "n": "2"},
         {"text": "x", "sampling_params": {"n": 2}},
         {"text": ["x", "y"], "sampling_params": [{"n": 1}, {"n": 2}]},
     ],
@@ -117,6 +119,17 @@ def test_several_samples_are_refused(body: dict[str, Any]) -> None:
         prepare_body(body, PAIR)
 
 
-@pytest.mark.parametrize("body", [{"n": 1}, {"n": None}, {"sampling_params": {"n": 1}}, {"sampling_params": []}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"n": 1},
+        {"n": None},
+        {"n": "1"},
+        {"n": "two"},
+        {"n": [2]},
+        {"sampling_params": {"n": 1}},
+        {"sampling_params": []},
+    ],
+)
 def test_one_sample_is_not(body: dict[str, Any]) -> None:
     prepare_body({"text": "x", **body}, PAIR)
