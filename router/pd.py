@@ -24,6 +24,9 @@ from router.workers import ROLES, Pair, Registry, Worker
 # Fields only a router may set: a client that could name a bootstrap host could point the servers
 # at any address, or start a prefill that nobody fetches.
 RESERVED = ("bootstrap_host", "bootstrap_port", "bootstrap_room", "bootstrap_pair_key")
+# Where SGLang takes the prompts from: the first that is given; of other fields it knows nothing. A request that is
+# single there must have no lists of ours, which it fails on as if it were itself broken.
+PROMPTS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt",)}
 ABORT_TIMEOUT = 5.0  # seconds
 
 
@@ -81,7 +84,7 @@ class Dispatcher:
         Raises `RouterError` when a leg fails before decode's answer begins; `NoWorker` when a breaker of
         the pair is open, and then nothing was sent.
         """
-        own = own_fields(body.fields, pair)
+        own = own_fields(body.fields, pair, path)
         raw = body.render(own, dropped=RESERVED)
         with Attempt(pair) as attempt:
             spans = NO_LEGS if sender is None else sender.legs(pair, path)
@@ -123,8 +126,8 @@ class Dispatcher:
             await asyncio.wait(self._aborts, timeout=ABORT_TIMEOUT)
 
 
-def own_fields(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
-    """What this router adds to a body with these fields: where the servers meet, a fresh room, a request id.
+def own_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
+    """What this router adds to a body with these fields for a path: where the servers meet, a fresh room, a request id.
 
     A batch gets lists, one room and one id for each of its prompts. A client's own `rid` becomes the
     beginning of the one sent: SGLang aborts every request whose id begins with the one to abort, so
@@ -141,7 +144,7 @@ def own_fields(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
             raise BadRequest(
                 f"`n` is {n:g}, but prefill/decode servers give one sample a request; send {n:g} requests."
             )
-    size = batch_size(fields)
+    size = batch_size(fields, path)
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
     rid = _request_ids(fields.get("rid"), size)
     if size is None:
@@ -150,9 +153,9 @@ def own_fields(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
     return {"bootstrap_host": [host] * size, "bootstrap_port": [port] * size, "bootstrap_room": rooms, "rid": rid}
 
 
-def prepare_body(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
+def prepare_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
     """The body both servers get: reserved fields replaced; raises as `own_fields`."""
-    return {key: value for key, value in fields.items() if key not in RESERVED} | own_fields(fields, pair)
+    return {key: value for key, value in fields.items() if key not in RESERVED} | own_fields(fields, pair, path)
 
 
 def _number(n: Any) -> float:
@@ -172,13 +175,10 @@ def _request_ids(given: Any, size: int | None) -> str | list[str]:
     return ids[0] if size is None else ids
 
 
-def batch_size(body: Mapping[str, Any]) -> int | None:
+def batch_size(body: Mapping[str, Any], path: str) -> int | None:
     """How many prompts a batched request has; None when it is a single one."""
-    for key in ("text", "prompt", "input_ids"):
-        value = body.get(key)
-        if isinstance(value, list) and value and isinstance(value[0], str | list):
-            return len(value)
-    return None
+    given = next((body[key] for key in PROMPTS.get(path, ()) if body.get(key) is not None), None)
+    return len(given) if isinstance(given, list) and given and isinstance(given[0], str | list) else None
 
 
 async def _tell(worker: Worker, path: str, raw: bytes) -> None:
