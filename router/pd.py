@@ -30,6 +30,9 @@ HARMFUL = {
     "positional_embed_overrides": "no JSON can say them; send the prompt as text or token ids",
     "disagg_prefill_dp_rank": "the servers find each other by themselves",
 }
+# Where SGLang takes the prompts from: the first that is given; of other fields it knows nothing. A request that is
+# single there must have no lists of ours, which it fails on as if it were itself broken.
+PROMPTS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt",)}
 ABORT_TIMEOUT = 5.0  # seconds
 
 
@@ -87,7 +90,7 @@ class Dispatcher:
         Raises `RouterError` when a leg fails before decode's answer begins; `NoWorker` when a breaker of
         the pair is open, and then nothing was sent.
         """
-        own = own_fields(body.fields, pair)
+        own = own_fields(body.fields, pair, path)
         raw = body.render(own, dropped=RESERVED)
         with Attempt(pair) as attempt:
             spans = NO_LEGS if sender is None else sender.legs(pair, path)
@@ -129,8 +132,8 @@ class Dispatcher:
             await asyncio.wait(self._aborts, timeout=ABORT_TIMEOUT)
 
 
-def own_fields(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
-    """What this router adds to a body with these fields: where the servers meet, a fresh room, a request id.
+def own_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
+    """What this router adds to a body with these fields for a path: where the servers meet, a fresh room, a request id.
 
     A batch gets lists, one room and one id for each of its prompts. A client's own `rid` becomes the
     beginning of the one sent: SGLang aborts every request whose id begins with the one to abort, so
@@ -145,10 +148,12 @@ def own_fields(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
             raise BadRequest(f"`{name}` is not taken here: {reason}.")
     sampling = fields.get("sampling_params")
     params = [fields, *(sampling if isinstance(sampling, list) else [sampling])]
-    for n in (each.get("n") for each in params if isinstance(each, dict)):
-        if isinstance(n, int) and n > 1:
-            raise BadRequest(f"`n` is {n}, but prefill/decode servers give one sample a request; send {n} requests.")
-    size = batch_size(fields)
+    for n in (_number(each.get("n", 1)) for each in params if isinstance(each, dict)):
+        if n > 1:
+            raise BadRequest(
+                f"`n` is {n:g}, but prefill/decode servers give one sample a request; send {n:g} requests."
+            )
+    size = batch_size(fields, path)
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
     rid = _request_ids(fields.get("rid"), size)
     if size is None:
@@ -157,9 +162,17 @@ def own_fields(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
     return {"bootstrap_host": [host] * size, "bootstrap_port": [port] * size, "bootstrap_room": rooms, "rid": rid}
 
 
-def prepare_body(fields: Mapping[str, Any], pair: Pair) -> dict[str, Any]:
+def prepare_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
     """The body both servers get: reserved fields replaced; raises as `own_fields`."""
-    return {key: value for key, value in fields.items() if key not in RESERVED} | own_fields(fields, pair)
+    return {key: value for key, value in fields.items() if key not in RESERVED} | own_fields(fields, pair, path)
+
+
+def _number(n: Any) -> float:
+    """As SGLang reads it, which takes "2" and 2.0 for 2; 0 for what is none."""
+    try:
+        return float(n)
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def _request_ids(given: Any, size: int | None) -> str | list[str]:
@@ -171,13 +184,10 @@ def _request_ids(given: Any, size: int | None) -> str | list[str]:
     return ids[0] if size is None else ids
 
 
-def batch_size(body: Mapping[str, Any]) -> int | None:
+def batch_size(body: Mapping[str, Any], path: str) -> int | None:
     """How many prompts a batched request has; None when it is a single one."""
-    for key in ("text", "prompt", "input_ids"):
-        value = body.get(key)
-        if isinstance(value, list) and value and isinstance(value[0], str | list):
-            return len(value)
-    return None
+    given = next((body[key] for key in PROMPTS.get(path, ()) if body.get(key) is not None), None)
+    return len(given) if isinstance(given, list) and given and isinstance(given[0], str | list) else None
 
 
 async def _tell(worker: Worker, path: str, raw: bytes) -> None:

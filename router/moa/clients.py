@@ -7,6 +7,7 @@ It may come before the request of agent NAME does. `order` is `declared` (each a
 """
 
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING, Any, get_args
@@ -71,7 +72,7 @@ class ClientRuns:
             self._board.join(run, agent, model, draft.names, order) as seat,
             nullcontext() if span is None else span.agent(seat.trace, seat.agent) as sender,
         ):
-            events: list[bytes] = []
+            events: deque[bytes] = deque(maxlen=1)  # each of a server's native events tells all before it
             call = Call(
                 run=seat.trace,
                 trace=seat.agent,
@@ -107,7 +108,7 @@ class ClientRuns:
         self._board.close()
 
 
-async def _native(request: Request, pieces: AsyncGenerator[str], events: list[bytes], *, stream: bool) -> None:
+async def _native(request: Request, pieces: AsyncGenerator[str], events: Sequence[bytes], *, stream: bool) -> None:
     """The server's own events; without a stream, the last of them, which tells all."""
     if not stream:
         async for _ in pieces:

@@ -78,8 +78,12 @@ class Parent:
         shared = listen_on_metrics_port(server)
         self._folder = Path(tempfile.mkdtemp(prefix="router-"))
         self._paths = [self._folder / str(index) for index in range(count)]
-        for index, listener in enumerate(own):
-            self._members.append(Member(index, [listener, *shared, listen_privately(self._paths[index])]))
+        try:
+            for index, listener in enumerate(own):
+                self._members.append(Member(index, [listener, *shared, listen_privately(self._paths[index])]))
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
 
     def run(self) -> int:
         """Until SIGINT or SIGTERM; the exit code."""
@@ -95,7 +99,17 @@ class Parent:
     def _start(self, member: Member) -> None:
         member.started = time.monotonic()
         member.starts += 1
-        member.pid = _fork(partial(self._be, member))
+        try:
+            member.pid = _fork(partial(self._be, member))
+        except OSError as error:  # memory may be short: of that the last one may have died
+            member.starts -= 1
+            member.pause = min(2 * member.pause, LONGEST_PAUSE)
+            logger.error(
+                "process %d cannot be started (%s); it is tried again in %.1f s.",
+                member.index,
+                error.strerror,
+                member.pause,
+            )
 
     def _be(self, member: Member) -> int:
         # A socket that another process has open too would not be closed when its own closes it.

@@ -1,6 +1,7 @@
 """What the processes of one router ask each other."""
 
 import asyncio
+import logging
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from router.entropy import fresh_id
 from router.errors import NoWorker, RouterError
 from router.http.asgi import while_connected
 from router.http.client import Origin, Response, UnixOrigin
+
+logger = logging.getLogger(__name__)
 
 PASSED_ON = (b"authorization", b"traceparent", b"tracestate")
 NOT_COPIED = (b"content-length", b"transfer-encoding", b"connection", b"date", b"server", b"x-request-id")
@@ -86,7 +89,9 @@ class Peers:
             raise _nobody_answered(TELL_PATIENCE)
         if mine.status < 400:
             others = [index for index in range(len(self._origins)) if index != self.index]
-            await asyncio.gather(*(self._ask(call, index, raw, TELL_PATIENCE) for index in others))
+            told = await asyncio.gather(*(self._ask(call, index, raw, TELL_PATIENCE) for index in others))
+            for index, each in zip(others, told, strict=True):
+                _complain(call, index, each)
         return mine
 
     async def ask_others(self, path: str) -> list[bytes]:
@@ -130,6 +135,19 @@ class Peers:
             headers += [(name.decode(), value) for name in PASSED_ON if (value := call.header(name)) is not None]
         # The path was decoded: with a line break in it, as it is, a client could write headers here.
         return await self._origins[index].request(call.method, quote(call.path), raw, tuple(headers))
+
+
+def _complain(call: Call, index: int, told: Told | None) -> None:
+    """Say it when a process does not follow: only the one that was asked answers the operator."""
+    if told is None or told.status >= 400:
+        why = "did not answer" if told is None else f"refused with {told.status}"
+        logger.warning(
+            "process %d %s to %s %s, which others follow; end it, and the next one will",
+            index,
+            why,
+            call.method,
+            call.path,
+        )
 
 
 def _nobody_answered(seconds: float) -> NoWorker:

@@ -37,8 +37,13 @@ def listen_many(host: str, port: int, count: int) -> list[socket.socket]:
 
 
 def listen_privately(path: Path) -> socket.socket:
-    """A listening socket in a folder."""
+    """A listening socket in a folder; raises `OSError`."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        words = error.strerror or error  # Python itself refuses a path that is too long
+        raise OSError(error.errno, f"TMPDIR names no folder for sockets: cannot listen on {path} ({words})") from None
     listener.listen(BACKLOG)
     return listener

@@ -140,7 +140,7 @@ class OpenPrompt:
         """Tell the pair, without waiting, that no final request will come."""
         body = self._carrier.close() if self._pair is not None else None
         if self._pair is not None and body is not None:
-            self._dispatcher.tell(self._pair, "/generate", prepare_body(body, self._pair))
+            self._dispatcher.tell(self._pair, "/generate", prepare_body(body, self._pair, "/generate"))
 
     def _close(self) -> None:
         self._closed = True

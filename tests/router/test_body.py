@@ -131,7 +131,7 @@ def test_space_hides_no_prompt(value: str) -> None:
     space = " " * 2 * BEGIN
     body = read_body(f'{{"text": [{space}{value[1:].replace("%s", space)}}}'.encode())
     assert isinstance(body, LongBody)
-    assert batch_size(body.fields) == 2
+    assert batch_size(body.fields, "/generate") == 2
 
 
 class Searched(bytes):

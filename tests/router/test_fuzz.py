@@ -93,7 +93,7 @@ async def _tokenized(call: Call) -> None:
 
 
 def _shaped(call: Call, answer: dict[str, Any]) -> Any:
-    size = batch_size(call.json)
+    size = batch_size(call.json, call.path)
     return answer if size is None else [answer] * size
 
 

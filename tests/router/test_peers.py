@@ -195,3 +195,24 @@ def test_metrics_are_merged_beside_the_event_loop(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr("router.processes.spread.merge_metrics", merge)
     run(test)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_process_that_does_not_follow_is_complained_of(
+    refuses: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The operator hears of the change as done, and could not know."""
+
+    async def other(call: Call) -> None:
+        await (call.answer({}, 409) if refuses else call.gone())
+
+    async def test() -> None:
+        async with together(FakePair(), folder=tmp_path, count=1, fakes=[other]) as (router,):
+            worker = {"url": "http://127.0.0.1:1", "worker_type": "decode"}
+            assert (await router.post("/workers", worker)).status_code == 202
+
+    monkeypatch.setattr("router.processes.peers.TELL_PATIENCE", 1.0)
+    run(test)
+    (line,) = [each.getMessage() for each in caplog.records if each.name == "router.processes.peers"]
+    why = "refused with 409" if refuses else "did not answer"
+    assert line == f"process 1 {why} to POST /workers, which others follow; end it, and the next one will"

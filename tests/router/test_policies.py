@@ -110,6 +110,16 @@ def nodes(tree: Tree) -> list[_Node]:
     return found
 
 
+def way(tree: Tree, prefix: Prefix) -> list[_Node]:
+    """The nodes that hold a prompt which was inserted."""
+    found, at, node = [], 0, tree._roots[prefix.kind]
+    while at < len(prefix.chars):
+        node = node.children[prefix.chars[at]]
+        found.append(node)
+        at += len(node.label)
+    return found
+
+
 # Few letters and repeated blocks, so that prompts share, split and extend one another at every place.
 PROMPTS = st.lists(st.sampled_from(["a", "b", "ab" * 40, "c" * 130]), min_size=1, max_size=5).map("".join)
 KINDS: st.SearchStrategy[Kind] = st.sampled_from(["text", "tokens"])
@@ -129,7 +139,7 @@ class AnyTree(RuleBasedStateMachine):
         self.sent.append(prefix)
         self.big.insert(prefix)
         self.small.insert(prefix)
-        if len(text) + NODE_SIZE * 3 <= 900:  # a split and a new leaf at most beside what it shares
+        if len(text) + NODE_SIZE * len(way(self.big, prefix)) <= 900:  # what it needs alone, with all splits so far
             assert self.small.match(prefix) == len(text), "the latest prompt is the last one to be evicted"
 
     @rule(text=PROMPTS, kind=KINDS)

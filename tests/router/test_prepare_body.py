@@ -13,6 +13,7 @@ from router.pd import RESERVED, batch_size, prepare_body
 from router.workers import Pair, Worker
 
 PAIR = Pair(Worker("http://10.0.0.7:1", "prefill", 8998), Worker("http://10.0.0.8:2", "decode"))
+GENERATE, COMPLETIONS, CHAT = "/generate", "/v1/completions", "/v1/chat/completions"
 HEX = re.compile(r"[0-9a-f]{32}")
 
 values = st.recursive(
@@ -29,10 +30,10 @@ values = st.recursive(
 def test_no_reserved_field_of_a_client_gets_through(reserved: dict[str, Any], other: dict[str, Any]) -> None:
     given_body = {**other, **reserved}
     before = orjson.dumps(given_body, option=orjson.OPT_SORT_KEYS)
-    sent = prepare_body(given_body, PAIR)
+    sent = prepare_body(given_body, PAIR, GENERATE)
     assert orjson.dumps(given_body, option=orjson.OPT_SORT_KEYS) == before, "the client's body was changed"
     assert "bootstrap_pair_key" not in sent
-    size = batch_size(given_body)
+    size = batch_size(given_body, GENERATE)
     for key, value in (("bootstrap_host", "10.0.0.7"), ("bootstrap_port", 8998)):
         assert sent[key] == (value if size is None else [value] * size)
     rooms = [sent["bootstrap_room"]] if size is None else sent["bootstrap_room"]
@@ -41,24 +42,30 @@ def test_no_reserved_field_of_a_client_gets_through(reserved: dict[str, Any], ot
 
 
 @pytest.mark.parametrize(
-    ("body", "size"),
+    ("path", "body", "size"),
     [
-        ({"text": "x"}, None),
-        ({"text": ["x"]}, 1),
-        ({"text": ["x", "y"]}, 2),
-        ({"prompt": "x"}, None),
-        ({"prompt": ["x", "y", "z"]}, 3),
-        ({"prompt": [1, 2, 3]}, None),
-        ({"prompt": [[1, 2], [3]]}, 2),
-        ({"prompt": []}, None),
-        ({"input_ids": [1, 2]}, None),
-        ({"input_ids": [[1, 2], [3, 4]]}, 2),
-        ({"text": None, "input_ids": [[1]]}, 1),
-        ({"messages": [{"role": "user", "content": "x"}]}, None),
+        (GENERATE, {"text": "x"}, None),
+        (GENERATE, {"text": ["x"]}, 1),
+        (GENERATE, {"text": ["x", "y"]}, 2),
+        (COMPLETIONS, {"prompt": "x"}, None),
+        (COMPLETIONS, {"prompt": ["x", "y", "z"]}, 3),
+        (COMPLETIONS, {"prompt": [1, 2, 3]}, None),
+        (COMPLETIONS, {"prompt": [[1, 2], [3]]}, 2),
+        (COMPLETIONS, {"prompt": []}, None),
+        (GENERATE, {"input_ids": [1, 2]}, None),
+        (GENERATE, {"input_ids": [[1, 2], [3, 4]]}, 2),
+        (GENERATE, {"text": None, "input_ids": [[1]]}, 1),
+        (CHAT, {"messages": [{"role": "user", "content": "x"}]}, None),
+        # What SGLang does not look at, or not any more.
+        (GENERATE, {"text": "x", "input_ids": [[1], [2]]}, None),
+        (GENERATE, {"text": "x", "prompt": ["x", "y"]}, None),
+        (COMPLETIONS, {"prompt": "x", "text": ["x", "y"], "input_ids": [[1], [2]]}, None),
+        (CHAT, {"messages": [], "text": ["x", "y"], "prompt": ["x", "y"]}, None),
+        ("/v1/rerank", {"query": "x", "documents": ["x", "y"], "prompt": ["x", "y"]}, None),
     ],
 )
-def test_batches_get_lists(body: dict[str, Any], size: int | None) -> None:
-    sent = prepare_body(body, PAIR)
+def test_batches_get_lists(path: str, body: dict[str, Any], size: int | None) -> None:
+    sent = prepare_body(body, PAIR, path)
     for key in ("bootstrap_host", "bootstrap_port", "bootstrap_room", "rid"):
         if size is None:
             assert not isinstance(sent[key], list)
@@ -69,7 +76,7 @@ def test_batches_get_lists(body: dict[str, Any], size: int | None) -> None:
 
 
 def test_rooms_and_ids_are_fresh() -> None:
-    sent = [prepare_body({"text": "x"}, PAIR) for _ in range(2000)]
+    sent = [prepare_body({"text": "x"}, PAIR, GENERATE) for _ in range(2000)]
     assert len({body["bootstrap_room"] for body in sent}) == 2000
     assert len({body["rid"] for body in sent}) == 2000
     assert all(HEX.fullmatch(body["rid"]) for body in sent)
@@ -78,15 +85,15 @@ def test_rooms_and_ids_are_fresh() -> None:
 
 def test_a_clients_id_begins_the_one_sent() -> None:
     """Never the id itself: SGLang aborts whatever begins with the id to abort, so `1` would end `17` too."""
-    first, second = (prepare_body({"text": "x", "rid": "1"}, PAIR)["rid"] for _ in range(2))
+    first, second = (prepare_body({"text": "x", "rid": "1"}, PAIR, GENERATE)["rid"] for _ in range(2))
     assert HEX.fullmatch(first.removeprefix("1-"))
     assert first != second
     for rid, beginnings in (("same", ["same-", "same-"]), (["a", "b"], ["a-", "b-"])):
-        sent = prepare_body({"text": ["x", "y"], "rid": rid}, PAIR)["rid"]
+        sent = prepare_body({"text": ["x", "y"], "rid": rid}, PAIR, GENERATE)["rid"]
         for each, beginning in zip(sent, beginnings, strict=True):
             assert HEX.fullmatch(each.removeprefix(beginning))
     for nothing in (None, ""):
-        assert HEX.fullmatch(prepare_body({"text": "x", "rid": nothing}, PAIR)["rid"])
+        assert HEX.fullmatch(prepare_body({"text": "x", "rid": nothing}, PAIR, GENERATE)["rid"])
 
 
 @pytest.mark.parametrize(
@@ -101,22 +108,35 @@ def test_a_clients_id_begins_the_one_sent() -> None:
 )
 def test_wrong_ids_are_refused(body: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match=r"^`rid` must be a string, or a list of one string for each prompt\.$"):
-        prepare_body(body, PAIR)
+        prepare_body(body, PAIR, GENERATE)
 
 
 @pytest.mark.parametrize(
     "body",
     [
         {"prompt": "x", "n": 2},
+        {"prompt": "x", "n": 2.0},
+        {"prompt": "x", "n": "2"},
         {"text": "x", "sampling_params": {"n": 2}},
         {"text": ["x", "y"], "sampling_params": [{"n": 1}, {"n": 2}]},
     ],
 )
 def test_several_samples_are_refused(body: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match="send 2 requests"):
-        prepare_body(body, PAIR)
+        prepare_body(body, PAIR, GENERATE)
 
 
-@pytest.mark.parametrize("body", [{"n": 1}, {"n": None}, {"sampling_params": {"n": 1}}, {"sampling_params": []}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"n": 1},
+        {"n": None},
+        {"n": "1"},
+        {"n": "two"},
+        {"n": [2]},
+        {"sampling_params": {"n": 1}},
+        {"sampling_params": []},
+    ],
+)
 def test_one_sample_is_not(body: dict[str, Any]) -> None:
-    prepare_body({"text": "x", **body}, PAIR)
+    prepare_body({"text": "x", **body}, PAIR, GENERATE)

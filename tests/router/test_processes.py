@@ -1,12 +1,15 @@
 """Several processes on one port, over fake pairs in this process (fakes: so that it is known what each worker got)."""
 
 import asyncio
+import errno
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,10 @@ from router.cli import parse
 from router.limits import LimitSettings
 from router.moa.limits import RunSettings
 from router.processes.merge import merge_metrics, merge_runs, merge_workers
+from router.processes.parent import Parent, Place, in_a_child
 from router.processes.peers import Peers
 from router.processes.shares import share_of
-from router.settings import Settings
+from router.settings import ServerSettings, Settings
 from tests.router.aio import aio, run, until
 from tests.router.fakes import FakePair, started
 from tests.router.processes import free_port, router
@@ -229,6 +233,29 @@ def test_no_process_outlives_its_parent(how: signal.Signals) -> None:
     run(test)
 
 
+def test_a_process_that_cannot_be_started_is_tried_again() -> None:
+    """As when memory is short, of which the last one may have died; the others serve on."""
+
+    def serve(place: Place, listeners: list[socket.socket]) -> int:
+        if not place.again:
+            return 1
+        os.kill(os.getppid(), signal.SIGTERM)
+        return 0
+
+    def supervise() -> int:
+        forks, fork = count(), os.fork
+
+        def fails_once() -> int:
+            if next(forks) == 1:
+                raise OSError(errno.ENOMEM, "Cannot allocate memory")
+            return fork()
+
+        os.fork = fails_once
+        return Parent(ServerSettings(host="127.0.0.1", port=0), 1, serve).run()
+
+    assert in_a_child(supervise) == 0
+
+
 def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
     trees = tmp_path / "trees.yaml"
     trees.write_text("trees: 5")
@@ -242,6 +269,16 @@ def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
         assert (command.returncode, out) == (2, "")
         assert err.splitlines()[-1].startswith(words)
         assert not err.startswith("router:") or len(err.splitlines()) == 1
+
+
+def test_a_folder_with_too_long_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    _, err = router(*PAIR, "--port", str(free_port()), "--workers", "2").communicate(timeout=15)
+    assert err.startswith(f"router: TMPDIR names no folder for sockets: cannot listen on {folder}/router-")
+    assert err.endswith("/0 (AF_UNIX path too long); choose another.\n")
+    assert not list(folder.iterdir())
 
 
 def test_a_second_router_on_the_port_is_refused() -> None:
