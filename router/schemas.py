@@ -54,7 +54,7 @@ _IDS_OF_ALL: Schema = {"anyOf": [{"type": "null"}, IDS, {"type": "array", "items
 _MESSAGE: Schema = {"type": "object", "properties": {"role": {"type": "string"}, "content": TEXT}}
 _MESSAGES: Schema = {"type": "array", "items": _MESSAGE}
 
-RERANK = _body()
+RERANK = _body(run={"type": "null"})
 TOKENIZE = _body(prompt=PROMPT, messages=_MESSAGES)
 DETOKENIZE = _body(tokens=_IDS_OF_ALL)
 GENERATE = _generation(

@@ -61,6 +61,8 @@ class ClientRuns:
             UpstreamTimeout: An agent that it reads never began.
             RouterError: It failed, or an agent that it reads did.
         """
+        if path not in KINDS:
+            raise BadRequest(f"{path} takes no `run`: only requests that generate text belong to runs.")
         kind = KINDS[path]
         run, agent, order = _named(body)
         draft = _draft(body)

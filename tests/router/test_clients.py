@@ -110,6 +110,7 @@ async def test_text_completions_and_native_requests(agents: Agents) -> None:
         (CHAT, {"tools": [{}]}, 400, "`tools` cannot be used in a request of a run"),
         (CHAT, {"stream_options": 1}, 400, "`stream_options` must be an object"),
         ("/generate", {"messages": None, "input_ids": [1, "x"]}, 400, "token ids with places"),
+        ("/v1/rerank", {}, 400, "/v1/rerank takes no `run`"),
         (
             "/generate",
             {"messages": None, "text": "x", "sampling_params": 3},
