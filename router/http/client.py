@@ -89,8 +89,10 @@ class Response:
         if not self.status:
             if connection.head_done:
                 self.status, self.headers = connection.status, connection.headers
+                self._request = b"", b""  # it may be long, and nobody sends it again
             elif connection.failure is not None:
-                self.close()
+                self._connection = None
+                connection.close()
                 # A kept connection may have been closed by the worker while idle: the request was not
                 # looked at, so a fresh connection is safe. One that began to answer did look at it.
                 if connection.reused and not connection.began and not self._once:
@@ -145,7 +147,7 @@ class Response:
         if connection is None:
             return True
         if connection.complete:
-            self._connection = None
+            self._connection = self._changed = None  # with what it would call this makes a circle, which would stay
             self._origin.give_back(connection)
             return True
         if connection.failure is not None:
@@ -176,6 +178,7 @@ class Response:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        self._changed = None
 
     async def __aenter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ die at an exact moment. What a real pair does is tested in tests/e2e.
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -490,3 +491,16 @@ async def test_many_at_once_with_faults_leave_nothing() -> None:
         await r.dispatcher.close()
         r.dispatcher.registry.close()
         await until(lambda: not r.fakes.prefill.server.open and not r.fakes.decode.server.open, "all is closed")
+
+
+@aio
+async def test_a_long_body_is_freed_with_its_exchange() -> None:
+    """At once, not when the garbage collector comes: with few but long requests that would be much later."""
+    async with rig() as r:
+        gc.collect()
+        gc.disable()
+        try:
+            await within(3.0, r.ask())
+            assert not [each for each in gc.get_objects() if isinstance(each, Exchange)]
+        finally:
+            gc.enable()
