@@ -19,7 +19,7 @@ from router.errors import BadRequest, ConnectFailed, ConnectionLost, RouterError
 from router.http.connection import Connection
 
 ADDRESS = r"([Hh][Tt][Tt][Pp]://)?(\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9_.-]+)(:[0-9]+)?/?"  # of a worker
-IDLE_CONNECTIONS = 256  # kept open per origin
+IDLE_CONNECTIONS = 1024  # kept open per origin
 FRESH = 3.0  # seconds for which a worker surely keeps an idle connection; SGLang does for 5
 
 
@@ -60,27 +60,31 @@ class Response:
         self._once = once
         self._waiter: asyncio.Future[None] | None = None
         self._connection: Connection | None = None
-        self._connecting: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None  # while it has no connection
         self._begin()
 
     def _begin(self) -> None:
         kept = self._origin.kept(FRESH if self._once else math.inf)
         if kept is not None:
-            self._use(kept)
+            self.use(kept)
         else:
-            self._connecting = asyncio.create_task(self._connect())
+            self._connecting = self._origin.open_for(self)
 
-    async def _connect(self) -> None:
-        try:
-            self._use(await self._origin.connect())
-        except RouterError as error:
-            self._fail(error)
-        except Exception as error:  # however odd it is: nobody else would tell who waits for the answer
-            self._fail(ConnectFailed(f"the worker {self._origin.url} cannot be reached ({error})."))
+    @property
+    def wants_connection(self) -> bool:
+        """Whether it still waits to be sent."""
+        return self._connecting is not None
 
-    def _use(self, connection: Connection) -> None:
+    def use(self, connection: Connection) -> None:
+        """Send the request."""
+        self._connecting = None
         self._connection = connection
         connection.send(*self._request, self._hear)
+
+    def fail(self, error: RouterError) -> None:
+        """There will be no answer."""
+        self._connecting = None
+        self._fail(error)
 
     def _hear(self) -> None:
         """More is known of the answer."""
@@ -199,6 +203,8 @@ class Origin:
         self._tail = f" HTTP/1.1\r\nhost: {host}:{self.port}\r\n".encode()
         self._connect_timeout = connect_timeout
         self._idle: deque[Connection] = deque()
+        self._waiting: deque[Response] = deque()  # for a connection
+        self._opening: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def send_always(self, header: tuple[str, str]) -> None:
@@ -273,7 +279,30 @@ class Origin:
                 return connection
         return None
 
-    async def connect(self) -> Connection:
+    def open_for(self, response: Response) -> "asyncio.Task[None]":
+        """Open a connection for a request, unless another one is given back to it before."""
+        self._waiting.append(response)
+        task = asyncio.create_task(self._open_for(response))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+        return task
+
+    async def _open_for(self, response: Response) -> None:
+        try:
+            connection = await self._connect()
+        except RouterError as error:
+            if response.wants_connection:
+                response.fail(error)
+        except Exception as error:  # however odd it is: nobody else would tell who waits for the answer
+            if response.wants_connection:
+                response.fail(ConnectFailed(f"the worker {self.url} cannot be reached ({error})."))
+        else:
+            if response.wants_connection:
+                response.use(connection)
+            else:
+                self._keep(connection)
+
+    async def _connect(self) -> Connection:
         """A new connection; raises `ConnectFailed`."""
         try:
             async with asyncio.timeout(self._connect_timeout):
@@ -287,7 +316,19 @@ class Origin:
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection whose answer was read whole."""
-        if self._closed or len(self._idle) >= IDLE_CONNECTIONS or not connection.recycle():
+        if connection.recycle():
+            self._keep(connection)
+        else:
+            connection.close()
+
+    def _keep(self, connection: Connection) -> None:
+        """For who waits longest; else for later."""
+        while self._waiting:
+            response = self._waiting.popleft()
+            if response.wants_connection and not connection.closed:
+                response.use(connection)
+                return
+        if self._closed or len(self._idle) >= IDLE_CONNECTIONS:
             connection.close()
         else:
             self._idle.append(connection)

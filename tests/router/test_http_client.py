@@ -7,7 +7,7 @@ import pytest
 
 from router.errors import BadRequest, ConnectFailed, ConnectionLost, RouterError, UpstreamTimeout
 from router.http.client import Origin
-from router.http.connection import HIGH_WATER
+from router.http.connection import HIGH_WATER, Connection
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakeServer, Handler, chunk, head, whole
 
@@ -486,3 +486,31 @@ def test_wrong_addresses_are_refused_in_one_sentence(url: str) -> None:
         Origin(url)
     assert str(refused.value) == f"{url!r} is not a worker's address; give one like http://127.0.0.1:30001."
     assert isinstance(refused.value, RouterError)
+
+
+@aio
+async def test_who_waits_for_a_new_connection_takes_one_that_is_given_back() -> None:
+    """A worker that accepts slowly, as a busy one does, must not hold up requests while others' connections rest."""
+    async with FakeServer(says(whole(b"x"))) as server:
+        origin = Origin(server.url)
+        first = await origin.request("GET", "/")
+        slow = asyncio.Event()
+        opens = origin._open
+
+        async def open_slowly() -> Connection:
+            await slow.wait()
+            return await opens()
+
+        origin._open = open_slowly  # type: ignore[method-assign]
+        waiting = asyncio.create_task(get(origin))
+        gone = asyncio.create_task(get(origin))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        assert await first.read() == b"x"
+        assert await within(3.0, waiting) == (200, b"x")
+        assert server.accepted == 1
+        slow.set()
+        await until(lambda: len(origin._idle) == 2, "the one that was opened meanwhile is kept")
+        assert await get(origin) == await get(origin) == (200, b"x")
+        assert server.accepted == 2
+        origin.close()
