@@ -12,6 +12,10 @@ from router.app import App
 from router.http.impatience import impatient
 from router.settings import ServerSettings
 
+# libuv accepts one connection for each of a listening socket's descriptors in a turn of the loop; on a busy loop, whose
+# turns take 20 ms, hundreds of new clients would wait for seconds while others are answered again and again.
+ACCEPTORS = 8
+
 
 def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings) -> int:
     """Serve; the exit code. After SIGTERM nothing new is accepted, and what is being answered gets its time to end."""
@@ -30,7 +34,8 @@ def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings
     server = uvicorn.Server(config)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(server.serve(sockets=[*listeners]))
+            more = [listener.dup() for listener in listeners for _ in range(ACCEPTORS - 1)]
+            runner.run(server.serve(sockets=[*listeners, *more]))
     except KeyboardInterrupt:  # uvicorn raises the signal again after its orderly stop
         return 130
     return 0 if server.started else 1
