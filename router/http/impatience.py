@@ -35,6 +35,7 @@ class _ImpatientProtocol(ClientProtocol):
         self._came = 0  # bytes of it
         self._sending: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
+        self._left = 0  # bytes that it has to take
 
     # asyncio.Protocol
 
@@ -60,7 +61,8 @@ class _ImpatientProtocol(ClientProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop_taking()
+        if not self.transport.is_closing():
+            self._stop_taking()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_sending()
@@ -130,7 +132,15 @@ class _ImpatientProtocol(ClientProtocol):
 
     def _start_taking(self) -> None:
         if self._taking is None:
-            self._taking = self.loop.call_later(self.limit, self.transport.abort)
+            self._left = self.transport.get_write_buffer_size()
+            self._taking = self.loop.call_later(self.limit, self._taken)
+
+    def _taken(self) -> None:
+        self._taking = None
+        if self.transport.get_write_buffer_size() < self._left:
+            self._start_taking()
+        else:
+            self.transport.abort()
 
     def _stop_taking(self) -> None:
         if self._taking is not None:

@@ -210,3 +210,33 @@ def test_a_whole_answer_that_nobody_takes(keep: bool) -> None:
             await until(lambda: not router.connections, "its connection is closed", 8.0)
 
     test()
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_who_reads_slowly_gets_all(stream: bool) -> None:
+    """Longer than the limit, since some of it is taken all the time."""
+    size = 32 << 20
+
+    async def decode(call: Call) -> None:
+        pair.room(call).set()
+        if stream:
+            await call.send(head(200, ("content-type", "text/event-stream"), ("content-length", str(size))))
+            for _ in range(size >> 20):
+                await call.send(b"data: " + b"x" * ((1 << 20) - 8) + b"\n\n")
+        else:
+            await call.send(whole(b"x" * size))
+
+    pair = FakePair()
+    pair.decode.generate = decode
+
+    @aio
+    async def test() -> None:
+        async with serving(pair, server=FAST) as router, connected(router.port) as client:
+            await client.send(REQUEST.replace(b"host: x", b"host: x\r\nconnection: close"))
+            got = 0
+            while part := await client.reader.read(1 << 20):
+                got += len(part)
+                await asyncio.sleep(0.01)
+            assert got > size
+
+    test()
