@@ -29,9 +29,15 @@ def arms(servers: Servers) -> dict[str, dict[str, Any]]:
         found[arm] = play(servers, arm)
     found["exit"] = play(servers, "exit", exit=AT_ONCE)
     deadline = time.monotonic() + 120.0
-    while any(decision["problem"] for decision in found["exit"]["decisions"]) and time.monotonic() < deadline:
-        found["exit"] = play(servers, "exit", exit=AT_ONCE)  # the judge was still loading its model
+    while not judged(found["exit"]) and time.monotonic() < deadline:
+        found["exit"] = play(servers, "exit", exit=AT_ONCE)
     return found
+
+
+def judged(trace: dict[str, Any]) -> bool:
+    """Whether the judge had its say; while it loads its model it has none, and a short run may end before that."""
+    decisions = trace["decisions"]
+    return bool(decisions) and not any(decision["problem"] for decision in decisions)
 
 
 def by_name(trace: dict[str, Any]) -> dict[str, dict[str, Any]]:
