@@ -84,7 +84,8 @@ class Response:
     def fail(self, error: RouterError) -> None:
         """There will be no answer."""
         self._connecting = None
-        self._fail(error)
+        self.error = error
+        self._wake()
 
     def _hear(self) -> None:
         """More is known of the answer."""
@@ -102,12 +103,8 @@ class Response:
                 if connection.reused and not connection.began and not self._once:
                     self._begin()
                 else:
-                    self._fail(ConnectionLost(f"the worker {self._origin.url} {connection.failure} without an answer."))
+                    self.fail(ConnectionLost(f"the worker {self._origin.url} {connection.failure} without an answer."))
                 return
-        self._wake()
-
-    def _fail(self, error: RouterError) -> None:
-        self.error = error
         self._wake()
 
     def _wake(self) -> None:

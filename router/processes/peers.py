@@ -46,6 +46,7 @@ class Peers:
         self.index = index
         self.again = again
         self._origins: list[Origin] = [UnixOrigin(path) for path in paths]
+        self._others = [other for other in range(len(paths)) if other != index]
 
     def owner(self, run: str) -> int:
         """The process that a run's name belongs to."""
@@ -71,8 +72,8 @@ class Peers:
 
     async def ask_all(self, call: Call) -> list[Told]:
         """What every process that is there answers to a call without a body, this one's first; raises `NoWorker`."""
-        others = [index for index in range(len(self._origins)) if index != self.index]
-        told = await asyncio.gather(*(self._ask(call, index, b"", ASK_PATIENCE) for index in (self.index, *others)))
+        everyone = (self.index, *self._others)
+        told = await asyncio.gather(*(self._ask(call, index, b"", ASK_PATIENCE) for index in everyone))
         found = [each for each in told if each is not None]
         if not found:
             raise _nobody_answered(ASK_PATIENCE)
@@ -88,9 +89,8 @@ class Peers:
         if mine is None:
             raise _nobody_answered(TELL_PATIENCE)
         if mine.status < 400:
-            others = [index for index in range(len(self._origins)) if index != self.index]
-            told = await asyncio.gather(*(self._ask(call, index, raw, TELL_PATIENCE) for index in others))
-            for index, each in zip(others, told, strict=True):
+            told = await asyncio.gather(*(self._ask(call, index, raw, TELL_PATIENCE) for index in self._others))
+            for index, each in zip(self._others, told, strict=True):
                 _complain(call, index, each)
         return mine
 
@@ -105,8 +105,8 @@ class Peers:
                 return None
             return body if response.status == 200 else None
 
-        others = [origin for index, origin in enumerate(self._origins) if index != self.index]
-        return [body for body in await asyncio.gather(*map(ask, others)) if body is not None]
+        told = await asyncio.gather(*(ask(self._origins[index]) for index in self._others))
+        return [body for body in told if body is not None]
 
     def close(self) -> None:
         """Close the connections to the others."""
