@@ -145,6 +145,22 @@ PATCHES: tuple[Patch, ...] = (
         cpu_only=True,
     ),
     Patch(
+        target="sglang.srt.constrained.xgrammar_backend._allocate_token_bitmask",
+        kind=Kind.AROUND,
+        hook="sglang_ext.cpu.grammar:without_pinning",
+        reason="there is no pinned memory without a GPU, and a constrained request ends the server",
+        expects={"0.5.17": "81fb7f0147c62f5c"},
+        cpu_only=True,
+    ),
+    Patch(
+        target="sglang.srt.constrained.xgrammar_backend.XGrammarGrammar.apply_vocab_mask",
+        kind=Kind.AROUND,
+        hook="sglang_ext.cpu.grammar:mask_on_host",
+        reason="upstream masks logits with a GPU kernel only",
+        expects={"0.5.17": "dbf35c5394ffe1b1"},
+        cpu_only=True,
+    ),
+    Patch(
         target="sglang.srt.entrypoints.engine._set_envs_and_config",
         kind=Kind.AFTER,
         hook="sglang_ext.cpu.fork:keep_start_method",

@@ -84,7 +84,7 @@ class Bench:
 
     async def cold(self, count: int) -> float:
         """TTFT of a prompt nobody has seen."""
-        return (await self._ask(None, self.ids(count)))[0]
+        return await self.ask(None, self.ids(count))
 
     async def dependent(self, upstream: Answer, way: Way) -> tuple[float, Speculation]:
         """TTFT of a prompt that ends with an upstream's answer, from that answer's end."""
@@ -96,8 +96,7 @@ class Bench:
             async for part in compose(template, {upstream.name: upstream}, "declared", own_ids):
                 assert not isinstance(part, Truncate)
                 prompt.append(part)
-            seconds, _ = await self._ask(prompt, [])
-            return seconds, prompt.speculation
+            return await self.ask(prompt, []), prompt.speculation
 
     async def readers(self, count: int, way: Way) -> list[Read]:
         """`count` dependents of one upstream that decodes meanwhile."""
@@ -146,11 +145,10 @@ class Bench:
         answer.finish()
         return time.monotonic() - (began or time.monotonic())
 
-    async def _ask(self, prompt: OpenPrompt | None, ids: list[int]) -> tuple[float, int]:
-        """Seconds to the first token, and tokens answered."""
+    async def ask(self, prompt: OpenPrompt | None, ids: list[int]) -> float:
+        """Seconds to the first token of a prompt, an open one or one of these ids."""
         began = time.monotonic()
         first = None
-        count = 0
         body = {"stream": True, "sampling_params": {"max_new_tokens": 4, "ignore_eos": True, "temperature": 0.0}}
         if prompt is None:
             pair = self.dispatcher.choose(self.model)
@@ -158,12 +156,11 @@ class Bench:
         else:
             sending = prompt.finish(body)
         async with sending as exchange:
-            async for progress in _progress(exchange):
+            async for _ in _progress(exchange):
                 first = first or time.monotonic()
-                count = len(progress)
         if first is None:
             raise RouterError("the pair answered without a token.")
-        return first - began, count
+        return first - began
 
 
 async def _progress(exchange: Exchange) -> AsyncIterator[list[int]]:
@@ -248,7 +245,7 @@ def table(found: dict[str, Any], sizes: Sizes, ways: list[Way]) -> str:
     return "\n".join(lines)
 
 
-async def _pair_behind(router: str, model: str | None) -> Registry:
+async def pair_behind(router: str, model: str | None) -> Registry:
     """A prefill and a decode server that a router knows, asked directly from here on."""
     origin = Origin(router)
     async with await origin.request("GET", "/workers") as response:
@@ -272,7 +269,7 @@ async def _pair_behind(router: str, model: str | None) -> Registry:
 async def run(options: argparse.Namespace) -> int:
     """Measure, print and write."""
     try:
-        registry = await _pair_behind(options.router, options.model)
+        registry = await pair_behind(options.router, options.model)
     except RouterError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

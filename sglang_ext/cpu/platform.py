@@ -33,6 +33,16 @@ class TorchCpuPlatform(CpuDeviceMixin, SRTPlatform):  # type: ignore[misc]
         """The device as the text that `ServerArgs` expects when no `--device` is given."""
         return "cpu"
 
+    def get_torch_profiler_activity_str(self) -> str:
+        """What `/start_profile` records here, and what it may also be asked for as."""
+        return "CPU"
+
+    def get_torch_profiler_activity(self) -> Any:
+        """The same as PyTorch's own value."""
+        import torch
+
+        return torch.profiler.ProfilerActivity.CPU
+
     def get_default_attention_backend(self) -> str:
         """The only attention backend without device kernels."""
         return "torch_native"

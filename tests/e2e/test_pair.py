@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -93,6 +95,34 @@ def test_chat_logprobs(servers: Servers) -> None:
     tokens = post(f"{servers.router}/v1/chat/completions", body).json()["choices"][0]["logprobs"]["content"]
     assert 0 < len(tokens) <= 8
     assert all(token["logprob"] <= 0 for token in tokens)
+
+
+CONSTRAINTS: dict[str, tuple[str, str]] = {
+    "regex": ("(red|green|blue){2}", "(red|green|blue){2}"),
+    "ebnf": ('root ::= "<" [0-9] [0-9] ">"', "<[0-9]{2}>"),
+    # Without an object, since a small model may fill one with white space until it runs out of tokens.
+    "json_schema": (json.dumps({"enum": ["red", "blue"]}), '"(red|blue)"'),
+}
+
+
+@pytest.mark.parametrize("kind", CONSTRAINTS)
+def test_constrained_answers(servers: Servers, kind: str) -> None:
+    constraint, shape = CONSTRAINTS[kind]
+    ours, plain = (
+        generate(base, "Answer:", 40, sampling_params={kind: constraint})["text"]
+        for base in (servers.router, servers.plain)
+    )
+    assert re.fullmatch(shape, ours.strip()), ours
+    assert ours == plain
+
+
+def test_profile_of_a_server(servers: Servers, tmp_path: Path) -> None:
+    wish = {"output_dir": str(tmp_path), "activities": ["CPU"], "with_stack": False}
+    assert post(f"{servers.prefill}/start_profile", wish).status_code == 200
+    generate(servers.router, PROMPTS[0], 2)
+    assert post(f"{servers.prefill}/stop_profile", {}).status_code == 200
+    assert wait_for(lambda: any(tmp_path.glob("*.json.gz")))
+    assert len(generate(servers.router, PROMPTS[0], 2)["output_ids"]) == 2
 
 
 def test_same_prefix_is_cached_on_both_sides(servers: Servers) -> None:
