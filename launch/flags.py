@@ -91,6 +91,10 @@ def _gpu_flags(config: LaunchConfig, model: ModelConfig, role: Role) -> list[str
     if role == "prefill":
         # They halve the time of a short prefill, all of it launches; these few sizes add 40 s to the start.
         argv += ["--cuda-graph-bs-prefill", *PREFILL_GRAPHS]
+        if config.attention_backend == "flashinfer":
+            # Attention inside the graph: otherwise a few tokens behind a long prefix take three kernels a layer, each
+            # started from Python, for twice the time of the same tokens alone.
+            argv += ["--cuda-graph-backend-prefill", "full"]
     else:
         argv += ["--cuda-graph-backend-prefill", "disabled", "--cuda-graph-bs-decode", *DECODE_GRAPHS]
     return argv + (["--tp-size", str(model.tp)] if model.tp > 1 else [])

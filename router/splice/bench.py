@@ -17,10 +17,11 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from router.body import Body
 from router.errors import NoWorker, RouterError
@@ -41,6 +42,7 @@ from router.workers import Registry, Role, Worker
 from sglang_ext.versions import versions
 
 Way = Literal["blocking", "fallback", "overlay"]
+WAYS: tuple[Way, ...] = get_args(Way)
 WARM_UP = 2  # turns
 
 
@@ -152,7 +154,9 @@ class Bench:
         body = {"stream": True, "sampling_params": {"max_new_tokens": 4, "ignore_eos": True, "temperature": 0.0}}
         if prompt is None:
             pair = self.dispatcher.choose(self.model)
-            sending = self.dispatcher.exchange("/generate", Body({**body, "input_ids": ids}), pair)
+            sending: AbstractAsyncContextManager[Exchange] = self.dispatcher.exchange(
+                "/generate", Body({**body, "input_ids": ids}), pair
+            )
         else:
             sending = prompt.finish(body)
         async with sending as exchange:
@@ -235,13 +239,16 @@ def table(found: dict[str, Any], sizes: Sizes, ways: list[Way]) -> str:
     row(f"{sizes.crowd} at once, cold", crowd)
     for way in ways:
         row(f"{sizes.crowd} at once, {way}", median[f"{way}_crowd"], ("cold at once", crowd))
-    p99 = percentile(found["ordinary"], 0.99)
+    without = {share: percentile(found["ordinary"], share) for share in (0.9, 0.95, 0.99)}
     row(f"ordinary, {sizes.ordinary} tokens, {sizes.per_second:g}/s, beside an upstream", median["ordinary"])
-    lines.append(f"  p99 {1e3 * p99:.1f} of {len(found['ordinary'])} requests")
+    high = ", ".join(f"p{100 * share:g} {1e3 * value:.1f}" for share, value in without.items())
+    lines.append(f"  {high} of {len(found['ordinary'])} requests")
     for way in ways[1:]:
+        beside = found[f"{way}_ordinary"]
         row(f"the same with a dependent, {way}", median[f"{way}_ordinary"], ("without", median["ordinary"]))
-        high = percentile(found[f"{way}_ordinary"], 0.99)
-        lines.append(f"  p99 {1e3 * high:.1f}, {high / p99:.3f}x of without, {len(found[f'{way}_ordinary'])} requests")
+        ratios = ((share, value, percentile(beside, share)) for share, value in without.items())
+        high = ", ".join(f"p{100 * share:g} {1e3 * mine:.1f} ({mine / other:.3f}x)" for share, other, mine in ratios)
+        lines.append(f"  {high} of {len(beside)} requests")
     return "\n".join(lines)
 
 
@@ -275,9 +282,9 @@ async def run(options: argparse.Namespace) -> int:
         return 2
     dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
     sizes = Sizes(**{key: value for key, value in vars(options).items() if key in Sizes.__dataclass_fields__})
-    ways: list[Way] = ["blocking", "fallback"]
-    if all(worker.open_prompts for worker in registry.workers):
-        ways.append("overlay")
+    ways: list[Way] = ["blocking", *(way for way in options.ways if way != "blocking")]
+    if not all(worker.open_prompts for worker in registry.workers):
+        ways = [way for way in ways if way != "overlay"]
     head = {
         "machine": options.machine,
         "versions": versions(),
@@ -308,6 +315,7 @@ def main() -> int:
     parser.add_argument("--model", help="one of several that the router serves")
     parser.add_argument("--machine", default="not told", help="what it runs on, for the record")
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[1:], help="beside blocking")
     for name, default in vars(Sizes()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     return asyncio.run(run(parser.parse_args()))

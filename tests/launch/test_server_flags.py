@@ -63,6 +63,7 @@ def test_a_gpu_pair() -> None:
         assert server.env == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(server.gpus[0])}
     assert "--disaggregation-decode-enable-radix-cache" not in prefill.argv
     assert "--cuda-graph-bs-prefill 16 32 64" in " ".join(prefill.argv)
+    assert flag(prefill, "--cuda-graph-backend-prefill") == "full"
     assert "--cuda-graph-bs-decode" not in prefill.argv
     assert flag(decode, "--cuda-graph-backend-prefill") == "disabled"
     assert "--cuda-graph-bs-decode 1 2 4 8 16" in " ".join(decode.argv)
