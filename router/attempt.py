@@ -1,18 +1,18 @@
 """One attempt of a request on a pair, and what it says about the two workers."""
 
-from types import TracebackType
-from typing import Self
-
 from router.errors import NoWorker, RouterError, UpstreamFailed, UpstreamTimeout
 from router.exchange import Exchange
 from router.workers import Pair, Worker
 
 
 class Attempt:
-    """Both legs or none: entering raises `NoWorker` when a breaker of the pair lets nothing through.
+    """Both legs or none.
 
     A leg that broke, and an answer from 500 on, is its worker's failure. A request that the client
     gave up, or that was refused with less than 500, says nothing against anybody.
+
+    Attributes:
+        exchange: The two legs, once it has begun.
     """
 
     def __init__(self, pair: Pair) -> None:
@@ -20,15 +20,14 @@ class Attempt:
         self._tickets: tuple[int, int]
         self.exchange: Exchange
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """Take both breakers' tickets; raises `NoWorker` when one lets nothing through."""
         pair = self._pair
         check_breakers((pair.prefill, pair.decode))
         self._tickets = pair.prefill.breaker.begin(), pair.decode.breaker.begin()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def settle(self, error: BaseException | None) -> None:
+        """The exchange is over, by an error or without."""
         prefill: bool | None = None
         decode: bool | None = None
         if isinstance(error, UpstreamFailed | UpstreamTimeout):

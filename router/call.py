@@ -75,6 +75,7 @@ class Call(Request):
     def watch(self, seen: Callable[[Message], None]) -> None:
         """Let `seen` see each message of the answer before it goes out."""
         send = self._send
+        self._at_once = None
 
         async def shown(message: Message) -> None:
             seen(message)
@@ -82,7 +83,7 @@ class Call(Request):
 
         self._send = shown
 
-    async def send_head(self, status: int, headers: Headers) -> None:
+    def _begin(self, status: int, headers: Headers) -> Headers:
         """As of a request, with its id among the headers."""
         self.status = status
-        await super().send_head(status, [*headers, *self.more_headers])
+        return super()._begin(status, [*headers, *self.more_headers])

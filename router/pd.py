@@ -5,8 +5,8 @@ answered. Whatever ends the exchange early - the client leaves, a leg fails - en
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Coroutine, Mapping
+from types import TracebackType
 from typing import Any
 
 import orjson
@@ -81,32 +81,16 @@ class Dispatcher:
                 return False
         return True
 
-    @asynccontextmanager
-    async def exchange(
-        self, path: str, body: Body, pair: Pair, sender: Sender | None = None
-    ) -> AsyncIterator[Exchange]:
-        """Send `body` to both servers of a pair, in the name of a span; the block ends the exchange on both.
+    def exchange(self, path: str, body: Body, pair: Pair, sender: Sender | None = None) -> "Exchanging":
+        """Send `body` to both servers of a pair, in the name of a span, for as long as an `async with` block lasts.
 
-        Raises `RouterError` when a leg fails before decode's answer begins; `NoWorker` when a breaker of
-        the pair is open, and then nothing was sent.
+        The block's end ends the exchange on both. Its beginning raises `BadRequest` as `own_fields`; `RouterError`
+        when a leg fails before decode's answer begins; `NoWorker` when a breaker of the pair is open, and then
+        nothing was sent.
         """
-        own = own_fields(body.fields, pair, path)
-        raw = body.render(own, dropped=RESERVED)
-        with Attempt(pair) as attempt:
-            spans = NO_LEGS if sender is None else sender.legs(pair, path)
-            attempt.exchange = exchange = Exchange(pair, raw, path, spans)
-            try:
-                await exchange.start()
-                yield exchange
-            finally:
-                # First what must happen even when the wait in `close` is cancelled.
-                exchange.unload(pair.prefill)
-                exchange.unload(pair.decode)
-                if not exchange.finished:
-                    self._abort(pair, own["rid"])
-                await exchange.close()
+        return Exchanging(self, path, body, pair, sender)
 
-    def _abort(self, pair: Pair, rid: Any) -> None:
+    def abort(self, pair: Pair, rid: Any) -> None:
         """Tell both servers, without waiting: SGLang notices a closed connection only after seconds."""
         for each in rid if isinstance(rid, list) else [rid]:
             self.tell(pair, "/abort_request", {"rid": each})
@@ -130,6 +114,54 @@ class Dispatcher:
         """Let aborts that are under way finish."""
         if self._aborts:
             await asyncio.wait(self._aborts, timeout=ABORT_TIMEOUT)
+
+
+class Exchanging:
+    """An exchange as a block; written out, since `asynccontextmanager` costs as much as sending the request."""
+
+    def __init__(self, dispatcher: Dispatcher, path: str, body: Body, pair: Pair, sender: Sender | None) -> None:
+        self._dispatcher = dispatcher
+        self._path = path
+        self._body = body
+        self._sender = sender
+        self._attempt = Attempt(pair)
+        self._pair = pair
+        self._rid: Any = None
+
+    async def __aenter__(self) -> Exchange:
+        pair, path, attempt = self._pair, self._path, self._attempt
+        own = own_fields(self._body.fields, pair, path)
+        self._rid = own["rid"]
+        raw = self._body.render(own, dropped=RESERVED)
+        attempt.begin()
+        spans = NO_LEGS if self._sender is None else self._sender.legs(pair, path)
+        attempt.exchange = exchange = Exchange(pair, raw, path, spans)
+        try:
+            await exchange.start()
+        except BaseException as error:
+            await self._end(error)
+            raise
+        return exchange
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end(error)
+
+    async def _end(self, error: BaseException | None) -> None:
+        exchange = self._attempt.exchange
+        try:
+            # First what must happen even when the wait in `close` is cancelled.
+            exchange.unload(self._pair.prefill)
+            exchange.unload(self._pair.decode)
+            if not exchange.finished:
+                self._dispatcher.abort(self._pair, self._rid)
+            await exchange.close()
+        except BaseException as later:
+            error = later
+            raise
+        finally:
+            self._attempt.settle(error)
 
 
 def own_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """The ASGI side: a request, answers, and a watch on the client's connection."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from hashlib import sha256
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -22,7 +24,10 @@ SSE_HEADERS: Headers = [
     (b"cache-control", b"no-cache"),
 ]
 
-
+# The scope's extension that takes a whole answer: of this scope, with a status, headers without a length, and a body.
+# It returns False when that takes ASGI's messages.
+AT_ONCE = "router.answer_at_once"
+AtOnce = Callable[[Scope, int, Headers, bytes], bool]
 WATCH_AFTER = 0.05  # seconds: most requests are over before
 
 
@@ -40,6 +45,8 @@ class Request:
         self._peer = scope.get("client")
         self._receive = receive
         self._send = send
+        self._scope = scope
+        self._at_once: AtOnce | None = scope.get("extensions", {}).get(AT_ONCE)
         self._max_body = max_body
         self.started = False
         self.answered = False
@@ -84,9 +91,14 @@ class Request:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
+    def _begin(self, status: int, headers: Headers) -> Headers:
+        """The answer begins; all its headers."""
+        self.started = True
+        return headers
+
     async def send_head(self, status: int, headers: Headers) -> None:
         """Begin the answer."""
-        self.started = True
+        headers = self._begin(status, headers)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send_chunk(self, chunk: bytes, *, more: bool = True) -> None:
@@ -97,7 +109,10 @@ class Request:
 
     async def answer(self, status: int, body: bytes, headers: Headers = JSON_HEADERS) -> None:
         """Send a whole answer."""
-        await self.send_head(status, [*headers, (b"content-length", str(len(body)).encode())])
+        if self._at_once is not None and self._at_once(self._scope, status, self._begin(status, headers), body):
+            self.answered = True
+            return
+        await self.send_head(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.send_chunk(body, more=False)
 
     async def answer_json(self, value: Any, status: int = 200) -> None:
@@ -113,38 +128,71 @@ class Request:
 
 
 class _Watch:
-    """Cancels a task when its client leaves, or when its time is over; costs a timer until it is due."""
+    """Cancels a task when its client leaves, or when its time is over; it waits its turn in `_Rounds` until then."""
 
     def __init__(self, task: asyncio.Task[Any], request: Request, seconds: float | None) -> None:
         self.reason: ClientGone | TimeoutError | None = None
-        self._watched = task
+        self._watched: asyncio.Task[Any] | None = task
         self._request = request
+        self._due = None if seconds is None else time.monotonic() + seconds
         self._task: asyncio.Task[None] | None = None
-        wait = WATCH_AFTER if seconds is None else min(WATCH_AFTER, seconds)
-        self._left = None if seconds is None else seconds - wait
-        self._timer = asyncio.get_running_loop().call_later(wait, self._begin)
 
-    def _begin(self) -> None:
-        self._task = asyncio.create_task(self._look())
+    def begin(self) -> None:
+        """Watch from now on, unless it is over."""
+        if self._watched is not None:
+            self._task = asyncio.create_task(self._look(self._watched, self._request))
 
-    async def _look(self) -> None:
+    async def _look(self, watched: asyncio.Task[Any], request: Request) -> None:
         try:
-            async with asyncio.timeout(self._left):
-                await self._request.disconnected()
+            async with asyncio.timeout(None if self._due is None else self._due - time.monotonic()):
+                await request.disconnected()
             reason: ClientGone | TimeoutError = ClientGone()
         except TimeoutError as late:
             reason = late
         # ASGI reports a whole answer and a lost client alike.
-        if not self._request.answered:
+        if not request.answered:
             self.reason = reason
-            self._watched.cancel()
+            watched.cancel()
 
-    async def end(self) -> None:
-        """Watch no more."""
-        self._timer.cancel()
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    def end(self) -> asyncio.Task[None] | None:
+        """Watch no more; returns a task that is still to be waited for, or None."""
+        self._watched = None
+        del self._request  # a round keeps the watch a little longer, and a body may be long
+        if self._task is None or self._task.done():
+            return None
+        self._task.cancel()
+        return self._task
+
+
+class _Rounds:
+    """Begins watches, between `WATCH_AFTER` and twice that after they came.
+
+    One timer serves all: one for each, set and cancelled, would be most of what a short request's watch costs.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._came: list[_Watch] = []
+        self._waiting: list[_Watch] = []
+        self._ticking = False
+
+    def add(self, watch: _Watch) -> None:
+        """A watch that nobody needs if the request is short."""
+        self._came.append(watch)
+        if not self._ticking:
+            self._ticking = True
+            self._loop.call_later(WATCH_AFTER, self._tick)
+
+    def _tick(self) -> None:
+        due, self._waiting, self._came = self._waiting, self._came, []
+        for watch in due:
+            watch.begin()
+        self._ticking = bool(self._waiting)
+        if self._ticking:
+            self._loop.call_later(WATCH_AFTER, self._tick)
+
+
+_rounds: WeakKeyDictionary[asyncio.AbstractEventLoop, _Rounds] = WeakKeyDictionary()
 
 
 async def while_connected(request: Request, work: Awaitable[None], seconds: float | None = None) -> None:
@@ -161,9 +209,16 @@ async def while_connected(request: Request, work: Awaitable[None], seconds: floa
     assert task is not None
     others = task.cancelling()
     watch = _Watch(task, request, seconds)
+    if seconds is None or seconds > 2 * WATCH_AFTER:
+        loop = task.get_loop()
+        (_rounds.get(loop) or _rounds.setdefault(loop, _Rounds(loop))).add(watch)
+    else:
+        watch.begin()
     try:
         await work
     finally:
-        await watch.end()
+        ending = watch.end()
+        if ending is not None:
+            await asyncio.gather(ending, return_exceptions=True)
         if watch.reason is not None and task.uncancel() <= others:
             raise watch.reason from None

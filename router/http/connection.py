@@ -34,10 +34,10 @@ class Connection(asyncio.Protocol):
         self.reused = False
         self.rested = 0.0
         self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)  # for one answer after the other
         self._reset()
 
     def _reset(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
         self._chunks: list[bytes] = []
         self._listener = _nobody
         self._busy = False

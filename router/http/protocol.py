@@ -1,15 +1,19 @@
 """A client's connection: uvicorn's, but the head of an answer goes out with the first piece of its body.
 
-uvicorn sends the two apart: two system calls, and two packets for the client to wake up for.
+uvicorn sends the two apart: two system calls, and two packets for the client to wake up for. An answer that is there
+as a whole does not even become two messages: the scope's extension `AT_ONCE` takes it.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from router.http.asgi import AT_ONCE, Headers, Scope
 
 INTERIM = b"HTTP/1.1 100 "
+LONG = 1 << 18  # bytes of a body that is rather sent by itself than copied behind its head
 
 
 class _Headed:
@@ -63,3 +67,28 @@ class ClientProtocol(HttpToolsProtocol):
         if cycle is not before:
             headed = _Headed(cycle.transport, cycle.on_response)
             cycle.transport, cycle.on_response = cast(asyncio.Transport, headed), headed.over
+            cast(dict[str, Any], self.scope)["extensions"] = {AT_ONCE: self._answer_at_once}
+
+    def _answer_at_once(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
+        """Send a whole answer, for which the headers name no length; False where that takes ASGI's messages."""
+        cycle = self.cycle
+        unfit = cycle.response_started or cycle.disconnected or self.flow.write_paused
+        if unfit or cycle.scope is not scope or scope["method"] == "HEAD":  # another cycle's: requests came in a row
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        lines = [STATUS_LINE[status]]
+        lines += [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        lines += [b"%b: %b\r\n" % header for header in headers]
+        lines.append(b"content-length: %d\r\n" % len(body))
+        lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        if len(body) < LONG:
+            lines.append(body)
+        self.transport.write(b"".join(lines))
+        if len(body) >= LONG:
+            self.transport.write(body)
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
