@@ -75,7 +75,7 @@ class Call(Request):
     def watch(self, seen: Callable[[Message], None]) -> None:
         """Let `seen` see each message of the answer before it goes out."""
         send = self._send
-        self._at_once = None
+        self._connection = None  # which would send without a message
 
         async def shown(message: Message) -> None:
             seen(message)

@@ -175,16 +175,10 @@ def own_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, An
         BadRequest: `rid` is not text; a field is in `HARMFUL`; or `n` > 1, for which SGLang 0.5.17 uses one
             room for all samples and fails.
     """
-    for name, reason in HARMFUL.items():
-        if fields.get(name) is not None:
-            raise BadRequest(f"`{name}` is not taken here: {reason}.")
-    sampling = fields.get("sampling_params")
-    params = [fields, *(sampling if isinstance(sampling, list) else [sampling])]
-    for n in (_number(each.get("n", 1)) for each in params if isinstance(each, dict)):
-        if n > 1:
-            raise BadRequest(
-                f"`n` is {n:g}, but prefill/decode servers give one sample a request; send {n:g} requests."
-            )
+    for name in HARMFUL.keys() & fields.keys():
+        if fields[name] is not None:
+            raise BadRequest(f"`{name}` is not taken here: {HARMFUL[name]}.")
+    _check_samples(fields)
     size = batch_size(fields, path)
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
     rid = _request_ids(fields.get("rid"), size)
@@ -197,6 +191,16 @@ def own_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, An
 def prepare_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
     """The body both servers get: reserved fields replaced; raises as `own_fields`."""
     return {key: value for key, value in fields.items() if key not in RESERVED} | own_fields(fields, pair, path)
+
+
+def _check_samples(fields: Mapping[str, Any]) -> None:
+    """Raise `BadRequest` for a request of several samples."""
+    sampling = fields.get("sampling_params")
+    for each in (fields, *(sampling if isinstance(sampling, list) else (sampling,))):
+        if isinstance(each, dict) and "n" in each and (n := _number(each["n"])) > 1:
+            raise BadRequest(
+                f"`n` is {n:g}, but prefill/decode servers give one sample a request; send {n:g} requests."
+            )
 
 
 def _number(n: Any) -> float:

@@ -3,9 +3,8 @@
 import time
 from collections import Counter as Count
 from collections.abc import Iterator
-from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Summary
+from prometheus_client import CollectorRegistry, Counter, Summary
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -13,6 +12,7 @@ from router.breaker import STATES
 from router.call import Call
 from router.limits import Limits
 from router.routes import Route
+from router.tally import Answered, Tally
 from router.workers import ROLES, Pair, Registry, Worker
 
 SECONDS = (
@@ -20,15 +20,11 @@ SECONDS = (
     120.0, 180.0, 240.0,
 )  # fmt: skip
 AGES = (30, 60, 180, 300, 600, 1200, 3600, 7200, 14400, 28800, 86400)
-ROUTED = ("router_type", "backend_type", "connection_mode", "model", "endpoint")
-KIND = ("http", "pd", "http")  # the first three of them
+KIND = ("http", "pd", "http")  # of routers, backends and connections
 
 
 class GatewayMetrics:
-    """Counts what happens; what can be read off the workers is read when Prometheus asks.
-
-    Children of labels are remembered: looking them up costs more than counting.
-    """
+    """Counts what happens; what can be read off the workers is read when Prometheus asks."""
 
     def __init__(
         self,
@@ -39,22 +35,12 @@ class GatewayMetrics:
         policies: dict[str, str],
         buckets: tuple[float, ...] | None,
     ) -> None:
-        bounds = buckets or SECONDS
-        self._policies = policies
+        self._selected: Count[str] = Count()  # pairs, by model
+        self._tally = Tally(buckets or SECONDS, KIND)
 
         def counter(name: str, words: str, *labels: str) -> Counter:
             return Counter(name, words, labels, registry=registry)
 
-        def seconds(name: str, words: str, *labels: str) -> Histogram:
-            return Histogram(name, words, labels, buckets=bounds, registry=registry)
-
-        requests = counter("smg_http_requests", "Requests", "method", "path")
-        responses = counter("smg_http_responses", "Answers", "status_code", "error_code")
-        duration = seconds("smg_http_request_duration_seconds", "From request to end of answer", "method", "path")
-        routed = counter("smg_router_requests", "Requests for a model", *ROUTED, "streaming")
-        routed_duration = seconds("smg_router_request_duration_seconds", "Of requests for a model", *ROUTED)
-        first = seconds("smg_router_ttft_seconds", "From request to first piece of a streamed answer", *ROUTED)
-        selected = counter("smg_worker_selection", "Choices", "worker_type", "connection_mode", "model", "policy")
         self._retries = counter("smg_worker_retries", "Attempts after the first", "worker_type", "endpoint")
         self._exhausted = counter(
             "smg_worker_retries_exhausted", "Requests that no attempt could serve", "worker_type", "endpoint"
@@ -63,34 +49,24 @@ class GatewayMetrics:
             "smg_worker_retry_backoff_seconds", "Waits between attempts", ("attempt",), registry=registry
         )
         self._errors = counter("smg_worker_errors", "Failed attempts", "worker_type", "connection_mode", "error_type")
-        self._requests = cache(requests.labels)
-        self._responses = cache(responses.labels)
-        self._duration = cache(duration.labels)
-        self._routed = cache(routed.labels)
-        self._routed_duration = cache(routed_duration.labels)
-        self._first = cache(first.labels)
-        self._selected = cache(selected.labels)
-        registry.register(_State(workers, limits, calls))
+        registry.register(self._tally)
+        registry.register(_State(workers, limits, calls, self._selected, policies))
 
     def answered(self, call: Call, route: Route | None, error_code: str) -> None:
         """A request whose answer is over."""
         took = time.monotonic() - call.began
         # The path as it was routed: one that a client made up would be a new series for ever.
-        where = (call.method, route.path) if route is not None else ("other", "other")
-        self._requests(*where).inc()
-        self._duration(*where).observe(took)
-        self._responses(str(call.status), error_code).inc()
-        if route is not None and route.endpoint and call.model is not None:
-            labels = (*KIND, call.model, route.endpoint)
-            self._routed(*labels, "true" if call.streaming else "false").inc()
-            self._routed_duration(*labels).observe(took)
-            if call.streaming and call.first is not None:
-                self._first(*labels).observe(call.first - call.began)
+        method, path, endpoint = ("other", "other", "")
+        if route is not None:
+            method, path, endpoint = call.method, route.path, route.endpoint
+        model = call.model if endpoint and call.model is not None else ""
+        answered = Answered(method, path, call.status, error_code, model, endpoint, call.streaming)
+        first = call.first - call.began if call.streaming and call.first is not None else None
+        self._tally.count(answered, took, first)
 
     def selected(self, model: str) -> None:
         """A pair was chosen."""
-        for role in ROLES:
-            self._selected(role, "http", model, self._policies[role]).inc()
+        self._selected[model] += 1
 
     def retried(self, endpoint: str, attempt: int, wait: float) -> None:
         """Another attempt follows the one of this number."""
@@ -111,14 +87,25 @@ class GatewayMetrics:
 class _State(Collector):
     """What can be read off at the moment that Prometheus asks."""
 
-    def __init__(self, workers: Registry, limits: Limits, calls: set[Call]) -> None:
+    def __init__(
+        self, workers: Registry, limits: Limits, calls: set[Call], selected: Count[str], policies: dict[str, str]
+    ) -> None:
         self._workers = workers
         self._limits = limits
         self._calls = calls
+        self._selected = selected
+        self._policies = policies
 
     def collect(self) -> Iterator[Metric]:
         yield from self._of_workers()
         yield from self._of_calls()
+        choices = CounterMetricFamily(
+            "smg_worker_selection", "Choices", labels=("worker_type", "connection_mode", "model", "policy")
+        )
+        for model, times in self._selected.items():
+            for role in ROLES:
+                choices.add_metric((role, "http", model, self._policies[role]), times)
+        yield choices
 
     def _of_workers(self) -> Iterator[Metric]:
         def gauge(name: str, words: str) -> GaugeMetricFamily:

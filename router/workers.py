@@ -289,14 +289,13 @@ class Registry:
             NotFound: No worker serves the model.
             NoWorker: The model is known but no worker of that role is healthy.
         """
-        of_model = [worker for worker in self.workers if worker.model == model]
-        if not of_model:
+        found = [worker for worker in self.workers if worker.model == model and worker.role == role and worker.usable]
+        if found:
+            return found
+        if all(worker.model != model for worker in self.workers):
             known = ", ".join(self.models()) or "none is ready"
             raise NotFound(f"the model {model!r} is not served here; served: {known}.")
-        found = [worker for worker in of_model if worker.role == role and worker.usable]
-        if not found:
-            raise NoWorker(f"no {role} server of the model {model!r} is healthy; try again later.", retry_after=1.0)
-        return found
+        raise NoWorker(f"no {role} server of the model {model!r} is healthy; try again later.", retry_after=1.0)
 
     def default_model(self) -> str | None:
         """The model a request without a model name gets: the only one, else None."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -24,11 +24,15 @@ SSE_HEADERS: Headers = [
     (b"cache-control", b"no-cache"),
 ]
 
-# The scope's extension that takes a whole answer: of this scope, with a status, headers without a length, and a body.
-# It returns False when that takes ASGI's messages.
-AT_ONCE = "router.answer_at_once"
-AtOnce = Callable[[Scope, int, Headers, bytes], bool]
+CONNECTION = "router.connection"  # the scope's extension that is a `Connection`
 WATCH_AFTER = 0.05  # seconds: most requests are over before
+
+
+class Connection(Protocol):
+    """What a client's connection can do beyond ASGI."""
+
+    def answer_at_once(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
+        """Send a scope's whole answer, for which the headers name no length; False where that takes ASGI's messages."""
 
 
 class ClientGone(Exception):
@@ -46,7 +50,7 @@ class Request:
         self._receive = receive
         self._send = send
         self._scope = scope
-        self._at_once: AtOnce | None = scope.get("extensions", {}).get(AT_ONCE)
+        self._connection: Connection | None = scope.get("extensions", {}).get(CONNECTION)
         self._max_body = max_body
         self.started = False
         self.answered = False
@@ -109,9 +113,11 @@ class Request:
 
     async def answer(self, status: int, body: bytes, headers: Headers = JSON_HEADERS) -> None:
         """Send a whole answer."""
-        if self._at_once is not None and self._at_once(self._scope, status, self._begin(status, headers), body):
-            self.answered = True
-            return
+        if self._connection is not None:
+            whole = self._begin(status, headers)
+            if self._connection.answer_at_once(self._scope, status, whole, body):
+                self.answered = True
+                return
         await self.send_head(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.send_chunk(body, more=False)
 

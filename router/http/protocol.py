@@ -1,7 +1,7 @@
 """A client's connection: uvicorn's, but the head of an answer goes out with the first piece of its body.
 
 uvicorn sends the two apart: two system calls, and two packets for the client to wake up for. An answer that is there
-as a whole does not even become two messages: the scope's extension `AT_ONCE` takes it.
+as a whole does not even become two messages: the connection itself, which is in the scope, takes it.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from router.http.asgi import AT_ONCE, Headers, Scope
+from router.http.asgi import CONNECTION, Headers, Scope
 
 INTERIM = b"HTTP/1.1 100 "
 LONG = 1 << 18  # bytes of a body that is rather sent by itself than copied behind its head
@@ -67,10 +67,10 @@ class ClientProtocol(HttpToolsProtocol):
         if cycle is not before:
             headed = _Headed(cycle.transport, cycle.on_response)
             cycle.transport, cycle.on_response = cast(asyncio.Transport, headed), headed.over
-            cast(dict[str, Any], self.scope)["extensions"] = {AT_ONCE: self._answer_at_once}
+            cast(dict[str, Any], self.scope)["extensions"] = {CONNECTION: self}
 
-    def _answer_at_once(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
-        """Send a whole answer, for which the headers name no length; False where that takes ASGI's messages."""
+    def answer_at_once(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
+        """Send a scope's whole answer, for which the headers name no length; False where that takes ASGI's messages."""
         cycle = self.cycle
         unfit = cycle.response_started or cycle.disconnected or self.flow.write_paused
         if unfit or cycle.scope is not scope or scope["method"] == "HEAD":  # another cycle's: requests came in a row
