@@ -213,6 +213,8 @@ def _number(n: Any) -> float:
 
 def _request_ids(given: Any, size: int | None) -> str | list[str]:
     """Ids none of which another one begins with."""
+    if given is None and size is None:
+        return fresh_id()
     wanted = given if isinstance(given, list) else [given or ""] * (size or 1)
     if len(wanted) != (size or 1) or not all(isinstance(rid, str) for rid in wanted):
         raise BadRequest("`rid` must be a string, or a list of one string for each prompt.")
@@ -222,8 +224,10 @@ def _request_ids(given: Any, size: int | None) -> str | list[str]:
 
 def batch_size(body: Mapping[str, Any], path: str) -> int | None:
     """How many prompts a batched request has; None when it is a single one."""
-    given = next((body[key] for key in PROMPTS.get(path, ()) if body.get(key) is not None), None)
-    return len(given) if isinstance(given, list) and given and isinstance(given[0], str | list) else None
+    for key in PROMPTS.get(path, ()):
+        if (given := body.get(key)) is not None:
+            return len(given) if isinstance(given, list) and given and isinstance(given[0], str | list) else None
+    return None
 
 
 async def _tell(worker: Worker, path: str, raw: bytes) -> None:

@@ -20,6 +20,7 @@ from router.http.connection import Connection
 
 ADDRESS = r"([Hh][Tt][Tt][Pp]://)?(\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9_.-]+)(:[0-9]+)?/?"  # of a worker
 IDLE_CONNECTIONS = 1024  # kept open per origin
+HEADS = 64  # begins of heads remembered per origin
 FRESH = 3.0  # seconds for which a worker surely keeps an idle connection; SGLang does for 5
 
 
@@ -198,6 +199,7 @@ class Origin:
         host = f"[{self.host}]" if ":" in self.host else self.host
         self.url = f"http://{host}:{self.port}"
         self._tail = f" HTTP/1.1\r\nhost: {host}:{self.port}\r\n".encode()
+        self._heads: dict[tuple[str, str], bytes] = {}  # by method and path
         self._connect_timeout = connect_timeout
         self._idle: deque[Connection] = deque()
         self._waiting: deque[Response] = deque()  # for a connection
@@ -207,6 +209,7 @@ class Origin:
     def send_always(self, header: tuple[str, str]) -> None:
         """Send a header, without line breaks, with every request."""
         self._tail += f"{header[0]}: {header[1]}\r\n".encode()
+        self._heads.clear()
 
     def ask(
         self,
@@ -228,14 +231,22 @@ class Origin:
             changed: Called whenever more of the answer is known.
             once: Whether the worker may on no account get it twice.
         """
-        lines = [f"{method} {path}".encode(), self._tail]
+        lines = [self._first_lines(method, path)]
         lines += [f"{name}: {value}\r\n".encode() for name, value in headers]
         if body:
-            lines.append(b"content-type: application/json\r\n")
-        if body or method not in {"GET", "DELETE"}:
-            lines.append(b"content-length: %d\r\n" % len(body))
-        lines.append(b"\r\n")
+            lines.append(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
+        else:
+            lines.append(b"\r\n" if method in {"GET", "DELETE"} else b"content-length: 0\r\n\r\n")
         return Response(self, b"".join(lines), body, changed, once=once)
+
+    def _first_lines(self, method: str, path: str) -> bytes:
+        """A head's lines that are the same in every request for a path."""
+        known = self._heads.get((method, path))
+        if known is None:
+            known = f"{method} {path}".encode() + self._tail
+            if len(self._heads) < HEADS:
+                self._heads[method, path] = known
+        return known
 
     async def request(
         self,

@@ -6,7 +6,7 @@ as a whole does not even become two messages: the connection itself, which is in
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -59,6 +59,8 @@ class _Headed:
 class ClientProtocol(HttpToolsProtocol):
     """One client's connection."""
 
+    _usual: ClassVar[tuple[Headers, bytes]] = [], b""
+
     def on_headers_complete(self) -> None:
         """A request's head is there, and its answer has not begun."""
         before = self.cycle
@@ -77,8 +79,7 @@ class ClientProtocol(HttpToolsProtocol):
             return False
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        lines = [STATUS_LINE[status]]
-        lines += [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        lines = [STATUS_LINE[status], self._usual_lines()]
         lines += [b"%b: %b\r\n" % header for header in headers]
         lines.append(b"content-length: %d\r\n" % len(body))
         lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
@@ -92,3 +93,10 @@ class ClientProtocol(HttpToolsProtocol):
             self.transport.close()
         cycle.on_response()
         return True
+
+    def _usual_lines(self) -> bytes:
+        """The headers of every answer; uvicorn makes them anew each second."""
+        usual = self.server_state.default_headers
+        if ClientProtocol._usual[0] is not usual:
+            ClientProtocol._usual = usual, b"".join(b"%b: %b\r\n" % header for header in usual)
+        return ClientProtocol._usual[1]
