@@ -172,8 +172,8 @@ def own_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, An
     an id that a client chose could end its neighbours' requests.
 
     Raises:
-        BadRequest: `rid` is not text; a field is in `HARMFUL`; or `n` > 1, for which SGLang 0.5.17 uses one
-            room for all samples and fails.
+        BadRequest: `rid` is not text; a field is in `HARMFUL`; `n` is no number, or over 1, for which SGLang 0.5.17
+            uses one room for all samples and fails.
     """
     for name in HARMFUL.keys() & fields.keys():
         if fields[name] is not None:
@@ -194,21 +194,19 @@ def prepare_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, 
 
 
 def _check_samples(fields: Mapping[str, Any]) -> None:
-    """Raise `BadRequest` for a request of several samples."""
+    """Raise `BadRequest` for a request of several samples, or of no number of them."""
     sampling = fields.get("sampling_params")
     for each in (fields, *(sampling if isinstance(sampling, list) else (sampling,))):
-        if isinstance(each, dict) and "n" in each and (n := _number(each["n"])) > 1:
+        if not isinstance(each, dict) or (n := each.get("n")) is None:
+            continue
+        try:
+            number = float(n)  # as SGLang reads it, which takes "2" and 2.0 for 2
+        except (TypeError, ValueError, OverflowError):
+            raise BadRequest("`n` must be 1.") from None
+        if number > 1:
             raise BadRequest(
-                f"`n` is {n:g}, but prefill/decode servers give one sample a request; send {n:g} requests."
+                f"`n` is {number:g}, but prefill/decode servers give one sample a request; send {number:g} requests."
             )
-
-
-def _number(n: Any) -> float:
-    """As SGLang reads it, which takes "2" and 2.0 for 2; 0 for what is none."""
-    try:
-        return float(n)
-    except (TypeError, ValueError, OverflowError):
-        return 0
 
 
 def _request_ids(given: Any, size: int | None) -> str | list[str]:

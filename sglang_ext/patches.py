@@ -28,6 +28,13 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "1711eac8200b7000"},
     ),
     Patch(
+        target="sglang.srt.managers.tokenizer_manager.TokenizerManager._validate_one_request",
+        kind=Kind.BEFORE,
+        hook="sglang_ext.guard:refuse_harmful",
+        reason="some values of one request end the whole server",
+        expects={"0.5.17": "f1c9c3dcfc970feb"},
+    ),
+    Patch(
         target="sglang.srt.disaggregation.common.conn.CommonKVManager._on_heartbeat_success",
         kind=Kind.AFTER,
         hook="sglang_ext.restarts:notice_restart",

@@ -23,9 +23,7 @@ class RoundRobin(Policy):
 
     def choose(self, workers: Sequence[Worker], prefix: Prefix | None = None) -> Worker:
         """The next in turn; a worker that never had one comes first."""
-        if len(workers) == 1:
-            return workers[0]
-        chosen = min(workers, key=lambda worker: self._turns.get(worker, 0))
+        chosen = workers[0] if len(workers) == 1 else min(workers, key=lambda worker: self._turns.get(worker, 0))
         self._turns[chosen] = next(self._next)
         return chosen
 

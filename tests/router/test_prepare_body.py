@@ -126,14 +126,18 @@ def test_several_samples_are_refused(body: dict[str, Any]) -> None:
         prepare_body(body, PAIR, GENERATE)
 
 
+@pytest.mark.parametrize("n", ["two", [2], {}])
+def test_no_number_of_samples_is_refused(n: Any) -> None:
+    with pytest.raises(BadRequest, match=r"^`n` must be 1\.$"):
+        prepare_body({"text": "x", "n": n}, PAIR, GENERATE)
+
+
 @pytest.mark.parametrize(
     "body",
     [
         {"n": 1},
         {"n": None},
         {"n": "1"},
-        {"n": "two"},
-        {"n": [2]},
         {"sampling_params": {"n": 1}},
         {"sampling_params": []},
     ],
