@@ -15,7 +15,7 @@ from router.discovery.metrics import DiscoveryMetrics
 from router.discovery.roster import Roster
 from router.discovery.settings import DiscoverySettings
 from router.discovery.watcher import Watcher
-from router.errors import NotFound, RouterError
+from router.errors import NotFound, RouterError, forget_frames
 from router.exit import Judge, JudgeFailed, Judging
 from router.http.asgi import ClientGone, Receive, Scope, Send
 from router.info import Info
@@ -144,11 +144,13 @@ class App:
                 await self._limited(call, route, variable)
             else:
                 await route.handler(call, *variable)
-        except ClientGone:
+        except ClientGone as gone:
             logger.debug("client left: %s %s", call.method, call.path)
+            forget_frames(gone)
         except RouterError as error:
             error_code = error.kind
             await self._refuse(call, error)
+            forget_frames(error)
         except Exception:
             logger.exception("unexpected error in %s %s", call.method, call.path)
             error_code = RouterError.kind

@@ -26,6 +26,11 @@ class Attempt:
         check_breakers((pair.prefill, pair.decode))
         self._tickets = pair.prefill.breaker.begin(), pair.decode.breaker.begin()
 
+    def give_up(self) -> None:
+        """It came to nothing before anything was sent."""
+        self._pair.prefill.breaker.settle(self._tickets[0], None)
+        self._pair.decode.breaker.settle(self._tickets[1], None)
+
     def settle(self, error: BaseException | None) -> None:
         """The exchange is over, by an error or without."""
         prefill: bool | None = None

@@ -165,3 +165,15 @@ class UpstreamTimeout(RouterError):
     kind = "timeout"
     upstream_status: int | None = None
     worker: "Worker | None" = None
+
+
+def forget_frames(error: BaseException) -> None:
+    """Cut a handled error off from the frames it passed through.
+
+    They hold the request's body, and often the error too: a circle, which would keep the body until the garbage
+    collector comes by.
+    """
+    passed: BaseException | None = error
+    while passed is not None:
+        before, passed.__context__, passed.__traceback__ = passed.__context__, None, None
+        passed = before

@@ -41,13 +41,14 @@ class Exchange:
         self._said: list[bytes] = []  # by prefill
         self._prefill_over = False
         self._problem: RouterError | None = None  # what prefill failed with
-        self._loaded = {pair.prefill, pair.decode}
-        for worker in self._loaded:
-            worker.load += 1
+        self._loaded: set[Worker] = set()
         prefill, decode = spans.headers
         # A room is entered once: a leg that comes a second time waits there for KV that was sent already.
         self._prefill = pair.prefill.origin.ask("POST", path, raw, prefill, self._hear_prefill, once=True)
         self.decode = pair.decode.origin.ask("POST", path, raw, decode, self._wake, once=True)
+        self._loaded |= {pair.prefill, pair.decode}
+        for worker in self._loaded:
+            worker.load += 1
 
     def unload(self, worker: Worker) -> None:
         """This exchange is no load of a worker any more; harmless to call twice."""

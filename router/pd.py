@@ -134,8 +134,12 @@ class Exchanging:
         self._rid = own["rid"]
         raw = self._body.render(own, dropped=RESERVED)
         attempt.begin()
-        spans = NO_LEGS if self._sender is None else self._sender.legs(pair, path)
-        attempt.exchange = exchange = Exchange(pair, raw, path, spans)
+        try:
+            spans = NO_LEGS if self._sender is None else self._sender.legs(pair, path)
+            attempt.exchange = exchange = Exchange(pair, raw, path, spans)
+        except BaseException:
+            attempt.give_up()
+            raise
         try:
             await exchange.start()
         except BaseException as error:
@@ -162,6 +166,7 @@ class Exchanging:
             raise
         finally:
             self._attempt.settle(error)
+            del error  # else its traceback, this frame and the body are a circle
 
 
 def own_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from router.access import refuse_reserved
 from router.attempt import RETRYABLE, culprit, retryable
 from router.body import Body, read_body
 from router.call import Call
-from router.errors import BadRequest, NoWorker, RouterError, UpstreamFailed, UpstreamTimeout
+from router.errors import BadRequest, NoWorker, RouterError, UpstreamFailed, UpstreamTimeout, forget_frames
 from router.exchange import Exchange
 from router.http.asgi import SSE_HEADERS, while_connected
 from router.http.sse import error_events
@@ -146,6 +146,7 @@ class Proxy:
             await while_connected(call, _last_words(call, error), LAST_WORDS)
         except TimeoutError:
             raise error from None
+        forget_frames(error)
 
     async def _serve(self, call: Call, job: Job) -> None:
         if self._clients.serves(job.body.fields):
@@ -184,6 +185,7 @@ class Proxy:
                 if last:
                     self._metrics.exhausted(job.endpoint)
                     raise
+                forget_frames(error)
             if failing is not None:
                 avoid.add(failing)
             wait = self._retries.backoff(call.attempts)

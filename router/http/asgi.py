@@ -153,8 +153,8 @@ class _Watch:
             async with asyncio.timeout(None if self._due is None else self._due - time.monotonic()):
                 await request.disconnected()
             reason: ClientGone | TimeoutError = ClientGone()
-        except TimeoutError as late:
-            reason = late
+        except TimeoutError:
+            reason = TimeoutError()  # not the one that has this frame in its traceback: that would be a circle
         # ASGI reports a whole answer and a lost client alike.
         if not request.answered:
             self.reason = reason
@@ -176,8 +176,7 @@ class _Rounds:
     One timer serves all: one for each, set and cancelled, would be most of what a short request's watch costs.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._came: list[_Watch] = []
         self._waiting: list[_Watch] = []
         self._ticking = False
@@ -187,7 +186,7 @@ class _Rounds:
         self._came.append(watch)
         if not self._ticking:
             self._ticking = True
-            self._loop.call_later(WATCH_AFTER, self._tick)
+            asyncio.get_running_loop().call_later(WATCH_AFTER, self._tick)
 
     def _tick(self) -> None:
         due, self._waiting, self._came = self._waiting, self._came, []
@@ -195,7 +194,7 @@ class _Rounds:
             watch.begin()
         self._ticking = bool(self._waiting)
         if self._ticking:
-            self._loop.call_later(WATCH_AFTER, self._tick)
+            asyncio.get_running_loop().call_later(WATCH_AFTER, self._tick)
 
 
 _rounds: WeakKeyDictionary[asyncio.AbstractEventLoop, _Rounds] = WeakKeyDictionary()
@@ -217,7 +216,7 @@ async def while_connected(request: Request, work: Awaitable[None], seconds: floa
     watch = _Watch(task, request, seconds)
     if seconds is None or seconds > 2 * WATCH_AFTER:
         loop = task.get_loop()
-        (_rounds.get(loop) or _rounds.setdefault(loop, _Rounds(loop))).add(watch)
+        (_rounds.get(loop) or _rounds.setdefault(loop, _Rounds())).add(watch)
     else:
         watch.begin()
     try:
@@ -226,5 +225,9 @@ async def while_connected(request: Request, work: Awaitable[None], seconds: floa
         ending = watch.end()
         if ending is not None:
             await asyncio.gather(ending, return_exceptions=True)
-        if watch.reason is not None and task.uncancel() <= others:
-            raise watch.reason from None
+        reason, watch.reason = watch.reason, None
+        try:
+            if reason is not None and task.uncancel() <= others:
+                raise reason from None
+        finally:
+            del reason  # else its traceback and this frame are a circle

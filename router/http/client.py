@@ -243,9 +243,9 @@ class Origin:
         """A head's lines that are the same in every request for a path."""
         known = self._heads.get((method, path))
         if known is None:
-            known = f"{method} {path}".encode() + self._tail
-            if len(self._heads) < HEADS:
-                self._heads[method, path] = known
+            if len(self._heads) >= HEADS:  # of paths that hardly come again
+                self._heads.clear()
+            known = self._heads[method, path] = f"{method} {path}".encode() + self._tail
         return known
 
     async def request(

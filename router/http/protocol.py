@@ -77,10 +77,12 @@ class ClientProtocol(HttpToolsProtocol):
         unfit = cycle.response_started or cycle.disconnected or self.flow.write_paused
         if unfit or cycle.scope is not scope or scope["method"] == "HEAD":  # another cycle's: requests came in a row
             return False
+        own = b"".join([b"%b: %b\r\n" % header for header in headers])
+        if own.count(b"\n") != len(headers) or own.count(b"\r") != len(headers):
+            return False  # uvicorn refuses a line break within a header
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        lines = [STATUS_LINE[status], self._usual_lines()]
-        lines += [b"%b: %b\r\n" % header for header in headers]
+        lines = [STATUS_LINE[status], self._usual_lines(), own]
         lines.append(b"content-length: %d\r\n" % len(body))
         lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
         if len(body) < LONG:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
@@ -42,6 +43,33 @@ async def test_requests_in_a_row_are_answered_in_order() -> None:
         assert [headers[b"x-request-id"] for _, headers, _ in found] == [b"0", b"1", b"2"]
         assert orjson.loads(found[0][2])["text"] == "one two"
         assert found[2][1][b"connection"] == b"close"
+
+
+@aio
+async def test_one_request_after_the_other_on_one_connection() -> None:
+    """Each of these answers goes out at once; those to requests in one packet, but for the last, do not."""
+    async with serving(FakePair()) as router, connected(router.port) as client:
+        for raw, status in [(post("/v1/chat/completions", CHAT), 200), (post("/v1/chat/completions", []), 400)] * 2:
+            await client.send(raw)
+            top = await within(5.0, client.reader.readuntil(b"\r\n\r\n"))
+            assert top.startswith(b"HTTP/1.1 %d" % status)
+            length = int(top.partition(b"content-length: ")[2].split(b"\r")[0])
+            orjson.loads(await within(5.0, client.reader.readexactly(length)))
+
+
+@aio
+async def test_no_line_break_in_a_header() -> None:
+    """uvicorn refuses it; what is sent past uvicorn's messages must not differ."""
+    async with serving(FakePair()) as router:
+        find = router.app.routes.find
+
+        def found(call: Any) -> Any:
+            call.more_headers.append((b"a", b"b\r\nc: d"))
+            return find(call)
+
+        router.app.routes.find = found  # type: ignore[method-assign]
+        with pytest.raises(httpx.RemoteProtocolError):
+            await router.http.get("/liveness")
 
 
 @aio

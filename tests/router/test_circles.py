@@ -1,0 +1,114 @@
+"""Requests' bodies are freed as soon as they are answered, however that ended.
+
+The garbage collector comes by only after some hundreds of requests, and a body may be half a gigabyte.
+"""
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from router.body import Body
+from router.retries import RetrySettings
+from router.settings import ServerSettings
+from tests.router.aio import aio, until
+from tests.router.fakes import Call, FakePair
+from tests.router.raw import CHAT, connected, post
+from tests.router.serving import Serving, serving
+
+SHORT = ServerSettings(request_timeout_secs=0.15)
+TWICE = RetrySettings(max_retries=2, initial_backoff_ms=1)
+
+
+async def hang(call: Call) -> None:
+    await call.gone()
+
+
+async def refuse(call: Call) -> None:
+    await call.answer({"error": {"message": "no"}}, 400)
+
+
+async def fail(call: Call) -> None:
+    await call.answer({"error": {"message": "no"}}, 503)
+
+
+async def drop(call: Call) -> None:
+    call.drop()
+
+
+async def half(call: Call) -> None:
+    await call.stream({"choices": []})
+    call.drop()
+
+
+async def ask(router: Serving) -> None:
+    await router.post("/v1/chat/completions", CHAT)
+
+
+async def ask_for_another_model(router: Serving) -> None:
+    assert (await router.post("/v1/chat/completions", {**CHAT, "model": "none"})).status_code == 404
+
+
+async def ask_wrongly(router: Serving) -> None:
+    assert (await router.post("/v1/chat/completions", {**CHAT, "n": 2})).status_code == 400
+
+
+async def leave(router: Serving) -> None:
+    async with connected(router.port) as client:
+        await client.send(post("/v1/chat/completions", CHAT))
+        await until(lambda: bool(router.app._calls), "it came")
+        await asyncio.sleep(0.02)
+        client.vanish()
+        await until(lambda: not router.app._calls, "it is over")
+
+
+ENDINGS: dict[str, tuple[Callable[[Call], Awaitable[None]] | None, str, Callable[[Serving], Awaitable[None]]]] = {
+    "well": (None, "decode", ask),
+    "an unknown model": (None, "decode", ask_for_another_model),
+    "a bad request": (None, "decode", ask_wrongly),
+    "the client leaves": (hang, "both", leave),
+    "prefill hangs": (hang, "prefill", ask),
+    "decode hangs": (hang, "decode", ask),
+    "prefill refuses": (refuse, "prefill", ask),
+    "decode refuses": (refuse, "decode", ask),
+    "prefill fails": (fail, "prefill", ask),
+    "decode fails": (fail, "decode", ask),
+    "prefill drops": (drop, "prefill", ask),
+    "decode drops": (drop, "decode", ask),
+    "half an answer": (half, "decode", ask),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_no_body_waits_for_the_garbage_collector(ending: str) -> None:
+    handler, role, asking = ENDINGS[ending]
+
+    @aio
+    async def test() -> None:
+        pair = FakePair()
+        for worker in (pair.prefill, pair.decode):
+            if handler is not None and role in (worker.role, "both"):
+                worker.generate = handler
+        async with serving(pair, server=SHORT, retries=TWICE) as router:
+            await asking(router)
+            await router.settled()
+            gc.collect()
+            before = bodies()
+            gc.disable()
+            try:
+                for _ in range(4):
+                    await asking(router)
+                await until(lambda: not router.app._calls, "all are over")
+                await router.settled()
+                await asyncio.sleep(0.15)  # until the watches' rounds are over
+                assert bodies() - before <= 1
+            finally:
+                gc.enable()
+
+    test()
+
+
+def bodies() -> int:
+    """Bodies that are alive."""
+    return sum(isinstance(each, Body) for each in gc.get_objects())
