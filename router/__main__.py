@@ -1,5 +1,6 @@
 """`python -m router`: parse the command line and serve."""
 
+import gc
 import resource
 import socket
 import sys
@@ -53,6 +54,9 @@ def _alone(settings: Settings) -> int:
 def _together(settings: Settings) -> int:
     server = settings.server
     set_up_logs(server.log_level, server.log_dir)
+    # The collector writes into each object that it looks at: what was imported would be copied for every process.
+    gc.collect()
+    gc.freeze()
     # What is wrong is said once and not by every process; and this one must have no threads when it forks.
     wrong = in_a_child(partial(_saying, _try, settings))
     return wrong or Parent(server, server.workers, partial(_member, settings)).run()
