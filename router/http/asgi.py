@@ -138,32 +138,29 @@ class _Watch:
 
     def __init__(self, task: asyncio.Task[Any], request: Request, seconds: float | None) -> None:
         self.reason: ClientGone | TimeoutError | None = None
-        self._watched: asyncio.Task[Any] | None = task
+        self._watched = task
         self._request = request
         self._due = None if seconds is None else time.monotonic() + seconds
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Watch from now on, unless it is over."""
-        if self._watched is not None:
-            self._task = asyncio.create_task(self._look(self._watched, self._request))
+        """Watch from now on."""
+        self._task = asyncio.create_task(self._look())
 
-    async def _look(self, watched: asyncio.Task[Any], request: Request) -> None:
+    async def _look(self) -> None:
         try:
             async with asyncio.timeout(None if self._due is None else self._due - time.monotonic()):
-                await request.disconnected()
+                await self._request.disconnected()
             reason: ClientGone | TimeoutError = ClientGone()
         except TimeoutError:
             reason = TimeoutError()  # not the one that has this frame in its traceback: that would be a circle
         # ASGI reports a whole answer and a lost client alike.
-        if not request.answered:
+        if not self._request.answered:
             self.reason = reason
-            watched.cancel()
+            self._watched.cancel()
 
     def end(self) -> asyncio.Task[None] | None:
         """Watch no more; returns a task that is still to be waited for, or None."""
-        self._watched = None
-        del self._request  # a round keeps the watch a little longer, and a body may be long
         if self._task is None or self._task.done():
             return None
         self._task.cancel()
@@ -177,19 +174,24 @@ class _Rounds:
     """
 
     def __init__(self) -> None:
-        self._came: list[_Watch] = []
-        self._waiting: list[_Watch] = []
+        self._came: set[_Watch] = set()
+        self._waiting: set[_Watch] = set()
         self._ticking = False
 
     def add(self, watch: _Watch) -> None:
         """A watch that nobody needs if the request is short."""
-        self._came.append(watch)
+        self._came.add(watch)
         if not self._ticking:
             self._ticking = True
             asyncio.get_running_loop().call_later(WATCH_AFTER, self._tick)
 
+    def forget(self, watch: _Watch) -> None:
+        """It is over; at once rather than with hundreds of others in a round, which somebody would wait for."""
+        self._came.discard(watch)
+        self._waiting.discard(watch)
+
     def _tick(self) -> None:
-        due, self._waiting, self._came = self._waiting, self._came, []
+        due, self._waiting, self._came = self._waiting, self._came, set()
         for watch in due:
             watch.begin()
         self._ticking = bool(self._waiting)
@@ -214,14 +216,16 @@ async def while_connected(request: Request, work: Awaitable[None], seconds: floa
     assert task is not None
     others = task.cancelling()
     watch = _Watch(task, request, seconds)
+    loop = task.get_loop()
+    rounds = _rounds.get(loop) or _rounds.setdefault(loop, _Rounds())
     if seconds is None or seconds > 2 * WATCH_AFTER:
-        loop = task.get_loop()
-        (_rounds.get(loop) or _rounds.setdefault(loop, _Rounds())).add(watch)
+        rounds.add(watch)
     else:
         watch.begin()
     try:
         await work
     finally:
+        rounds.forget(watch)
         ending = watch.end()
         if ending is not None:
             await asyncio.gather(ending, return_exceptions=True)
