@@ -28,8 +28,7 @@ class Attempt:
 
     def give_up(self) -> None:
         """It came to nothing before anything was sent."""
-        self._pair.prefill.breaker.settle(self._tickets[0], None)
-        self._pair.decode.breaker.settle(self._tickets[1], None)
+        self._settle(None, None)
 
     def settle(self, error: BaseException | None) -> None:
         """The exchange is over, by an error or without."""
@@ -43,9 +42,12 @@ class Attempt:
             prefill = decode = True
         elif error is None:
             prefill, decode = (None, False) if culprit(self.exchange) is self._pair.decode else (False, None)
+        self._settle(prefill, decode)
+        self.exchange.spans.ended(self.exchange, error)
+
+    def _settle(self, prefill: bool | None, decode: bool | None) -> None:
         self._pair.prefill.breaker.settle(self._tickets[0], prefill)
         self._pair.decode.breaker.settle(self._tickets[1], decode)
-        self.exchange.spans.ended(self.exchange, error)
 
 
 def culprit(exchange: Exchange) -> Worker:

@@ -55,6 +55,10 @@ class Times:
         self.total += other.total
 
 
+def _where(answered: Answered) -> tuple[str, ...]:
+    return answered.method, answered.path
+
+
 class Tally(Collector):
     """Requests by what is told of them.
 
@@ -66,56 +70,47 @@ class Tally(Collector):
     def __init__(self, bounds: Sequence[float], routed: Sequence[str]) -> None:
         self._bounds = tuple(bounds)
         self._routed = tuple(routed)
-        self._took: dict[Answered, Times] = {}
-        self._first: dict[Answered, Times] = {}
+        self._took: dict[Answered, Times] = defaultdict(self._none)
+        self._first: dict[Answered, Times] = defaultdict(self._none)
 
     def count(self, answered: Answered, took: float, first: float | None) -> None:
         """A request is over; in seconds how long it took, and until the first piece of a stream."""
-        times = self._took.get(answered) or self._took.setdefault(answered, self._none())
-        times.observe(self._bounds, took)
+        self._took[answered].observe(self._bounds, took)
         if first is not None:
-            times = self._first.get(answered) or self._first.setdefault(answered, self._none())
-            times.observe(self._bounds, first)
+            self._first[answered].observe(self._bounds, first)
 
     def collect(self) -> Iterator[Metric]:
         """The families."""
         where, routed = ("method", "path"), ("router_type", "backend_type", "connection_mode", "model", "endpoint")
-        yield self._counter("smg_http_requests", "Requests", where, lambda a: (a.method, a.path))
+        yield self._counter("smg_http_requests", "Requests", where, _where)
         yield self._counter(
             "smg_http_responses", "Answers", ("status_code", "error_code"), lambda a: (str(a.status), a.error_code)
         )
         yield self._histogram(
-            "smg_http_request_duration_seconds",
-            "From request to end of answer",
-            where,
-            self._took,
-            lambda a: (a.method, a.path),
+            "smg_http_request_duration_seconds", "From request to end of answer", where, self._took, _where
         )
         yield self._counter(
             "smg_router_requests",
             "Requests for a model",
             (*routed, "streaming"),
-            lambda a: (*self._labels(a), "true" if a.streaming else "false") if a.model else None,
+            lambda a: (*labels, "true" if a.streaming else "false") if (labels := self._labels(a)) else None,
         )
         yield self._histogram(
-            "smg_router_request_duration_seconds", "Of requests for a model", routed, self._took, self._labels_if_routed
+            "smg_router_request_duration_seconds", "Of requests for a model", routed, self._took, self._labels
         )
         yield self._histogram(
             "smg_router_ttft_seconds",
             "From request to first piece of a streamed answer",
             routed,
             self._first,
-            self._labels_if_routed,
+            self._labels,
         )
 
     def _none(self) -> Times:
         return Times([0] * (len(self._bounds) + 1))
 
-    def _labels(self, answered: Answered) -> tuple[str, ...]:
-        return *self._routed, answered.model, answered.endpoint
-
-    def _labels_if_routed(self, answered: Answered) -> tuple[str, ...] | None:
-        return self._labels(answered) if answered.model else None
+    def _labels(self, answered: Answered) -> tuple[str, ...] | None:
+        return (*self._routed, answered.model, answered.endpoint) if answered.model else None
 
     def _counter(
         self, name: str, words: str, labels: Sequence[str], of: Callable[[Answered], tuple[str, ...] | None]

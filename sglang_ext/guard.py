@@ -10,6 +10,8 @@ import re
 from functools import cache
 from typing import Any
 
+import msgspec
+
 INT32, INT64 = 2**31 - 1, 2**63 - 1
 LEFT_TO_UPSTREAM = {"custom_params", "json_schema", "structural_tag"}  # which takes more than their types say
 MOST_LOGPROBS = 128  # of a token, that a prefill server has room to tell its decode server
@@ -69,14 +71,10 @@ def _check_sampling(params: dict[str, Any], kind: type) -> None:
 
 @cache
 def _types(kind: type) -> dict[str, Any]:
-    import msgspec
-
     return {each.name: each.type for each in msgspec.structs.fields(kind)}
 
 
 def _check_type(name: str, value: Any, wanted: Any) -> None:
-    import msgspec
-
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # JSON does not tell 1 from 1.0
     try:

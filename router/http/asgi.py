@@ -24,11 +24,11 @@ SSE_HEADERS: Headers = [
     (b"cache-control", b"no-cache"),
 ]
 
-CONNECTION = "router.connection"  # the scope's extension that is a `Connection`
+CONNECTION = "router.connection"  # the scope's extension that is a `ClientConnection`
 WATCH_AFTER = 0.05  # seconds: most requests are over before
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """What a client's connection can do beyond ASGI."""
 
     def answer_at_once(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
@@ -50,7 +50,7 @@ class Request:
         self._receive = receive
         self._send = send
         self._scope = scope
-        self._connection: Connection | None = scope.get("extensions", {}).get(CONNECTION)
+        self._connection: ClientConnection | None = scope.get("extensions", {}).get(CONNECTION)
         self._max_body = max_body
         self.started = False
         self.answered = False

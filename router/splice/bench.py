@@ -273,6 +273,25 @@ async def pair_behind(router: str, model: str | None) -> Registry:
     return registry
 
 
+def parser_of(words: str) -> argparse.ArgumentParser:
+    """The options of every command that measures a running pair."""
+    parser = argparse.ArgumentParser(description=words)
+    parser.add_argument("--router", metavar="URL", required=True, help="whose workers are measured")
+    parser.add_argument("--model", help="one of several that the router serves")
+    parser.add_argument("--machine", default="not told", help="what it runs on, for the record")
+    parser.add_argument("--out", type=Path, help="JSON file for all figures")
+    return parser
+
+
+def setting(options: argparse.Namespace, command: str) -> dict[str, Any]:
+    """What a record of such a command begins with."""
+    return {
+        "machine": options.machine,
+        "versions": versions(),
+        "command": f"python -m router.splice.{command} {shlex.join(sys.argv[1:])}",
+    }
+
+
 async def run(options: argparse.Namespace) -> int:
     """Measure, print and write."""
     try:
@@ -286,9 +305,7 @@ async def run(options: argparse.Namespace) -> int:
     if not all(worker.open_prompts for worker in registry.workers):
         ways = [way for way in ways if way != "overlay"]
     head = {
-        "machine": options.machine,
-        "versions": versions(),
-        "command": f"python -m router.splice.bench {shlex.join(sys.argv[1:])}",
+        **setting(options, "bench"),
         "servers": [worker.info for worker in registry.workers],
         "sizes": vars(sizes),
     }
@@ -310,11 +327,7 @@ async def run(options: argparse.Namespace) -> int:
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description="Time to first token with and without splicing, on a running pair")
-    parser.add_argument("--router", metavar="URL", required=True, help="whose workers are measured")
-    parser.add_argument("--model", help="one of several that the router serves")
-    parser.add_argument("--machine", default="not told", help="what it runs on, for the record")
-    parser.add_argument("--out", type=Path, help="JSON file for all figures")
+    parser = parser_of("Time to first token with and without splicing, on a running pair")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[1:], help="beside blocking")
     for name, default in vars(Sizes()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)

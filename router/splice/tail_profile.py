@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import gzip
 import json
-import shlex
 import statistics
 import sys
 import tempfile
@@ -24,20 +23,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from router.asking import converse
 from router.errors import RouterError
-from router.http.client import Origin
 from router.pd import Dispatcher
 from router.policies import POLICIES
-from router.splice.bench import Bench, Sizes, pair_behind
-from sglang_ext.versions import versions
+from router.splice.bench import Bench, Sizes, pair_behind, parser_of, setting
+from router.workers import Worker
 
 APART = 2_000  # us without a kernel between two forward passes
+PATIENCE = 120.0  # s, that a server gets to write its trace
 SETTLE = 0.3  # s, so that a prompt's last pages are in both caches before it is asked again
-KINDS = {
-    "attention": ("prefillwith", "decodewith", "attention", "fmha", "flash"),
+KINDS = {  # the first that fits counts: the merging of partial results carries "attention" in its name too
     "merging of attention": ("merge", "variablelength"),
-    "matrix products": ("gemm", "nvjet", "cutlass", "cublas", "splitk"),
     "copies": ("memcpy", "memset", "copy"),
+    "attention": ("prefillwith", "decodewith", "attention", "fmha", "flash"),
+    "matrix products": ("gemm", "nvjet", "cutlass", "cublas", "splitk"),
 }
 
 
@@ -57,11 +57,7 @@ class Pass:
 def kind_of(kernel: str) -> str:
     """The group a kernel's time is counted in."""
     name = kernel.lower()
-    # The merging of partial results carries "attention" in its name too.
-    for kind in ("merging of attention", "copies", "attention", "matrix products"):
-        if any(word in name for word in KINDS[kind]):
-            return kind
-    return "the rest"
+    return next((kind for kind, words in KINDS.items() if any(word in name for word in words)), "the rest")
 
 
 def passes(events: Iterable[dict[str, Any]]) -> list[Pass]:
@@ -139,18 +135,18 @@ class Tail:
                 found["behind"].append(behind)
         return found
 
-    async def profiled(self, prefill: str, repeats: int) -> tuple[list[Pass], list[Pass]]:
+    async def profiled(self, prefill: Worker, repeats: int) -> tuple[list[Pass], list[Pass]]:
         """The prefill server's forward passes of short prompts, and of as many tokens behind a prefix."""
         prefixes = [await self.prefix() for _ in range(repeats)]
         with tempfile.TemporaryDirectory() as folder:
             wish = {"output_dir": folder, "activities": ["CPU", "GPU"], "with_stack": False}
-            await _post(prefill, "/start_profile", wish)
+            await _tell(prefill, "/start_profile", wish)
             for prefix in prefixes:
                 await self.short()
                 await asyncio.sleep(SETTLE)
                 await self.behind(prefix)
                 await asyncio.sleep(SETTLE)
-            await _post(prefill, "/stop_profile", {})
+            await _tell(prefill, "/stop_profile", {})
             found = passes(await asyncio.to_thread(_trace_in, Path(folder)))
         forward = [each for each in found if "attention" in each.kinds]
         if len(forward) != 2 * repeats:
@@ -160,21 +156,16 @@ class Tail:
         return forward[::2], forward[1::2]
 
 
-async def _post(url: str, path: str, body: dict[str, Any]) -> None:
-    origin = Origin(url)
-    try:
-        headers = (("content-type", "application/json"),)
-        async with await origin.request("POST", path, json.dumps(body).encode(), headers) as response:
-            told = await response.read()
-            if response.status != 200:
-                raise RouterError(f"{url}{path} answered {response.status}: {told[:200]!r}")
-    finally:
-        origin.close()
+async def _tell(worker: Worker, path: str, body: dict[str, Any]) -> None:
+    """Post to a worker; raises `RouterError` unless it says 200."""
+    status, told, _ = await converse(worker, "POST", path, json.dumps(body).encode(), timeout=PATIENCE)
+    if status != 200:
+        raise RouterError(f"{worker.url}{path} answered {status}: {told[:200]!r}")
 
 
 def _trace_in(folder: Path) -> list[dict[str, Any]]:
     """The events of the one trace that is being written into a folder."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     size = -1
     while time.monotonic() < deadline:
         time.sleep(1)
@@ -184,7 +175,7 @@ def _trace_in(folder: Path) -> list[dict[str, Any]]:
                 events: list[dict[str, Any]] = json.load(file)["traceEvents"]
             return events
         size = files[0].stat().st_size if files else -1
-    raise RouterError("the prefill server wrote no trace within 120 s: does it run on this machine?")
+    raise RouterError(f"the prefill server wrote no trace within {PATIENCE:g} s: does it run on this machine?")
 
 
 def table(seconds: dict[str, list[float]], forward: dict[str, list[Pass]], tail: int, prompt: int) -> str:
@@ -219,18 +210,12 @@ async def run(options: argparse.Namespace) -> int:
     dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
     prefill, decode = registry.workers
     measured = Tail(Bench(dispatcher, str(decode.model), Sizes()), options.prompt, options.tail)
-    head = {
-        "machine": options.machine,
-        "versions": versions(),
-        "command": f"python -m router.splice.tail_profile {shlex.join(sys.argv[1:])}",
-        "prompt": options.prompt,
-        "tail": options.tail,
-    }
+    head = {**setting(options, "tail_profile"), "prompt": options.prompt, "tail": options.tail}
     forward: dict[str, list[Pass]] = {}
     try:
         seconds = await measured.in_turns(options.repeats)
         if options.passes:
-            forward["short"], forward["behind"] = await measured.profiled(prefill.url, options.passes)
+            forward["short"], forward["behind"] = await measured.profiled(prefill, options.passes)
     except RouterError as error:
         print(f"tail_profile: {error}", file=sys.stderr)
         return 1
@@ -247,11 +232,7 @@ async def run(options: argparse.Namespace) -> int:
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description="Where a prompt's last segment spends its time, on a running pair")
-    parser.add_argument("--router", metavar="URL", required=True, help="whose workers are measured")
-    parser.add_argument("--model", help="one of several that the router serves")
-    parser.add_argument("--machine", default="not told", help="what it runs on, for the record")
-    parser.add_argument("--out", type=Path, help="JSON file for all figures")
+    parser = parser_of("Where a prompt's last segment spends its time, on a running pair")
     parser.add_argument("--prompt", type=int, default=12_000, help="tokens of the long prompt, the tail among them")
     parser.add_argument("--tail", type=int, default=64, help="tokens of the last segment, and of the short prompt")
     parser.add_argument("--repeats", type=int, default=10)

@@ -25,12 +25,11 @@ async def hang(call: Call) -> None:
     await call.gone()
 
 
-async def refuse(call: Call) -> None:
-    await call.answer({"error": {"message": "no"}}, 400)
+def answering(status: int) -> Callable[[Call], Awaitable[None]]:
+    async def answer(call: Call) -> None:
+        await call.answer({"error": {"message": "no"}}, status)
 
-
-async def fail(call: Call) -> None:
-    await call.answer({"error": {"message": "no"}}, 503)
+    return answer
 
 
 async def drop(call: Call) -> None:
@@ -70,10 +69,10 @@ ENDINGS: dict[str, tuple[Callable[[Call], Awaitable[None]] | None, str, Callable
     "the client leaves": (hang, "both", leave),
     "prefill hangs": (hang, "prefill", ask),
     "decode hangs": (hang, "decode", ask),
-    "prefill refuses": (refuse, "prefill", ask),
-    "decode refuses": (refuse, "decode", ask),
-    "prefill fails": (fail, "prefill", ask),
-    "decode fails": (fail, "decode", ask),
+    "prefill refuses": (answering(400), "prefill", ask),
+    "decode refuses": (answering(400), "decode", ask),
+    "prefill fails": (answering(503), "prefill", ask),
+    "decode fails": (answering(503), "decode", ask),
     "prefill drops": (drop, "prefill", ask),
     "decode drops": (drop, "decode", ask),
     "half an answer": (half, "decode", ask),
