@@ -71,6 +71,7 @@ class Counters:
     expired: int = 0
     refused: int = 0
     yielded: int = 0  # chunks of segments that made way for ordinary requests
+    held: int = 0  # steps in which segments waited for a pass to end, or for an ordinary request's handshake
 
 
 @dataclass

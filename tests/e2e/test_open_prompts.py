@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from sglang_ext.open_prompt.prefill import HANDSHAKE
 from tests.e2e.conftest import TTL
 from tests.e2e.open_prompts import Prompt, counters, send, some_ids, statuses
-from tests.e2e.servers import TIMEOUT, Servers, generate, is_quiet, overlay_state, wait_for
+from tests.e2e.servers import TIMEOUT, Servers, generate, is_quiet, overlay_state, post, wait_for
 
 
 @pytest.fixture(params=["pages of 1", "pages of 16"])
@@ -184,6 +185,24 @@ def test_ordinary_requests_go_first(servers: Servers) -> None:
         _, answer = prompt.final(ids[-1:], 899)
         assert answer.json()["output_ids"] == generate(servers.plain, ids, 8)["output_ids"]
     assert quiet(servers)
+
+
+def test_segments_leave_a_handshake_its_time(servers: Servers) -> None:
+    """An ordinary request that decode has not heard of yet keeps segments waiting, but not for ever."""
+    before = counters(servers.prefill)["held"]
+    legs = {"input_ids": some_ids(60), "sampling_params": {"max_new_tokens": 1, "temperature": 0}}
+    legs |= {"bootstrap_host": "127.0.0.1", "bootstrap_port": servers.bootstrap_port, "bootstrap_room": 2**61 + 1}
+    prompt = Prompt(servers)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(post, f"{servers.prefill}/generate", legs)
+        assert wait_for(lambda: sum(overlay_state(servers.prefill)["requests"].values()) == 1)
+        assert statuses(prompt.append(some_ids(20))) == [200, 200]
+        assert counters(servers.prefill)["held"] - before == HANDSHAKE
+        assert not first.done()
+        answers = [post(f"{servers.decode}/generate", legs), first.result()]
+    assert statuses(answers) == [200, 200]
+    assert statuses(prompt.close()) == [200, 200]
+    assert wait_for(lambda: quiet(servers))
 
 
 @pytest.mark.parametrize("wait", [0.3, 1.0, 2.2])
