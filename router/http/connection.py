@@ -26,7 +26,7 @@ class Connection(asyncio.Protocol):
         failure: What the worker did instead of answering, for a sentence that it is the subject of; or None.
         closed: Nothing can be sent any more.
         reused: It has brought an answer before.
-        rested: Since when it has waited for a request, on the monotonic clock.
+        rested: Since when it has waited for a request, on the monotonic clock; at first, since it was opened.
     """
 
     def __init__(self) -> None:
@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
+        self.rested = time.monotonic()
 
     def data_received(self, data: bytes) -> None:
         """A piece of the answer."""
