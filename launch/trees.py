@@ -1,5 +1,6 @@
 """The trees file that the launcher gives to the router."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +35,7 @@ def trees_json(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> dict[str,
     if strange:
         names = ", ".join(model.name for model in config.models)
         raise ConfigError(f"the tree asks for the model {sorted(strange)[0]!r}, which is not served; served: {names}.")
-    return checked.model_dump(mode="json", exclude_none=True)
+    return asdict(checked, dict_factory=lambda fields: {key: value for key, value in fields if value is not None})
 
 
 def _tree(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> Any:
@@ -44,7 +45,7 @@ def _tree(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> Any:
     if name not in shipped_trees():
         shipped = ", ".join(shipped_trees())
         raise ConfigError(f"there is no shipped tree called {name!r}; use one of {shipped}, or write the tree out.")
-    return _capped(load_trees(Path(name)).trees[0], *TOKENS[device]).model_dump(mode="json")
+    return asdict(_capped(load_trees(Path(name)).trees[0], *TOKENS[device]))
 
 
 def _capped(tree: Tree, most: int, most_final: int) -> Tree:
@@ -52,6 +53,6 @@ def _capped(tree: Tree, most: int, most_final: int) -> Tree:
 
     def cap(agent: Agent) -> Agent:
         limit = most_final if agent == tree.final else most
-        return agent.model_copy(update={"max_tokens": min(agent.max_tokens, limit)})
+        return replace(agent, max_tokens=min(agent.max_tokens, limit))
 
     return tree.with_agents(lambda _, agent: cap(agent))

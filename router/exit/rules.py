@@ -10,15 +10,17 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from random import Random
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from router.checked import checked, one_of, real, whole
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Rule = Literal["q_draw", "q_threshold", "dmv", "both"]
+SHARE = real(least=0, most=1)
 
 
-class ExitRule(BaseModel):
-    """The configured rule of a tree or cluster; unknown keys are errors.
+@dataclass(frozen=True)
+class ExitRule:
+    """The configured rule of a tree or cluster.
 
     Attributes:
         rule: What decides.
@@ -29,14 +31,12 @@ class ExitRule(BaseModel):
         least: Answers there must be before anything is decided.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rule: Literal["q_draw", "q_threshold", "dmv", "both"] = "q_draw"
-    gamma: Share = 0.5
-    tau: Share = 0.7
-    q_min: Share = 0.5
-    m: Annotated[int, Field(ge=1)] = 1
-    least: Annotated[int, Field(ge=2)] = 2
+    rule: Rule = checked(one_of(*get_args(Rule)), default="q_draw")
+    gamma: float = checked(SHARE, default=0.5)
+    tau: float = checked(SHARE, default=0.7)
+    q_min: float = checked(SHARE, default=0.5)
+    m: int = checked(whole(least=1), default=1)
+    least: int = checked(whole(least=2), default=2)
 
     @property
     def votes(self) -> bool:

@@ -1,10 +1,10 @@
 """What a client asks of a tree, read and checked before the first agent is asked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard, get_args
 
-from pydantic import ValidationError
-
+from router.checked import Wrong
+from router.checked import read as read_checked
 from router.errors import BadRequest
 from router.exit import ExitRule
 from router.moa.draft import Messages
@@ -72,7 +72,7 @@ def read(body: dict[str, Any], kind: Kind, tree: Tree) -> Asked:
         raise BadRequest(f"{n * len(questions)} answers are asked for; a tree gives up to {MOST_ANSWERS} a request.")
     return Asked(
         kind=kind,
-        tree=tree.model_copy(update=options),
+        tree=replace(tree, **options),
         questions=questions,
         sampling=sampling,
         n=n,
@@ -94,11 +94,10 @@ def _options(given: object) -> dict[str, Any]:
     if "exit" not in given:
         return {**given}
     try:
-        return {**given, "exit": ExitRule.model_validate(given["exit"])}
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, ("moa", "exit", *first["loc"])))
-        raise BadRequest(f"`{key}` is wrong: {first['msg'][0].lower()}{first['msg'][1:]}.") from None
+        return {**given, "exit": read_checked(ExitRule, given["exit"])}
+    except Wrong as wrong:
+        key = ".".join(map(str, ("moa", "exit", *wrong.place)))
+        raise BadRequest(f"`{key}` is wrong: {wrong.words}.") from None
 
 
 def _whole(given: object, key: str, *, least: int) -> int:

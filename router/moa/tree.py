@@ -20,17 +20,18 @@ layers; the last layer is one cluster of one agent, whose answer is the tree's.
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from router.checked import Wrong, anything, checked, many, maybe, named, one, one_of, real, text, whole
 from router.errors import BadRequest
 from router.exit import ExitRule
 from router.splice.compose import Order
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=64)]
+NAME = text(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", most=64)
 
 # Fields of a request that the run sets itself: as sampling they would replace what it asks.
 SET_BY_RUN = ("model", "messages", "prompt", "text", "input_ids", "stream", "stream_options", "n", "rid")
@@ -39,23 +40,16 @@ SET_BY_RUN = ("model", "messages", "prompt", "text", "input_ids", "stream", "str
 Arm = Literal["dense", "tree", "splice", "exit"]
 
 
-def _sampling(given: dict[str, Any]) -> dict[str, Any]:
+def _sampling(value: Any) -> dict[str, Any]:
+    given: dict[str, Any] = named(anything)(value)
     strange = next((key for key in SET_BY_RUN if key in given), None)
     if strange is not None:
-        raise ValueError(f"{strange!r} is no sampling parameter; the run sets it itself")
+        raise Wrong(f"{strange!r} is no sampling parameter; the run sets it itself")
     return given
 
 
-Sampling = Annotated[dict[str, Any], AfterValidator(_sampling)]
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Agent(Strict):
+@dataclass(frozen=True, kw_only=True)
+class Agent:
     """One LLM call with a role.
 
     Attributes:
@@ -67,28 +61,31 @@ class Agent(Strict):
         sampling: Sampling parameters of OpenAI's API, over the model's defaults.
     """
 
-    name: Name
-    model: str | None = None
-    role: str | None = None
-    reads: tuple[str, ...] = ()
-    max_tokens: Annotated[int, Field(ge=1)] = 256
-    sampling: Sampling = {}
+    name: str = checked(NAME)
+    model: str | None = checked(maybe(text()), default=None)
+    role: str | None = checked(maybe(text()), default=None)
+    reads: tuple[str, ...] = checked(many(text()), default=())
+    max_tokens: int = checked(whole(least=1), default=256)
+    sampling: dict[str, Any] = checked(_sampling, default_factory=dict)
 
 
-class Cluster(Strict):
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
     """Agents side by side whose answers go to the same readers."""
 
-    name: Name
-    agents: Annotated[tuple[Agent, ...], Field(min_length=1)]
+    name: str = checked(NAME)
+    agents: tuple[Agent, ...] = checked(many(one(Agent), least=1))
 
 
-class Layer(Strict):
+@dataclass(frozen=True, kw_only=True)
+class Layer:
     """Clusters that can run at the same time."""
 
-    clusters: Annotated[tuple[Cluster, ...], Field(min_length=1)]
+    clusters: tuple[Cluster, ...] = checked(many(one(Cluster), least=1))
 
 
-class Tree(Strict):
+@dataclass(frozen=True, kw_only=True)
+class Tree:
     """A checked tree.
 
     Attributes:
@@ -103,13 +100,13 @@ class Tree(Strict):
         layers: The agents.
     """
 
-    name: Name
-    arm: Arm = "splice"
-    order: Order = "completion"
-    exit: ExitRule = ExitRule()
-    retries: Annotated[int, Field(ge=0, le=10)] = 1
-    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
-    layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
+    name: str = checked(NAME)
+    arm: Arm = checked(one_of(*get_args(Arm)), default="splice")
+    order: Order = checked(one_of(*get_args(Order)), default="completion")
+    exit: ExitRule = checked(one(ExitRule), default=ExitRule())
+    retries: int = checked(whole(least=0, most=10), default=1)
+    timeout: float = checked(real(above=0), default=300.0)
+    layers: tuple[Layer, ...] = checked(many(one(Layer), least=1))
 
     def agents(self) -> Iterator[tuple[int, Cluster, Agent]]:
         """Every agent with its layer's number and its cluster, in order."""
@@ -127,29 +124,26 @@ class Tree(Strict):
         """The tree with each agent replaced; `change` gets the number of its layer and the agent."""
 
         def changed(number: int, cluster: Cluster) -> Cluster:
-            return cluster.model_copy(update={"agents": tuple(change(number, agent) for agent in cluster.agents)})
+            return replace(cluster, agents=tuple(change(number, agent) for agent in cluster.agents))
 
         layers = (
-            layer.model_copy(update={"clusters": tuple(changed(number, cluster) for cluster in layer.clusters)})
+            replace(layer, clusters=tuple(changed(number, cluster) for cluster in layer.clusters))
             for number, layer in enumerate(self.layers)
         )
-        return self.model_copy(update={"layers": tuple(layers)})
+        return replace(self, layers=tuple(layers))
 
     def dense(self) -> Self:
         """The same agents, each reading all clusters of the layer before it."""
         names = [tuple(cluster.name for cluster in layer.clusters) for layer in self.layers]
-        return self.with_agents(
-            lambda number, agent: agent.model_copy(update={"reads": names[number - 1]}) if number else agent
-        )
+        return self.with_agents(lambda number, agent: replace(agent, reads=names[number - 1]) if number else agent)
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def check(self) -> None:
+        """Raise `Wrong` when its agents do not make a tree."""
         self._check_names()
         self._check_reads()
         last = self.layers[-1].clusters
         if len(last) != 1 or len(last[0].agents) != 1:
-            raise ValueError("the last layer must be one cluster of one agent, whose answer is the tree's")
-        return self
+            raise Wrong("the last layer must be one cluster of one agent, whose answer is the tree's")
 
     def _check_names(self) -> None:
         agents = [agent.name for _, _, agent in self.agents()]
@@ -157,7 +151,7 @@ class Tree(Strict):
         for kind, names in (("agent", agents), ("cluster", clusters)):
             double = next((name for name in names if names.count(name) > 1), None)
             if double is not None:
-                raise ValueError(f"two {kind}s are called {double!r}; names must be unique in a tree")
+                raise Wrong(f"two {kind}s are called {double!r}; names must be unique in a tree")
 
     def _check_reads(self) -> None:
         earlier: set[str] = set()
@@ -168,35 +162,35 @@ class Tree(Strict):
                     strange = set(agent.reads) - earlier
                     if strange:
                         allowed = ", ".join(sorted(earlier)) or "none, it is in the first layer"
-                        raise ValueError(
+                        raise Wrong(
                             f"agent {agent.name!r} reads {sorted(strange)[0]!r}, which is not a cluster of an "
                             f"earlier layer (allowed: {allowed})"
                         )
                     double = next((name for name in agent.reads if agent.reads.count(name) > 1), None)
                     if double is not None:
-                        raise ValueError(f"agent {agent.name!r} reads {double!r} twice; name each cluster once")
+                        raise Wrong(f"agent {agent.name!r} reads {double!r} twice; name each cluster once")
                     if number and not agent.reads:
-                        raise ValueError(f"agent {agent.name!r} of a later layer reads nothing; give it `reads`")
+                        raise Wrong(f"agent {agent.name!r} of a later layer reads nothing; give it `reads`")
                     read.update(agent.reads)
             earlier.update(cluster.name for cluster in layer.clusters)
         unread = earlier - read - {self.layers[-1].clusters[0].name}
         if unread:
-            raise ValueError(f"nobody reads the cluster {sorted(unread)[0]!r}; add it to an agent's `reads`")
+            raise Wrong(f"nobody reads the cluster {sorted(unread)[0]!r}; add it to an agent's `reads`")
 
 
-class Trees(Strict):
+@dataclass(frozen=True, kw_only=True)
+class Trees:
     """A configuration file: trees, and default sampling by model."""
 
-    models: dict[str, Sampling] = {}
-    trees: Annotated[tuple[Tree, ...], Field(min_length=1)]
+    models: dict[str, dict[str, Any]] = checked(named(_sampling), default_factory=dict)
+    trees: tuple[Tree, ...] = checked(many(one(Tree, Tree.check), least=1))
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def check(self) -> None:
+        """Raise `Wrong` when two trees have the same name."""
         names = [tree.name for tree in self.trees]
         double = next((name for name in names if names.count(name) > 1), None)
         if double is not None:
-            raise ValueError(f"two trees are called {double!r}; names must be unique")
-        return self
+            raise Wrong(f"two trees are called {double!r}; names must be unique")
 
 
 SHIPPED = Path(__file__).parent / "trees"
@@ -217,8 +211,8 @@ def load_trees(path: Path | None) -> Trees:
     if path is None or str(path) in shipped_trees():
         path = SHIPPED / f"{path or DEFAULT}.yaml"
     try:
-        text = path.read_text()
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        written = path.read_text()
+        value = json.loads(written) if path.suffix == ".json" else yaml.safe_load(written)
     except OSError as error:
         raise BadRequest(
             f"the trees file {path} cannot be read ({error.strerror}); shipped: {', '.join(shipped_trees())}."
@@ -237,13 +231,8 @@ def read_trees(value: object, source: str) -> Trees:
         BadRequest: One sentence that names the key and what is wrong with it.
     """
     try:
-        return Trees.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the top"
-        raise BadRequest(f"{source} is wrong at {key}: {_words(first['msg'])}.") from None
-
-
-def _words(message: str) -> str:
-    text = message.removeprefix("Value error, ")
-    return text[0].lower() + text[1:]
+        trees: Trees = one(Trees, Trees.check)(value)
+    except Wrong as wrong:
+        key = ".".join(map(str, wrong.place)) or "the top"
+        raise BadRequest(f"{source} is wrong at {key}: {wrong.words}.") from None
+    return trees

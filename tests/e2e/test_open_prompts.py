@@ -190,7 +190,7 @@ def test_ordinary_requests_go_first(servers: Servers) -> None:
 def test_segments_leave_a_handshake_its_time(servers: Servers) -> None:
     """An ordinary request that decode has not heard of yet keeps segments waiting, but not for ever."""
     before = counters(servers.prefill)["held"]
-    legs = {"input_ids": some_ids(60), "sampling_params": {"max_new_tokens": 1, "temperature": 0}}
+    legs: dict[str, object] = {"input_ids": some_ids(60), "sampling_params": {"max_new_tokens": 1, "temperature": 0}}
     legs |= {"bootstrap_host": "127.0.0.1", "bootstrap_port": servers.bootstrap_port, "bootstrap_room": 2**61 + 1}
     prompt = Prompt(servers)
     with ThreadPoolExecutor(2) as pool:

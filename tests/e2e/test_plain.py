@@ -1,6 +1,7 @@
 """A tree over a plain SGLang server, through its OpenAI endpoint: no pair, no splicing, but early exit."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -30,7 +31,7 @@ def test_a_tree_on_a_plain_server(servers: Servers) -> None:
         judge = Judge()
         await judge.start()
         try:
-            exits = tree.model_copy(update={"arm": "exit", "exit": AT_ONCE})
+            exits = replace(tree, arm="exit", exit=AT_ONCE)
             models = {agent.name: MODEL for _, _, agent in tree.agents()}
             run = Run(Context(dispatcher, judge=judge), exits, models, {}, question, {})
             async for _ in run.answer():

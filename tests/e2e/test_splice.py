@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -61,7 +62,7 @@ async def play(shared: Context, tree: Tree, model: str, question: str, arm: Arm)
     models = {agent.name: model for _, _, agent in tree.agents()}
     greedy = {model: {"temperature": 0.0}}
     messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
-    run = Run(shared, tree.model_copy(update={"arm": arm}), models, greedy, messages, {})
+    run = Run(shared, replace(tree, arm=arm), models, greedy, messages, {})
     async for _ in run.answer():
         pass
     return run.trace

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_the_default_tree_is_3x3_3_1() -> None:
     assert [agent.reads for agent in tree.layers[1].clusters[0].agents] == [(f"proposers-{c}",) for c in (1, 2, 3)]
     assert tree.final.reads == ("aggregators",)
     assert len({agent.name for _, _, agent in tree.agents()}) == 13
-    assert read_trees({"trees": [tree.model_dump(mode="json")]}, "itself").trees == (tree,)
+    assert read_trees({"trees": [asdict(tree)]}, "itself").trees == (tree,)
 
 
 TREE = ("trees", 0)
