@@ -77,6 +77,7 @@ class Connection(asyncio.Protocol):
         if exc is None and not self.closed and self.head_done and self._ends_with_connection():
             self.complete = True
         self.closed = True
+        self._parser = None  # it knows this: both would stay until the garbage collector comes by
         if not self.complete:
             self._fail("closed the connection")
         self._listener()

@@ -16,6 +16,10 @@ INTERIM = b"HTTP/1.1 100 "
 LONG = 1 << 18  # bytes of a body that is rather sent by itself than copied behind its head
 
 
+def _nothing() -> None:
+    """Nothing is left to be done."""
+
+
 class _Headed:
     """Stands before a transport for one answer; what it does not know, the transport does."""
 
@@ -48,7 +52,13 @@ class _Headed:
     def over(self) -> None:
         """The answer is whole."""
         self._flush()
-        self._over()
+        over = self._over
+        self.leave()
+        over()
+
+    def leave(self) -> None:
+        """Forget the connection, which knows this."""
+        self._over = _nothing
 
     def _flush(self) -> None:
         """Send a head that nothing comes after."""
@@ -70,6 +80,14 @@ class ClientProtocol(HttpToolsProtocol):
             headed = _Headed(cycle.transport, cycle.on_response)
             cycle.transport, cycle.on_response = cast(asyncio.Transport, headed), headed.over
             cast(dict[str, Any], self.scope)["extensions"] = {CONNECTION: self}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone; what knows this connection forgets it, or all would stay until the collector comes by."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn leaves it where the connection broke
+        if self.cycle is not None:
+            cast(_Headed, self.cycle.transport).leave()
+            cast(dict[str, Any], self.cycle.scope)["extensions"].clear()
 
     def answer_at_once(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
         """Send a scope's whole answer, for which the headers name no length; False where that takes ASGI's messages."""

@@ -34,7 +34,7 @@ def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings
     # What was imported stays for ever: looked through again and again, it would hold requests up for 20 ms.
     gc.collect()
     gc.freeze()
-    # Only connections that end are circles; with the usual 700 the collector looks for them every dozen requests.
+    # Hardly anything is left in circles; with the usual 700 the collector looks for them every dozen requests.
     gc.set_threshold(10_000, 10, 10)
     server = uvicorn.Server(config)
     try:

@@ -1,4 +1,4 @@
-"""Requests' bodies are freed as soon as they are answered, however that ended.
+"""Requests' bodies, and connections, are freed as soon as they are over, however that ended.
 
 The garbage collector comes by only after some hundreds of requests, and a body may be half a gigabyte.
 """
@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from router.body import Body
+from router.http.connection import Connection
+from router.http.protocol import ClientProtocol
 from router.retries import RetrySettings
 from router.settings import ServerSettings
 from tests.router.aio import aio, until
@@ -111,3 +113,36 @@ def test_no_body_waits_for_the_garbage_collector(ending: str) -> None:
 def bodies() -> int:
     """Bodies that are alive."""
     return sum(isinstance(each, Body) for each in gc.get_objects())
+
+
+@aio
+async def test_no_connection_waits_for_the_garbage_collector() -> None:
+    """Neither a client's nor a worker's, whoever ends it and whether it has brought an answer."""
+    pair = FakePair()
+    usual = pair.decode.generate
+    async with serving(pair, server=SHORT) as router:
+
+        async def take(*, vanishing: bool) -> None:
+            async with connected(router.port) as client:
+                await client.send(post("/v1/chat/completions", CHAT))
+                assert await client.reader.readuntil(b"\r\n\r\n")
+                if vanishing:
+                    client.vanish()
+
+        gc.collect()
+        gc.disable()
+        try:
+            await take(vanishing=False)
+            await take(vanishing=True)
+            for handler in (drop, half, hang):
+                pair.decode.generate = handler
+                await (leave if handler is hang else ask)(router)
+            pair.decode.generate = usual
+            await router.http.aclose()
+            await router.settled()
+            await until(lambda: not router.connections, "no client is there")
+            await asyncio.sleep(0.15)  # until the watches' rounds are over
+            assert not [each for each in gc.get_objects() if isinstance(each, ClientProtocol)]
+            assert not [each for each in gc.get_objects() if isinstance(each, Connection) and each.closed]
+        finally:
+            gc.enable()
