@@ -140,6 +140,7 @@ class Exchanging:
         except BaseException:
             attempt.give_up()
             raise
+        del raw  # it was sent, and may be long
         try:
             await exchange.start()
         except BaseException as error:

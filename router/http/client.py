@@ -81,6 +81,8 @@ class Response:
         self._connecting = None
         self._connection = connection
         connection.send(*self._request, self._hear)
+        if self._once:
+            self._request = b"", b""  # it may be long, and nobody sends it again
 
     def fail(self, error: RouterError) -> None:
         """There will be no answer."""
@@ -95,7 +97,7 @@ class Response:
         if not self.status:
             if connection.head_done:
                 self.status, self.headers = connection.status, connection.headers
-                self._request = b"", b""  # it may be long, and nobody sends it again
+                self._request = b"", b""  # likewise
             elif connection.failure is not None:
                 self._connection = None
                 connection.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 
 import pytest
 
@@ -209,6 +210,25 @@ async def test_what_may_be_done_once_is_not_sent_again() -> None:
         with pytest.raises(ConnectionLost, match="closed the connection without an answer"):
             await origin.request("POST", "/", b"{}", once=True)
         assert [call.connection for call in server.calls] == [1, 1]
+        origin.close()
+
+
+@aio
+async def test_what_may_be_done_once_is_not_kept_while_it_is_answered() -> None:
+    answer = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        await answer.wait()
+        await call.send(whole(b"x"))
+
+    async with FakeServer(handler) as server:
+        origin, body = Origin(server.url), bytes(1000)
+        response = origin.ask("POST", "/", body, once=True)
+        await until(lambda: bool(server.calls), "it was sent")
+        assert sys.getrefcount(body) == 2  # `body`, and what is counted
+        answer.set()
+        await response.head()
+        assert await response.read() == b"x"
         origin.close()
 
 
