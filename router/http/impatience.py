@@ -27,6 +27,9 @@ class _ImpatientProtocol(ClientProtocol):
         limit: Seconds.
     """
 
+    # With these too among its attributes, each connection would have a dictionary of names of its own, of 1 KB.
+    __slots__ = ("_came", "_coming", "_left", "_sending", "_taking")
+
     limit: ClassVar[float]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
