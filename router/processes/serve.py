@@ -5,8 +5,9 @@ import gc
 import socket
 from collections.abc import Sequence
 
-import uvicorn
 import uvloop
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from router.app import App
 from router.http.forwarded import behind_proxies
@@ -20,7 +21,7 @@ ACCEPTORS = 8
 
 def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings) -> int:
     """Serve; the exit code. After SIGTERM nothing new is accepted, and what is being answered gets its time to end."""
-    config = uvicorn.Config(
+    config = Config(
         behind_proxies(app),
         interface="asgi3",
         proxy_headers=False,
@@ -36,7 +37,7 @@ def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings
     gc.freeze()
     # Hardly anything is left in circles; with the usual 700 the collector looks for them every dozen requests.
     gc.set_threshold(10_000, 10, 10)
-    server = uvicorn.Server(config)
+    server = Server(config)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             more = [listener.dup() for listener in listeners for _ in range(ACCEPTORS - 1)]

@@ -3,6 +3,8 @@
 import asyncio
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -244,3 +246,15 @@ def test_the_help_names_every_flag() -> None:
         "--policy",
     ):
         assert name in out
+
+
+def test_no_process_carries_what_no_router_uses() -> None:
+    """Each of these is megabytes in each process; who asks uvicorn for its command line still gets it."""
+    program = (
+        "import sys, router.__main__\n"
+        "print({'click', 'multiprocessing', 'pydantic', 'sglang', 'torch', 'watchfiles'} & {*sys.modules})\n"
+        "import uvicorn, uvicorn.server\n"
+        "assert uvicorn.Server is uvicorn.server.Server and callable(uvicorn.run) and not hasattr(uvicorn, 'walk')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
