@@ -161,10 +161,11 @@ class _Watch:
 
     def end(self) -> asyncio.Task[None] | None:
         """Watch no more; returns a task that is still to be waited for, or None."""
-        if self._task is None or self._task.done():
+        task, self._task = self._task, None  # its end's traceback has this: that would be a circle
+        if task is None or task.done():
             return None
-        self._task.cancel()
-        return self._task
+        task.cancel()
+        return task
 
 
 class _Rounds:

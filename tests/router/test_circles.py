@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from router.body import Body
+from router.call import Call as Asked
+from router.http.asgi import WATCH_AFTER
 from router.http.connection import Connection
 from router.http.protocol import ClientProtocol
 from router.retries import RetrySettings
@@ -144,5 +146,28 @@ async def test_no_connection_waits_for_the_garbage_collector() -> None:
             await asyncio.sleep(0.15)  # until the watches' rounds are over
             assert not [each for each in gc.get_objects() if isinstance(each, ClientProtocol)]
             assert not [each for each in gc.get_objects() if isinstance(each, Connection) and each.closed]
+        finally:
+            gc.enable()
+
+
+@aio
+async def test_no_watched_request_waits_for_the_garbage_collector() -> None:
+    """One that takes long enough for its client to be watched until its end, as most do."""
+    pair = FakePair()
+    usual = pair.decode.generate
+
+    async def slowly(call: Call) -> None:
+        await asyncio.sleep(3 * WATCH_AFTER)
+        await usual(call)
+
+    pair.prefill.generate, pair.decode.generate = answering(200), slowly
+    async with serving(pair) as router:
+        gc.collect()
+        gc.disable()
+        try:
+            await ask(router)
+            await router.settled()
+            await until(lambda: not router.app._calls, "it is over")
+            assert not [each for each in gc.get_objects() if isinstance(each, Asked)]
         finally:
             gc.enable()
