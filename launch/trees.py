@@ -1,8 +1,10 @@
 """The trees file that the launcher gives to the router."""
 
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from launch.config import LaunchConfig
 from launch.errors import ConfigError
@@ -35,7 +37,8 @@ def trees_json(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> dict[str,
     if strange:
         names = ", ".join(model.name for model in config.models)
         raise ConfigError(f"the tree asks for the model {sorted(strange)[0]!r}, which is not served; served: {names}.")
-    return asdict(checked, dict_factory=lambda fields: {key: value for key, value in fields if value is not None})
+    told: dict[str, Any] = _told(checked)
+    return told
 
 
 def _tree(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> Any:
@@ -45,7 +48,15 @@ def _tree(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> Any:
     if name not in shipped_trees():
         shipped = ", ".join(shipped_trees())
         raise ConfigError(f"there is no shipped tree called {name!r}; use one of {shipped}, or write the tree out.")
-    return asdict(_capped(load_trees(Path(name)).trees[0], *TOKENS[device]))
+    return _told(_capped(load_trees(Path(name)).trees[0], *TOKENS[device]))
+
+
+def _told(value: Any) -> Any:
+    """Mappings, lists and scalars, without keys that have no value."""
+    plain = to_builtins(value)
+    if isinstance(plain, dict):
+        return {key: _told(each) for key, each in plain.items() if each is not None}
+    return [_told(each) for each in plain] if isinstance(plain, list) else plain
 
 
 def _capped(tree: Tree, most: int, most_final: int) -> Tree:

@@ -3,11 +3,11 @@
 The rest is for the servers to judge, in their own words.
 """
 
-from dataclasses import asdict
 from typing import Any, get_args
 
+from msgspec.json import schema_components
+
 from router.exit import ExitRule
-from router.exit.rules import Rule
 from router.moa.tree import Arm
 from router.pd import HARMFUL, RESERVED
 from router.splice.compose import Order
@@ -52,19 +52,9 @@ def _moa() -> Schema:
 
 
 def _exit() -> Schema:
-    """What decides when a cluster exits early."""
-    share: Schema = {"type": "number", "minimum": 0, "maximum": 1}
-    fields: dict[str, Schema] = {
-        "rule": {"type": "string", "enum": list(get_args(Rule))},
-        "gamma": share,
-        "tau": share,
-        "q_min": share,
-        "m": {"type": "integer", "minimum": 1},
-        "least": {"type": "integer", "minimum": 2},
-    }
-    usual = asdict(ExitRule())
-    properties = {name: {**schema, "default": usual[name]} for name, schema in fields.items()}
-    return {"type": "object", "additionalProperties": False, "properties": properties}
+    _, kinds = schema_components([ExitRule])
+    rule: Schema = kinds["ExitRule"]
+    return rule
 
 
 _SAMPLING: Schema = {"type": ["object", "null"], "properties": {"n": {"type": ["integer", "null"], "minimum": 1}}}

@@ -10,16 +10,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from random import Random
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from router.checked import checked, one_of, real, whole
+from msgspec import Meta, Struct
 
-Rule = Literal["q_draw", "q_threshold", "dmv", "both"]
-SHARE = real(least=0, most=1)
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
-@dataclass(frozen=True)
-class ExitRule:
+class ExitRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The configured rule of a tree or cluster.
 
     Attributes:
@@ -31,12 +29,12 @@ class ExitRule:
         least: Answers there must be before anything is decided.
     """
 
-    rule: Rule = checked(one_of(*get_args(Rule)), default="q_draw")
-    gamma: float = checked(SHARE, default=0.5)
-    tau: float = checked(SHARE, default=0.7)
-    q_min: float = checked(SHARE, default=0.5)
-    m: int = checked(whole(least=1), default=1)
-    least: int = checked(whole(least=2), default=2)
+    rule: Literal["q_draw", "q_threshold", "dmv", "both"] = "q_draw"
+    gamma: Share = 0.5
+    tau: Share = 0.7
+    q_min: Share = 0.5
+    m: Annotated[int, Meta(ge=1)] = 1
+    least: Annotated[int, Meta(ge=2)] = 2
 
     @property
     def votes(self) -> bool:

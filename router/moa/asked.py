@@ -1,7 +1,9 @@
 """What a client asks of a tree, read and checked before the first agent is asked."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeGuard, get_args
+
+from msgspec.structs import replace
 
 from router.checked import Wrong
 from router.checked import read as read_checked
@@ -96,7 +98,7 @@ def _options(given: object) -> dict[str, Any]:
     try:
         return {**given, "exit": read_checked(ExitRule, given["exit"])}
     except Wrong as wrong:
-        key = ".".join(map(str, ("moa", "exit", *wrong.place)))
+        key = f"moa.exit.{wrong.place}".rstrip(".")
         raise BadRequest(f"`{key}` is wrong: {wrong.words}.") from None
 
 

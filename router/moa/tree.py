@@ -19,19 +19,22 @@ layers; the last layer is one cluster of one agent, whose answer is the tree's.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
+from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 
-from router.checked import Wrong, anything, checked, many, maybe, named, one, one_of, real, text, whole
+from router.checked import Wrong, read
 from router.errors import BadRequest
 from router.exit import ExitRule
 from router.splice.compose import Order
 
-NAME = text(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", most=64)
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=64)]
+Sampling = dict[str, Any]
 
 # Fields of a request that the run sets itself: as sampling they would replace what it asks.
 SET_BY_RUN = ("model", "messages", "prompt", "text", "input_ids", "stream", "stream_options", "n", "rid")
@@ -40,16 +43,13 @@ SET_BY_RUN = ("model", "messages", "prompt", "text", "input_ids", "stream", "str
 Arm = Literal["dense", "tree", "splice", "exit"]
 
 
-def _sampling(value: Any) -> dict[str, Any]:
-    given: dict[str, Any] = named(anything)(value)
+def _check_sampling(given: Sampling, place: str = "") -> None:
     strange = next((key for key in SET_BY_RUN if key in given), None)
     if strange is not None:
-        raise Wrong(f"{strange!r} is no sampling parameter; the run sets it itself")
-    return given
+        raise ValueError(f"{place}{strange!r} is no sampling parameter; the run sets it itself")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Agent:
+class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One LLM call with a role.
 
     Attributes:
@@ -61,31 +61,31 @@ class Agent:
         sampling: Sampling parameters of OpenAI's API, over the model's defaults.
     """
 
-    name: str = checked(NAME)
-    model: str | None = checked(maybe(text()), default=None)
-    role: str | None = checked(maybe(text()), default=None)
-    reads: tuple[str, ...] = checked(many(text()), default=())
-    max_tokens: int = checked(whole(least=1), default=256)
-    sampling: dict[str, Any] = checked(_sampling, default_factory=dict)
+    name: Name
+    model: str | None = None
+    role: str | None = None
+    reads: tuple[str, ...] = ()
+    max_tokens: Annotated[int, Meta(ge=1)] = 256
+    sampling: Sampling = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_sampling(self.sampling)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
+class Cluster(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Agents side by side whose answers go to the same readers."""
 
-    name: str = checked(NAME)
-    agents: tuple[Agent, ...] = checked(many(one(Agent), least=1))
+    name: Name
+    agents: Annotated[tuple[Agent, ...], Meta(min_length=1)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layer:
+class Layer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Clusters that can run at the same time."""
 
-    clusters: tuple[Cluster, ...] = checked(many(one(Cluster), least=1))
+    clusters: Annotated[tuple[Cluster, ...], Meta(min_length=1)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tree:
+class Tree(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A checked tree.
 
     Attributes:
@@ -100,13 +100,13 @@ class Tree:
         layers: The agents.
     """
 
-    name: str = checked(NAME)
-    arm: Arm = checked(one_of(*get_args(Arm)), default="splice")
-    order: Order = checked(one_of(*get_args(Order)), default="completion")
-    exit: ExitRule = checked(one(ExitRule), default=ExitRule())
-    retries: int = checked(whole(least=0, most=10), default=1)
-    timeout: float = checked(real(above=0), default=300.0)
-    layers: tuple[Layer, ...] = checked(many(one(Layer), least=1))
+    name: Name
+    arm: Arm = "splice"
+    order: Order = "completion"
+    exit: ExitRule = ExitRule()
+    retries: Annotated[int, Meta(ge=0, le=10)] = 1
+    timeout: Annotated[float, Meta(gt=0)] = 300.0
+    layers: Annotated[tuple[Layer, ...], Meta(min_length=1)]
 
     def agents(self) -> Iterator[tuple[int, Cluster, Agent]]:
         """Every agent with its layer's number and its cluster, in order."""
@@ -137,13 +137,14 @@ class Tree:
         names = [tuple(cluster.name for cluster in layer.clusters) for layer in self.layers]
         return self.with_agents(lambda number, agent: replace(agent, reads=names[number - 1]) if number else agent)
 
-    def check(self) -> None:
-        """Raise `Wrong` when its agents do not make a tree."""
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.timeout):
+            raise ValueError("`timeout` must be a finite number of seconds")
         self._check_names()
         self._check_reads()
         last = self.layers[-1].clusters
         if len(last) != 1 or len(last[0].agents) != 1:
-            raise Wrong("the last layer must be one cluster of one agent, whose answer is the tree's")
+            raise ValueError("the last layer must be one cluster of one agent, whose answer is the tree's")
 
     def _check_names(self) -> None:
         agents = [agent.name for _, _, agent in self.agents()]
@@ -151,7 +152,7 @@ class Tree:
         for kind, names in (("agent", agents), ("cluster", clusters)):
             double = next((name for name in names if names.count(name) > 1), None)
             if double is not None:
-                raise Wrong(f"two {kind}s are called {double!r}; names must be unique in a tree")
+                raise ValueError(f"two {kind}s are called {double!r}; names must be unique in a tree")
 
     def _check_reads(self) -> None:
         earlier: set[str] = set()
@@ -162,35 +163,35 @@ class Tree:
                     strange = set(agent.reads) - earlier
                     if strange:
                         allowed = ", ".join(sorted(earlier)) or "none, it is in the first layer"
-                        raise Wrong(
+                        raise ValueError(
                             f"agent {agent.name!r} reads {sorted(strange)[0]!r}, which is not a cluster of an "
                             f"earlier layer (allowed: {allowed})"
                         )
                     double = next((name for name in agent.reads if agent.reads.count(name) > 1), None)
                     if double is not None:
-                        raise Wrong(f"agent {agent.name!r} reads {double!r} twice; name each cluster once")
+                        raise ValueError(f"agent {agent.name!r} reads {double!r} twice; name each cluster once")
                     if number and not agent.reads:
-                        raise Wrong(f"agent {agent.name!r} of a later layer reads nothing; give it `reads`")
+                        raise ValueError(f"agent {agent.name!r} of a later layer reads nothing; give it `reads`")
                     read.update(agent.reads)
             earlier.update(cluster.name for cluster in layer.clusters)
         unread = earlier - read - {self.layers[-1].clusters[0].name}
         if unread:
-            raise Wrong(f"nobody reads the cluster {sorted(unread)[0]!r}; add it to an agent's `reads`")
+            raise ValueError(f"nobody reads the cluster {sorted(unread)[0]!r}; add it to an agent's `reads`")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trees:
+class Trees(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A configuration file: trees, and default sampling by model."""
 
-    models: dict[str, dict[str, Any]] = checked(named(_sampling), default_factory=dict)
-    trees: tuple[Tree, ...] = checked(many(one(Tree, Tree.check), least=1))
+    models: dict[str, Sampling] = field(default_factory=dict)
+    trees: Annotated[tuple[Tree, ...], Meta(min_length=1)]
 
-    def check(self) -> None:
-        """Raise `Wrong` when two trees have the same name."""
+    def __post_init__(self) -> None:
+        for model, sampling in self.models.items():
+            _check_sampling(sampling, f"models.{model}: ")
         names = [tree.name for tree in self.trees]
         double = next((name for name in names if names.count(name) > 1), None)
         if double is not None:
-            raise Wrong(f"two trees are called {double!r}; names must be unique")
+            raise ValueError(f"two trees are called {double!r}; names must be unique")
 
 
 SHIPPED = Path(__file__).parent / "trees"
@@ -211,8 +212,8 @@ def load_trees(path: Path | None) -> Trees:
     if path is None or str(path) in shipped_trees():
         path = SHIPPED / f"{path or DEFAULT}.yaml"
     try:
-        written = path.read_text()
-        value = json.loads(written) if path.suffix == ".json" else yaml.safe_load(written)
+        text = path.read_text()
+        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise BadRequest(
             f"the trees file {path} cannot be read ({error.strerror}); shipped: {', '.join(shipped_trees())}."
@@ -231,8 +232,6 @@ def read_trees(value: object, source: str) -> Trees:
         BadRequest: One sentence that names the key and what is wrong with it.
     """
     try:
-        trees: Trees = one(Trees, Trees.check)(value)
+        return read(Trees, value)
     except Wrong as wrong:
-        key = ".".join(map(str, wrong.place)) or "the top"
-        raise BadRequest(f"{source} is wrong at {key}: {wrong.words}.") from None
-    return trees
+        raise BadRequest(f"{source} is wrong at {wrong.place or 'the top'}: {wrong.words}.") from None

@@ -1,10 +1,10 @@
 """A tree over a plain SGLang server, through its OpenAI endpoint: no pair, no splicing, but early exit."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import httpx
+from msgspec.structs import replace
 
 from router.exit import ExitRule, Judge
 from router.moa.context import Context

@@ -3,13 +3,13 @@
 import copy
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from router.errors import BadRequest
 from router.moa.tree import load_trees, read_trees
@@ -57,7 +57,7 @@ def test_the_default_tree_is_3x3_3_1() -> None:
     assert [agent.reads for agent in tree.layers[1].clusters[0].agents] == [(f"proposers-{c}",) for c in (1, 2, 3)]
     assert tree.final.reads == ("aggregators",)
     assert len({agent.name for _, _, agent in tree.agents()}) == 13
-    assert read_trees({"trees": [asdict(tree)]}, "itself").trees == (tree,)
+    assert read_trees({"trees": [to_builtins(tree)]}, "itself").trees == (tree,)
 
 
 TREE = ("trees", 0)
@@ -71,29 +71,32 @@ FINAL = (*END, "agents", 0)
 @pytest.mark.parametrize(
     ("path", "value", "key", "words"),
     [
-        ((), None, "the top", "valid dictionary"),
-        ((), [], "the top", "valid dictionary"),
-        ((), {}, "trees", "field required"),
-        (("extra",), 1, "extra", "extra inputs are not permitted"),
-        (("models",), [], "models", "valid dictionary"),
-        (("models", "m"), 3, "models.m", "valid dictionary"),
-        (("models", "m", "stream"), False, "models.m", "'stream' is no sampling parameter"),
-        (("trees",), [], "trees", "at least 1 item"),
-        ((*TREE, "name"), "two words", "trees.0.name", "should match pattern"),
-        ((*TREE, "name"), "x" * 65, "trees.0.name", "at most 64 characters"),
-        (LAYERS, [], "trees.0.layers", "at least 1 item"),
-        ((*LAYERS, 0, "clusters"), [], "trees.0.layers.0.clusters", "at least 1 item"),
-        ((*LAYERS, 0, "cluster"), 1, "trees.0.layers.0.cluster", "extra inputs are not permitted"),
-        ((*C1, "agents"), [], "trees.0.layers.0.clusters.0.agents", "at least 1 item"),
+        ((), None, "the top", "expected `object`, got `null`"),
+        ((), [], "the top", "expected `object`, got `array`"),
+        ((), {}, "the top", "missing required field `trees`"),
+        (("extra",), 1, "the top", "unknown field `extra`"),
+        (("models",), [], "models", "expected `object`, got `array`"),
+        (("models", "m"), 3, "models.*", "expected `object`, got `int`"),
+        (("models", "m", "stream"), False, "the top", "models.m: 'stream' is no sampling parameter"),
+        (("trees",), [], "trees", "length >= 1"),
+        ((*TREE, "name"), "two words", "trees.0.name", "matching regex"),
+        ((*TREE, "name"), "x" * 65, "trees.0.name", "length <= 64"),
+        ((*TREE, "arm"), "fast", "trees.0.arm", "expected 'dense' or 'exit' or 'splice' or 'tree', got 'fast'"),
+        ((*TREE, "exit"), {"rule": 3}, "trees.0.exit.rule", "expected `str`, got `int`"),
+        ((*TREE, "timeout"), float("inf"), "trees.0", "`timeout` must be a finite number"),
+        (LAYERS, [], "trees.0.layers", "length >= 1"),
+        ((*LAYERS, 0, "clusters"), [], "trees.0.layers.0.clusters", "length >= 1"),
+        ((*LAYERS, 0, "cluster"), 1, "trees.0.layers.0", "unknown field `cluster`"),
+        ((*C1, "agents"), [], "trees.0.layers.0.clusters.0.agents", "length >= 1"),
         ((*C1, "name"), "c2", "trees.0", "two clusters are called 'c2'"),
         ((*A1, "name"), "a2", "trees.0", "two agents are called 'a2'"),
-        ((*A1, "name"), "", "trees.0.layers.0.clusters.0.agents.0.name", "should match pattern"),
-        ((*A1, "max_tokens"), 0, "trees.0.layers.0.clusters.0.agents.0.max_tokens", "greater than or equal to 1"),
-        ((*A1, "max_tokens"), "many", "trees.0.layers.0.clusters.0.agents.0.max_tokens", "valid integer"),
-        ((*A1, "sampling"), 1, "trees.0.layers.0.clusters.0.agents.0.sampling", "valid dictionary"),
-        ((*A1, "sampling"), {"messages": []}, "trees.0.layers.0.clusters.0.agents.0.sampling", "'messages' is no"),
-        ((*A1, "sampling"), {"n": 2}, "trees.0.layers.0.clusters.0.agents.0.sampling", "'n' is no"),
-        ((*A1, "modell"), "m", "trees.0.layers.0.clusters.0.agents.0.modell", "extra inputs are not permitted"),
+        ((*A1, "name"), "", "trees.0.layers.0.clusters.0.agents.0.name", "matching regex"),
+        ((*A1, "max_tokens"), 0, "trees.0.layers.0.clusters.0.agents.0.max_tokens", "expected `int` >= 1"),
+        ((*A1, "max_tokens"), "many", "trees.0.layers.0.clusters.0.agents.0.max_tokens", "expected `int`, got `str`"),
+        ((*A1, "sampling"), 1, "trees.0.layers.0.clusters.0.agents.0.sampling", "expected `object`"),
+        ((*A1, "sampling"), {"messages": []}, "trees.0.layers.0.clusters.0.agents.0", "'messages' is no"),
+        ((*A1, "sampling"), {"n": 2}, "trees.0.layers.0.clusters.0.agents.0", "'n' is no"),
+        ((*A1, "modell"), "m", "trees.0.layers.0.clusters.0.agents.0", "unknown field `modell`"),
         ((*A1, "reads"), ["c2"], "trees.0", "agent 'a1' reads 'c2', which is not a cluster of an earlier layer"),
         ((*A1, "reads"), ["c1"], "trees.0", "none, it is in the first layer"),
         ((*FINAL, "reads"), [], "trees.0", "agent 'final' of a later layer reads nothing; give it `reads`"),
