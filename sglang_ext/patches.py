@@ -119,6 +119,20 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "57d31091e4b64049"},
     ),
     Patch(
+        target="sglang.srt.mem_cache.allocator.paged.PagedTokenToKVPoolAllocator.alloc_extend",
+        kind=Kind.BEFORE,
+        hook="sglang_ext.transfer.order:in_one_run",
+        reason="requests get single pages that others left behind, and a transfer then has a piece a layer for each",
+        expects={"0.5.17": "bf05a67c2abde5ee"},
+    ),
+    Patch(
+        target="sglang.srt.disaggregation.nixl.conn.NixlKVManager.send_kvcache",
+        kind=Kind.BEFORE,
+        hook="sglang_ext.transfer.pieces:count",
+        reason="/server_info tells in how many pieces KV is sent",
+        expects={"0.5.17": "5d1e8a6df4db413a"},
+    ),
+    Patch(
         target="sglang.srt.disaggregation.nixl.conn.NixlKVManager.__init__",
         kind=Kind.BEFORE,
         hook="sglang_ext.cpu.transfer:declare_host_memory",

@@ -4,6 +4,7 @@
      "processes": {"scheduler": {"pid": 1, "patches": [...]}, "tokenizer": {...}},
      "kv": {"total": 8192, "free": 8000, "evictable": 192, "protected": 0},
      "requests": {"running": 0, "waiting": 0, "prefill_bootstrap": 0, ...},
+     "transfer": {"pages": 0, "runs": 0},   # sent; runs of pages are one piece a layer
      "open_prompts": {"open": 0, "pinned": 0, "segments": 0, ...}}   # or {"missing": "why there are none"}
 
 KV figures are tokens. `free + evictable` is what a new request can get.
@@ -16,6 +17,7 @@ from typing import Any
 from sglang_ext import __version__
 from sglang_ext.open_prompt import state
 from sglang_ext.plugin import active_patches, unverified_patches
+from sglang_ext.transfer.pieces import PIECES
 
 KEY = "sglang_ext"
 
@@ -28,6 +30,7 @@ def add_scheduler_state(result: Any, scheduler: Any, *args: Any, **kwargs: Any) 
         "processes": {"scheduler": _process()},
         "kv": _kv(scheduler),
         "requests": _requests(scheduler),
+        "transfer": PIECES.to_json(),
         "open_prompts": _open_prompts(),
     }
     return result

@@ -1,0 +1,133 @@
+"""In how few pieces KV is sent: what the overlay does to free pages, over SGLang's real allocator and radix cache."""
+
+import random
+from array import array
+from collections import deque
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sglang_ext.open_prompt import state
+from sglang_ext.transfer import order
+from sglang_ext.transfer.order import best_fit_first
+from sglang_ext.transfer.pieces import Pieces
+
+PAGE = 4
+POOL = 1200  # pages
+
+
+def runs(pages: list[int]) -> list[list[int]]:
+    found: list[list[int]] = []
+    for page in pages:
+        if found and page == found[-1][-1] + 1:
+            found[-1].append(page)
+        else:
+            found.append([page])
+    return found
+
+
+@given(free=st.sets(st.integers(1, 60)), wanted=st.integers(1, 12))
+def test_the_best_run_comes_first(free: set[int], wanted: int) -> None:
+    ordered: list[int] = best_fit_first(torch.tensor(sorted(free), dtype=torch.int64), wanted).tolist()
+    assert set(ordered) == free
+    assert len(ordered) == len(free)
+    there = runs(sorted(free))
+    fitting = [run for run in there if len(run) >= wanted]
+    lengths = [len(run) for run in there]
+    if fitting:
+        best = min(fitting, key=len)
+        assert ordered[: len(best)] == best
+        rest = [page for page in ordered if page not in best]
+        assert [len(next(run for run in there if page in run)) for page in rest] == sorted(
+            length for run in there if run is not best for length in [len(run)] * len(run)
+        )
+    else:
+        assert [len(next(run for run in there if page in run)) for page in ordered] == sorted(
+            (length for length in lengths for _ in range(length)), reverse=True
+        )
+
+
+def test_pieces_are_counted() -> None:
+    pieces = Pieces()
+    pieces.count(np.array([], np.int32), np.array([], np.int32))
+    pieces.count(np.array([5, 6, 7, 8], np.int32), np.array([1, 2, 3, 4], np.int32))
+    pieces.count(np.array([5, 6, 8, 9], np.int32), np.array([1, 2, 3, 7], np.int32))
+    assert pieces.to_json() == {"pages": 8, "runs": 4}
+
+
+class Server:
+    """A server's KV pool and radix cache, without a model."""
+
+    def __init__(self) -> None:
+        from sglang.srt.mem_cache.cache_init_params import CacheInitParams
+        from sglang.srt.mem_cache.radix_cache import RadixCache
+
+        from sglang_ext.cpu.allocator import TorchPagedAllocator
+
+        self.pool: Any = TorchPagedAllocator(POOL * PAGE, PAGE, torch.float32, "cpu", None, need_sort=True)
+        self.tree_cache: Any = RadixCache(CacheInitParams(False, None, self.pool, PAGE))
+
+    def allocate(self, monkeypatch: pytest.MonkeyPatch, tokens: int) -> Any:
+        from sglang.srt.mem_cache.common import evict_from_tree_cache
+
+        monkeypatch.setattr(state._here, "scheduler", self)
+        evict_from_tree_cache(self.tree_cache, tokens + PAGE)
+        before, after = torch.tensor([0]), torch.tensor([tokens])
+        slots = self.pool.alloc_extend(before, before, after, after, torch.tensor([-1]), tokens)
+        assert slots is not None
+        return slots
+
+    def finish(self, ids: "array[int]", slots: Any) -> None:
+        """Whole pages stay in the cache, the last, half filled one goes back."""
+        from sglang.srt.mem_cache.base_prefix_cache import InsertParams
+        from sglang.srt.mem_cache.radix_cache import RadixKey
+
+        whole = len(ids) // PAGE * PAGE
+        self.tree_cache.insert(InsertParams(key=RadixKey(ids[:whole]), value=slots[:whole].clone()))
+        self.pool.free(slots[whole:])
+
+
+def runs_sent(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Runs of pages a request, once both pools have been filled several times."""
+    chance = random.Random(3)
+    here, there = Server(), Server()
+    under_way: deque[tuple[Any, Any, Any]] = deque()
+    pieces, requests = Pieces(), 0
+    for number in range(600):
+        tokens = PAGE * chance.choice((4, 4, 30, 30, 30, 100)) + chance.randrange(1, PAGE)
+        ids = array("q", range(number * 1000, number * 1000 + tokens))
+        slots = [server.allocate(monkeypatch, tokens) for server in (here, there)]
+        if number >= 300:
+            pieces.count(*(each[::PAGE].numpy() // PAGE for each in slots))
+            requests += 1
+        under_way.append((ids, *slots))
+        if len(under_way) > 4:
+            at = chance.randrange(len(under_way))
+            ids, *slots = under_way[at]
+            del under_way[at]
+            for server, each in zip((here, there), slots, strict=True):
+                server.finish(ids, each)
+    return pieces.runs / requests
+
+
+def test_requests_lie_in_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = runs_sent(monkeypatch)
+    monkeypatch.setattr("sglang_ext.cpu.allocator.in_one_run", lambda *_: None)
+    upstream = runs_sent(monkeypatch)
+    assert ours < 2.5
+    assert upstream > 4 * ours
+
+
+def test_a_pool_without_neighbours_is_still_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    monkeypatch.setattr(order, "CHOICE", 1)
+    held = [server.allocate(monkeypatch, PAGE) for _ in range(POOL)]
+    for each in held[::2]:
+        server.pool.free(each)
+    slots = server.allocate(monkeypatch, 10 * PAGE)
+    assert len(set(slots.tolist())) == 10 * PAGE
+    assert server.pool.available_size() == (POOL // 2 - 10) * PAGE
