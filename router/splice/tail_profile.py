@@ -27,7 +27,8 @@ from router.asking import converse
 from router.errors import RouterError
 from router.pd import Dispatcher
 from router.policies import POLICIES
-from router.splice.bench import Bench, Sizes, pair_behind, parser_of, setting
+from router.splice.bench.load import Bench, Sizes
+from router.splice.bench.pair import pair_behind, parser_of, setting
 from router.workers import Worker
 
 APART = 2_000  # us without a kernel between two forward passes

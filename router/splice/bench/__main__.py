@@ -1,0 +1,66 @@
+"""The command."""
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from router.errors import RouterError
+from router.pd import Dispatcher
+from router.policies import POLICIES
+from router.splice.bench.load import WAYS, Bench, Sizes, Way, measure
+from router.splice.bench.pair import pair_behind, parser_of, setting
+from router.splice.bench.table import table
+from router.splice.bench.waits import waits, waits_table
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Measure, print and write."""
+    try:
+        registry = await pair_behind(options.router, options.model)
+    except RouterError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+    sizes = Sizes(**{key: value for key, value in vars(options).items() if key in Sizes.__dataclass_fields__})
+    ways: list[Way] = ["blocking", *(way for way in options.ways if way != "blocking")]
+    if not all(worker.open_prompts for worker in registry.workers):
+        ways = [way for way in ways if way != "overlay"]
+    head = {
+        **setting(options, "bench"),
+        "servers": [worker.info for worker in registry.workers],
+        "sizes": vars(sizes),
+    }
+    try:
+        bench = Bench(dispatcher, str(registry.workers[1].model), sizes)
+        found = await measure(bench, ways)
+        found["counters"] = {}
+        for worker in registry.workers:
+            await worker.probe()
+            found["counters"][worker.role] = worker.open_prompts
+    finally:
+        await dispatcher.close()
+        registry.close()
+    print("\n".join(f"{key}: {value}" for key, value in head.items() if key != "servers"))
+    print(table(found, sizes, ways))
+    if options.prefill_log:
+        head["prefill_log"] = waits(options.prefill_log, bench.run, ("ordinary", *(f"{way}_ordinary" for way in ways)))
+        print(waits_table(head["prefill_log"]))
+    if options.out:
+        options.out.write_text(json.dumps({**head, "seconds": found}, indent=1) + "\n")
+    return 0
+
+
+def main() -> int:
+    """The command."""
+    parser = parser_of("Time to first token with and without splicing, on a running pair")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[1:], help="beside blocking")
+    parser.add_argument("--prefill-log", type=Path, metavar="FILE", help="the prefill server's log")
+    for name, default in vars(Sizes()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    return asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
