@@ -56,7 +56,7 @@ def _told(value: Any) -> Any:
     plain = to_builtins(value)
     if isinstance(plain, dict):
         return {key: _told(each) for key, each in plain.items() if each is not None}
-    return [_told(each) for each in plain] if isinstance(plain, list) else plain
+    return [_told(each) for each in plain] if isinstance(plain, list | tuple) else plain
 
 
 def _capped(tree: Tree, most: int, most_final: int) -> Tree:

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import inspect
 
 T = TypeVar("T")
-_TOLD = re.compile(r"(.*?)(?: - at `(?:key` in `)?\$\.?(.*)`)?", re.DOTALL)
+_PLACE = re.compile(r" - at `(?:key` in `)?\$([^`]*)`$")
+_NO_SUCH = "Invalid enum value "
 
 
 class Wrong(ValueError):
@@ -28,17 +29,20 @@ class Wrong(ValueError):
 
 
 def read(kind: type[T], value: Any) -> T:
-    """A `msgspec.Struct` from mappings, lists and scalars; raises `Wrong`."""
+    """A `msgspec.Struct` from mappings, lists and scalars, numbers also as text; raises `Wrong`."""
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
-        told = _TOLD.fullmatch(str(error))
-        assert told is not None
-        words = told[1][0].lower() + told[1][1:]
-        place = re.sub(r"\[(\d+)\]", r".\1", (told[2] or "").replace("[...]", ".*"))
-        if words.startswith("invalid enum value"):
-            words = f"expected {' or '.join(map(repr, _allowed(kind, place)))}, got {words.split()[-1]}"
-        raise Wrong(words, place) from None
+        words = str(error)
+        found = _PLACE.search(words)
+        place = re.sub(r"\[(\d+)\]", r".\1", found[1].replace("[...]", ".*")).lstrip(".") if found else ""
+        words = words[: found.start()] if found else words
+        if words.startswith(_NO_SUCH):
+            allowed = " or ".join(map(repr, _allowed(kind, place)))
+            words = f"expected {allowed}, got {words.removeprefix(_NO_SUCH)}"
+        raise Wrong(words[:1].lower() + words[1:], place) from None
+    except UnicodeEncodeError:
+        raise Wrong("a text has half of a surrogate pair", "") from None
 
 
 def _allowed(kind: type, place: str) -> tuple[str | int, ...]:

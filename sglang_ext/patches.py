@@ -119,6 +119,13 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "57d31091e4b64049"},
     ),
     Patch(
+        target="sglang.srt.managers.scheduler.Scheduler.init_disaggregation",
+        kind=Kind.AFTER,
+        hook="sglang_ext.transfer.order:attach",
+        reason="the allocator does not know the radix cache that can make room",
+        expects={"0.5.17": "05a060f907b334ed"},
+    ),
+    Patch(
         target="sglang.srt.mem_cache.allocator.paged.PagedTokenToKVPoolAllocator.alloc_extend",
         kind=Kind.BEFORE,
         hook="sglang_ext.transfer.order:in_one_run",

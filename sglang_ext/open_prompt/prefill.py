@@ -8,7 +8,8 @@ from sglang_ext.open_prompt import state
 from sglang_ext.open_prompt.prompts import Prompts
 from sglang_ext.open_prompt.protocol import is_segment, mark_of
 
-# Steps of an idle scheduler, some 0.1 ms each on a GPU server and 1 ms on a CPU one, that segments leave a handshake.
+# Steps of an idle scheduler, some 0.1 ms each on a GPU server and 1 ms on a CPU one, that segments leave a handshake,
+# and several that follow one another together.
 # It takes 3 to 4 ms, longer only where the decode server has no room. Steps and not time, since ranks must agree.
 HANDSHAKE = 100
 
@@ -27,7 +28,8 @@ def ordinary_first(original: Callable[..., Any], scheduler: Any, running_batch: 
     chunks, its finished ones cached and sent, and `chunked_req` is all that the scheduler has of it.
     When no ordinary request can be started, there is no room: pins give way, and segments go on, for
     the pages of one set aside may be just what is missing. One that is prefilled before its handshake
-    (`--optimistic-prefill-attempts`) is not set aside: upstream takes its pages when it pauses.
+    (`--optimistic-prefill-attempts`) is not set aside and not held: upstream takes its pages when it pauses, and
+    counts on a pass of it being under way then.
 
     A forward pass cannot be interrupted, so segments begin one only where no ordinary request is about
     to want it: not behind another pass, which may end with an ordinary request waiting, and not while
@@ -52,23 +54,37 @@ def ordinary_first(original: Callable[..., Any], scheduler: Any, running_batch: 
         prompts.pins.take_oldest()
         running_batch = plan.running_batch
         running_batch.batch_is_full = False
-    elif (segments or chunked is not None or _aside(scheduler) is not None) and _ordinary_may_come(scheduler):
+    elif _may_hold(scheduler, segments) and _ordinary_may_come(scheduler, prompts):
         prompts.counters.held += 1
+        if chunked is not None:
+            scheduler.chunked_req, scheduler.open_prompt_aside = None, chunked
         return _nothing(running_batch)
+    prompts.waited = 0
     if scheduler.chunked_req is None and _aside(scheduler) is not None:
         scheduler.chunked_req, scheduler.open_prompt_aside = scheduler.open_prompt_aside, None
     with _small_chunks(scheduler, prompts):
         return original(scheduler, running_batch)
 
 
-def _ordinary_may_come(scheduler: Any) -> bool:
+def _may_hold(scheduler: Any, segments: list[Any]) -> bool:
+    chunked = scheduler.chunked_req
+    if chunked is not None:
+        return not chunked.pending_bootstrap
+    return bool(segments) or _aside(scheduler) is not None
+
+
+def _ordinary_may_come(scheduler: Any, prompts: Prompts) -> bool:
     """Whether an ordinary request would have to wait for a pass that began now; the same on all ranks."""
     if scheduler.enable_overlap and scheduler.last_batch is not None:
         return True
+    # Stages of a pipeline may see different handshakes.
+    if scheduler.ps.pp_size > 1 or prompts.waited >= HANDSHAKE:
+        return False
     shaking = [req for req in scheduler.disagg_prefill_bootstrap_queue.queue if not is_segment(req)]
     soon = [req for req in shaking if getattr(req, "open_prompt_held", 0) < HANDSHAKE]
     for req in soon:
         req.open_prompt_held = getattr(req, "open_prompt_held", 0) + 1
+    prompts.waited += bool(soon)
     return bool(soon)
 
 

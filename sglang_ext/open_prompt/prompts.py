@@ -82,6 +82,7 @@ class Prompts:
         longest: Tokens that this server takes in a prompt.
         pins: What holds their pages.
         limits: What the operator set.
+        waited: Steps in a row in which segments left handshakes their time.
         clock: Seconds; asked on every rank, but only the receiving rank acts on it.
     """
 
@@ -91,6 +92,7 @@ class Prompts:
     clock: Callable[[], float]
     counters: Counters = field(default_factory=Counters)
     open: dict[str, OpenPrompt] = field(default_factory=dict)
+    waited: int = 0
 
     def extend(self, mark: Mark, ids: Sequence[int], rid: str) -> "array[int]":
         """Take an append's or a final's tokens; returns the whole prompt so far.

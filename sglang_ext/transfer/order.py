@@ -5,13 +5,23 @@ from typing import Any
 
 import torch
 
-from sglang_ext.open_prompt import state
-
 # So many times what it is about to allocate a server has free, but no more than one part in `SHARE` of its pool beyond
 # it. With nothing to choose from, requests lie in more than twice as many runs.
 CHOICE = 4
 SHARE = 16
 WANTED = os.environ.get("SGLANG_EXT_PAGES_IN_RUNS", "1") != "0"  # 0 hands pages out as SGLang does
+
+# The radix cache over an allocator's pages, by the allocator's `id`: one of each in a scheduler process.
+_caches: dict[int, Any] = {}
+
+
+def attach(result: None, scheduler: Any, *args: Any, **kwargs: Any) -> None:
+    """AFTER `Scheduler.init_disaggregation`: where room can be made."""
+    from sglang.srt.mem_cache.radix_cache import RadixCache
+
+    cache = scheduler.tree_cache
+    if type(cache) is RadixCache and not cache.disable:
+        _caches[id(cache.token_to_kv_pool_allocator)] = cache
 
 
 def in_one_run(
@@ -44,37 +54,39 @@ def in_one_run(
 def _evict(allocator: Any, pages: int) -> None:
     from sglang.srt.mem_cache.base_prefix_cache import EvictParams
 
-    scheduler = state.scheduler()
-    if scheduler is None:
-        return
+    cache = _caches.get(id(allocator))
     wanted = min(CHOICE * pages, pages + allocator.num_pages // SHARE) * allocator.page_size
     short = wanted - allocator.available_size()
-    if short > 0:
-        scheduler.tree_cache.evict(EvictParams(num_tokens=short))
+    if short > 0 and cache is not None:
+        cache.evict(EvictParams(num_tokens=short))
 
 
 def best_fit_first(free: torch.Tensor, wanted: int) -> torch.Tensor:
     """Reorder free pages so that the first `wanted` ones are neighbours, if as many neighbours are free.
 
-    First comes the shortest run of neighbours that has `wanted` pages, the one of the lowest numbers among equals;
-    then the others from the shortest on, so that requests that grow page by page use up what is of no other use.
-    Where no run has as many, the longest come first. Nothing waits for the GPU: no size depends on what is free.
+    First come `wanted` pages of the shortest run of neighbours that has as many, the first such run among equals; then
+    what is left of it and the other runs, from the shortest on, so that requests that grow page by page use up what is
+    of no other use. Where no run has as many, the longest come first. Nothing waits for the GPU: no size depends on
+    what is free.
 
     Args:
-        free: Page numbers in rising order, int64 of shape `[pages]`.
+        free: Page numbers, each run in rising order, int64 of shape `[pages]`.
         wanted: Pages that are about to be taken.
 
     Returns:
         The same numbers, int64 of shape `[pages]` on the same device.
     """
-    if len(free) < 2:
+    count = len(free)
+    if count < 2:
         return free
-    begins = torch.ones_like(free)
-    begins[1:] = (free[1:] != free[:-1] + 1).to(free.dtype)
-    run = begins.cumsum(0) - 1
-    length = torch.zeros_like(free).scatter_add_(0, run, torch.ones_like(free))[run]
-    none = len(free) + 1
-    shortest, at = torch.where(length >= wanted, length, none).min(0)
-    rank = torch.where(run == run.gather(0, at[None]), 0, length)
-    rank = torch.where(shortest == none, -length, rank)
+    number = torch.arange(count, device=free.device)
+    apart = free[1:] != free[:-1] + 1
+    edge = torch.ones_like(apart[:1])
+    begin = torch.where(torch.cat((edge, apart)), number, 0).cummax(0).values
+    end = torch.where(torch.cat((apart, edge)), number, count).flip(0).cummin(0).values.flip(0)
+    length = end - begin + 1
+    shortest, at = torch.where(length >= wanted, length, count + 1).min(0)
+    best = torch.where(number - begin < wanted, 0, length - wanted)
+    rank = torch.where(begin == begin.gather(0, at[None]), best, length)
+    rank = torch.where(shortest > count, -length, rank)
     return free[torch.sort(rank, stable=True).indices]

@@ -82,6 +82,11 @@ FINAL = (*END, "agents", 0)
         ((*TREE, "name"), "two words", "trees.0.name", "matching regex"),
         ((*TREE, "name"), "x" * 65, "trees.0.name", "length <= 64"),
         ((*TREE, "arm"), "fast", "trees.0.arm", "expected 'dense' or 'exit' or 'splice' or 'tree', got 'fast'"),
+        ((*TREE, "arm"), "very fast", "trees.0.arm", "or 'tree', got 'very fast'"),
+        ((*TREE, "arm"), "\ud800", "the top", "half of a surrogate pair"),
+        ((*TREE, "a - at `$.b`"), 1, "trees.0", "unknown field `a - at `$.b``"),
+        ((*TREE, "retries"), 1.5, "trees.0.retries", "expected `int`, got `float`"),
+        ((*TREE, "retries"), True, "trees.0.retries", "expected `int`, got `bool`"),
         ((*TREE, "exit"), {"rule": 3}, "trees.0.exit.rule", "expected `str`, got `int`"),
         ((*TREE, "timeout"), float("inf"), "trees.0", "`timeout` must be a finite number"),
         (LAYERS, [], "trees.0.layers", "length >= 1"),
@@ -128,6 +133,14 @@ def test_every_mistake_is_one_sentence_that_names_the_key(
     assert message.startswith(f"the trees file t.yaml is wrong at {key}: ")
     assert words in message
     assert_one_sentence(message)
+
+
+def test_numbers_may_be_written_as_text_or_whole_floats() -> None:
+    """YAML reads 1e3 as text."""
+    file: Any = valid()
+    file["trees"][0] |= {"timeout": "1e3", "retries": 2.0, "exit": {"tau": "0.5", "m": 1.0}}
+    tree = read_trees(file, "it").trees[0]
+    assert (tree.timeout, tree.retries, tree.exit.tau, tree.exit.m) == (1000.0, 2, 0.5, 1)
 
 
 def assert_one_sentence(message: str) -> None:

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglang_ext.open_prompt import state
 from sglang_ext.transfer import order
 from sglang_ext.transfer.order import best_fit_first
 from sglang_ext.transfer.pieces import Pieces
@@ -33,22 +32,14 @@ def runs(pages: list[int]) -> list[list[int]]:
 @given(free=st.sets(st.integers(1, 60)), wanted=st.integers(1, 12))
 def test_the_best_run_comes_first(free: set[int], wanted: int) -> None:
     ordered: list[int] = best_fit_first(torch.tensor(sorted(free), dtype=torch.int64), wanted).tolist()
-    assert set(ordered) == free
-    assert len(ordered) == len(free)
     there = runs(sorted(free))
     fitting = [run for run in there if len(run) >= wanted]
-    lengths = [len(run) for run in there]
-    if fitting:
-        best = min(fitting, key=len)
-        assert ordered[: len(best)] == best
-        rest = [page for page in ordered if page not in best]
-        assert [len(next(run for run in there if page in run)) for page in rest] == sorted(
-            length for run in there if run is not best for length in [len(run)] * len(run)
-        )
-    else:
-        assert [len(next(run for run in there if page in run)) for page in ordered] == sorted(
-            (length for length in lengths for _ in range(length)), reverse=True
-        )
+    if not fitting:
+        assert ordered == [page for run in sorted(there, key=len, reverse=True) for page in run]
+        return
+    best = min(fitting, key=len)
+    left = [run if run is not best else best[wanted:] for run in there]
+    assert ordered == best[:wanted] + [page for run in sorted(left, key=len) for page in run]
 
 
 def test_pieces_are_counted() -> None:
@@ -70,11 +61,11 @@ class Server:
 
         self.pool: Any = TorchPagedAllocator(POOL * PAGE, PAGE, torch.float32, "cpu", None, need_sort=True)
         self.tree_cache: Any = RadixCache(CacheInitParams(False, None, self.pool, PAGE))
+        order.attach(None, self)
 
-    def allocate(self, monkeypatch: pytest.MonkeyPatch, tokens: int) -> Any:
+    def allocate(self, tokens: int) -> Any:
         from sglang.srt.mem_cache.common import evict_from_tree_cache
 
-        monkeypatch.setattr(state._here, "scheduler", self)
         evict_from_tree_cache(self.tree_cache, tokens + PAGE)
         before, after = torch.tensor([0]), torch.tensor([tokens])
         slots = self.pool.alloc_extend(before, before, after, after, torch.tensor([-1]), tokens)
@@ -91,7 +82,7 @@ class Server:
         self.pool.free(slots[whole:])
 
 
-def runs_sent(monkeypatch: pytest.MonkeyPatch) -> float:
+def runs_sent() -> float:
     """Runs of pages a request, once both pools have been filled several times."""
     chance = random.Random(3)
     here, there = Server(), Server()
@@ -100,7 +91,7 @@ def runs_sent(monkeypatch: pytest.MonkeyPatch) -> float:
     for number in range(600):
         tokens = PAGE * chance.choice((4, 4, 30, 30, 30, 100)) + chance.randrange(1, PAGE)
         ids = array("q", range(number * 1000, number * 1000 + tokens))
-        slots = [server.allocate(monkeypatch, tokens) for server in (here, there)]
+        slots = [server.allocate(tokens) for server in (here, there)]
         if number >= 300:
             pieces.count(*(each[::PAGE].numpy() // PAGE for each in slots))
             requests += 1
@@ -115,9 +106,9 @@ def runs_sent(monkeypatch: pytest.MonkeyPatch) -> float:
 
 
 def test_requests_lie_in_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = runs_sent(monkeypatch)
+    ours = runs_sent()
     monkeypatch.setattr("sglang_ext.cpu.allocator.in_one_run", lambda *_: None)
-    upstream = runs_sent(monkeypatch)
+    upstream = runs_sent()
     assert ours < 2.5
     assert upstream > 4 * ours
 
@@ -125,9 +116,9 @@ def test_requests_lie_in_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pool_without_neighbours_is_still_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server()
     monkeypatch.setattr(order, "CHOICE", 1)
-    held = [server.allocate(monkeypatch, PAGE) for _ in range(POOL)]
+    held = [server.allocate(PAGE) for _ in range(POOL)]
     for each in held[::2]:
         server.pool.free(each)
-    slots = server.allocate(monkeypatch, 10 * PAGE)
+    slots = server.allocate(10 * PAGE)
     assert len(set(slots.tolist())) == 10 * PAGE
     assert server.pool.available_size() == (POOL // 2 - 10) * PAGE

@@ -8,6 +8,6 @@ as on any SGLang (fallback) or with the overlay. Every prompt is fresh random to
 cached before.
 
 Ordinary requests come in rounds. In each round they come at the same random times in every way, one way
-after the other. With `--prefill-log`, where they waited on the prefill server is read from its own log
-(it must run with `--enable-request-time-stats-logging`).
+after the other, another one first in each round. With `--prefill-log`, where they waited on the prefill
+server is read from its own log (it must run with `--enable-request-time-stats-logging`).
 """

@@ -42,13 +42,17 @@ async def run(options: argparse.Namespace) -> int:
     finally:
         await dispatcher.close()
         registry.close()
+    waited = (
+        waits(options.prefill_log, bench.run, ("ordinary", *(f"{way}_ordinary" for way in ways)))
+        if options.prefill_log
+        else {}
+    )
+    if options.out:
+        options.out.write_text(json.dumps({**head, "prefill_log": waited, "seconds": found}, indent=1) + "\n")
     print("\n".join(f"{key}: {value}" for key, value in head.items() if key != "servers"))
     print(table(found, sizes, ways))
-    if options.prefill_log:
-        head["prefill_log"] = waits(options.prefill_log, bench.run, ("ordinary", *(f"{way}_ordinary" for way in ways)))
-        print(waits_table(head["prefill_log"]))
-    if options.out:
-        options.out.write_text(json.dumps({**head, "seconds": found}, indent=1) + "\n")
+    if waited:
+        print(waits_table(waited))
     return 0
 
 
@@ -59,7 +63,12 @@ def main() -> int:
     parser.add_argument("--prefill-log", type=Path, metavar="FILE", help="the prefill server's log")
     for name, default in vars(Sizes()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    return asyncio.run(run(parser.parse_args()))
+    options = parser.parse_args()
+    if options.per_second <= 0 or options.crowd < 1:
+        parser.error("--per-second must be above 0 and --crowd at least 1")
+    if options.prefill_log and not options.prefill_log.is_file():
+        parser.error(f"--prefill-log {options.prefill_log} is no file")
+    return asyncio.run(run(options))
 
 
 if __name__ == "__main__":

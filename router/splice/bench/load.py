@@ -121,7 +121,10 @@ class Bench:
 
         beside = asyncio.create_task(again())
         try:
-            return await self.traffic(name, seed)
+            found = await self.traffic(name, seed)
+            if beside.done():
+                raise RouterError("what ordinary requests were measured beside ended early.") from beside.exception()
+            return found
         finally:
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)
@@ -199,10 +202,10 @@ async def measure(bench: Bench, ways: list[Way]) -> dict[str, Any]:
         for way in ways:
             keep(f"{way}_crowd", await bench.readers(sizes.crowd, way))
         say(f"{sizes.crowd} dependents at once, waited for in every way")
+    beside: list[tuple[str, Callable[[], Awaitable[Any]]]] = [("ordinary", partial(bench.readers, 0, "blocking"))]
+    beside += [(f"{way}_ordinary", partial(bench.readers, 1, way)) for way in ways]
     for seed in range(1, sizes.rounds + 1):
-        found["ordinary"] += await bench.traffic_beside(partial(bench.readers, 0, "blocking"), "ordinary", seed)
-        for way in ways:
-            name = f"{way}_ordinary"
-            found[name] += await bench.traffic_beside(partial(bench.readers, 1, way), name, seed)
+        for name, work in beside[seed % len(beside) :] + beside[: seed % len(beside)]:
+            found[name] += await bench.traffic_beside(work, name, seed)
         say(f"{len(found['ordinary'])} ordinary requests answered in every way")
     return found

@@ -33,6 +33,7 @@ def table(found: dict[str, Any], sizes: Sizes, ways: list[Way]) -> str:
         row(f"{sizes.crowd} at once, cold", "cold_crowd")
         for way in ways:
             row(f"{sizes.crowd} at once, {way}", f"{way}_crowd", ("cold_crowd", "cold at once"))
+            lines.append(_left(found, way, "_crowd"))
     if found["ordinary"]:
         row(f"ordinary, {sizes.ordinary} tokens, {sizes.per_second:g}/s, beside an upstream", "ordinary")
         lines.append(_tails(found["ordinary"]))
@@ -44,9 +45,9 @@ def table(found: dict[str, Any], sizes: Sizes, ways: list[Way]) -> str:
     return "\n".join(lines)
 
 
-def _left(found: dict[str, Any], way: Way) -> str:
-    tail = statistics.median(told["tail"] for told in found[f"{way}_speculation"])
-    upstream, alone = (statistics.median(found[f"{each}_upstream"]) for each in (way, "blocking"))
+def _left(found: dict[str, Any], way: Way, crowd: str = "") -> str:
+    tail = statistics.median(told["tail"] for told in found[f"{way}{crowd}_speculation"])
+    upstream, alone = (statistics.median(found[f"{each}{crowd}_upstream"]) for each in (way, "blocking"))
     return (
         f"  tokens left after the upstream's last one: {tail:g}; it decoded for {upstream:.2f} s, "
         f"{upstream / alone:.3f}x of blocking"

@@ -19,7 +19,7 @@ def waits(log: Path, run: str, ways: Iterable[str]) -> Waits:
     """
     line = re.compile(rf"ReqTimeStats\(rid={run}-(\w+)-\d+-\d+-.*?\): (.*)")
     told: dict[str, dict[str, list[float]]] = {way: defaultdict(list) for way in ways}
-    for found in line.finditer(log.read_text()):
+    for found in line.finditer(log.read_text(errors="replace")):
         for name, milliseconds in re.findall(r"(\w+_duration)=([\d.]+)ms", found[2]):
             if found[1] in told:
                 told[found[1]][name].append(float(milliseconds))
