@@ -37,7 +37,7 @@ def trees_json(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> dict[str,
     if strange:
         names = ", ".join(model.name for model in config.models)
         raise ConfigError(f"the tree asks for the model {sorted(strange)[0]!r}, which is not served; served: {names}.")
-    told: dict[str, Any] = _told(checked)
+    told: dict[str, Any] = _without_none(to_builtins(checked))
     return told
 
 
@@ -48,15 +48,14 @@ def _tree(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> Any:
     if name not in shipped_trees():
         shipped = ", ".join(shipped_trees())
         raise ConfigError(f"there is no shipped tree called {name!r}; use one of {shipped}, or write the tree out.")
-    return _told(_capped(load_trees(Path(name)).trees[0], *TOKENS[device]))
+    return to_builtins(_capped(load_trees(Path(name)).trees[0], *TOKENS[device]))
 
 
-def _told(value: Any) -> Any:
-    """Mappings, lists and scalars, without keys that have no value."""
-    plain = to_builtins(value)
+def _without_none(plain: Any) -> Any:
+    """Mappings and lists without keys that have no value."""
     if isinstance(plain, dict):
-        return {key: _told(each) for key, each in plain.items() if each is not None}
-    return [_told(each) for each in plain] if isinstance(plain, list | tuple) else plain
+        return {key: _without_none(each) for key, each in plain.items() if each is not None}
+    return [_without_none(each) for each in plain] if isinstance(plain, list | tuple) else plain
 
 
 def _capped(tree: Tree, most: int, most_final: int) -> Tree:

@@ -45,16 +45,10 @@ def _moa() -> Schema:
     fields = {
         "arm": {"enum": list(get_args(Arm))},
         "order": {"enum": list(get_args(Order))},
-        "exit": _exit(),
+        "exit": schema_components([ExitRule])[1]["ExitRule"],
         "seed": {"type": "integer", "minimum": 0},
     }
     return {"type": ["object", "null"], "additionalProperties": False, "properties": fields}
-
-
-def _exit() -> Schema:
-    _, kinds = schema_components([ExitRule])
-    rule: Schema = kinds["ExitRule"]
-    return rule
 
 
 _SAMPLING: Schema = {"type": ["object", "null"], "properties": {"n": {"type": ["integer", "null"], "minimum": 1}}}

@@ -25,10 +25,8 @@ from typing import Any
 
 from router.asking import converse
 from router.errors import RouterError
-from router.pd import Dispatcher
-from router.policies import POLICIES
 from router.splice.bench.load import Bench, Sizes
-from router.splice.bench.pair import pair_behind, parser_of, setting
+from router.splice.bench.pair import close_pair, open_pair, parser_of, setting
 from router.workers import Worker
 
 APART = 2_000  # us without a kernel between two forward passes
@@ -203,13 +201,10 @@ def table(seconds: dict[str, list[float]], forward: dict[str, list[Pass]], tail:
 
 async def run(options: argparse.Namespace) -> int:
     """Measure, print and write."""
-    try:
-        registry = await pair_behind(options.router, options.model)
-    except RouterError as error:
-        print(f"tail_profile: {error}", file=sys.stderr)
+    dispatcher = await open_pair(options, "tail_profile")
+    if dispatcher is None:
         return 2
-    dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
-    prefill, decode = registry.workers
+    prefill, decode = dispatcher.registry.workers
     measured = Tail(Bench(dispatcher, str(decode.model), Sizes()), options.prompt, options.tail)
     head = {**setting(options, "tail_profile"), "prompt": options.prompt, "tail": options.tail}
     forward: dict[str, list[Pass]] = {}
@@ -221,8 +216,7 @@ async def run(options: argparse.Namespace) -> int:
         print(f"tail_profile: {error}", file=sys.stderr)
         return 1
     finally:
-        await dispatcher.close()
-        registry.close()
+        await close_pair(dispatcher)
     print("\n".join(f"{key}: {value}" for key, value in head.items()))
     print(table(seconds, forward, options.tail, options.prompt))
     if options.out:

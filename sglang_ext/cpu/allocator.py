@@ -6,7 +6,7 @@ import torch
 from sglang.srt.mem_cache.allocator.paged import PagedTokenToKVPoolAllocator, alloc_extend_naive
 from sglang.srt.utils import get_num_new_pages
 
-from sglang_ext.transfer.order import in_one_run
+from sglang_ext.transfer.order import make_run
 
 
 class TorchPagedAllocator(PagedTokenToKVPoolAllocator):  # type: ignore[misc]
@@ -33,8 +33,7 @@ class TorchPagedAllocator(PagedTokenToKVPoolAllocator):  # type: ignore[misc]
             num_new_pages = get_num_new_pages(
                 seq_lens=seq_lens_cpu, page_size=self.page_size, prefix_lens=prefix_lens_cpu
             )
-        given = prefix_lens, prefix_lens_cpu, seq_lens, seq_lens_cpu, last_loc
-        in_one_run(self, *given, extend_num_tokens, num_new_pages)
+        make_run(self, num_new_pages)
         if not self._ensure_free(num_new_pages):
             return None
         slots = torch.empty(extend_num_tokens, dtype=torch.int64, device=self.device)

@@ -9,8 +9,8 @@ from sglang_ext.open_prompt.prompts import Prompts
 from sglang_ext.open_prompt.protocol import is_segment, mark_of
 
 # Steps of an idle scheduler, some 0.1 ms each on a GPU server and 1 ms on a CPU one, that segments leave a handshake,
-# and several that follow one another together.
-# It takes 3 to 4 ms, longer only where the decode server has no room. Steps and not time, since ranks must agree.
+# and the most that they leave handshakes in a row. One takes 3 to 4 ms, longer only where the decode server has no
+# room. Steps and not time, since ranks must agree.
 HANDSHAKE = 100
 
 
@@ -47,7 +47,7 @@ def ordinary_first(original: Callable[..., Any], scheduler: Any, running_batch: 
     if ordinary:
         if chunked is not None and not chunked.pending_bootstrap:
             prompts.counters.yielded += 1
-            scheduler.chunked_req, scheduler.open_prompt_aside = None, chunked
+            _set_aside(scheduler)
         plan = _without_segments(original, scheduler, running_batch, ordinary, segments)
         if plan.batch_to_run is not None:
             return plan
@@ -57,7 +57,7 @@ def ordinary_first(original: Callable[..., Any], scheduler: Any, running_batch: 
     elif _may_hold(scheduler, segments) and _ordinary_may_come(scheduler, prompts):
         prompts.counters.held += 1
         if chunked is not None:
-            scheduler.chunked_req, scheduler.open_prompt_aside = None, chunked
+            _set_aside(scheduler)
         return _nothing(running_batch)
     prompts.waited = 0
     if scheduler.chunked_req is None and _aside(scheduler) is not None:
@@ -92,6 +92,10 @@ def _nothing(running_batch: Any) -> Any:
     from sglang.srt.managers.schedule_batch import NextBatchPlan
 
     return NextBatchPlan(batch_to_run=None, running_batch=running_batch)
+
+
+def _set_aside(scheduler: Any) -> None:
+    scheduler.chunked_req, scheduler.open_prompt_aside = None, scheduler.chunked_req
 
 
 def _aside(scheduler: Any) -> Any:

@@ -11,9 +11,6 @@ CHOICE = 4
 SHARE = 16
 WANTED = os.environ.get("SGLANG_EXT_PAGES_IN_RUNS", "1") != "0"  # 0 hands pages out as SGLang does
 
-# The radix cache over an allocator's pages, by the allocator's `id`: one of each in a scheduler process.
-_caches: dict[int, Any] = {}
-
 
 def attach(result: None, scheduler: Any, *args: Any, **kwargs: Any) -> None:
     """AFTER `Scheduler.init_disaggregation`: where room can be made."""
@@ -21,7 +18,7 @@ def attach(result: None, scheduler: Any, *args: Any, **kwargs: Any) -> None:
 
     cache = scheduler.tree_cache
     if type(cache) is RadixCache and not cache.disable:
-        _caches[id(cache.token_to_kv_pool_allocator)] = cache
+        cache.token_to_kv_pool_allocator.overlay_cache = cache
 
 
 def in_one_run(
@@ -34,27 +31,39 @@ def in_one_run(
     extend_num_tokens: int,
     num_new_pages: int | None = None,
 ) -> None:
-    """BEFORE `PagedTokenToKVPoolAllocator.alloc_extend`: put the run of free pages first that fits best.
+    """BEFORE `PagedTokenToKVPoolAllocator.alloc_extend`: put its pages beside each other."""
+    from sglang.srt.utils import get_num_new_pages
+
+    if not _wanted(allocator):
+        return
+    if num_new_pages is None:
+        num_new_pages = get_num_new_pages(
+            seq_lens=seq_lens_cpu, page_size=allocator.page_size, prefix_lens=prefix_lens_cpu
+        )
+    make_run(allocator, num_new_pages)
+
+
+def make_run(allocator: Any, pages: int) -> None:
+    """Put the run of free pages first that fits best.
 
     Upstream hands out what was freed in the order of its numbers, and only once the pages of the start have run out:
     by then these are the last, half filled pages of hundreds of requests, none beside another. Older prompts leave
     the radix cache a little sooner here, so that there are whole ones' pages to choose from.
     """
-    if not WANTED or not allocator.need_sort:
-        return
-    page = allocator.page_size
-    if num_new_pages is None:
-        num_new_pages = int(((seq_lens_cpu + page - 1) // page - (prefix_lens_cpu + page - 1) // page).sum())
-    if num_new_pages > 0:
-        _evict(allocator, num_new_pages)
+    if _wanted(allocator) and pages > 0:
+        _evict(allocator, pages)
         allocator.merge_and_sort_free()
-        allocator.free_pages = best_fit_first(allocator.free_pages, num_new_pages)
+        allocator.free_pages = best_fit_first(allocator.free_pages, pages)
+
+
+def _wanted(allocator: Any) -> bool:
+    return WANTED and bool(allocator.need_sort)
 
 
 def _evict(allocator: Any, pages: int) -> None:
     from sglang.srt.mem_cache.base_prefix_cache import EvictParams
 
-    cache = _caches.get(id(allocator))
+    cache = getattr(allocator, "overlay_cache", None)
     wanted = min(CHOICE * pages, pages + allocator.num_pages // SHARE) * allocator.page_size
     short = wanted - allocator.available_size()
     if short > 0 and cache is not None:

@@ -3,45 +3,38 @@
 import argparse
 import asyncio
 import json
-import sys
 from pathlib import Path
 
-from router.errors import RouterError
-from router.pd import Dispatcher
-from router.policies import POLICIES
 from router.splice.bench.load import WAYS, Bench, Sizes, Way, measure
-from router.splice.bench.pair import pair_behind, parser_of, setting
+from router.splice.bench.pair import close_pair, open_pair, parser_of, setting
 from router.splice.bench.table import table
 from router.splice.bench.waits import waits, waits_table
 
 
 async def run(options: argparse.Namespace) -> int:
     """Measure, print and write."""
-    try:
-        registry = await pair_behind(options.router, options.model)
-    except RouterError as error:
-        print(f"bench: {error}", file=sys.stderr)
+    dispatcher = await open_pair(options, "bench")
+    if dispatcher is None:
         return 2
-    dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+    workers = dispatcher.registry.workers
     sizes = Sizes(**{key: value for key, value in vars(options).items() if key in Sizes.__dataclass_fields__})
     ways: list[Way] = ["blocking", *(way for way in options.ways if way != "blocking")]
-    if not all(worker.open_prompts for worker in registry.workers):
+    if not all(worker.open_prompts for worker in workers):
         ways = [way for way in ways if way != "overlay"]
     head = {
         **setting(options, "bench"),
-        "servers": [worker.info for worker in registry.workers],
+        "servers": [worker.info for worker in workers],
         "sizes": vars(sizes),
     }
     try:
-        bench = Bench(dispatcher, str(registry.workers[1].model), sizes)
+        bench = Bench(dispatcher, str(workers[1].model), sizes)
         found = await measure(bench, ways)
         found["counters"] = {}
-        for worker in registry.workers:
+        for worker in workers:
             await worker.probe()
             found["counters"][worker.role] = worker.open_prompts
     finally:
-        await dispatcher.close()
-        registry.close()
+        await close_pair(dispatcher)
     waited = (
         waits(options.prefill_log, bench.run, ("ordinary", *(f"{way}_ordinary" for way in ways)))
         if options.prefill_log

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from router.errors import NoWorker
+from router.errors import NoWorker, RouterError
 from router.http.client import Origin
+from router.pd import Dispatcher
+from router.policies import POLICIES
 from router.workers import Registry, Role, Worker
 from sglang_ext.versions import versions
 
@@ -32,6 +34,22 @@ async def pair_behind(router: str, model: str | None) -> Registry:
     for role in roles:
         registry.healthy(str(model), role)
     return registry
+
+
+async def open_pair(options: argparse.Namespace, command: str) -> Dispatcher | None:
+    """What sends requests to the pair of a command's options; None when there is none, having said why."""
+    try:
+        registry = await pair_behind(options.router, options.model)
+    except RouterError as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        return None
+    return Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+
+
+async def close_pair(dispatcher: Dispatcher) -> None:
+    """End what is under way, and its connections."""
+    await dispatcher.close()
+    dispatcher.registry.close()
 
 
 def parser_of(words: str) -> argparse.ArgumentParser:
