@@ -122,7 +122,7 @@ PATCHES: tuple[Patch, ...] = (
         target="sglang.srt.managers.scheduler.Scheduler.init_disaggregation",
         kind=Kind.AFTER,
         hook="sglang_ext.transfer.order:attach",
-        reason="the allocator does not know the radix cache that can make room",
+        reason="the order of free pages begins where the pool and its radix cache exist",
         expects={"0.5.17": "05a060f907b334ed"},
     ),
     Patch(
@@ -140,20 +140,19 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "5d1e8a6df4db413a"},
     ),
     Patch(
+        target="nixl._api.nixl_agent_config.__init__",
+        kind=Kind.BEFORE,
+        hook="sglang_ext.transfer.progress:without_progress_thread",
+        reason="NIXL's progress thread makes a transfer of 1 ms one of 70 beside a busy GPU, and takes a core on a CPU",
+        expects={"1.5.1": "9191ddcb185cf9eb"},
+        distribution="nixl",
+    ),
+    Patch(
         target="sglang.srt.disaggregation.nixl.conn.NixlKVManager.__init__",
         kind=Kind.BEFORE,
         hook="sglang_ext.cpu.transfer:declare_host_memory",
         reason="the KV pool of a CPU server is host memory; upstream registers it as GPU memory",
         expects={"0.5.17": "1f64b2bfe9e50100"},
-        cpu_only=True,
-    ),
-    Patch(
-        target="nixl._api.nixl_agent_config.__init__",
-        kind=Kind.BEFORE,
-        hook="sglang_ext.cpu.transfer:without_progress_thread",
-        reason="NIXL's progress thread spins one core per agent",
-        expects={"1.5.1": "9191ddcb185cf9eb"},
-        distribution="nixl",
         cpu_only=True,
     ),
     Patch(

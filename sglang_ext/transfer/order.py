@@ -1,24 +1,27 @@
 """Pages that are allocated together lie together."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-# So many times what it is about to allocate a server has free, but no more than one part in `SHARE` of its pool beyond
-# it. With nothing to choose from, requests lie in more than twice as many runs.
-CHOICE = 4
+# One part in so many of a server's pool lies ready in runs of this many neighbouring pages or more. Where half of it is
+# used up, the radix cache lets go of old prompts, and the free pages are put in order again.
 SHARE = 16
+RUN = 16
 WANTED = os.environ.get("SGLANG_EXT_PAGES_IN_RUNS", "1") != "0"  # 0 hands pages out as SGLang does
 
 
 def attach(result: None, scheduler: Any, *args: Any, **kwargs: Any) -> None:
-    """AFTER `Scheduler.init_disaggregation`: where room can be made."""
+    """AFTER `Scheduler.init_disaggregation`: begin to keep the pool's free pages in order."""
     from sglang.srt.mem_cache.radix_cache import RadixCache
 
     cache = scheduler.tree_cache
-    if type(cache) is RadixCache and not cache.disable:
-        cache.token_to_kv_pool_allocator.overlay_cache = cache
+    allocator = cache.token_to_kv_pool_allocator
+    if WANTED and allocator.page_size > 1 and allocator.need_sort:
+        evictable = type(cache) is RadixCache and not cache.disable
+        allocator.overlay_order = Order(allocator, cache if evictable else None)
 
 
 def in_one_run(
@@ -34,7 +37,7 @@ def in_one_run(
     """BEFORE `PagedTokenToKVPoolAllocator.alloc_extend`: put its pages beside each other."""
     from sglang.srt.utils import get_num_new_pages
 
-    if not _wanted(allocator):
+    if not hasattr(allocator, "overlay_order"):
         return
     if num_new_pages is None:
         num_new_pages = get_num_new_pages(
@@ -44,58 +47,101 @@ def in_one_run(
 
 
 def make_run(allocator: Any, pages: int) -> None:
-    """Put the run of free pages first that fits best.
+    """Have free pages that neighbour each other come first, before so many are taken."""
+    order: Order | None = getattr(allocator, "overlay_order", None)
+    if order is not None and pages > 0:
+        order.prepare(pages)
+
+
+class Order:
+    """The order in which an allocator hands out its free pages: the longest runs of neighbours first.
 
     Upstream hands out what was freed in the order of its numbers, and only once the pages of the start have run out:
-    by then these are the last, half filled pages of hundreds of requests, none beside another. Older prompts leave
-    the radix cache a little sooner here, so that there are whole ones' pages to choose from.
+    by then these are the last, half filled pages of hundreds of requests, none beside another.
+
+    Every operation on the GPU, however small, is paid by the request that waits for it: to look for the run that fits
+    each one best takes 0.8 ms on either server. So the order is made when what is ready runs low, many old prompts
+    leave the cache at once for it, and most requests find it made. How much is ready is known without waiting:
+    allocations take from the front, and the number of pages in runs is copied while the request goes on. All ranks of
+    a server see the same numbers.
     """
-    if _wanted(allocator) and pages > 0:
-        _evict(allocator, pages)
-        allocator.merge_and_sort_free()
-        allocator.free_pages = best_fit_first(allocator.free_pages, pages)
+
+    def __init__(self, allocator: Any, cache: Any) -> None:
+        self._allocator = allocator
+        self._cache = cache
+        self._in_runs: Callable[[], int] = lambda: 0
+        self._free = 0  # pages, when they were last put in order
+        self._least = -1  # pages free once what this last prepared is taken
+
+    def prepare(self, pages: int) -> None:
+        """Put the free pages in order if those in runs are too few for `pages` and what is to lie ready."""
+        allocator = self._allocator
+        ready = allocator.num_pages // SHARE
+        left = self._left()
+        if left < pages + ready // 2:
+            apart = allocator.available_size() // allocator.page_size - left
+            self._have_free(pages + ready + min(apart, ready))
+            allocator.merge_and_sort_free()
+            allocator.free_pages, in_runs = longest_first(allocator.free_pages)
+            self._in_runs, self._free = later(in_runs), len(allocator.free_pages)
+        self._least = len(allocator.free_pages) - pages
+
+    def _left(self) -> int:
+        """Pages in runs that have not been taken since they were put in order."""
+        now = len(self._allocator.free_pages)
+        if now > self._least:  # upstream has merged or cleared them
+            return 0
+        return max(0, self._in_runs() - (self._free - now))
+
+    def _have_free(self, pages: int) -> None:
+        """Let the cache go of old prompts until so many pages are free, or it has none."""
+        from sglang.srt.mem_cache.base_prefix_cache import EvictParams
+
+        allocator = self._allocator
+        short = pages * allocator.page_size - allocator.available_size()
+        if short <= 0 or self._cache is None:
+            return
+        alone = allocator.is_not_in_free_group
+        if alone:
+            allocator.free_group_begin()
+        try:
+            self._cache.evict(EvictParams(num_tokens=short))
+        finally:
+            if alone:
+                allocator.free_group_end()
 
 
-def _wanted(allocator: Any) -> bool:
-    return WANTED and bool(allocator.need_sort)
+def longest_first(free: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Put runs of neighbours in the order of their lengths, the longest first, equal ones as they were.
 
-
-def _evict(allocator: Any, pages: int) -> None:
-    from sglang.srt.mem_cache.base_prefix_cache import EvictParams
-
-    cache = getattr(allocator, "overlay_cache", None)
-    wanted = min(CHOICE * pages, pages + allocator.num_pages // SHARE) * allocator.page_size
-    short = wanted - allocator.available_size()
-    if short > 0 and cache is not None:
-        cache.evict(EvictParams(num_tokens=short))
-
-
-def best_fit_first(free: torch.Tensor, wanted: int) -> torch.Tensor:
-    """Reorder free pages so that the first `wanted` ones are neighbours, if as many neighbours are free.
-
-    First come `wanted` pages of the shortest run of neighbours that has as many, the first such run among equals; then
-    what is left of it and the other runs, from the shortest on, so that requests that grow page by page use up what is
-    of no other use. Where no run has as many, the longest come first. Nothing waits for the GPU: no size depends on
-    what is free.
+    Nothing waits for the GPU: no size depends on what is free.
 
     Args:
         free: Page numbers, each run in rising order, int64 of shape `[pages]`.
-        wanted: Pages that are about to be taken.
 
     Returns:
-        The same numbers, int64 of shape `[pages]` on the same device.
+        The same numbers, int64 of shape `[pages]`, and how many of them lie in runs of `RUN` pages or more, int64 of
+        shape `[]`, both on the same device.
     """
-    count = len(free)
-    if count < 2:
-        return free
-    number = torch.arange(count, device=free.device)
-    apart = free[1:] != free[:-1] + 1
-    edge = torch.ones_like(apart[:1])
-    begin = torch.where(torch.cat((edge, apart)), number, 0).cummax(0).values
-    end = torch.where(torch.cat((apart, edge)), number, count).flip(0).cummin(0).values.flip(0)
-    length = end - begin + 1
-    shortest, at = torch.where(length >= wanted, length, count + 1).min(0)
-    best = torch.where(number - begin < wanted, 0, length - wanted)
-    rank = torch.where(begin == begin.gather(0, at[None]), best, length)
-    rank = torch.where(shortest > count, -length, rank)
-    return free[torch.sort(rank, stable=True).indices]
+    apart = torch.ones_like(free)
+    apart[1:] = free[1:] != free[:-1] + 1
+    run = apart.cumsum(0) - 1
+    lengths = torch.zeros_like(free).scatter_add_(0, run, torch.ones_like(free))[run]
+    return free[lengths.sort(descending=True, stable=True).indices], (lengths >= RUN).sum()
+
+
+def later(number: torch.Tensor) -> Callable[[], int]:
+    """An integer of shape `[]`, on its way from the GPU; who calls for it waits until it is here."""
+    if number.device.type != "cuda":
+        value = int(number)
+        return lambda: value
+    here = torch.empty_like(number, device="cpu", pin_memory=True)
+    here.copy_(number, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def read() -> int:
+        arrived.synchronize()
+        return int(here)
+
+    return read

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sglang_ext.transfer import order
-from sglang_ext.transfer.order import best_fit_first
+from sglang_ext.transfer.order import RUN, longest_first
 from sglang_ext.transfer.pieces import Pieces
 
 PAGE = 4
@@ -29,17 +29,12 @@ def runs(pages: list[int]) -> list[list[int]]:
     return found
 
 
-@given(free=st.sets(st.integers(1, 60)), wanted=st.integers(1, 12))
-def test_the_best_run_comes_first(free: set[int], wanted: int) -> None:
-    ordered: list[int] = best_fit_first(torch.tensor(sorted(free), dtype=torch.int64), wanted).tolist()
-    there = runs(sorted(free))
-    fitting = [run for run in there if len(run) >= wanted]
-    if not fitting:
-        assert ordered == [page for run in sorted(there, key=len, reverse=True) for page in run]
-        return
-    best = min(fitting, key=len)
-    left = [run if run is not best else best[wanted:] for run in there]
-    assert ordered == best[:wanted] + [page for run in sorted(left, key=len) for page in run]
+@given(free=st.sets(st.integers(1, 120)))
+def test_the_longest_run_comes_first(free: set[int]) -> None:
+    ordered, in_runs = longest_first(torch.tensor(sorted(free), dtype=torch.int64))
+    there = sorted(runs(sorted(free)), key=len, reverse=True)
+    assert ordered.tolist() == [page for run in there for page in run]
+    assert int(in_runs) == sum(len(run) for run in there if len(run) >= RUN)
 
 
 def test_pieces_are_counted() -> None:
@@ -113,12 +108,35 @@ def test_requests_lie_in_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert upstream > 4 * ours
 
 
-def test_a_pool_without_neighbours_is_still_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_without_neighbours_is_still_given_out() -> None:
     server = Server()
-    monkeypatch.setattr(order, "CHOICE", 1)
     held = [server.allocate(PAGE) for _ in range(POOL)]
     for each in held[::2]:
         server.pool.free(each)
     slots = server.allocate(10 * PAGE)
     assert len(set(slots.tolist())) == 10 * PAGE
     assert server.pool.available_size() == (POOL // 2 - 10) * PAGE
+
+
+def test_the_order_is_seldom_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counted(free: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        made.append(len(free))
+        return longest_first(free)
+
+    monkeypatch.setattr(order, "longest_first", counted)
+    runs_sent()
+    assert len(made) < 0.4 * 2 * 600
+
+
+def test_an_order_that_upstream_undid_is_made_again() -> None:
+    server = Server()
+    first = server.allocate(10 * PAGE)
+    second = server.allocate(10 * PAGE)
+    server.pool.free(first)
+    server.pool.merge_and_sort_free()
+    slots = server.allocate(30 * PAGE)
+    pages = slots[::PAGE] // PAGE
+    assert len(runs(pages.tolist())) == 1
+    assert not set(slots.tolist()) & set(second.tolist())

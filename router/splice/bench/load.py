@@ -6,7 +6,7 @@ import sys
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from router.splice.template import Template
 Way = Literal["blocking", "fallback", "overlay"]
 WAYS: tuple[Way, ...] = get_args(Way)
 WARM_UP = 2  # turns
+SPREAD = 0.1  # of an answer's length, either way
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Read:
-    """One dependent: its TTFT from its upstream's last token on, and how long the upstream decoded."""
+    """One dependent: TTFT from its upstream's last token on, and how long the upstream decoded for each token."""
 
     ttft: float
     speculation: Speculation
@@ -79,9 +80,9 @@ class Bench:
         """TTFT of a prompt nobody has seen."""
         return await self.ask(None, self.ids(count), **extra)
 
-    async def dependent(self, upstream: Answer, way: Way) -> tuple[float, Speculation]:
-        """TTFT of a prompt that ends with an upstream's answer, from that answer's end."""
-        literal = self.ids(self.sizes.prompt - self.sizes.answer)
+    async def dependent(self, upstream: Answer, way: Way, length: int) -> tuple[float, Speculation]:
+        """TTFT of a prompt that ends with an upstream's answer of `length` tokens, from that answer's end."""
+        literal = self.ids(self.sizes.prompt - length)
         template = Template((tuple(literal), tuple(self.ids(8))), (upstream.name,))
         pair = self.dispatcher.choose(self.model)
         carry = carrier_for if way == "overlay" else lambda _: Fallback()
@@ -91,13 +92,22 @@ class Bench:
                 prompt.append(part)
             return await self.ask(prompt, []), prompt.speculation
 
-    async def readers(self, count: int, way: Way) -> list[Read]:
+    def lengths(self, seed: int) -> Iterator[int]:
+        """Lengths of answers, in tokens.
+
+        Segments go out every so many tokens: answers of one length would leave nearly the same tail each time.
+        """
+        lengths, answer = random.Random(seed), self.sizes.answer
+        while True:
+            yield round(answer * lengths.uniform(1 - SPREAD, 1 + SPREAD))
+
+    async def readers(self, count: int, way: Way, lengths: Iterator[int]) -> list[Read]:
         """`count` dependents of one upstream that decodes meanwhile."""
-        upstream = Answer("upstream")
+        upstream, length = Answer("upstream"), next(lengths)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.dependent(upstream, way)) for _ in range(count)]
-            decoding = group.create_task(self._decode(upstream))
-        return [Read(*task.result(), decoding.result()) for task in tasks]
+            tasks = [group.create_task(self.dependent(upstream, way, length)) for _ in range(count)]
+            decoding = group.create_task(self._decode(upstream, length))
+        return [Read(*task.result(), decoding.result() / length) for task in tasks]
 
     async def traffic(self, name: str, seed: int) -> list[float]:
         """TTFTs of ordinary requests, whose ids begin with `run` and `name`, at random times."""
@@ -129,10 +139,10 @@ class Bench:
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)
 
-    async def _decode(self, answer: Answer) -> float:
-        """Let a request write the answer; returns the seconds from its first token to its last."""
+    async def _decode(self, answer: Answer, length: int) -> float:
+        """Let a request write an answer of `length` tokens; returns the seconds from its first token to its last."""
         body = {"input_ids": self.ids(self.sizes.short), "stream": True}
-        sampling = {"max_new_tokens": self.sizes.answer, "ignore_eos": True, "temperature": 0.0}
+        sampling = {"max_new_tokens": length, "ignore_eos": True, "temperature": 0.0}
         pair = self.dispatcher.choose(self.model)
         async with self.dispatcher.exchange("/generate", Body({**body, "sampling_params": sampling}), pair) as exchange:
             began = None
@@ -190,22 +200,23 @@ async def measure(bench: Bench, ways: list[Way]) -> dict[str, Any]:
 
     for turn in range(-WARM_UP, sizes.repeats):
         cold, short = await bench.cold(sizes.prompt), [await bench.cold(sizes.short) for _ in range(3)]
-        read = {way: await bench.readers(1, way) for way in ways}
+        read = {way: await bench.readers(1, way, bench.lengths(turn)) for way in ways}
         if turn >= 0:
             found["cold"].append(cold)
             found["short"].extend(short)
             for way in ways:
                 keep(way, read[way])
             say(f"turn {turn + 1} of {sizes.repeats}")
-    for _ in range(sizes.crowds):
+    for crowd in range(sizes.crowds):
         found["cold_crowd"].extend(await asyncio.gather(*(bench.cold(sizes.prompt) for _ in range(sizes.crowd))))
         for way in ways:
-            keep(f"{way}_crowd", await bench.readers(sizes.crowd, way))
+            keep(f"{way}_crowd", await bench.readers(sizes.crowd, way, bench.lengths(crowd)))
         say(f"{sizes.crowd} dependents at once, waited for in every way")
-    beside: list[tuple[str, Callable[[], Awaitable[Any]]]] = [("ordinary", partial(bench.readers, 0, "blocking"))]
-    beside += [(f"{way}_ordinary", partial(bench.readers, 1, way)) for way in ways]
+    beside: list[tuple[str, int, Way]] = [("ordinary", 0, "blocking")]
+    beside += [(f"{way}_ordinary", 1, way) for way in ways]
     for seed in range(1, sizes.rounds + 1):
-        for name, work in beside[seed % len(beside) :] + beside[: seed % len(beside)]:
+        for name, count, way in beside[seed % len(beside) :] + beside[: seed % len(beside)]:
+            work = partial(bench.readers, count, way, bench.lengths(seed))
             found[name] += await bench.traffic_beside(work, name, seed)
         say(f"{len(found['ordinary'])} ordinary requests answered in every way")
     return found

@@ -49,7 +49,7 @@ def _left(found: dict[str, Any], way: Way, crowd: str = "") -> str:
     tail = statistics.median(told["tail"] for told in found[f"{way}{crowd}_speculation"])
     upstream, alone = (statistics.median(found[f"{each}{crowd}_upstream"]) for each in (way, "blocking"))
     return (
-        f"  tokens left after the upstream's last one: {tail:g}; it decoded for {upstream:.2f} s, "
+        f"  tokens left after the upstream's last one: {tail:g}; it took {1e3 * upstream:.2f} ms a token, "
         f"{upstream / alone:.3f}x of blocking"
     )
 
