@@ -24,7 +24,7 @@ class Limits:
 
     fraction: float = 0.3  # SGLANG_EXT_OPEN_PROMPT_KV_FRACTION: of the KV pool, for pinned pages
     ttl: float = 60.0  # SGLANG_EXT_OPEN_PROMPT_TTL: seconds without a request of the prompt
-    chunk: int = 1024  # SGLANG_EXT_SEGMENT_CHUNK: tokens of a batch of segments
+    chunk: int = 512  # SGLANG_EXT_SEGMENT_CHUNK: tokens of a batch of segments
 
     @classmethod
     def from_environment(cls) -> "Limits":

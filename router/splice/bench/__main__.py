@@ -28,7 +28,7 @@ async def run(options: argparse.Namespace) -> int:
     }
     try:
         bench = Bench(dispatcher, str(workers[1].model), sizes)
-        found = await measure(bench, ways)
+        found = await measure(bench, ways, [way for way in ways if options.beside is None or way in options.beside])
         found["counters"] = {}
         for worker in workers:
             await worker.probe()
@@ -53,6 +53,7 @@ def main() -> int:
     """The command."""
     parser = parser_of("Time to first token with and without splicing, on a running pair")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[1:], help="beside blocking")
+    parser.add_argument("--beside", nargs="*", choices=WAYS, help="measure ordinary requests beside these ways only")
     parser.add_argument("--prefill-log", type=Path, metavar="FILE", help="the prefill server's log")
     for name, default in vars(Sizes()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)

@@ -185,8 +185,10 @@ def say(words: str) -> None:
     print(f"bench: {words}", file=sys.stderr, flush=True)
 
 
-async def measure(bench: Bench, ways: list[Way]) -> dict[str, Any]:
+async def measure(bench: Bench, ways: list[Way], besides: list[Way]) -> dict[str, Any]:
     """All rows (`ways` begins with blocking); the first requests of each kind warm up and do not count.
+
+    Ordinary requests are measured beside dependents of each of the ways `besides`, and beside none.
 
     Rows take turns, so that a machine that grows slower or faster meanwhile treats them alike.
     """
@@ -213,7 +215,7 @@ async def measure(bench: Bench, ways: list[Way]) -> dict[str, Any]:
             keep(f"{way}_crowd", await bench.readers(sizes.crowd, way, bench.lengths(crowd)))
         say(f"{sizes.crowd} dependents at once, waited for in every way")
     beside: list[tuple[str, int, Way]] = [("ordinary", 0, "blocking")]
-    beside += [(f"{way}_ordinary", 1, way) for way in ways]
+    beside += [(f"{way}_ordinary", 1, way) for way in besides]
     for seed in range(1, sizes.rounds + 1):
         for name, count, way in beside[seed % len(beside) :] + beside[: seed % len(beside)]:
             work = partial(bench.readers, count, way, bench.lengths(seed))

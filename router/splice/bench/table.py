@@ -40,6 +40,8 @@ def table(found: dict[str, Any], sizes: Sizes, ways: list[Way]) -> str:
         without = ("ordinary", "without")
         for way in ways:
             name = f"{way}_ordinary"
+            if name not in found:
+                continue
             row(f"the same with a dependent, {way}", name, without)
             lines.append(_tails(found[name], found["ordinary"]))
     return "\n".join(lines)
