@@ -6,14 +6,15 @@ price is `fixed`, paid by the requests that wait meanwhile. With others about it
 costs from `fixed / per_token` tokens on, both learned from the segments themselves.
 
 On an idle server the price is paid only by who comes while a segment runs, the dependent's own final
-request included, and by an upstream that decodes on the same GPU. Waiting until n tokens have gathered
-costs at most `n * per_token` at the end; a twentieth of `fixed` is hardly noticed there, and keeps the
-server free most of the time.
+request included, and by an upstream that decodes on the same GPU: there each segment takes it some
+20 ms. Waiting until n tokens have gathered costs at most `n * per_token` at the end; a tenth of `fixed`
+is hardly noticed there, and keeps the server free most of the time. More than 64 tokens are never left
+to wait, up to which a pass takes a GPU hardly longer.
 """
 
 START = 64  # tokens, until two sizes were seen
 LEAST, MOST = 8, 2048  # tokens
-IDLE = 0.05  # of `fixed / per_token`, on an idle server
+IDLE, IDLE_MOST = 0.1, 64  # of `fixed / per_token`, on an idle server, and tokens
 FORGET = 0.9  # weight of the past at each observation
 
 
@@ -38,4 +39,4 @@ class Pacer:
         fixed = (self._y - per_token * self._x) / self._n
         # Where size did not matter, be it by noise, every segment is all fixed cost.
         even = min(fixed / per_token, MOST) if per_token > 0 else MOST
-        return round(max((1 if busy else IDLE) * even, LEAST))
+        return round(max(even if busy else min(IDLE * even, IDLE_MOST), LEAST))

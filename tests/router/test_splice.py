@@ -19,7 +19,7 @@ from router.policies import POLICIES, CacheAwareSettings
 from router.splice.answer import Answer
 from router.splice.compose import Order, Truncate, compose, own_ids, reencoded
 from router.splice.open_prompt import OpenPrompt
-from router.splice.pacing import IDLE, LEAST, MOST, START, Pacer
+from router.splice.pacing import IDLE, IDLE_MOST, LEAST, MOST, START, Pacer
 from router.splice.template import Template
 from router.splice.tokenizer import Tokenizer
 from router.workers import Pair, Registry, Worker
@@ -151,8 +151,8 @@ def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) ->
     assert pacer.least(busy=True) == START
     for tokens in (20, 60, 200, 90, 40):
         pacer.learn(tokens, fixed + per_token * tokens)
-    for busy, share in ((True, 1), (False, IDLE)):
-        wanted = max(share * min(fixed / per_token, MOST), LEAST)
+    for busy, share, most in ((True, 1, MOST), (False, IDLE, IDLE_MOST)):
+        wanted = max(min(share * fixed / per_token, most), LEAST)
         assert pacer.least(busy=busy) == pytest.approx(wanted, rel=0.05, abs=1)
 
 
@@ -163,7 +163,7 @@ def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
     assert pacer.least(busy=True) == START
     pacer.learn(640, 0.01)
     assert pacer.least(busy=True) == MOST
-    assert pacer.least(busy=False) == round(IDLE * MOST), "it must be able to find out that it was wrong"
+    assert pacer.least(busy=False) == IDLE_MOST, "it must be able to find out that it was wrong"
 
 
 # ---- open prompts
