@@ -140,12 +140,11 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "5d1e8a6df4db413a"},
     ),
     Patch(
-        target="nixl._api.nixl_agent_config.__init__",
-        kind=Kind.BEFORE,
-        hook="sglang_ext.transfer.progress:without_progress_thread",
-        reason="NIXL's progress thread makes a transfer of 1 ms one of 70 beside a busy GPU, and takes a core on a CPU",
-        expects={"1.5.1": "9191ddcb185cf9eb"},
-        distribution="nixl",
+        target="sglang.srt.disaggregation.nixl.conn.NixlKVManager.__init__",
+        kind=Kind.AROUND,
+        hook="sglang_ext.transfer.progress:poll_transfers",
+        reason="NIXL's progress thread makes transfers slow beside a busy GPU, and takes a core of a CPU server",
+        expects={"0.5.17": "1f64b2bfe9e50100"},
     ),
     Patch(
         target="sglang.srt.disaggregation.nixl.conn.NixlKVManager.__init__",

@@ -6,10 +6,10 @@ price is `fixed`, paid by the requests that wait meanwhile. With others about it
 costs from `fixed / per_token` tokens on, both learned from the segments themselves.
 
 On an idle server the price is paid only by who comes while a segment runs, the dependent's own final
-request included, and by an upstream that decodes on the same GPU: there each segment takes it some
-20 ms. Waiting until n tokens have gathered costs at most `n * per_token` at the end; a tenth of `fixed`
-is hardly noticed there, and keeps the server free most of the time. More than 64 tokens are never left
-to wait, up to which a pass takes a GPU hardly longer.
+request included, and by an upstream that decodes on the same GPU, which each segment takes 15 to 20 ms.
+Waiting until n tokens have gathered costs at most `n * per_token` at the end; a tenth of `fixed` is
+hardly noticed there, and keeps the server free most of the time. There no segment waits for more than
+64 tokens, up to which a pass takes a GPU hardly longer.
 """
 
 START = 64  # tokens, until two sizes were seen

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-# One part in so many of a server's pool lies ready in runs of this many neighbouring pages or more. Where half of it is
-# used up, the radix cache lets go of old prompts, and the free pages are put in order again.
+# One part in so many of a server's pool lies ready in runs of this many neighbouring pages or more, and as much again
+# apart at most. Where half of it is used up, the radix cache lets go of old prompts, and what is free is put in order.
 SHARE = 16
 RUN = 16
 WANTED = os.environ.get("SGLANG_EXT_PAGES_IN_RUNS", "1") != "0"  # 0 hands pages out as SGLang does
@@ -69,29 +69,29 @@ class Order:
     def __init__(self, allocator: Any, cache: Any) -> None:
         self._allocator = allocator
         self._cache = cache
-        self._in_runs: Callable[[], int] = lambda: 0
-        self._free = 0  # pages, when they were last put in order
-        self._least = -1  # pages free once what this last prepared is taken
+        self._ordered: torch.Tensor | None = None  # the free pages, when they were last put in order
+        self._in_runs: Callable[[], int] = lambda: 0  # of them
 
     def prepare(self, pages: int) -> None:
         """Put the free pages in order if those in runs are too few for `pages` and what is to lie ready."""
         allocator = self._allocator
         ready = allocator.num_pages // SHARE
         left = self._left()
-        if left < pages + ready // 2:
-            apart = allocator.available_size() // allocator.page_size - left
-            self._have_free(pages + ready + min(apart, ready))
+        if left is not None and left >= pages + ready // 2:
+            return
+        apart = allocator.available_size() // allocator.page_size - (left or 0)
+        self._have_free(pages + ready + min(apart, ready))
+        if left is None or len(allocator.release_pages) > 0:
             allocator.merge_and_sort_free()
             allocator.free_pages, in_runs = longest_first(allocator.free_pages)
-            self._in_runs, self._free = later(in_runs), len(allocator.free_pages)
-        self._least = len(allocator.free_pages) - pages
+            self._ordered, self._in_runs = allocator.free_pages, later(in_runs)
 
-    def _left(self) -> int:
-        """Pages in runs that have not been taken since they were put in order."""
-        now = len(self._allocator.free_pages)
-        if now > self._least:  # upstream has merged or cleared them
-            return 0
-        return max(0, self._in_runs() - (self._free - now))
+    def _left(self) -> int | None:
+        """Pages in runs that have not been taken since they were put in order; None if upstream undid the order."""
+        free = self._allocator.free_pages
+        if self._ordered is None or free.untyped_storage().data_ptr() != self._ordered.untyped_storage().data_ptr():
+            return None
+        return max(0, self._in_runs() - (len(self._ordered) - len(free)))
 
     def _have_free(self, pages: int) -> None:
         """Let the cache go of old prompts until so many pages are free, or it has none."""

@@ -1,51 +1,60 @@
-"""Which servers drive NIXL's transfers themselves. A GPU server is made up: there is none to ask."""
+"""Which servers' NIXL agents get a progress thread. A GPU server is made up: there is none to ask."""
 
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from nixl import _api
+from sglang.srt.disaggregation.utils import DisaggregationMode
 
-from sglang_ext.transfer.progress import without_progress_thread
+from sglang_ext.transfer.progress import poll_transfers
+
+PREFILL, DECODE = DisaggregationMode.PREFILL, DisaggregationMode.DECODE
+
+
+def thread_of(mode: DisaggregationMode) -> bool:
+    """Whether a KV manager of this mode makes its agent with a thread, as SGLang makes it."""
+    made: list[Any] = []
+
+    def init(manager: object, args: object, mode: object, server_args: object, mla: bool = False) -> None:
+        made.append(_api.nixl_agent_config(backends=[], num_threads=8))
+
+    poll_transfers(init, object(), object(), mode, object(), mla=True)
+    assert made[0].num_threads == 8
+    return bool(made[0].enable_pthread)
 
 
 @pytest.fixture
-def gpu_server(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    from sglang.srt import server_args
-
-    args = SimpleNamespace(disaggregation_mode="prefill")
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sglang_ext.cpu.is_active", lambda _: False)
-    monkeypatch.setattr(server_args, "get_global_server_args", lambda: args)
-    return args
 
 
-def made(*args: object, **kwargs: object) -> tuple[object, ...]:
-    """What NIXL's agent gets, arguments as SGLang and as others give them."""
-    from nixl._api import nixl_agent_config
-
-    given = without_progress_thread(object(), *args, **kwargs)
-    if given is not None:
-        (_, *args), kwargs = given
-    config = nixl_agent_config(*args, **kwargs)
-    return config.enable_pthread, config.num_threads
+@pytest.mark.usefixtures("on_a_gpu")
+def test_a_prefill_server_has_none_and_a_decode_server_one() -> None:
+    assert not thread_of(PREFILL)
+    assert thread_of(DECODE)
+    assert _api.nixl_agent_config(backends=[]).enable_pthread, "other agents of the process keep theirs"
 
 
-def test_a_prefill_server_has_no_progress_thread(gpu_server: SimpleNamespace) -> None:
-    assert made(num_threads=8, backends=[]) == (False, 8)
-    assert made(True, num_threads=8, backends=[]) == (False, 8)
-    assert made(enable_prog_thread=True, backends=[]) == (False, 0)
+@pytest.mark.usefixtures("on_a_gpu")
+def test_a_manager_that_fails_leaves_nothing_behind() -> None:
+    def init(*_: object) -> None:
+        raise RuntimeError("no GPU")
+
+    with pytest.raises(RuntimeError):
+        poll_transfers(init, object(), object(), PREFILL)
+    assert _api.nixl_agent_config(backends=[]).enable_pthread
 
 
-def test_a_decode_server_keeps_it(gpu_server: SimpleNamespace) -> None:
-    gpu_server.disaggregation_mode = "decode"
-    assert made(num_threads=0, backends=[]) == (True, 0)
+@pytest.mark.usefixtures("on_a_gpu")
+@pytest.mark.parametrize(
+    ("name", "value"), [("SGLANG_EXT_NIXL_PROGRESS_THREAD", "1"), ("SGLANG_DISAGGREGATION_NIXL_BACKEND", "Mooncake")]
+)
+def test_who_wants_it_or_has_another_backend_keeps_it(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert thread_of(PREFILL)
 
 
-def test_an_operator_may_want_it(gpu_server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SGLANG_EXT_NIXL_PROGRESS_THREAD", "1")
-    assert made(num_threads=8, backends=[]) == (True, 8)
-
-
-def test_on_a_cpu_no_server_has_one(gpu_server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu_server.disaggregation_mode = "decode"
+def test_on_a_cpu_no_server_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sglang_ext.cpu.is_active", lambda _: True)
     monkeypatch.setenv("SGLANG_EXT_NIXL_PROGRESS_THREAD", "1")
-    assert made(num_threads=0, backends=[]) == (False, 0)
+    assert not thread_of(DECODE)

@@ -21,6 +21,7 @@ async def run(options: argparse.Namespace) -> int:
     ways: list[Way] = ["blocking", *(way for way in options.ways if way != "blocking")]
     if not all(worker.open_prompts for worker in workers):
         ways = [way for way in ways if way != "overlay"]
+    besides = [way for way in ways if options.beside is None or way in options.beside]
     head = {
         **setting(options, "bench"),
         "servers": [worker.info for worker in workers],
@@ -28,7 +29,7 @@ async def run(options: argparse.Namespace) -> int:
     }
     try:
         bench = Bench(dispatcher, str(workers[1].model), sizes)
-        found = await measure(bench, ways, [way for way in ways if options.beside is None or way in options.beside])
+        found = await measure(bench, ways, besides)
         found["counters"] = {}
         for worker in workers:
             await worker.probe()
@@ -36,7 +37,7 @@ async def run(options: argparse.Namespace) -> int:
     finally:
         await close_pair(dispatcher)
     waited = (
-        waits(options.prefill_log, bench.run, ("ordinary", *(f"{way}_ordinary" for way in ways)))
+        waits(options.prefill_log, bench.run, ("ordinary", *(f"{way}_ordinary" for way in besides)))
         if options.prefill_log
         else {}
     )
@@ -58,6 +59,8 @@ def main() -> int:
     for name, default in vars(Sizes()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     options = parser.parse_args()
+    if unmeasured := set(options.beside or ()) - {"blocking", *options.ways}:
+        parser.error(f"--beside {unmeasured.pop()} needs it among --ways.")
     if options.per_second <= 0 or options.crowd < 1:
         parser.error("--per-second must be above 0 and --crowd at least 1")
     if options.prefill_log and not options.prefill_log.is_file():

@@ -92,7 +92,7 @@ class Bench:
                 prompt.append(part)
             return await self.ask(prompt, []), prompt.speculation
 
-    def lengths(self, seed: int) -> Iterator[int]:
+    def lengths(self, seed: str) -> Iterator[int]:
         """Lengths of answers, in tokens.
 
         Segments go out every so many tokens: answers of one length would leave nearly the same tail each time.
@@ -107,7 +107,7 @@ class Bench:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.dependent(upstream, way, length)) for _ in range(count)]
             decoding = group.create_task(self._decode(upstream, length))
-        return [Read(*task.result(), decoding.result() / length) for task in tasks]
+        return [Read(*task.result(), decoding.result() / (length - 1)) for task in tasks]
 
     async def traffic(self, name: str, seed: int) -> list[float]:
         """TTFTs of ordinary requests, whose ids begin with `run` and `name`, at random times."""
@@ -202,7 +202,7 @@ async def measure(bench: Bench, ways: list[Way], besides: list[Way]) -> dict[str
 
     for turn in range(-WARM_UP, sizes.repeats):
         cold, short = await bench.cold(sizes.prompt), [await bench.cold(sizes.short) for _ in range(3)]
-        read = {way: await bench.readers(1, way, bench.lengths(turn)) for way in ways}
+        read = {way: await bench.readers(1, way, bench.lengths(f"turn {turn}")) for way in ways}
         if turn >= 0:
             found["cold"].append(cold)
             found["short"].extend(short)
@@ -212,13 +212,13 @@ async def measure(bench: Bench, ways: list[Way], besides: list[Way]) -> dict[str
     for crowd in range(sizes.crowds):
         found["cold_crowd"].extend(await asyncio.gather(*(bench.cold(sizes.prompt) for _ in range(sizes.crowd))))
         for way in ways:
-            keep(f"{way}_crowd", await bench.readers(sizes.crowd, way, bench.lengths(crowd)))
+            keep(f"{way}_crowd", await bench.readers(sizes.crowd, way, bench.lengths(f"crowd {crowd}")))
         say(f"{sizes.crowd} dependents at once, waited for in every way")
     beside: list[tuple[str, int, Way]] = [("ordinary", 0, "blocking")]
     beside += [(f"{way}_ordinary", 1, way) for way in besides]
     for seed in range(1, sizes.rounds + 1):
         for name, count, way in beside[seed % len(beside) :] + beside[: seed % len(beside)]:
-            work = partial(bench.readers, count, way, bench.lengths(seed))
+            work = partial(bench.readers, count, way, bench.lengths(f"round {seed}"))
             found[name] += await bench.traffic_beside(work, name, seed)
         say(f"{len(found['ordinary'])} ordinary requests answered in every way")
     return found

@@ -27,7 +27,7 @@ def table(found: dict[str, Any], sizes: Sizes, ways: list[Way]) -> str:
         row(f"{sizes.short} tokens cold", "short")
         row(f"{sizes.prompt} tokens cold", "cold", short)
         for way in ways:
-            row(f"{sizes.prompt} tokens, the last {sizes.answer} an answer: {way}", way, cold, short)
+            row(f"{sizes.prompt} tokens, the last some {sizes.answer} an answer: {way}", way, cold, short)
             lines.append(_left(found, way))
     if found["cold_crowd"]:
         row(f"{sizes.crowd} at once, cold", "cold_crowd")
