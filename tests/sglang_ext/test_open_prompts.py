@@ -146,7 +146,7 @@ def test_a_setting_that_does_not_fit(monkeypatch: pytest.MonkeyPatch, name: str,
 
 
 def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Limits.from_environment() == Limits(0.3, 60.0, 1024)
+    assert Limits.from_environment() == Limits(0.3, 60.0, 512)
     monkeypatch.setenv("SGLANG_EXT_OPEN_PROMPT_KV_FRACTION", "0.5")
     monkeypatch.setenv("SGLANG_EXT_SEGMENT_CHUNK", "256")
     assert Limits.from_environment() == Limits(0.5, 60.0, 256)
