@@ -7,14 +7,14 @@ costs from `fixed / per_token` tokens on, both learned from the segments themsel
 
 On an idle server the price is paid only by who comes while a segment runs, the dependent's own final
 request included, and by an upstream that decodes on the same GPU, which each segment takes 15 to 20 ms.
-Waiting until n tokens have gathered costs at most `n * per_token` at the end; a tenth of `fixed` is
-hardly noticed there, and keeps the server free most of the time. There no segment waits for more than
-64 tokens, up to which a pass takes a GPU hardly longer.
+Waiting until n tokens have gathered costs at most `n * per_token` at the end; 15% of `fixed` are hardly
+noticed there, and keep the server free most of the time. There no segment waits for more than 64 tokens,
+up to which a pass takes a GPU hardly longer.
 """
 
 START = 64  # tokens, until two sizes were seen
 LEAST, MOST = 8, 2048  # tokens
-IDLE, IDLE_MOST = 0.1, 64  # of `fixed / per_token`, on an idle server, and tokens
+IDLE, IDLE_MOST = 0.15, 64  # of `fixed / per_token`, on an idle server, and tokens
 FORGET = 0.9  # weight of the past at each observation
 
 
