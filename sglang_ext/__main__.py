@@ -8,21 +8,18 @@ from sglang_ext.patches import PATCHES
 def main() -> int:
     """Print one block a patch; return 1 when any does not fit."""
     failures = 0
+    version = installed_version()
     for patch in PATCHES:
-        version = installed_version(patch.distribution)
-        if version is None:
-            verdict, found = f"{patch.distribution} is not installed", "-"
-        else:
-            try:
-                found = fingerprint(resolve(patch.target))
-                verify(patch)
-                verdict = "verified"
-            except OverlayError as error:
-                failures += 1
-                verdict = str(error)
+        try:
+            found = fingerprint(resolve(patch.target))
+            verify(patch)
+            verdict = "verified"
+        except OverlayError as error:
+            failures += 1
+            verdict = str(error)
         where = "CPU only" if patch.cpu_only else "everywhere"
         print(f"{patch.target}\n  {patch.kind.value}, {where}: {patch.reason}")
-        print(f"  {patch.distribution} {version}, fingerprint {found}: {verdict}")
+        print(f"  sglang {version}, fingerprint {found}: {verdict}")
     return 1 if failures else 0
 
 

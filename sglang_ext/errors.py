@@ -14,7 +14,7 @@ class OverlayError(RuntimeError):
 
 
 class UnknownVersion(OverlayError):
-    """The installed distribution's version is in no patch's list."""
+    """The installed SGLang's version is in no patch's list."""
 
 
 class SourceMismatch(OverlayError):

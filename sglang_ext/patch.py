@@ -1,7 +1,6 @@
 """One patch to somebody else's code, and how it is verified against what is installed."""
 
 import hashlib
-import importlib.metadata
 import inspect
 import os
 import pkgutil
@@ -33,8 +32,7 @@ class Patch:
         kind: When the hook runs.
         hook: `module:function` of ours, imported only when the patch is applied.
         reason: Why upstream's behaviour does not do.
-        expects: Version of `distribution` -> `fingerprint` of the target's source there.
-        distribution: The installed distribution that owns the target.
+        expects: Version of SGLang -> `fingerprint` of the target's source there.
         cpu_only: Whether only the CPU platform needs it.
     """
 
@@ -43,7 +41,6 @@ class Patch:
     hook: str
     reason: str
     expects: Mapping[str, str] = field(hash=False)
-    distribution: str = "sglang"
     cpu_only: bool = False
 
 
@@ -64,16 +61,11 @@ def fingerprint(function: Callable[..., Any]) -> str:
     return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
-def installed_version(distribution: str) -> str | None:
-    """The version of a distribution, or None when it is not installed."""
-    if distribution == "sglang":
-        from sglang.version import __version__
+def installed_version() -> str:
+    """SGLang's version."""
+    from sglang.version import __version__
 
-        return str(__version__)
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return str(__version__)
 
 
 def resolve(target: str) -> Callable[..., Any]:
@@ -97,24 +89,24 @@ def verify(patch: Patch) -> None:
     """Check one patch against what is installed.
 
     Raises:
-        UnknownVersion: The version of the patch's distribution is not in `patch.expects`.
+        UnknownVersion: SGLang's version is not in `patch.expects`.
         MissingSymbol: The target does not exist.
         SourceMismatch: The target's source is not what was verified for this version.
     """
-    version = installed_version(patch.distribution)
-    expected = patch.expects.get(version or "")
+    version = installed_version()
+    expected = patch.expects.get(version)
     if expected is None:
         known = " or ".join(patch.expects)
         raise UnknownVersion(
-            f"sglang_ext is verified with {patch.distribution} {known}, but {patch.distribution} {version} is "
-            f"installed; install {patch.distribution}=={known.split()[-1]}, or set {ALLOW_UNVERIFIED}=1 to go on "
+            f"sglang_ext is verified with sglang {known}, but sglang {version} is installed; install "
+            f"sglang=={known.split()[-1]}, or set {ALLOW_UNVERIFIED}=1 to go on "
             "at your own risk."
         )
     found = fingerprint(resolve(patch.target))
     if found != expected:
         raise SourceMismatch(
-            f"sglang_ext patches {patch.target}, whose source in {patch.distribution} {version} is not the verified "
-            f"one (fingerprint {found}, expected {expected}); reinstall {patch.distribution}=={version}, or set "
+            f"sglang_ext patches {patch.target}, whose source in sglang {version} is not the verified "
+            f"one (fingerprint {found}, expected {expected}); reinstall sglang=={version}, or set "
             f"{ALLOW_UNVERIFIED}=1 to go on at your own risk."
         )
 

@@ -1,6 +1,6 @@
-"""Every patch to SGLang and NIXL, in one list.
+"""Every patch to SGLang, in one list.
 
-`python -m sglang_ext` prints it with the fingerprints that the installed versions have.
+`python -m sglang_ext` prints it with the fingerprints that the installed version has.
 """
 
 from sglang_ext.patch import Kind, Patch

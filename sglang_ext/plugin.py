@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from sglang_ext.errors import MissingSymbol, NotApplied, OverlayError, UnknownVersion
 from sglang_ext.open_prompt.prompts import Limits, wanted
-from sglang_ext.patch import Patch, check_applied, first_line, installed_version, resolve, unverified_allowed, verify
+from sglang_ext.patch import Patch, check_applied, first_line, resolve, unverified_allowed, verify
 from sglang_ext.patches import PATCHES
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def _register() -> None:
 
 
 def _wanted() -> list[Patch]:
-    """The patches for this platform whose distribution is installed."""
+    """The patches for this platform."""
     from sglang.srt.platforms import current_platform
 
     from sglang_ext.cpu import is_active
@@ -64,9 +64,7 @@ def _wanted() -> list[Patch]:
     return [
         patch
         for patch in PATCHES
-        if (cpu or not patch.cpu_only)
-        and (wanted() or not patch.hook.startswith("sglang_ext.open_prompt."))
-        and installed_version(patch.distribution) is not None
+        if (cpu or not patch.cpu_only) and (wanted() or not patch.hook.startswith("sglang_ext.open_prompt."))
     ]
 
 

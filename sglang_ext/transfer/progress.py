@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,8 @@ def poll_transfers(
     transfers too. Where another process keeps the GPU busy, each call waits for its turn on it. A decode server keeps
     its thread: it copies nothing, and what comes to it comes unasked. Other agents of the process keep theirs.
     """
-    if not _better_polled(mode):
-        return original(manager, args, mode, *rest, **kwargs)
-    with _agents_without_thread():
-        return original(manager, args, mode, *rest, **kwargs)
+    with _agents_without_thread() if _better_polled(mode) else nullcontext():
+        original(manager, args, mode, *rest, **kwargs)
 
 
 def _better_polled(mode: Any) -> bool:

@@ -107,7 +107,7 @@ class Bench:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.dependent(upstream, way, length)) for _ in range(count)]
             decoding = group.create_task(self._decode(upstream, length))
-        return [Read(*task.result(), decoding.result() / (length - 1)) for task in tasks]
+        return [Read(*task.result(), decoding.result()) for task in tasks]
 
     async def traffic(self, name: str, seed: int) -> list[float]:
         """TTFTs of ordinary requests, whose ids begin with `run` and `name`, at random times."""
@@ -140,7 +140,7 @@ class Bench:
             await asyncio.gather(beside, return_exceptions=True)
 
     async def _decode(self, answer: Answer, length: int) -> float:
-        """Let a request write an answer of `length` tokens; returns the seconds from its first token to its last."""
+        """Let a request write an answer of `length` tokens; returns the seconds for each token after its first."""
         body = {"input_ids": self.ids(self.sizes.short), "stream": True}
         sampling = {"max_new_tokens": length, "ignore_eos": True, "temperature": 0.0}
         pair = self.dispatcher.choose(self.model)
@@ -150,7 +150,7 @@ class Bench:
                 began = began or time.monotonic()
                 answer.grow(progress)
         answer.finish()
-        return time.monotonic() - (began or time.monotonic())
+        return (time.monotonic() - (began or time.monotonic())) / (length - 1)
 
     async def ask(self, prompt: OpenPrompt | None, ids: list[int], **extra: Any) -> float:
         """Seconds to the first token of a prompt, an open one or one of these ids."""
