@@ -45,6 +45,7 @@ def ordinary_first(original: Callable[..., Any], scheduler: Any, running_batch: 
     if chunked is not None and not is_segment(chunked):
         return _without_segments(original, scheduler, running_batch, ordinary, segments)
     if ordinary:
+        prompts.calm = 0
         if chunked is not None and not chunked.pending_bootstrap:
             prompts.counters.yielded += 1
             _set_aside(scheduler)
@@ -63,7 +64,9 @@ def ordinary_first(original: Callable[..., Any], scheduler: Any, running_batch: 
     if scheduler.chunked_req is None and _aside(scheduler) is not None:
         scheduler.chunked_req, scheduler.open_prompt_aside = scheduler.open_prompt_aside, None
     with _small_chunks(scheduler, prompts):
-        return original(scheduler, running_batch)
+        plan = original(scheduler, running_batch)
+    prompts.calm += plan.batch_to_run is not None
+    return plan
 
 
 def _may_hold(scheduler: Any, segments: list[Any]) -> bool:
@@ -129,7 +132,7 @@ def _small_chunks(scheduler: Any, prompts: Prompts) -> Iterator[None]:
     usual = scheduler.chunked_prefill_size
     page = scheduler.page_size
     if usual is not None and usual > 0:
-        scheduler.chunked_prefill_size = min(usual, -(-prompts.limits.chunk // page) * page)
+        scheduler.chunked_prefill_size = min(usual, -(-prompts.chunk // page) * page)
     try:
         yield
     finally:

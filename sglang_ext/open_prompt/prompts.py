@@ -11,6 +11,7 @@ from sglang_ext.open_prompt.pins import Pin, Pins
 from sglang_ext.open_prompt.protocol import Mark, Refused
 
 MOST = 4096  # open prompts; beyond it the oldest is forgotten
+CALM = 64  # batches of segments, some 2 s of a GPU's time when they follow each other
 
 
 def wanted() -> bool:
@@ -24,7 +25,7 @@ class Limits:
 
     fraction: float = 0.3  # SGLANG_EXT_OPEN_PROMPT_KV_FRACTION: of the KV pool, for pinned pages
     ttl: float = 60.0  # SGLANG_EXT_OPEN_PROMPT_TTL: seconds without a request of the prompt
-    chunk: int = 512  # SGLANG_EXT_SEGMENT_CHUNK: tokens of a batch of segments
+    chunk: int = 512  # SGLANG_EXT_SEGMENT_CHUNK: tokens of a batch of segments, at most
 
     @classmethod
     def from_environment(cls) -> "Limits":
@@ -83,6 +84,7 @@ class Prompts:
         pins: What holds their pages.
         limits: What the operator set.
         waited: Steps in a row in which segments left handshakes their time.
+        calm: Batches of segments since an ordinary request last waited.
         clock: Seconds; asked on every rank, but only the receiving rank acts on it.
     """
 
@@ -93,6 +95,16 @@ class Prompts:
     counters: Counters = field(default_factory=Counters)
     open: dict[str, OpenPrompt] = field(default_factory=dict)
     waited: int = 0
+    calm: int = 0
+
+    @property
+    def chunk(self) -> int:
+        """Tokens of the next batch of segments: half of what is allowed where ordinary requests keep coming.
+
+        Small batches take longer in all, but who comes during one waits less, and is joined by fewer others: those that
+        wait become one batch, and each of them gets its token only at its end.
+        """
+        return self.limits.chunk if self.calm >= CALM else -(-self.limits.chunk // 2)
 
     def extend(self, mark: Mark, ids: Sequence[int], rid: str) -> "array[int]":
         """Take an append's or a final's tokens; returns the whole prompt so far.
