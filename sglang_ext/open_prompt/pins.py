@@ -4,6 +4,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from sglang_ext.open_prompt.nodes import join
+
 
 @dataclass(eq=False)
 class Pin:
@@ -43,6 +45,8 @@ class Pins:
             self.cache.inc_lock_ref(pin.node)
             self._held.append(pin)
         self.release(old)
+        if pin.tokens:
+            join(self.cache, pin.node)
         while self.tokens > self.budget:
             self.take_oldest()
         return pin if pin.node is not None and pin.tokens else None

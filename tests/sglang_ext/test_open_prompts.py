@@ -121,6 +121,18 @@ def test_a_prompt_that_is_heard_of_lives_on() -> None:
     assert prompts.expired() == ["prompt-1"]
 
 
+def test_a_pinned_prompt_is_one_node_of_the_cache() -> None:
+    prompts, cache, _ = book()
+    mark = Mark("prompt-1", "append")
+    for end in range(5, 45, 5):
+        whole = prompts.extend(Mark("prompt-1", "append", end - 5), array("q", range(end - 5, end)), "r")
+        prompts.ready(mark, prefill(cache, whole))
+    (node,) = cache.root_node.children.values()
+    assert node.key.token_ids.tolist() == list(range(40))
+    assert not node.children
+    assert cache.protected_size() == prompts.pins.tokens == 40
+
+
 def test_no_end_of_open_prompts() -> None:
     prompts, _, _ = book()
     for number in range(MOST + 3):

@@ -1,0 +1,123 @@
+"""Nodes of SGLang's real radix cache, joined (without a model)."""
+
+from array import array
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sglang_ext.open_prompt.nodes import join
+
+
+class Freed:
+    """What the cache gives back, in place of a pool's allocator."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.slots: list[int] = []
+
+    def free_segment(self, slots: Any, start_pos: int) -> None:
+        self.slots += slots.tolist()
+
+
+def cache_of(page_size: int) -> tuple[Any, Freed]:
+    from sglang.srt.mem_cache.radix_cache import RadixCache
+
+    freed = Freed()
+    cache = RadixCache.create_simulated(mock_allocator=freed, page_size=page_size, enable_kv_cache_events=True)
+    return cache, freed
+
+
+def insert(cache: Any, ids: list[int], first: int) -> None:
+    """With slots from `first` on."""
+    import torch
+    from sglang.srt.mem_cache.base_prefix_cache import InsertParams
+    from sglang.srt.mem_cache.radix_cache import RadixKey
+
+    slots = torch.arange(first, first + len(ids))
+    cache.insert(InsertParams(key=RadixKey(array("q", ids)), value=slots))
+
+
+def found(cache: Any, ids: list[int]) -> Any:
+    from sglang.srt.mem_cache.base_prefix_cache import MatchPrefixParams
+    from sglang.srt.mem_cache.radix_cache import RadixKey
+
+    return cache.match_prefix(MatchPrefixParams(key=RadixKey(array("q", ids))))
+
+
+def nodes(cache: Any) -> list[Any]:
+    every, left = [], list(cache.root_node.children.values())
+    while left:
+        every.append(left.pop())
+        left += every[-1].children.values()
+    return every
+
+
+PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=24)
+STEPS = st.lists(st.tuples(st.sampled_from(["insert", "insert", "lock", "unlock", "join"]), PROMPTS), max_size=30)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(STEPS, st.sampled_from([1, 4]))
+def test_joining_changes_nothing_but_the_number_of_nodes(steps: list[tuple[str, list[int]]], page_size: int) -> None:
+    from sglang.srt.mem_cache.base_prefix_cache import EvictParams
+    from sglang.srt.mem_cache.utils import compute_node_hash_values
+
+    cache, freed = cache_of(page_size)
+    seen: list[list[int]] = []
+    locked: list[Any] = []
+    for number, (what, ids) in enumerate(steps):
+        if what == "insert":
+            insert(cache, ids, 100 * number)
+            seen.append(ids)
+        elif what == "lock":
+            locked.append(found(cache, ids).last_device_node)
+            cache.inc_lock_ref(locked[-1])
+        elif what == "unlock" and locked:
+            cache.dec_lock_ref(locked.pop())
+        elif what == "join":
+            node = found(cache, ids).last_device_node
+            before = [found(cache, each).device_indices.tolist() for each in seen]
+            sizes, count = (cache.evictable_size(), cache.protected_size()), len(nodes(cache))
+            join(cache, node)
+            assert [found(cache, each).device_indices.tolist() for each in seen] == before
+            assert (cache.evictable_size(), cache.protected_size()) == sizes
+            assert len(nodes(cache)) <= count
+            again = len(nodes(cache))
+            join(cache, node)
+            assert len(nodes(cache)) == again
+        assert cache.evictable_leaves == {each for each in nodes(cache) if not (each.lock_ref or each.children)}
+        assert all(each.hash_value == compute_node_hash_values(each, page_size) for each in nodes(cache))
+    for node in locked:
+        cache.dec_lock_ref(node)
+    kept = sum(len(each.value) for each in nodes(cache))
+    assert (cache.evictable_size(), cache.protected_size()) == (kept, 0)
+    cache.evict(EvictParams(num_tokens=kept))
+    assert len(freed.slots) == len(set(freed.slots)) == kept
+    assert nodes(cache) == []
+
+
+def test_one_node_for_a_prompt_that_came_in_pieces() -> None:
+    cache, _ = cache_of(page_size=4)
+    ids = list(range(40))
+    for end in range(4, 44, 4):
+        insert(cache, ids[:end], 0)
+    shared = found(cache, ids[:8]).last_device_node
+    cache.inc_lock_ref(shared)
+    join(cache, found(cache, ids).last_device_node)
+    assert sorted(len(each.key) for each in nodes(cache)) == [4, 4, 32]  # what is held apart stays apart
+    join(cache, shared)
+    assert sorted(len(each.key) for each in nodes(cache)) == [8, 32]
+    cache.dec_lock_ref(shared)
+    join(cache, found(cache, ids).last_device_node)
+    assert [each.key.token_ids.tolist() for each in nodes(cache)] == [ids]
+
+
+def test_where_prompts_part_there_is_a_node() -> None:
+    cache, _ = cache_of(page_size=1)
+    for tail in ([7, 8], [9]):
+        insert(cache, [1, 2, 3, *tail], 0)
+    for tail in ([7, 8], [9]):
+        join(cache, found(cache, [1, 2, 3, *tail]).last_device_node)
+    assert sorted(len(each.key) for each in nodes(cache)) == [1, 2, 3]
