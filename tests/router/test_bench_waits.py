@@ -21,7 +21,7 @@ def test_waits_of_a_run(tmp_path: Path) -> None:
         + LINE.format(rid="aaaa-overlay_ordinary-1-0", queue=5.0)
     )
     told = waits(log, "aaaa", ("ordinary", "overlay_ordinary", "blocking_ordinary"))
-    assert told["ordinary"]["queue_duration"] == {"p50": 3.0, "p95": 3.0, "p99": 3.0}
+    assert told["ordinary"]["queue_duration"] == {"p50": 1.0, "p95": 3.0, "p99": 3.0}
     assert told["overlay_ordinary"]["queue_duration"]["p50"] == 5.0
     assert told["ordinary"]["forward_duration"]["p99"] == 896.81
     assert told["blocking_ordinary"] == {}

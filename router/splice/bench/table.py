@@ -3,13 +3,8 @@
 import statistics
 from typing import Any
 
+from router.bench.sample import percentile
 from router.splice.bench.load import Sizes, Way
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value that `share` of all do not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def table(found: dict[str, Any], sizes: Sizes, ways: list[Way]) -> str:
@@ -59,7 +54,7 @@ def _left(found: dict[str, Any], way: Way, crowd: str = "") -> str:
 def _tails(values: list[float], baseline: list[float] | None = None) -> str:
     told = []
     for share in (0.9, 0.95, 0.99):
-        value = percentile(values, share)
-        ratio = f" ({value / percentile(baseline, share):.3f}x)" if baseline else ""
+        value = percentile(sorted(values), share)
+        ratio = f" ({value / percentile(sorted(baseline), share):.3f}x)" if baseline else ""
         told.append(f"p{100 * share:g} {1e3 * value:.1f}{ratio}")
     return f"  {', '.join(told)} of {len(values)} requests; mean {1e3 * statistics.mean(values):.1f}"

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from router.splice.bench.table import percentile
+from router.bench.sample import percentile
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 Waits = dict[str, dict[str, dict[str, float]]]  # way -> wait -> share -> milliseconds
@@ -24,7 +24,10 @@ def waits(log: Path, run: str, ways: Iterable[str]) -> Waits:
             if found[1] in told:
                 told[found[1]][name].append(float(milliseconds))
     return {
-        way: {name: {share: percentile(values, SHARES[share]) for share in SHARES} for name, values in each.items()}
+        way: {
+            name: {share: percentile(sorted(values), SHARES[share]) for share in SHARES}
+            for name, values in each.items()
+        }
         for way, each in told.items()
     }
 
