@@ -161,7 +161,7 @@ class OpenPrompt:
             if self._closed:
                 return
             busy = self._pair is not None and self._pair.prefill.load > 0
-            if len(self.ids) - self._ready < pacer.least(busy=busy):
+            if len(self.ids) - self._ready < pacer.least(len(self.ids), busy=busy):
                 continue
             try:
                 pair = self._sticky_pair()

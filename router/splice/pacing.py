@@ -9,12 +9,13 @@ On an idle server the price is paid only by who comes while a segment runs, the 
 request included, and by an upstream that decodes on the same GPU, which each segment takes 15 to 20 ms.
 Waiting until n tokens have gathered costs at most `n * per_token` at the end; 15% of `fixed` are hardly
 noticed there, and keep the server free most of the time. There no segment waits for more than 64 tokens,
-up to which a pass takes a GPU hardly longer.
+up to which a pass takes a GPU hardly longer, nor for more than 1% of the prompt: what is left at the end
+shall be little beside what was prefilled ahead.
 """
 
 START = 64  # tokens, until two sizes were seen
 LEAST, MOST = 8, 2048  # tokens
-IDLE, IDLE_MOST = 0.15, 64  # of `fixed / per_token`, on an idle server, and tokens
+IDLE, IDLE_MOST, IDLE_SHARE = 0.15, 64, 0.01  # on an idle server: of `fixed / per_token`, tokens, of the prompt
 FORGET = 0.9  # weight of the past at each observation
 
 
@@ -30,13 +31,22 @@ class Pacer:
         past = (self._n, self._x, self._y, self._xx, self._xy)
         self._n, self._x, self._y, self._xx, self._xy = (FORGET * a + b for a, b in zip(past, seen, strict=True))
 
-    def least(self, *, busy: bool) -> int:
-        """The fewest new tokens that are worth a segment, on a server that has other prefills or none."""
+    def least(self, prompt: int, *, busy: bool) -> int:
+        """The fewest new tokens of a prompt of so many that are worth a segment.
+
+        Args:
+            prompt: Tokens of the whole prompt so far.
+            busy: Whether the server has other prefills.
+        """
+        even = self._even()
+        return round(max(even if busy else min(IDLE * even, IDLE_MOST, IDLE_SHARE * prompt), LEAST))
+
+    def _even(self) -> float:
+        """Tokens of a segment that saves as much as it costs."""
         spread = self._n * self._xx - self._x * self._x
         if spread <= 1e-9 * self._xx:
             return START
         per_token = (self._n * self._xy - self._x * self._y) / spread
         fixed = (self._y - per_token * self._x) / self._n
         # Where size did not matter, be it by noise, every segment is all fixed cost.
-        even = min(fixed / per_token, MOST) if per_token > 0 else MOST
-        return round(max(even if busy else min(IDLE * even, IDLE_MOST), LEAST))
+        return min(fixed / per_token, MOST) if per_token > 0 else MOST

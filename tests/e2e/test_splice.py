@@ -35,7 +35,7 @@ QUESTIONS = ("Why is the sky blue?", "Name three rivers.", "What is 12 times 7?"
 class Eager(Pacer):
     """Sends every segment of at least a few tokens, so that short answers are spliced in pieces too."""
 
-    def least(self, *, busy: bool) -> int:
+    def least(self, prompt: int, *, busy: bool) -> int:
         return 3
 
 

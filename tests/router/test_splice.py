@@ -19,7 +19,7 @@ from router.policies import POLICIES, CacheAwareSettings
 from router.splice.answer import Answer
 from router.splice.compose import Order, Truncate, compose, own_ids, reencoded
 from router.splice.open_prompt import OpenPrompt
-from router.splice.pacing import IDLE, IDLE_MOST, LEAST, MOST, START, Pacer
+from router.splice.pacing import IDLE, IDLE_MOST, IDLE_SHARE, LEAST, MOST, START, Pacer
 from router.splice.template import Template
 from router.splice.tokenizer import Tokenizer
 from router.workers import Pair, Registry, Worker
@@ -144,26 +144,36 @@ async def test_reencoding_holds_the_last_word_back() -> None:
 
 # ---- pacing
 
+LONG = 12_000  # tokens of a prompt
+
 
 @given(st.floats(1e-4, 0.1), st.floats(1e-6, 1e-2))
 def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) -> None:
     pacer = Pacer()
-    assert pacer.least(busy=True) == START
+    assert pacer.least(LONG, busy=True) == START
     for tokens in (20, 60, 200, 90, 40):
         pacer.learn(tokens, fixed + per_token * tokens)
     for busy, share, most in ((True, 1, MOST), (False, IDLE, IDLE_MOST)):
         wanted = max(min(share * fixed / per_token, most), LEAST)
-        assert pacer.least(busy=busy) == pytest.approx(wanted, rel=0.05, abs=1)
+        assert pacer.least(LONG, busy=busy) == pytest.approx(wanted, rel=0.05, abs=1)
 
 
 def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
     pacer = Pacer()
     for _ in range(3):
         pacer.learn(64, 0.02)
-    assert pacer.least(busy=True) == START
+    assert pacer.least(LONG, busy=True) == START
     pacer.learn(640, 0.01)
-    assert pacer.least(busy=True) == MOST
-    assert pacer.least(busy=False) == IDLE_MOST, "it must be able to find out that it was wrong"
+    assert pacer.least(LONG, busy=True) == MOST
+    assert pacer.least(LONG, busy=False) == IDLE_MOST, "it must be able to find out that it was wrong"
+
+
+def test_of_a_short_prompt_little_waits() -> None:
+    pacer = Pacer()
+    for tokens in (64, 640):
+        pacer.learn(tokens, 0.02)
+    assert pacer.least(2000, busy=False) == IDLE_SHARE * 2000
+    assert pacer.least(100, busy=False) == LEAST
 
 
 # ---- open prompts
@@ -235,7 +245,7 @@ class Fixed(Pacer):
         super().__init__()
         self._least = least
 
-    def least(self, *, busy: bool) -> int:
+    def least(self, prompt: int, *, busy: bool) -> int:
         return self._least
 
 
