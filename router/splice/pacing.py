@@ -9,8 +9,9 @@ On an idle server the price is paid only by who comes while a segment runs, the 
 request included, and by an upstream that decodes on the same GPU, which each segment takes 15 to 20 ms.
 Waiting until n tokens have gathered costs at most `n * per_token` at the end; 15% of `fixed` are hardly
 noticed there, and keep the server free most of the time. There no segment waits for more than 64 tokens,
-up to which a pass takes a GPU hardly longer, nor for more than 1% of the prompt: what is left at the end
-shall be little beside what was prefilled ahead.
+up to which a pass takes a GPU hardly longer, nor, above the least, for more than 1% of the prompt. What is
+left at the end are the words that close the prompt, what waits and what is under way, and it shall stay
+below 5% of a prompt of some hundred tokens too.
 """
 
 START = 64  # tokens, until two sizes were seen

@@ -44,8 +44,9 @@ def ordinary_first(original: Callable[..., Any], scheduler: Any, running_batch: 
     chunked = scheduler.chunked_req
     if chunked is not None and not is_segment(chunked):
         return _without_segments(original, scheduler, running_batch, ordinary, segments)
-    if ordinary:
+    if any(mark_of(req) is None for req in ordinary):
         prompts.calm = 0
+    if ordinary:
         if chunked is not None and not chunked.pending_bootstrap:
             prompts.counters.yielded += 1
             _set_aside(scheduler)
@@ -65,7 +66,7 @@ def ordinary_first(original: Callable[..., Any], scheduler: Any, running_batch: 
         scheduler.chunked_req, scheduler.open_prompt_aside = scheduler.open_prompt_aside, None
     with _small_chunks(scheduler, prompts):
         plan = original(scheduler, running_batch)
-    prompts.calm += plan.batch_to_run is not None
+    prompts.calm += plan.batch_to_run is not None and not ordinary
     return plan
 
 

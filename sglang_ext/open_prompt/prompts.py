@@ -84,7 +84,7 @@ class Prompts:
         pins: What holds their pages.
         limits: What the operator set.
         waited: Steps in a row in which segments left handshakes their time.
-        calm: Batches of segments since an ordinary request last waited.
+        calm: Batches of segments since a request of no open prompt last waited, from `CALM` on all the same.
         clock: Seconds; asked on every rank, but only the receiving rank acts on it.
     """
 
@@ -95,11 +95,11 @@ class Prompts:
     counters: Counters = field(default_factory=Counters)
     open: dict[str, OpenPrompt] = field(default_factory=dict)
     waited: int = 0
-    calm: int = 0
+    calm: int = CALM
 
     @property
     def chunk(self) -> int:
-        """Tokens of the next batch of segments: half of what is allowed where ordinary requests keep coming.
+        """Tokens of the next batch of segments: half of what is allowed until `CALM` went by without other requests.
 
         Small batches take longer in all, but who comes during one waits less, and is joined by fewer others: those that
         wait become one batch, and each of them gets its token only at its end.

@@ -55,12 +55,19 @@ def batch(*waiting: Any, room: bool = True) -> int:
     return seen[-1]
 
 
+HALF, WHOLE = 256, 512  # of 500, in pages of 16
+
+
 def test_segments_run_in_halves_until_ordinary_requests_stay_away(prompts: Prompts) -> None:
-    halves, whole = 256, 512  # of 500, in pages of 16
-    assert [batch(SEGMENT) for _ in range(CALM + 2)] == [halves] * CALM + [whole] * 2
-    for who in (ORDINARY, FINAL):
-        assert batch(SEGMENT, who) == USUAL  # it goes first
-        assert [batch(SEGMENT) for _ in range(CALM + 1)] == [halves] * CALM + [whole]
+    assert batch(SEGMENT) == WHOLE
+    for _ in range(2):
+        assert batch(SEGMENT, ORDINARY) == USUAL  # it goes first
+        assert [batch(SEGMENT) for _ in range(CALM + 2)] == [HALF] * CALM + [WHOLE] * 2
+
+
+def test_a_final_request_is_no_sign_of_others(prompts: Prompts) -> None:
+    assert batch(SEGMENT, FINAL) == USUAL
+    assert batch(SEGMENT) == WHOLE
 
 
 def test_steps_without_a_batch_of_segments_are_no_calm(prompts: Prompts) -> None:
@@ -68,4 +75,10 @@ def test_steps_without_a_batch_of_segments_are_no_calm(prompts: Prompts) -> None
     for _ in range(2 * CALM):
         batch()
         batch(SEGMENT, room=False)
-    assert batch(SEGMENT) == 256
+        batch(SEGMENT, ORDINARY)
+    assert batch(SEGMENT) == HALF
+
+
+def test_where_an_ordinary_request_finds_no_room_segments_go_on_in_halves(prompts: Prompts) -> None:
+    assert batch(SEGMENT, ORDINARY, room=False) == HALF
+    assert prompts.calm == 0

@@ -2,11 +2,12 @@
 
 from array import array
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sglang_ext.open_prompt.nodes import join
+from sglang_ext.open_prompt.nodes import MOST, join
 
 
 class Freed:
@@ -59,8 +60,15 @@ STEPS = st.lists(st.tuples(st.sampled_from(["insert", "insert", "lock", "unlock"
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(STEPS, st.sampled_from([1, 4]))
-def test_joining_changes_nothing_but_the_number_of_nodes(steps: list[tuple[str, list[int]]], page_size: int) -> None:
+@given(STEPS, st.sampled_from([1, 4]), st.sampled_from([8, MOST]))
+def test_joining_changes_nothing_that_the_cache_holds(
+    steps: list[tuple[str, list[int]]], page_size: int, most: int
+) -> None:
+    with patch("sglang_ext.open_prompt.nodes.MOST", most):
+        check(steps, page_size)
+
+
+def check(steps: list[tuple[str, list[int]]], page_size: int) -> None:
     from sglang.srt.mem_cache.base_prefix_cache import EvictParams
     from sglang.srt.mem_cache.utils import compute_node_hash_values
 
@@ -106,9 +114,7 @@ def test_one_node_for_a_prompt_that_came_in_pieces() -> None:
     shared = found(cache, ids[:8]).last_device_node
     cache.inc_lock_ref(shared)
     join(cache, found(cache, ids).last_device_node)
-    assert sorted(len(each.key) for each in nodes(cache)) == [4, 4, 32]  # what is held apart stays apart
-    join(cache, shared)
-    assert sorted(len(each.key) for each in nodes(cache)) == [8, 32]
+    assert sorted(len(each.key) for each in nodes(cache)) == [8, 32]  # what is held apart stays apart
     cache.dec_lock_ref(shared)
     join(cache, found(cache, ids).last_device_node)
     assert [each.key.token_ids.tolist() for each in nodes(cache)] == [ids]
@@ -121,3 +127,17 @@ def test_where_prompts_part_there_is_a_node() -> None:
     for tail in ([7, 8], [9]):
         join(cache, found(cache, [1, 2, 3, *tail]).last_device_node)
     assert sorted(len(each.key) for each in nodes(cache)) == [1, 2, 3]
+
+
+def test_a_prompt_that_is_evicted_goes_piece_by_piece() -> None:
+    from sglang.srt.mem_cache.base_prefix_cache import EvictParams
+
+    cache, freed = cache_of(page_size=16)
+    ids = list(range(5 * MOST))
+    for end in range(256, len(ids) + 1, 256):
+        insert(cache, ids[:end], 0)
+        join(cache, found(cache, ids[:end]).last_device_node)
+    assert sorted(len(each.key) for each in nodes(cache)) == [MOST] * 5
+    cache.evict(EvictParams(num_tokens=1))
+    assert sorted(freed.slots) == ids[4 * MOST :]
+    assert found(cache, ids).device_indices.tolist() == ids[: 4 * MOST]
