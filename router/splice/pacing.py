@@ -40,13 +40,15 @@ class Pacer:
             busy: Whether the server has other prefills.
         """
         even = self._even()
+        if even is None:
+            return START
         return round(max(even if busy else min(IDLE * even, IDLE_MOST, IDLE_SHARE * prompt), LEAST))
 
-    def _even(self) -> float:
-        """Tokens of a segment that saves as much as it costs."""
+    def _even(self) -> float | None:
+        """Tokens of a segment that saves as much as it costs; None until two sizes were seen."""
         spread = self._n * self._xx - self._x * self._x
         if spread <= 1e-9 * self._xx:
-            return START
+            return None
         per_token = (self._n * self._xy - self._x * self._y) / spread
         fixed = (self._y - per_token * self._x) / self._n
         # Where size did not matter, be it by noise, every segment is all fixed cost.

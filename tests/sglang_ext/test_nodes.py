@@ -89,12 +89,12 @@ def check(steps: list[tuple[str, list[int]]], page_size: int) -> None:
             before = [found(cache, each).device_indices.tolist() for each in seen]
             sizes, count = (cache.evictable_size(), cache.protected_size()), len(nodes(cache))
             join(cache, node)
+            joined = len(nodes(cache))
+            assert joined <= count
+            join(cache, node)
+            assert len(nodes(cache)) == joined
             assert [found(cache, each).device_indices.tolist() for each in seen] == before
             assert (cache.evictable_size(), cache.protected_size()) == sizes
-            assert len(nodes(cache)) <= count
-            again = len(nodes(cache))
-            join(cache, node)
-            assert len(nodes(cache)) == again
         assert cache.evictable_leaves == {each for each in nodes(cache) if not (each.lock_ref or each.children)}
         assert all(each.hash_value == compute_node_hash_values(each, page_size) for each in nodes(cache))
     for node in locked:
