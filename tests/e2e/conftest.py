@@ -3,6 +3,8 @@
 All serve SmolLM2 in float32, where greedy output does not flip on near-ties. The pairs are forked, as
 the launcher does it on a CPU; the plain server is a fresh `python -m sglang.launch_server`. It and the
 second pair have pages of 16 tokens, so that both start paths and both KV allocators are exercised.
+
+These tests come after all others, which then share the machine with no servers.
 """
 
 import asyncio
@@ -28,9 +30,15 @@ from launch.trees import trees_json
 from router.http.client import Origin
 from tests.e2e.servers import MODEL, Servers
 
+HERE = Path(__file__).parent
 PAGED = "smol-paged"
 CONTEXT = 2048
 TTL = 15.0  # seconds that an open prompt lives without a word
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the end-to-end tests last."""
+    items.sort(key=lambda item: HERE in item.path.parents)
 
 
 def small_tree() -> dict[str, Any]:
