@@ -10,6 +10,7 @@ def main() -> int:
     failures = 0
     version = installed_version()
     for patch in PATCHES:
+        found = "-"
         try:
             found = fingerprint(resolve(patch.target))
             verify(patch)
