@@ -19,22 +19,23 @@ def join(cache: Any, node: Any) -> None:
         cache: SGLang's `RadixCache`, of tokens and not of bigrams.
         node: One of its nodes.
     """
-    while node not in (None, cache.root_node):
-        chain, tokens = [node], len(node.key)
-        while _leads_only_to(chain[-1], above := chain[-1].parent, cache) and tokens + len(above.key) <= MOST:
-            chain.append(above)
+    while node is not cache.root_node:
+        chain, above, tokens = [node], node.parent, len(node.key)
+        while above is not cache.root_node and _leads_only_to(node, above) and tokens + len(above.key) <= MOST:
+            chain.insert(0, above)
             tokens += len(above.key)
+            above = above.parent
         if len(chain) > 1:
-            _make_one(cache, chain[::-1])
-        node = node.parent
+            _make_one(cache, chain)
+        node = above
 
 
-def _leads_only_to(node: Any, above: Any, cache: Any) -> bool:
-    return above not in (None, cache.root_node) and len(above.children) == 1 and above.lock_ref == node.lock_ref
+def _leads_only_to(node: Any, above: Any) -> bool:
+    return len(above.children) == 1 and above.lock_ref == node.lock_ref
 
 
 def _make_one(cache: Any, chain: list[Any]) -> None:
-    """Put what the others of a chain hold into its lowest node."""
+    """Put what the others of a chain, the highest first, hold into its lowest node."""
     import torch
     from sglang.srt.mem_cache.radix_cache import RadixKey
 

@@ -45,8 +45,7 @@ class Pins:
             self.cache.inc_lock_ref(pin.node)
             self._held.append(pin)
         self.release(old)
-        if pin.tokens:
-            join(self.cache, pin.node)
+        join(self.cache, pin.node)
         while self.tokens > self.budget:
             self.take_oldest()
         return pin if pin.node is not None and pin.tokens else None

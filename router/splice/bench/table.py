@@ -52,9 +52,9 @@ def _left(found: dict[str, Any], way: Way, crowd: str = "") -> str:
 
 
 def _tails(values: list[float], baseline: list[float] | None = None) -> str:
-    told = []
+    told, ordered, others = [], sorted(values), sorted(baseline or ())
     for share in (0.9, 0.95, 0.99):
-        value = percentile(sorted(values), share)
-        ratio = f" ({value / percentile(sorted(baseline), share):.3f}x)" if baseline else ""
+        value = percentile(ordered, share)
+        ratio = f" ({value / percentile(others, share):.3f}x)" if others else ""
         told.append(f"p{100 * share:g} {1e3 * value:.1f}{ratio}")
     return f"  {', '.join(told)} of {len(values)} requests; mean {1e3 * statistics.mean(values):.1f}"

@@ -23,13 +23,11 @@ def waits(log: Path, run: str, ways: Iterable[str]) -> Waits:
         for name, milliseconds in re.findall(r"(\w+_duration)=([\d.]+)ms", found[2]):
             if found[1] in told:
                 told[found[1]][name].append(float(milliseconds))
-    return {
-        way: {
-            name: {share: percentile(sorted(values), SHARES[share]) for share in SHARES}
-            for name, values in each.items()
-        }
-        for way, each in told.items()
-    }
+    return {way: {name: _shares(sorted(values)) for name, values in each.items()} for way, each in told.items()}
+
+
+def _shares(ordered: list[float]) -> dict[str, float]:
+    return {name: percentile(ordered, share) for name, share in SHARES.items()}
 
 
 def waits_table(told: Waits) -> str:
