@@ -1,0 +1,122 @@
+"""The part of the public surface that can be read off without serving anything: commands, flags, keys, names."""
+
+import argparse
+import ast
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import qmetric
+from msgspec.json import schema_components
+
+from launch.config import LaunchConfig
+from router import errors
+from router.cli import parser
+from router.exit import Decision
+from router.moa.tree import Trees, shipped_trees
+from router.refused import FLAGS, PATHS
+from sglang_ext.patches import PATCHES
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = ("router", "sglang_ext", "launch", "kernels/qmetric")
+COMMANDS = (
+    "router",
+    "router.bench",
+    "router.parity",
+    "router.timeline",
+    "launch.pd",
+    "sglang_ext.bench",
+    "qmetric.bench",
+    "qmetric.bench.tune",
+)
+_OPTION = re.compile(r"^  (-.*?)(?:  .*)?$", re.MULTILINE)
+_NAME = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
+_METRIC = re.compile(r"(?:smg|moa)_[a-z_]+")
+_VARIABLE = re.compile(r"(?:SGLANG_EXT|FASTER_MOA|QMETRIC)_[A-Z_]+|KUBECONFIG|FORWARDED_ALLOW_IPS|XDG_CACHE_HOME")
+
+
+def static_surface() -> dict[str, Any]:
+    """Everything that needs no running router."""
+    return {
+        "commands": _commands(),
+        "entry points": _entry_points(),
+        "environment variables": _constants(_VARIABLE),
+        "router flags": {name: _flag(action) for action in _actions() for name in action.option_strings},
+        "router flags refused": sorted(FLAGS),
+        "router paths refused": sorted(PATHS),
+        "router errors": sorted({f"{kind.status} {kind.kind}" for kind in _subclasses(errors.RouterError)}),
+        "metric names": sorted(_constants(_METRIC)),
+        "decision in a trace": [each.name for each in fields(Decision)],
+        "launch config": LaunchConfig.model_json_schema(),
+        "trees file": schema_components([Trees])[1],
+        "shipped trees": shipped_trees(),
+        "qmetric": {name: str(inspect.signature(getattr(qmetric, name))) for name in qmetric.__all__},
+        "patched symbols of SGLang": sorted({patch.target for patch in PATCHES}),
+    }
+
+
+def _commands() -> dict[str, list[str]]:
+    """The names of each command's options, as its `--help` lists them."""
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(COMMANDS, pool.map(_options, COMMANDS), strict=True))
+
+
+def _options(command: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", command, "--help"],
+        cwd=ROOT,
+        env={"COLUMNS": "400", "PATH": "", "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [name for option in _OPTION.findall(done.stdout) for name in _NAME.findall(option.partition("{")[0])]
+
+
+def _entry_points() -> Any:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+
+
+def _constants(pattern: re.Pattern[str]) -> list[str]:
+    """The string constants of the product that match."""
+    return sorted({text for text in _strings() if pattern.fullmatch(text)})
+
+
+def _strings() -> Iterator[str]:
+    for folder in PRODUCT:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+def _actions() -> list[argparse.Action]:
+    return [action for action in parser()._actions if not set(action.option_strings) <= {*FLAGS, "-h", "--help"}]
+
+
+def _flag(action: argparse.Action) -> dict[str, Any]:
+    told: dict[str, Any] = {"default": _plain(action.default)}
+    if action.nargs is not None:
+        told["values"] = action.nargs
+    if action.type is not None:
+        told["type"] = getattr(action.type, "__name__", str(action.type))
+    if action.choices is not None:
+        told["choices"] = sorted(action.choices)
+    return told
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _subclasses(kind: type[errors.RouterError]) -> Iterator[type[errors.RouterError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _subclasses(each)
