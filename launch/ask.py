@@ -11,7 +11,7 @@ from rich.table import Table
 
 from launch.errors import ConfigError
 from launch.readiness import get_json
-from router.http.client import Origin
+from router.http_client.origin import Origin
 
 POLL_SECONDS = 1.0
 

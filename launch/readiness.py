@@ -9,7 +9,7 @@ import orjson
 
 from launch.errors import LaunchError
 from router.errors import RouterError
-from router.http.client import Origin
+from router.http_client.origin import Origin
 
 POLL_SECONDS = 0.25
 ANSWER_SECONDS = 30.0

@@ -15,7 +15,7 @@ from launch.processes.spawn import Spawner
 from launch.processes.teardown import kill_all, stop_all
 from launch.processes.zygote import Zygote
 from launch.readiness import ServerDied, check_overlay, died, get_json, wait_until_answers
-from router.http.client import Origin
+from router.http_client.origin import Origin
 
 State = Literal["waiting", "starting", "ready", "dead", "stopped"]
 MAX_BACKOFF = 60.0

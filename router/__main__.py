@@ -7,16 +7,16 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from router.app import App
-from router.cli import parse
+from router.cli.parser import parse
 from router.errors import RouterError
-from router.logs import set_up_logs
-from router.processes.parent import Parent, Place, in_a_child
-from router.processes.peers import Peers
-from router.processes.serve import serve
-from router.processes.shares import share_of
-from router.processes.sockets import listen, listen_on_metrics_port
-from router.settings import Settings
+from router.observability.logs import set_up_logs
+from router.server.app import App
+from router.server.connections.serve import serve
+from router.server.processes.parent import Parent, Place, in_a_child
+from router.server.processes.peers import Peers
+from router.server.processes.shares import share_of
+from router.server.processes.sockets import listen, listen_on_metrics_port
+from router.server.settings import Settings
 
 
 def open_more_files() -> None:

@@ -2,7 +2,7 @@
 
 RouterError                 has an HTTP status, an OpenAI error type and one sentence
 ├── BadRequest        400   the request is wrong
-│   └── AgentRefused  400   a worker refused an agent\'s request
+│   └── AgentRefused  400   a worker refused an agent's request
 ├── Unauthorized      401   no or a wrong API key
 ├── NotFound          404   no such model or path
 ├── MethodNotAllowed  405   the path exists, the method does not
@@ -23,10 +23,7 @@ UpstreamFailed
 └── ConnectionLost          the worker closed the connection before the answer was whole
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar
-
-if TYPE_CHECKING:
-    from router.workers import Worker
+from typing import Any, ClassVar
 
 
 class RouterError(Exception):
@@ -134,13 +131,11 @@ class UpstreamFailed(RouterError):
 
     Attributes:
         upstream_status: The status of a worker that refused; None when it did not get that far.
-        worker: The worker that failed, where it is known.
     """
 
     status = 502
     kind = "upstream_error"
     upstream_status: int | None = None
-    worker: "Worker | None" = None
 
 
 class ConnectFailed(UpstreamFailed):
@@ -164,7 +159,6 @@ class UpstreamTimeout(RouterError):
     status = 504
     kind = "timeout"
     upstream_status: int | None = None
-    worker: "Worker | None" = None
 
 
 def forget_frames(error: BaseException) -> None:

@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 
 import orjson
 
-from router.body import parse_object
 from router.errors import TooLarge
+from router.http.body import parse_object
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

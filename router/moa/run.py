@@ -8,19 +8,20 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from router.early_exit import ClusterExit
 from router.errors import RouterError
-from router.exit import ClusterExit
-from router.moa.call import Call, ask
-from router.moa.context import Context
-from router.moa.draft import Content, Draft, Messages
-from router.moa.merge import merge
-from router.moa.prompts import aggregator_messages, proposer_messages, question_text
-from router.moa.trace import AgentTrace, RunTrace
+from router.moa.agent import ask
+from router.moa.agent_call import Call
+from router.moa.agent_prompts import aggregator_messages, proposer_messages, question_text
+from router.moa.merge_streams import merge
+from router.moa.prompt_draft import Content, Draft, Messages
+from router.moa.run_context import Context
 from router.moa.tree import Agent, Tree
-from router.splice.answer import Answer
+from router.observability.run_trace import AgentTrace, RunTrace
+from router.speculative_prefill.upstream_answer import Answer
 
 if TYPE_CHECKING:
-    from router.tracing.request import RequestSpan
+    from router.observability.tracing.request_span import RequestSpan
 
 logger = logging.getLogger(__name__)
 

@@ -28,10 +28,10 @@ import yaml
 from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
-from router.checked import Wrong, read
+from router.config.structs import Wrong, read
+from router.early_exit import ExitRule
 from router.errors import BadRequest
-from router.exit import ExitRule
-from router.splice.compose import Order
+from router.speculative_prefill.composition import Order
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=64)]
 Sampling = dict[str, Any]

@@ -3,10 +3,11 @@
 import argparse
 from typing import Any
 
-from router.cli import parser
+from router.cli.parser import parser
+from router.cli.refused_flags import FLAGS
+from router.endpoints.not_offered import PATHS
 from router.parity import differs
 from router.parity.stored import Stored
-from router.refused import FLAGS, PATHS
 
 
 def table(stored: Stored) -> str:

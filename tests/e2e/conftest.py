@@ -27,7 +27,7 @@ from launch.processes.teardown import stop_all
 from launch.readiness import died, wait_until_answers
 from launch.supervisor import Supervisor
 from launch.trees import trees_json
-from router.http.client import Origin
+from router.http_client.origin import Origin
 from tests.e2e.servers import MODEL, Servers
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from router.pd import HARMFUL
+from router.dispatch.pair_fields import HARMFUL
 from tests.e2e.relay import Relay
 from tests.e2e.routers import OwnRouter, own_router
 from tests.e2e.servers import TIMEOUT, Servers, holdings, nothing_leaked, post, wait_for

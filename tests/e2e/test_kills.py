@@ -17,12 +17,13 @@ import httpx
 import pytest
 
 from launch.ports import is_free
+from router.dispatch.dispatcher import Dispatcher
 from router.errors import RouterError
-from router.pd import Dispatcher
-from router.policies import POLICIES
-from router.splice.open_prompt import OpenPrompt
-from router.splice.pacing import Pacer
-from router.workers import Registry, Worker
+from router.load_balancing import POLICIES
+from router.speculative_prefill.open_prompt import OpenPrompt
+from router.speculative_prefill.pacing import Pacer
+from router.workers.registry import Registry
+from router.workers.worker import Worker
 from tests.e2e.launched import Launched
 from tests.e2e.open_prompts import counters, some_ids
 from tests.e2e.servers import holdings, is_quiet, nothing_leaked, wait_for

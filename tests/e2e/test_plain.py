@@ -6,14 +6,15 @@ from typing import Any
 import httpx
 from msgspec.structs import replace
 
-from router.exit import ExitRule, Judge
-from router.moa.context import Context
+from router.dispatch.dispatcher import Dispatcher
+from router.early_exit import ExitRule, Judge
+from router.load_balancing import POLICIES
 from router.moa.run import Run
-from router.moa.trace import RunTrace
+from router.moa.run_context import Context
 from router.moa.tree import read_trees
-from router.pd import Dispatcher
-from router.policies import POLICIES
-from router.workers import Registry, Worker
+from router.observability.run_trace import RunTrace
+from router.workers.registry import Registry
+from router.workers.worker import Worker
 from tests.e2e.conftest import small_tree
 from tests.e2e.servers import MODEL, TIMEOUT, Servers, wait_for
 

@@ -14,18 +14,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from router.moa.context import Context
+from router.dispatch.dispatcher import Dispatcher
+from router.load_balancing import POLICIES
 from router.moa.run import Run
-from router.moa.trace import RunTrace
+from router.moa.run_context import Context
 from router.moa.tree import Agent, Arm, Cluster, Layer, Tree
-from router.pd import Dispatcher
-from router.policies import POLICIES
-from router.splice.answer import Answer
-from router.splice.carrier import Carrier, Fallback, carrier_for
-from router.splice.compose import Truncate, compose, own_ids
-from router.splice.open_prompt import OpenPrompt
-from router.splice.pacing import Pacer
-from router.workers import Pair, Registry, Worker
+from router.observability.run_trace import RunTrace
+from router.speculative_prefill.composition import Truncate, compose, own_ids
+from router.speculative_prefill.open_prompt import OpenPrompt
+from router.speculative_prefill.pacing import Pacer
+from router.speculative_prefill.transport import Carrier, Fallback, carrier_for
+from router.speculative_prefill.upstream_answer import Answer
+from router.workers.registry import Registry
+from router.workers.worker import Pair, Worker
 from tests.e2e.servers import TIMEOUT, Servers, generate, wait_for
 from tests.router.histories import History, histories
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.exit import extract
-from router.exit.extract import normalise, number
+from router.early_exit import extract
+from router.early_exit.answer_extraction import normalise, number
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from router.exit import Judge, JudgeFailed
+from router.early_exit import Judge, JudgeFailed
 
 ALIKE = ["The sky is blue because air scatters blue light.", "Air scatters blue light, so the sky looks blue."]
 APART = ["The sky is blue because air scatters blue light.", "My grandmother sells three old bicycles on Sunday."]
@@ -139,5 +139,5 @@ def test_a_model_that_is_not_there() -> None:
 
 
 def test_the_router_itself_imports_no_torch() -> None:
-    code = "import sys, router.app; sys.exit('torch' in sys.modules or 'sglang' in sys.modules)"
+    code = "import sys, router.server.app; sys.exit('torch' in sys.modules or 'sglang' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

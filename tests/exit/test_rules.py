@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.checked import Wrong, read
-from router.exit import Agreement, ClusterExit, Confidence, Decision, ExitRule, JudgeFailed, confidence
-from router.exit.rules import balance, draws, majority, says_exit
+from router.config.structs import Wrong, read
+from router.early_exit import Agreement, ClusterExit, Confidence, Decision, ExitRule, JudgeFailed, confidence
+from router.early_exit.rules import balance, draws, majority, says_exit
 
 VOTES = st.lists(st.sampled_from(["a", "b", "c", None]), max_size=9)
 

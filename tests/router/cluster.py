@@ -19,9 +19,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
-from router.cli import parse
-from router.discovery.settings import DiscoverySettings
-from router.retries import RetrySettings
+from router.cli.parser import parse
+from router.dispatch.retries import RetrySettings
+from router.service_discovery.settings import DiscoverySettings
 from tests.router.fakes import Call, FakePair, FakeServer, FakeWorker, chunk, head, whole
 from tests.router.serving import Serving, serving
 

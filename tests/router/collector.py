@@ -19,7 +19,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Received
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from router.tracing.settings import TraceSettings
+from router.observability.tracing.settings import TraceSettings
 from tests.router.fakes import Call
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from router.splice.answer import Answer
-from router.splice.template import Template
+from router.speculative_prefill.template import Template
+from router.speculative_prefill.upstream_answer import Answer
 
 SMALL = st.integers(0, 9)  # so few that pieces often begin alike
 

@@ -12,13 +12,13 @@ import httpx
 import uvicorn
 from uvicorn.server import ServerState
 
-from router.app import App
-from router.exit import Judging
-from router.health import HealthSettings
-from router.http.impatience import impatient
-from router.processes.peers import Peers
-from router.retries import RetrySettings
-from router.settings import ServerSettings, Settings
+from router.dispatch.retries import RetrySettings
+from router.early_exit import Judging
+from router.server.app import App
+from router.server.connections.timeouts import impatient
+from router.server.processes.peers import Peers
+from router.server.settings import ServerSettings, Settings
+from router.workers.health import HealthSettings
 from tests.router.aio import until
 from tests.router.fakes import FakePair, FakeServer, Handler, started
 

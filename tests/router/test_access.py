@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from router.pd import HARMFUL, RESERVED
-from router.settings import ServerSettings
+from router.dispatch.pair_fields import HARMFUL, RESERVED
+from router.server.settings import ServerSettings
 from tests.router.aio import aio
 from tests.router.fakes import FakePair
 from tests.router.serving import serving

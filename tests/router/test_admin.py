@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from router.errors import Conflict
-from router.health import HealthSettings
-from router.workers import Registry, Worker
+from router.workers.health import HealthSettings
+from router.workers.registry import Registry
+from router.workers.worker import Worker
 from tests.router.aio import aio, until, within
 from tests.router.fakes import Call, FakePair, chat_event, started, whole
 from tests.router.serving import Serving, serving

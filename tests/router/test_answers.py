@@ -6,9 +6,9 @@ import httpx
 import orjson
 import pytest
 
-from router.http import protocol
 from router.http.asgi import Receive, Scope, Send
-from router.http.forwarded import behind_proxies
+from router.server.connections import protocol
+from router.server.connections.forwarded import behind_proxies
 from tests.router.aio import aio, within
 from tests.router.fakes import FakePair
 from tests.router.raw import CHAT, RawClient, connected, post

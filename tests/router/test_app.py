@@ -7,7 +7,7 @@ import httpx
 import orjson
 import pytest
 
-from router.settings import ServerSettings
+from router.server.settings import ServerSettings
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair, chat_event, chunk, head, whole
 from tests.router.serving import Serving, serving
@@ -346,7 +346,7 @@ def test_a_client_that_takes_nothing_is_left_when_its_time_is_over(ends: bool, m
             await router.settled()
             writer.transport.abort()
 
-    monkeypatch.setattr("router.proxy.LAST_WORDS", 0.1)
+    monkeypatch.setattr("router.endpoints.inference.LAST_WORDS", 0.1)
     pair = FakePair()
     pair.decode.generate = decode
     run(test)

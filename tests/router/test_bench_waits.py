@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from router.splice.bench.waits import waits, waits_table
+from router.bench.speculative_prefill.waits import waits, waits_table
 
 LINE = (
     "[2026-11-25 02:50:40] ReqTimeStats(rid={rid}-6f6a16f96d03, bootstrap_room=2215998279258898851, input_len=60, "

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.body import LONG, Body, LongBody, read_body
-from router.body.body import BEGIN
-from router.body.skim import Skim, SkimError
+from router.dispatch.pair_fields import batch_size
 from router.errors import BadRequest
-from router.pd import batch_size
+from router.http.body import LONG, Body, LongBody, read_body
+from router.http.body.json_body import BEGIN
+from router.http.body.json_scan import Skim, SkimError
 
 strings = st.text() | st.text('"\\[]{},: \n\té😀\ud7ff', max_size=30)
 values = st.recursive(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.breaker import Breaker, BreakerSettings
-from router.health import HealthSettings
-from router.workers import Worker
+from router.workers.circuit_breaker import Breaker, BreakerSettings
+from router.workers.health import HealthSettings
+from router.workers.worker import Worker
 from tests.router.aio import aio, until, within
 from tests.router.fakes import Call, FakePair, started, whole
 from tests.router.serving import Serving, serving

@@ -10,13 +10,13 @@ from typing import TypeVar
 
 import pytest
 
-from router.body import Body
-from router.call import Call as Asked
+from router.dispatch.retries import RetrySettings
 from router.http.asgi import WATCH_AFTER
-from router.http.connection import Connection
-from router.http.protocol import ClientProtocol
-from router.retries import RetrySettings
-from router.settings import ServerSettings
+from router.http.body import Body
+from router.http.client_request import Call as Asked
+from router.http_client.connection import Connection
+from router.server.connections.protocol import ClientProtocol
+from router.server.settings import ServerSettings
 from tests.router.aio import aio, until
 from tests.router.fakes import Call, FakePair
 from tests.router.raw import CHAT, connected, post

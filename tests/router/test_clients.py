@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from router.moa import board
+from router.agent_runs import board
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, native_event
 from tests.router.serving import Serving, serving

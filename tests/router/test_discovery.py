@@ -9,9 +9,9 @@ from unittest import mock
 
 import pytest
 
+from router.dispatch.retries import RetrySettings
 from router.parity.stored import load
-from router.retries import RetrySettings
-from router.workers import Worker
+from router.workers.worker import Worker
 from tests.router.aio import aio, until, within
 from tests.router.cluster import (
     DECODE,

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from kubernetes_asyncio.config import incluster_config
 
 from router.__main__ import main
-from router.cli import parse
-from router.discovery import credentials
-from router.discovery.labels import match, selector
-from router.discovery.pods import Change, Pods, Seat, seat
-from router.discovery.settings import DiscoverySettings
+from router.cli.parser import parse
+from router.service_discovery import credentials
+from router.service_discovery.labels import match, selector
+from router.service_discovery.pods import Change, Pods, Seat, seat
+from router.service_discovery.settings import DiscoverySettings
 from tests.router.aio import aio
 from tests.router.cluster import DECODE, PAIRS, PORT, PREFILL, Pod, discovery, kubeconfig, pod, selected
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from router.body import Body
+from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.exchange import Exchange
 from router.errors import BadRequest, ConnectFailed, ConnectionLost, RouterError, UpstreamFailed
-from router.exchange import Exchange
-from router.pd import Dispatcher
-from router.policies import RoundRobin
-from router.workers import Pair, Registry, Worker
+from router.http.body import Body
+from router.load_balancing import RoundRobin
+from router.workers.registry import Registry
+from router.workers.worker import Pair, Worker
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair, Handler, chat_event, chunk, head, started, whole
 
@@ -131,7 +132,7 @@ async def test_streamed_pieces_come_as_they_are_sent() -> None:
 
 @aio
 async def test_prefill_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.exchange.REFUSAL_WAIT", 0.1)
+    monkeypatch.setattr("router.dispatch.exchange.REFUSAL_WAIT", 0.1)
     async with rig(refuses(503, "the queue is full"), hangs) as r:
         with pytest.raises(UpstreamFailed, match=r"^the prefill server refused the request with 503: the queue is"):
             await within(3.0, r.ask())
@@ -181,7 +182,7 @@ def gives_up(words: str, after: float = 0.0) -> Handler:
 @aio
 async def test_prefill_gives_up_in_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads that stream, and decode would wait for its KV for minutes."""
-    monkeypatch.setattr("router.exchange.REFUSAL_WAIT", 0.1)
+    monkeypatch.setattr("router.dispatch.exchange.REFUSAL_WAIT", 0.1)
 
     async def decode(call: Call) -> None:
         await call.stream()
@@ -416,7 +417,7 @@ async def test_aborts_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
             await call.send(head(200, ("content-length", "9")))
         await call.gone()
 
-    monkeypatch.setattr("router.pd.ABORT_TIMEOUT", 0.1)
+    monkeypatch.setattr("router.dispatch.dispatcher.ABORT_TIMEOUT", 0.1)
     async with rig() as r:
         r.fakes.prefill.server.handler = r.fakes.decode.server.handler = stuck
         task = asyncio.create_task(r.ask())

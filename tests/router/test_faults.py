@@ -16,8 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from router.retries import RetrySettings
-from router.settings import ServerSettings
+from router.dispatch.retries import RetrySettings
+from router.server.settings import ServerSettings
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair, chat_event, chunk, head, started, whole
 from tests.router.processes import free_port, router, wait_for

@@ -20,10 +20,10 @@ from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
-from router.http.client import ADDRESS
-from router.pd import HARMFUL, RESERVED, batch_size
-from router.routes import Route
-from router.settings import ServerSettings
+from router.dispatch.pair_fields import HARMFUL, RESERVED, batch_size
+from router.endpoints.routes import Route
+from router.http_client.origin import ADDRESS
+from router.server.settings import ServerSettings
 from tests.router.fakes import Call, FakePair, chat_event, native_event, toy_ids
 from tests.router.serving import Serving
 from tests.router.threaded import threaded

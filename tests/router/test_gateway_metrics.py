@@ -14,11 +14,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import router
+from router.dispatch.retries import RetrySettings
+from router.endpoints.not_offered import PATHS
 from router.parity.stored import load
 from router.parity.table import ABSENT
-from router.refused import PATHS
-from router.retries import RetrySettings
-from router.settings import ServerSettings
+from router.server.settings import ServerSettings
 from tests.router.aio import aio, until
 from tests.router.fakes import Call, FakePair, whole
 from tests.router.serving import Serving, serving
@@ -135,7 +135,7 @@ async def test_a_request_in_flight_is_seen() -> None:
 
 @aio
 async def test_every_panel_of_the_dashboard_shows_something_that_is_exposed() -> None:
-    board = json.loads((Path(router.__file__).parent / "grafana.json").read_text())
+    board = json.loads((Path(router.__file__).parent / "observability" / "grafana.json").read_text())
     assert {"title", "uid", "schemaVersion", "panels", "templating", "time"} <= board.keys()
     panels = board["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) > 15

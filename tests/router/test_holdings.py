@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from router.settings import ServerSettings
+from router.server.settings import ServerSettings
 from tests.router.aio import aio, until, within
 from tests.router.fakes import Call, FakePair, Handler, chat_event, head, whole
 from tests.router.raw import CHAT
@@ -130,8 +130,8 @@ async def half(call: Call) -> None:
 @pytest.mark.parametrize("handler", [silent, half])
 def test_workers_that_hang(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before their answer's head or in its middle: no question of the router waits for them for ever."""
-    monkeypatch.setattr("router.asking.ASK_TIMEOUT", 0.1)
-    monkeypatch.setattr("router.holdings.ASK_TIMEOUT", 0.1)
+    monkeypatch.setattr("router.workers.queries.ASK_TIMEOUT", 0.1)
+    monkeypatch.setattr("router.workers.usage.ASK_TIMEOUT", 0.1)
 
     @aio
     async def test() -> None:

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from router.errors import BadRequest, ConnectFailed, ConnectionLost, RouterError, UpstreamTimeout
-from router.http.client import Origin
-from router.http.connection import HIGH_WATER, Connection
+from router.http_client.connection import HIGH_WATER, Connection
+from router.http_client.origin import Origin
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakeServer, Handler, chunk, head, whole
 
@@ -235,7 +235,7 @@ async def test_what_may_be_done_once_is_not_kept_while_it_is_answered() -> None:
 @aio
 async def test_what_may_be_done_once_is_sent_on_a_fresh_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """On one that has long been idle it might be lost, since the worker may close it any moment."""
-    monkeypatch.setattr("router.http.client.FRESH", 0.05)
+    monkeypatch.setattr("router.http_client.origin.FRESH", 0.05)
     async with FakeServer(says(whole(b""))) as server:
         origin = Origin(server.url)
         for once, pause in ((True, 0.0), (True, 0.1), (True, 0.1), (False, 0.1), (False, 0.0)):

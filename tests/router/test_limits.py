@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import TimedOutInQueue, TooManyRequests
-from router.limits import Bucket, Gate, LimitSettings
+from router.server.admission import Bucket, Gate, LimitSettings
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair
 from tests.router.serving import Serving, serving

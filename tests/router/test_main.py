@@ -14,8 +14,8 @@ import httpx
 import orjson
 import pytest
 
-from router.cli import parse
-from router.policies import POLICIES
+from router.cli.parser import parse
+from router.load_balancing import POLICIES
 from tests.router.aio import run, until
 from tests.router.fakes import Call, FakePair, chat_event, started
 from tests.router.processes import free_port, router, wait_for

@@ -11,12 +11,12 @@ import openai
 import orjson
 import pytest
 
+from router.endpoints.trees import MoaEndpoint
 from router.http.asgi import Message, Request
-from router.moa.context import Context
-from router.moa.endpoint import MoaEndpoint
-from router.moa.limits import RunLimits, RunSettings
-from router.moa.store import RunStore
+from router.moa.run_context import Context
+from router.moa.run_limits import RunLimits, RunSettings
 from router.moa.tree import load_trees
+from router.observability.run_store import RunStore
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair, chunk, head, native_event, whole
 from tests.router.serving import Serving, serving

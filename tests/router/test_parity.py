@@ -4,12 +4,13 @@ import re
 
 import pytest
 
-from router.cli import parse
+from router.cli.parser import parse
+from router.cli.refused_flags import FLAGS
+from router.endpoints.not_offered import PATHS
 from router.parity import differs
 from router.parity.__main__ import BEGIN, END, README, main
 from router.parity.stored import load
 from router.parity.table import ABSENT, our_flags, table
-from router.refused import FLAGS, PATHS
 
 PAIR = ["--pd-disaggregation", "--prefill", "http://127.0.0.1:1", "8998", "--decode", "http://127.0.0.1:2"]
 STORED = load()

@@ -12,10 +12,10 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from router.processes.merge import merge_metrics
-from router.processes.peers import Peers
-from router.settings import ServerSettings
-from router.workers import Worker
+from router.server.processes.merge import merge_metrics
+from router.server.processes.peers import Peers
+from router.server.settings import ServerSettings
+from router.workers.worker import Worker
 from tests.router.aio import aio, run, until
 from tests.router.fakes import Call, FakePair
 from tests.router.serving import together
@@ -92,7 +92,7 @@ def test_who_begins_again_believes_the_one_that_knows_most(tmp_path: Path, monke
         async with together(pair, folder=tmp_path, count=1, fakes=fakes, again=True) as (router,):
             assert [worker.role for worker in router.app.registry.workers] == ["prefill"]
 
-    monkeypatch.setattr("router.processes.peers.BRIEF_PATIENCE", 0.2)
+    monkeypatch.setattr("router.server.processes.peers.BRIEF_PATIENCE", 0.2)
     pair = FakePair()
     run(test)
 
@@ -159,7 +159,7 @@ def test_a_process_that_hangs_holds_nobody(
                 assert answer.json()["error"]["message"] == "process 1 of the router, which has this run, is not there."
             await until(left.is_set, "the other process is told that nobody waits")
 
-    for patience in ("processes.spread.TELL_PATIENCE", "proxy.LAST_WORDS"):
+    for patience in ("server.processes.spread.TELL_PATIENCE", "endpoints.inference.LAST_WORDS"):
         monkeypatch.setattr(f"router.{patience}", 60.0 if leaves else 0.1)
     run(test)
 
@@ -175,7 +175,7 @@ def test_nobody_answers_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 assert answer.json()["error"]["message"] == "no process of the router answered within 0 s; try again."
 
     for patience in ("ASK_PATIENCE", "TELL_PATIENCE"):
-        monkeypatch.setattr(f"router.processes.peers.{patience}", 0.0)
+        monkeypatch.setattr(f"router.server.processes.peers.{patience}", 0.0)
     run(test)
 
 
@@ -193,7 +193,7 @@ def test_metrics_are_merged_beside_the_event_loop(tmp_path: Path, monkeypatch: p
         assert threading.main_thread() not in threads
         assert len(threads) == 1
 
-    monkeypatch.setattr("router.processes.spread.merge_metrics", merge)
+    monkeypatch.setattr("router.server.processes.spread.merge_metrics", merge)
     run(test)
 
 
@@ -211,8 +211,8 @@ def test_a_process_that_does_not_follow_is_complained_of(
             worker = {"url": "http://127.0.0.1:1", "worker_type": "decode"}
             assert (await router.post("/workers", worker)).status_code == 202
 
-    monkeypatch.setattr("router.processes.peers.TELL_PATIENCE", 1.0)
+    monkeypatch.setattr("router.server.processes.peers.TELL_PATIENCE", 1.0)
     run(test)
-    (line,) = [each.getMessage() for each in caplog.records if each.name == "router.processes.peers"]
+    (line,) = [each.getMessage() for each in caplog.records if each.name == "router.server.processes.peers"]
     why = "refused with 409" if refuses else "did not answer"
     assert line == f"process 1 {why} to POST /workers, which others follow; end it, and the next one will"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from router.policies import (
+from router.load_balancing import (
     POLICIES,
     CacheAware,
     CacheAwareSettings,
@@ -22,9 +22,9 @@ from router.policies import (
     prefix_of,
     prefix_of_ids,
 )
-from router.policies.prefix import Kind
-from router.policies.tree import NODE_SIZE, Tree, _Node
-from router.workers import Worker
+from router.load_balancing.prefix import Kind
+from router.load_balancing.prefix_tree import NODE_SIZE, Tree, _Node
+from router.workers.worker import Worker
 
 
 def workers(*loads: int, model: str = "m") -> list[Worker]:

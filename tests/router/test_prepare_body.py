@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.dispatch.pair_fields import RESERVED, batch_size, prepare_body
 from router.errors import BadRequest
-from router.pd import RESERVED, batch_size, prepare_body
-from router.workers import Pair, Worker
+from router.workers.worker import Pair, Worker
 
 PAIR = Pair(Worker("http://10.0.0.7:1", "prefill", 8998), Worker("http://10.0.0.8:2", "decode"))
 GENERATE, COMPLETIONS, CHAT = "/generate", "/v1/completions", "/v1/chat/completions"

@@ -19,14 +19,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.cli import parse
-from router.limits import LimitSettings
-from router.moa.limits import RunSettings
-from router.processes.merge import merge_metrics, merge_runs, merge_workers
-from router.processes.parent import Parent, Place, in_a_child
-from router.processes.peers import Peers
-from router.processes.shares import share_of
-from router.settings import ServerSettings, Settings
+from router.cli.parser import parse
+from router.moa.run_limits import RunSettings
+from router.server.admission import LimitSettings
+from router.server.processes.merge import merge_metrics, merge_runs, merge_workers
+from router.server.processes.parent import Parent, Place, in_a_child
+from router.server.processes.peers import Peers
+from router.server.processes.shares import share_of
+from router.server.settings import ServerSettings, Settings
 from tests.router.aio import aio, run, until
 from tests.router.fakes import FakePair, started
 from tests.router.processes import free_port, router

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.retries import RetrySettings
-from router.settings import ServerSettings
+from router.dispatch.retries import RetrySettings
+from router.server.settings import ServerSettings
 from tests.router.aio import aio, until, within
 from tests.router.fakes import Call, FakePair, Handler, chat_event, whole
 from tests.router.serving import serving

@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 import pytest
 
-from router.exit import Agreement, JudgeFailed
-from router.moa.limits import RunSettings
-from router.moa.merge import merge
-from router.moa.patience import Patience
-from router.moa.store import RunStore
-from router.moa.trace import RunTrace
+from router.early_exit import Agreement, JudgeFailed
+from router.moa.idle_timeout import Patience
+from router.moa.merge_streams import merge
+from router.moa.run_limits import RunSettings
+from router.observability.run_store import RunStore
+from router.observability.run_trace import RunTrace
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakeServer, native_event, whole
 from tests.router.serving import Serving, serving

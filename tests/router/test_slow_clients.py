@@ -5,9 +5,9 @@ import asyncio
 import orjson
 import pytest
 
-from router.http import impatience
-from router.limits import LimitSettings
-from router.settings import ServerSettings
+from router.server.admission import LimitSettings
+from router.server.connections import timeouts as impatience
+from router.server.settings import ServerSettings
 from tests.router.aio import aio, until, within
 from tests.router.fakes import Call, FakePair, Handler, chunk, head, whole
 from tests.router.raw import CHAT, RawClient, connected, post

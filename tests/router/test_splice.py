@@ -12,17 +12,22 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
+from router.dispatch.dispatcher import Dispatcher
 from router.errors import BadRequest, UpstreamFailed
-from router.pd import Dispatcher
-from router.policies import POLICIES, CacheAwareSettings
-from router.splice.answer import Answer
-from router.splice.compose import Order, Truncate, compose, own_ids, reencoded
-from router.splice.open_prompt import OpenPrompt
-from router.splice.pacing import IDLE, IDLE_MOST, IDLE_SHARE, LEAST, MOST, START, Pacer
-from router.splice.template import Template
-from router.splice.tokenizer import Tokenizer
-from router.workers import Pair, Registry, Worker
+from router.load_balancing import POLICIES, CacheAwareSettings
+from router.observability.prometheus import metrics_text
+from router.speculative_prefill.composition import Order, Truncate, compose, own_ids, reencoded
+from router.speculative_prefill.metrics import OpenPromptMetrics
+from router.speculative_prefill.open_prompt import OpenPrompt
+from router.speculative_prefill.pacing import IDLE, IDLE_MOST, IDLE_SHARE, LEAST, MOST, START, Pacer
+from router.speculative_prefill.template import Template
+from router.speculative_prefill.tokenizer import Tokenizer
+from router.speculative_prefill.upstream_answer import Answer
+from router.workers.metrics import register_worker_metrics
+from router.workers.registry import Registry
+from router.workers.worker import Pair, Worker
 from sglang_ext.open_prompt.pins import Pins
 from sglang_ext.open_prompt.prompts import Limits, Prompts
 from sglang_ext.open_prompt.protocol import Mark, Refused
@@ -194,6 +199,7 @@ class Segments:
         self.finals: list[list[int]] = []
         self.sent: list[int] = []  # tokens that travelled, a request each
         self.info = {"overlay": {"open_prompts": {"ttl": ttl, "pinned": 7} if overlay else {"missing": "it is a fake"}}}
+        self.registry = CollectorRegistry()
         self.prompts = Prompts(10_000, Pins(None, budget=0), Limits(ttl=ttl), time.monotonic)
 
     async def _generate(self, call: Call) -> None:
@@ -231,7 +237,11 @@ class Segments:
         registry = Registry([prefill, decode])
         dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
         try:
-            async with OpenPrompt(dispatcher, lambda: Pair(prefill, decode), Fixed(4), limit) as prompt:
+            register_worker_metrics(self.registry, registry)
+            metrics = OpenPromptMetrics(self.registry)
+            async with OpenPrompt(
+                dispatcher, lambda: Pair(prefill, decode), Fixed(4), limit, metrics=metrics
+            ) as prompt:
                 yield prompt
         finally:
             await dispatcher.close()
@@ -523,7 +533,7 @@ async def test_metrics_of_open_prompts() -> None:
             prompt.truncate(4)
             prompt.append([6])
             await finish(prompt)
-        told = prompt._dispatcher.metrics.text().decode()
+        told = metrics_text(fake.registry).decode()
     for line in (
         'moa_segments_total{mode="overlay",model="tiny"} 1.0',
         'moa_speculated_tokens_total{mode="overlay",model="tiny",outcome="used"} 4.0',

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from router.splice.tail_profile import kind_of, passes, table
+from router.bench.speculative_prefill.tail_profile import kind_of, passes, table
 
 ATTENTION = "void flashinfer::BatchPrefillWithPagedKVCacheKernel<...>(params)"
 MERGE = "void flashinfer::PersistentVariableLengthMergeStatesKernel<...>(params)"

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from router.tally import Answered, Tally
+from router.observability.request_statistics import Answered, Tally
 
 BOUNDS = (0.001, 0.5, 1.0, 240.0)
 KIND = ("http", "pd", "http")

@@ -11,12 +11,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from router import exchange
-from router.cli import parse
+from router.cli.parser import parse
+from router.dispatch import exchange
 from router.http.sse import DONE, event
-from router.tracing import export, start_tracing
-from router.tracing.answer import MOST, Watch
-from router.tracing.settings import TraceSettings
+from router.observability.tracing import exporter as export
+from router.observability.tracing import start_tracing
+from router.observability.tracing.answer_watch import MOST, Watch
+from router.observability.tracing.settings import TraceSettings
 from tests.router.aio import aio, run, until, within
 from tests.router.collector import Collector, Span, collecting
 from tests.router.fakes import Call, FakePair, Handler, chat_event, native_event, whole
@@ -530,7 +531,7 @@ async def test_without_the_flag_nothing_is_carried() -> None:
 
 def test_without_the_flag_nothing_is_imported() -> None:
     program = (
-        "import sys, router.__main__; from router.app import App; from router.cli import parse\n"
+        "import sys, router.__main__; from router.server.app import App; from router.cli.parser import parse\n"
         f"App(parse({PAIR!r}))\n"
         "sys.exit(any(name.partition('.')[0] in ('opentelemetry', 'grpc') for name in sys.modules))"
     )
@@ -556,6 +557,6 @@ def test_without_the_library_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_module_of_ours_that_is_missing_is_not_blamed_on_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "router.tracing.request", None)
+    monkeypatch.setitem(sys.modules, "router.observability.tracing.request_span", None)
     with pytest.raises(ModuleNotFoundError):
         start_tracing(TraceSettings(enable_trace=True))

@@ -8,9 +8,10 @@ from typing import Any, Literal
 import pytest
 
 from router.errors import NotFound, NoWorker
-from router.health import HealthSettings
-from router.policies import POLICIES, PowerOfTwo, Random, RoundRobin
-from router.workers import Registry, Worker
+from router.load_balancing import POLICIES, PowerOfTwo, Random, RoundRobin
+from router.workers.health import HealthSettings
+from router.workers.registry import Registry
+from router.workers.worker import Worker
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair, FakeServer, Handler, chunk, head, started, whole
 

@@ -18,10 +18,11 @@ from msgspec.json import schema_components
 
 from launch.config import LaunchConfig
 from router import errors
-from router.cli import parser
-from router.exit import Decision
+from router.cli.parser import parser
+from router.cli.refused_flags import FLAGS
+from router.early_exit import Decision
+from router.endpoints.not_offered import PATHS
 from router.moa.tree import Trees, shipped_trees
-from router.refused import FLAGS, PATHS
 from sglang_ext.patches import PATCHES
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,130 @@
+"""`python -m router.bench.load_balancing`: what a choice costs each request, by policy, prompt and workers."""
+
+import argparse
+import os
+import platform
+import random
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+
+from router.load_balancing import POLICIES, CacheAware, CacheAwareSettings, Policy, Prefix, prefix_of, prefix_of_ids
+from router.load_balancing.prefix_tree import Tree
+from router.workers.worker import Worker
+
+SIZES = (1_000, 100_000)  # characters
+WORDS = [f"word{i} " for i in range(5_000)]
+VOCABULARY = 150_000
+
+
+def main(arguments: list[str]) -> None:
+    """Print the machine, the command and one line a case."""
+    parser = argparse.ArgumentParser(prog="python -m router.bench.load_balancing", description=__doc__)
+    parser.add_argument("--calls", type=int, default=1_000, help="measured calls a case (%(default)s)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[2, 8, 32], help="workers (%(default)s)")
+    given = parser.parse_args(arguments)
+    if given.calls < 2:
+        parser.error(f"--calls {given.calls} gives no percentile; give at least 2.")
+    if min(given.workers) < 1:
+        parser.error(f"--workers {min(given.workers)} leaves nobody to choose; give at least 1.")
+    print(f"machine: {_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
+    print(f"version: {platform.python_implementation()} {platform.python_version()}")
+    print(f"command: {shlex.join(['python', '-m', 'router.bench.load_balancing', *arguments])}")
+    print(f"calls:   {given.calls} a case; times in microseconds\n")
+    print(f"{'case':<58}{'median':>9}{'p99':>9}")
+    for case, times in _cases(given.calls, given.workers):
+        *_, p99 = statistics.quantiles(times, n=100)
+        print(f"{case:<58}{statistics.median(times) * 1e6:9.1f}{p99 * 1e6:9.1f}", flush=True)
+
+
+def _cases(calls: int, workers: list[int]) -> Iterator[tuple[str, list[float]]]:
+    yield from _keys(calls)
+    for count in workers:
+        for size in SIZES:
+            yield from _choices(calls, count, size)
+    yield from _full(calls)
+
+
+def _keys(calls: int) -> Iterator[tuple[str, list[float]]]:
+    """The prompt out of a parsed body."""
+    for size in SIZES:
+        chat = {"messages": [{"role": "user", "content": part} for part in _split(_text(size))]}
+        yield f"prefix_of chat, {size:,} characters", [_timed(prefix_of, chat) for _ in range(calls)]
+        body = {"input_ids": [random.randrange(VOCABULARY) for _ in range(size // 4)]}
+        yield f"prefix_of {size // 4:,} token ids", [_timed(prefix_of, body) for _ in range(calls)]
+
+
+def _choices(calls: int, count: int, size: int) -> Iterator[tuple[str, list[float]]]:
+    words = f"{size:,} characters, {count} workers"
+    for name, make in sorted(POLICIES.items()):
+        if name != "cache_aware":
+            workers, policy = _workers(count), make()
+            yield f"{name}, {words}", [_choose(policy, workers, Prefix(_text(100))) for _ in range(calls)]
+    shared = _text(size // 2)
+    prompts = {
+        "new": (Prefix(_text(size)) for _ in range(calls)),
+        "half shared": (Prefix(shared + _text(size // 2)) for _ in range(calls)),
+        "half shared ids": (
+            ids
+            for _ in range(calls)
+            if (ids := prefix_of_ids([*range(size // 8), *random.choices(range(VOCABULARY), k=size // 8)]))
+        ),
+        "repeated": (Prefix(shared + shared) for _ in range(calls)),
+    }
+    for kind, given in prompts.items():
+        workers = _workers(count)
+        policy = CacheAware()
+        yield f"cache_aware {kind}, {words}", [_choose(policy, workers, prompt) for prompt in given]
+
+
+def _full(calls: int) -> Iterator[tuple[str, list[float]]]:
+    """Inserting into a full tree of short prompts, so that each long one evicts many."""
+    shared = _text(500)
+    for size in SIZES:
+        tree = Tree(CacheAwareSettings.max_tree_size)
+        before = -1
+        while tree.size > before:  # until it evicts
+            before = tree.size
+            tree.insert(Prefix(shared + _text(500)))
+        prompts = [Prefix(_text(size)) for _ in range(calls)]
+        yield f"insert into a full tree, {size:,} characters", [_timed(tree.insert, prompt) for prompt in prompts]
+
+
+def _choose(policy: Policy, workers: list[Worker], prompt: Prefix) -> float:
+    return _timed(policy.choose, workers, prompt)
+
+
+def _timed(call: object, *arguments: object) -> float:
+    assert callable(call)
+    began = time.perf_counter()
+    call(*arguments)
+    return time.perf_counter() - began
+
+
+def _workers(count: int) -> list[Worker]:
+    return [Worker(f"http://127.0.0.1:{port}", "prefill", 1, "m", healthy=True) for port in range(1, count + 1)]
+
+
+def _text(length: int) -> str:
+    return "".join(random.choices(WORDS, k=length // 4))[:length]
+
+
+def _split(text: str) -> list[str]:
+    """Ten messages."""
+    step = len(text) // 10
+    return [text[at : at + step] for at in range(0, len(text), step)]
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        found = []
+    return found[0] if found else platform.machine()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,111 @@
+"""Workers that come and go while the router runs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from router.dispatch.supervisor import Keeper
+from router.errors import BadRequest
+from router.http.client_request import Call
+from router.http_client.origin import ADDRESS
+from router.workers.factory import WorkerFactory
+from router.workers.registry import Registry
+from router.workers.worker import ROLES, Worker
+
+FIELDS = ("url", "worker_type", "bootstrap_port", "api_key")
+WORKER_SCHEMA = {
+    "type": "object",
+    "required": ["url", "worker_type"],
+    "additionalProperties": False,
+    "properties": {
+        "url": {"type": "string", "pattern": f"^{ADDRESS}$"},
+        "worker_type": {"enum": list(ROLES)},
+        "bootstrap_port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
+        "api_key": {"type": ["string", "null"]},
+    },
+}
+
+
+def counts(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How many workers there are, and of which roles, for those that `/workers` tells of."""
+    stats = {f"{role}_count": sum(worker["role"] == role for worker in workers) for role in ROLES}
+    return {"total": len(workers), "stats": stats}
+
+
+class Admin:
+    """`/workers` and `/workers/{id}`."""
+
+    def __init__(self, registry: Registry, keeper: Keeper, factory: WorkerFactory) -> None:
+        self._registry = registry
+        self._keeper = keeper
+        self._factory = factory
+
+    async def list(self, call: Call) -> None:
+        """Every worker, and which pairs have generated something."""
+        workers = [worker.describe() for worker in self._registry.workers]
+        await call.answer_json(
+            {
+                "workers": workers,
+                **counts(workers),
+                "pairs": [
+                    {
+                        "prefill": pair.prefill.url,
+                        "decode": pair.decode.url,
+                        "model": pair.prefill.model,
+                        "generated": pair in self._registry.proven,
+                    }
+                    for pair in self._registry.pairs()
+                ],
+            }
+        )
+
+    async def add(self, call: Call) -> None:
+        """Take a worker in; it gets requests once a pair with it has generated something."""
+        worker = self.take_in(await call.json())
+        answer = {
+            "status": "accepted",
+            "worker_id": worker.id,
+            "url": worker.url,
+            "location": f"/workers/{worker.id}",
+            "message": "the worker is asked who it is; GET its location tells how it is",
+        }
+        call.more_headers.append((b"location", f"/workers/{worker.id}".encode()))
+        await call.answer_json(answer, 202)
+
+    def take_in(self, body: dict[str, Any]) -> Worker:
+        """The worker that a body tells of; raises `BadRequest` or `Conflict`."""
+        worker = self._read(body)
+        self._registry.add(worker)
+        self._keeper.added(worker)
+        return worker
+
+    def let_go(self, number: str) -> Worker:
+        """A worker that gets no new requests from now on; raises `NotFound`."""
+        worker = self._registry.by_id(number)
+        self._keeper.remove(worker)
+        return worker
+
+    async def show(self, call: Call, number: str) -> None:
+        """One worker."""
+        await call.answer_json(self._registry.by_id(number).describe())
+
+    async def remove(self, call: Call, number: str) -> None:
+        """Let a worker's requests end, and forget it."""
+        worker = self.let_go(number)
+        message = f"the worker gets no new requests; it is gone when its {worker.load} are over"
+        await call.answer_json({"status": "accepted", "worker_id": worker.id, "message": message}, 202)
+
+    def _read(self, body: dict[str, Any]) -> Worker:
+        unknown = sorted(body.keys() - FIELDS)
+        if unknown:
+            raise BadRequest(f"`{unknown[0]}` is not known here; a worker has {', '.join(FIELDS)}.")
+        url, role, port = body.get("url"), body.get("worker_type"), body.get("bootstrap_port")
+        if not isinstance(url, str):
+            raise BadRequest("`url` must be the worker's address, like http://127.0.0.1:30001.")
+        if role not in ROLES:
+            raise BadRequest("`worker_type` must be prefill or decode: this router serves such pairs only.")
+        if port is not None and (type(port) is not int or not 0 < port < 65536 or role == "decode"):
+            raise BadRequest("`bootstrap_port` must be a port of a prefill server, from 1 to 65535.")
+        key = body.get("api_key")
+        if key is not None and (not isinstance(key, str) or not key.isascii() or not key.isprintable()):
+            raise BadRequest("`api_key` must be a string of printable ASCII characters.")
+        return self._factory.make(url, role, port, key)

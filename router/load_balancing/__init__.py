@@ -1,0 +1,39 @@
+"""Which worker a request goes to."""
+
+from collections.abc import Callable
+
+from router.load_balancing.cache_aware import CacheAware, CacheAwareSettings
+from router.load_balancing.policy import Policy
+from router.load_balancing.prefix import Kind, Prefix, prefix_of, prefix_of_ids
+from router.load_balancing.simple import PowerOfTwo, Random, RoundRobin
+
+__all__ = [
+    "DEFAULT",
+    "POLICIES",
+    "CacheAware",
+    "CacheAwareSettings",
+    "Kind",
+    "Policy",
+    "PowerOfTwo",
+    "Prefix",
+    "Random",
+    "RoundRobin",
+    "make_policy",
+    "prefix_of",
+    "prefix_of_ids",
+]
+
+DEFAULT = "cache_aware"
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "cache_aware": CacheAware,
+    "power_of_two": PowerOfTwo,
+    "random": Random,
+    "round_robin": RoundRobin,
+}
+
+
+def make_policy(name: str, cache_aware: CacheAwareSettings) -> Policy:
+    """A new policy by its name, with the parameters it has; raises `KeyError` for no policy's name."""
+    if name == "cache_aware":
+        return CacheAware(cache_aware)
+    return POLICIES[name]()

@@ -1,0 +1,40 @@
+"""One agent: its call is sent, followed, and sent again when its server fails."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from router.errors import RouterError
+from router.moa.agent_call import Call
+from router.moa.agent_on_pair import ask_pair
+from router.moa.agent_on_plain import ask_plain
+from router.moa.run_context import Context
+
+PAUSE = 0.1  # seconds before an agent is asked again
+
+
+async def ask(context: Context, call: Call) -> AsyncGenerator[str]:
+    """Pieces of one agent's answer, some of them empty; its trace and answer fill meanwhile.
+
+    When it is asked again after it said something, the pieces begin anew.
+
+    Raises:
+        RouterError: It failed for good, or an answer that it reads did.
+    """
+    said = False
+    while True:
+        paired = context.registry.paired(call.trace.model)
+        call.begin("pair" if paired else "plain")
+        try:
+            async with aclosing((ask_pair if paired else ask_plain)(context, call)) as pieces:
+                async for piece in pieces:
+                    said = said or bool(piece)
+                    yield piece
+            return
+        except RouterError as error:
+            call.trace.error = str(error)
+            if not call.again(error, said=said):
+                call.trace.state, call.trace.end = "failed", call.run.now()
+                raise
+        call.answer.restart()
+        await asyncio.sleep(PAUSE)

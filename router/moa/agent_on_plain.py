@@ -1,0 +1,97 @@
+"""An agent's call on any OpenAI-compatible server: its prompt is sent when it is whole, as messages or text."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+import orjson
+
+from router.dispatch.worker_errors import error_message
+from router.errors import AgentRefused, UpstreamFailed, UpstreamTimeout
+from router.http.sse import events
+from router.http_client.origin import Response
+from router.moa.agent_call import Call
+from router.moa.answer_events import Progress, read_openai_event
+from router.moa.idle_timeout import Patience
+from router.moa.run_context import Context
+from router.observability.tracing.legs import NO_LEG
+from router.speculative_prefill.upstream_answer import changed
+
+OPENAI_NAMES = {"max_new_tokens": "max_tokens", "sampling_seed": "seed"}
+
+
+async def ask_plain(context: Context, call: Call) -> AsyncGenerator[str]:
+    """Pieces of the answer.
+
+    Raises:
+        RouterError: The server failed, or an answer that the agent reads did.
+    """
+    texts = await _texts(call)
+    worker = min(context.registry.plain(call.trace.model), key=lambda each: each.load)
+    path, body = _body(call, call.draft.filled(texts))
+    is_sglang = worker.info.get("sglang") is not None
+    rid = uuid.uuid4().hex
+    if is_sglang:
+        body["rid"] = rid
+    finished = False
+    worker.load += 1
+    try:
+        call.sent()
+        async with AsyncExitStack() as stack:
+            leg = stack.enter_context(NO_LEG if call.sender is None else call.sender.leg(worker, path))
+            async with asyncio.timeout(call.timeout):
+                response = await stack.enter_async_context(
+                    await worker.origin.request("POST", path, orjson.dumps(body), leg.headers)
+                )
+                leg.answered(response.status)
+                await _accepted(call, response)
+            stream = await stack.enter_async_context(aclosing(events(response.chunks())))
+            progress: Progress | None = None
+            patience = stack.enter_context(Patience(call.timeout))
+            while (event := await patience.next(stream)) is not None:
+                call.listen(event)
+                before, progress = progress, read_openai_event(event, call.trace.agent, progress)
+                yield call.learn(before, progress)
+            call.finish(progress)
+            finished = True
+    except TimeoutError:
+        raise UpstreamTimeout(
+            f"agent {call.trace.agent} failed: its server said nothing for {call.timeout:g} s."
+        ) from None
+    finally:
+        worker.load -= 1
+        if is_sglang and not finished:
+            context.dispatcher.abort_on(worker, rid)
+
+
+def _body(call: Call, content: Any) -> tuple[str, dict[str, Any]]:
+    sampling = {OPENAI_NAMES.get(key, key): value for key, value in call.sampling.items()}
+    body = {"model": call.trace.model, **sampling, "stream": True, "stream_options": {"include_usage": True}}
+    if isinstance(content, str):
+        return "/v1/completions", {**body, "prompt": content, **({"logprobs": 1} if call.logprobs else {})}
+    return "/v1/chat/completions", {**body, "messages": content, **({"logprobs": True} if call.logprobs else {})}
+
+
+async def _texts(call: Call) -> list[str]:
+    """The answers' texts in their order, once all have ended; raises what any failed with."""
+    answers = [call.upstream[name] for name in call.draft.names]
+    while True:
+        for answer in answers:
+            if answer.error is not None:
+                raise answer.error
+        if all(answer.done for answer in answers):
+            break
+        await changed(answers, since=sum(answer.version for answer in answers))
+    if call.order == "completion":
+        answers.sort(key=lambda answer: answer.finished or 0)
+    return [answer.text for answer in answers if not answer.dropped]
+
+
+async def _accepted(call: Call, response: Response) -> None:
+    if response.status == 200:
+        return
+    words = error_message(await response.read())
+    kind = AgentRefused if 400 <= response.status < 500 else UpstreamFailed
+    raise kind(f"agent {call.trace.agent} failed with {response.status}: {words}")

@@ -1,0 +1,253 @@
+"""The ASGI application: from a path to an answer, errors included, and the life of background work."""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+from prometheus_client import CollectorRegistry
+
+from router.agent_runs.service import ClientRuns
+from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.metrics import DispatchMetrics
+from router.dispatch.pair_forwarding import PairForwarder
+from router.dispatch.supervisor import Keeper
+from router.early_exit import Judge, JudgeFailed, Judging
+from router.endpoints.access import ApiKey
+from router.endpoints.inference import Proxy
+from router.endpoints.info import Info
+from router.endpoints.route_table import routes
+from router.endpoints.routes import Route, Routes
+from router.endpoints.runs import RunPages
+from router.endpoints.trees import MoaEndpoint
+from router.endpoints.workers import Admin
+from router.errors import NotFound, RouterError, forget_frames
+from router.http.asgi import ClientGone, Receive, Scope, Send
+from router.http.body import parse_object
+from router.http.client_request import ID_HEADERS, Call
+from router.load_balancing import make_policy
+from router.moa.run_context import Context
+from router.moa.run_limits import RunLimits
+from router.moa.tree import load_trees
+from router.observability.run_store import RunStore
+from router.observability.tracing import start_tracing
+from router.server.access_log import log
+from router.server.admission import Limits
+from router.server.cors import Cors
+from router.server.metrics import SECONDS, RequestMetrics
+from router.server.processes.peers import Peers
+from router.server.processes.spread import Change, Spread
+from router.server.settings import Settings
+from router.service_discovery.metrics import DiscoveryMetrics
+from router.service_discovery.pod_workers import Roster
+from router.service_discovery.settings import DiscoverySettings
+from router.service_discovery.watcher import Watcher
+from router.speculative_prefill.metrics import OpenPromptMetrics
+from router.workers.factory import WorkerFactory
+from router.workers.metrics import register_worker_metrics
+from router.workers.registry import Registry
+from router.workers.worker import Role
+
+logger = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 5.0  # seconds
+
+
+class App:
+    """One router.
+
+    Args:
+        settings: What it serves and how.
+        judge: Measures how much answers agree; its own unless given, which it closes in the end.
+        peers: The processes of this router, where it has several.
+    """
+
+    def __init__(self, settings: Settings, judge: Judging | None = None, peers: Peers | None = None) -> None:
+        self._settings = settings
+        server = settings.server
+        factory = WorkerFactory(settings.health, settings.breaker, server.api_key)
+        self.registry = Registry([])
+        for url, port in settings.prefill:
+            self.registry.add(factory.make(url, "prefill", port))
+        for url in settings.decode:
+            self.registry.add(factory.make(url, "decode"))
+        for url in settings.plain:
+            self.registry.add(factory.make(url, "plain"))
+        self._prometheus = CollectorRegistry()
+        register_worker_metrics(self._prometheus, self.registry)
+        policies: dict[Role, str] = {
+            "prefill": settings.prefill_policy or settings.policy,
+            "decode": settings.decode_policy or settings.policy,
+        }
+        prefill, decode = (make_policy(name, settings.cache_aware) for name in policies.values())
+        self.dispatcher = Dispatcher(self.registry, prefill, decode, settings.cache_aware)
+        warm_up = not settings.health.skip_warm_up
+        self.keeper = Keeper(self.registry, self.dispatcher, settings.health.look_secs, warm_up=warm_up)
+        self.limits = Limits(settings.limits)
+        self._calls: set[Call] = set()
+        self._metrics = RequestMetrics(self._prometheus, self.limits, self._calls, server.duration_buckets)
+        self._watcher = self._discovery(settings.discovery, factory) if settings.discovery is not None else None
+        trees = load_trees(settings.trees)
+        self.judge = judge or Judge(settings.runs.embedding_model)
+        self._judges = any(tree.arm == "exit" and tree.exit.measures for tree in trees.trees)
+        self._loading: asyncio.Task[None] | None = None
+        context = Context(self.dispatcher, judge=self.judge, metrics=OpenPromptMetrics(self._prometheus))
+        if peers is not None:
+            context.new_run = peers.new_run
+        run_limits, runs = RunLimits(settings.runs), RunStore()
+        moa = MoaEndpoint(context, trees, run_limits, runs)
+        self._clients = ClientRuns(context, run_limits, runs)
+        timeout = server.request_timeout_secs
+        pairs = PairForwarder(self.dispatcher, settings.retries, DispatchMetrics(self._prometheus, policies))
+        proxy = Proxy(self.registry, moa, self._clients, pairs, timeout, peers)
+        self._key = ApiKey(server.api_key)
+        info = Info(self.dispatcher, moa, self.keeper, proxy, self._key, self._prometheus)
+        self._admin = Admin(self.registry, self.keeper, factory)
+        table = routes(proxy, info, self._admin, RunPages(runs))
+        self._peers = peers
+        self._spread = None if peers is None else Spread(peers)
+        self.routes = Routes(table if self._spread is None else self._spread.over(table))
+        self._cors = Cors(server.cors_origins)
+        self._tracing = start_tracing(settings.trace)
+        names = server.request_id_headers
+        self._id_headers = ID_HEADERS if names is None else tuple(name.lower().encode() for name in names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            call = Call(
+                scope,
+                receive,
+                send,
+                max_body=self._settings.server.max_payload_bytes,
+                id_headers=self._id_headers,
+            )
+            call.internal = self._peers is not None and _port(scope) is None
+            own_port = self._settings.server.prometheus_port
+            await self._answer(call, metrics_only=own_port is not None and _port(scope) == own_port)
+
+    async def _answer(self, call: Call, *, metrics_only: bool) -> None:
+        self._calls.add(call)
+        call.more_headers += self._cors.headers(call)
+        route: Route | None = None
+        error_code = ""
+        try:
+            if self._cors.asks(call):
+                await self._cors.allow(call)
+                return
+            route, variable = self.routes.find(call)
+            if self._tracing is not None and route.endpoint:
+                call.span = self._tracing.begin(call, route.path, route.endpoint)
+            if metrics_only and route.path != "/metrics":
+                raise NotFound("this port is for /metrics only.")
+            if not (route.public or call.internal):
+                self._key.check(call)
+            if route.limited and self.limits.on and not call.internal:
+                await self._limited(call, route, variable)
+            else:
+                await route.handler(call, *variable)
+        except ClientGone as gone:
+            logger.debug("client left: %s %s", call.method, call.path)
+            forget_frames(gone)
+        except RouterError as error:
+            error_code = error.kind
+            await self._refuse(call, error)
+            forget_frames(error)
+        except Exception:
+            logger.exception("unexpected error in %s %s", call.method, call.path)
+            error_code = RouterError.kind
+            await self._refuse(call, RouterError("the router failed on this request; its log has the cause."))
+        finally:
+            self._calls.discard(call)
+            if call.span is not None:
+                call.span.end(call, error_code)
+            if not call.internal:  # else the process that the client spoke to does
+                self._metrics.answered(call, route, error_code)
+                log(call)
+
+    async def _limited(self, call: Call, route: Route, variable: tuple[str, ...]) -> None:
+        await self.limits.enter(call)
+        try:
+            await route.handler(call, *variable)
+        finally:
+            self.limits.leave()
+
+    @staticmethod
+    async def _refuse(call: Call, error: RouterError) -> None:
+        if call.started:
+            # The status line is out: closing without the last chunk is the only honest signal left.
+            raise error
+        if error.retry_after is not None:
+            call.more_headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+        await call.answer_json(error.body(), error.status)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def start(self) -> None:
+        """Look at the workers once and keep looking."""
+        if self._spread is not None:
+            await self._spread.catch_up(self._apply)
+        await self.keeper.start()
+        if self._watcher is not None:
+            self._watcher.start()
+        if self._judges and isinstance(self.judge, Judge):
+            self._loading = asyncio.create_task(_load(self.judge))
+
+    def _apply(self, change: Change) -> None:
+        """What an operator told the other processes before this one began; what does not fit any more is left."""
+        with suppress(RouterError):
+            if change.method == "POST":
+                self._admin.take_in(parse_object(change.body.encode()))
+            else:
+                # Nothing was asked of it here: gone at once, it is not in the way of one that came there later.
+                self.registry.drop(self.registry.by_id(change.path.rpartition("/")[2]))
+
+    async def stop(self) -> None:
+        """End background work, let requests that were cancelled tell the workers, and close connections."""
+        if self._watcher is not None:
+            await self._watcher.close()
+        await self.keeper.close()
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while self._calls and time.monotonic() < deadline:  # noqa: ASYNC110 - for the sake of each request
+            await asyncio.sleep(0.01)
+        self._clients.close()
+        if self._peers is not None:
+            self._peers.close()
+        await self.judge.close()
+        await self.dispatcher.close()
+        self.registry.close()
+        if self._tracing is not None:
+            await self._tracing.stop()
+
+    def _discovery(self, settings: DiscoverySettings, factory: WorkerFactory) -> Watcher:
+        metrics = DiscoveryMetrics(self._prometheus, self._settings.server.duration_buckets or SECONDS)
+        watcher = Watcher(settings, Roster(self.registry, self.keeper, factory, metrics), metrics)
+        self.keeper.missing = lambda: watcher.problem
+        return watcher
+
+
+async def _load(judge: Judge) -> None:
+    """Before the first run needs it: the embedding model takes seconds to load."""
+    try:
+        await judge.start()
+    except JudgeFailed as error:
+        logger.warning("early exit waits for its judge: %s", error)
+
+
+def _port(scope: Scope) -> int | None:
+    server = scope.get("server")
+    return server[1] if server else None

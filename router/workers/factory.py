@@ -1,0 +1,29 @@
+"""Makes the workers of one router, all with the same settings."""
+
+from router.errors import BadRequest
+from router.workers.circuit_breaker import Breaker, BreakerSettings
+from router.workers.health import HealthSettings
+from router.workers.worker import Role, Worker
+
+
+class WorkerFactory:
+    """Makes workers of one router alike."""
+
+    def __init__(self, health: HealthSettings, breaker: BreakerSettings, api_key: str | None) -> None:
+        self._health = health
+        self._breaker = breaker
+        self._api_key = api_key
+
+    def make(self, url: str, role: Role, bootstrap_port: int | None = None, api_key: str | None = None) -> Worker:
+        """A worker; raises `BadRequest` on an address that is none."""
+        if "@" in url:
+            raise BadRequest(f"{url!r} names a user; give an address like http://127.0.0.1:30001.")
+        return Worker(
+            url,
+            role,
+            bootstrap_port,
+            needs_proof=not self._health.skip_warm_up and role != "plain",
+            api_key=api_key or self._api_key,
+            health=self._health,
+            breaker=Breaker(self._breaker),
+        )
