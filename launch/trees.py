@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from launch.config import LaunchConfig
 from launch.errors import ConfigError
 from router.errors import BadRequest
-from router.moa.tree import DEFAULT, Agent, Tree, load_trees, read_trees, shipped_trees
+from router.moa.tree import DEFAULT_TREE, Agent, Tree, load_trees, read_trees, shipped_trees
 
 TREE_FILE = "trees.json"
 # A 135M model on two cores decodes some 70 tokens a second: short answers keep the demo short.
@@ -44,7 +44,7 @@ def trees_json(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> dict[str,
 def _tree(config: LaunchConfig, device: Literal["cpu", "gpu"]) -> Any:
     if isinstance(config.tree, dict):
         return {"name": "moa", **config.tree}
-    name = DEFAULT if config.tree in (None, "default") else str(config.tree)
+    name = DEFAULT_TREE if config.tree in (None, "default") else str(config.tree)
     if name not in shipped_trees():
         shipped = ", ".join(shipped_trees())
         raise ConfigError(f"there is no shipped tree called {name!r}; use one of {shipped}, or write the tree out.")

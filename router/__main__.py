@@ -12,11 +12,11 @@ from router.errors import RouterError
 from router.observability.logs import set_up_logs
 from router.server.app import App
 from router.server.connections.serve import serve
-from router.server.processes.parent import Parent, Place, in_a_child
+from router.server.processes.parent import ProcessIdentity, ProcessManager, run_in_child
 from router.server.processes.peers import Peers
-from router.server.processes.shares import share_of
+from router.server.processes.shares import process_share
 from router.server.processes.sockets import listen, listen_on_metrics_port
-from router.server.settings import Settings
+from router.server.settings import RouterSettings
 
 
 def open_more_files() -> None:
@@ -32,7 +32,7 @@ def main() -> int:
     return _saying(_alone if settings.server.workers == 1 else _together, settings)
 
 
-def _saying(work: Callable[[Settings], int], settings: Settings) -> int:
+def _saying(work: Callable[[RouterSettings], int], settings: RouterSettings) -> int:
     """Do it, or say in a sentence why not."""
     try:
         return work(settings)
@@ -43,7 +43,7 @@ def _saying(work: Callable[[Settings], int], settings: Settings) -> int:
     return 2
 
 
-def _alone(settings: Settings) -> int:
+def _alone(settings: RouterSettings) -> int:
     server = settings.server
     set_up_logs(server.log_level, server.log_dir)
     app = App(settings)
@@ -51,26 +51,26 @@ def _alone(settings: Settings) -> int:
     return serve(app, listeners, server)
 
 
-def _together(settings: Settings) -> int:
+def _together(settings: RouterSettings) -> int:
     server = settings.server
     set_up_logs(server.log_level, server.log_dir)
     # The collector writes into each object that it looks at: what was imported would be copied for every process.
     gc.collect()
     gc.freeze()
     # What is wrong is said once and not by every process; and this one must have no threads when it forks.
-    wrong = in_a_child(partial(_saying, _try, settings))
-    return wrong or Parent(server, server.workers, partial(_member, settings)).run()
+    wrong = run_in_child(partial(_saying, _try, settings))
+    return wrong or ProcessManager(server, server.workers, partial(_member, settings)).run()
 
 
-def _member(settings: Settings, place: Place, listeners: list[socket.socket]) -> int:
+def _member(settings: RouterSettings, place: ProcessIdentity, listeners: list[socket.socket]) -> int:
     server = settings.server
     set_up_logs(server.log_level, server.log_dir, f"router-{place.index}")
     peers = Peers(place.index, place.paths, again=place.again)
-    app = App(share_of(settings, place.index, server.workers), peers=peers)
+    app = App(process_share(settings, place.index, server.workers), peers=peers)
     return serve(app, listeners, server)
 
 
-def _try(settings: Settings) -> int:
+def _try(settings: RouterSettings) -> int:
     """Whether an app can be made of the settings."""
     App(settings)
     return 0

@@ -9,42 +9,42 @@ from dataclasses import dataclass, field
 from router.errors import BadRequest, Conflict, RouterError, TooManyRuns, UpstreamFailed, UpstreamTimeout
 from router.observability.run_store import RunStore
 from router.observability.run_trace import AgentTrace, RunTrace
-from router.speculative_prefill.composition import Order
-from router.speculative_prefill.upstream_answer import Answer
+from router.speculative_prefill.composition import AnswerOrder
+from router.speculative_prefill.upstream_answer import UpstreamAnswer
 
-FORGET = 600.0  # seconds without a request
-NEVER = 120.0  # seconds that readers wait for an agent's request
-MOST_RUNS = 1024
-MOST_AGENTS = 256  # of a run
+FORGET_AFTER = 600.0  # seconds without a request
+UPSTREAM_WAIT = 120.0  # seconds that readers wait for an agent's request
+MAX_RUNS = 1024
+MAX_AGENTS = 256  # of a run
 
 
 @dataclass(frozen=True)
-class Seat:
+class AgentSlot:
     """An agent's place in its run."""
 
     trace: RunTrace
     agent: AgentTrace
-    answer: Answer
-    upstream: Mapping[str, Answer]
+    answer: UpstreamAnswer
+    upstream: Mapping[str, UpstreamAnswer]
 
 
 @dataclass
 class _Run:
     trace: RunTrace
-    answers: dict[str, Answer] = field(default_factory=dict)
+    answers: dict[str, UpstreamAnswer] = field(default_factory=dict)
     agents: dict[str, AgentTrace] = field(default_factory=dict)
     awaited: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
     active: int = 0
     touched: float = field(default_factory=time.monotonic)
 
-    def find(self, name: str) -> Answer:
+    def find(self, name: str) -> UpstreamAnswer:
         """An agent's answer, whether its request has come or not; it fails when that never comes."""
         if name not in self.answers:
-            self.answers[name] = answer = Answer(name)
+            self.answers[name] = answer = UpstreamAnswer(name)
             error = UpstreamTimeout(
-                f"agent {name} of run {self.trace.id} never began; send its request within {NEVER:g} s of its readers'."
+                f"agent {name} of run {self.trace.id} never began; send its request within {UPSTREAM_WAIT:g} s of its readers'."
             )
-            self.awaited[name] = asyncio.get_running_loop().call_later(NEVER, answer.fail, error)
+            self.awaited[name] = asyncio.get_running_loop().call_later(UPSTREAM_WAIT, answer.fail, error)
         return self.answers[name]
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ class _Run:
             timer.cancel()
 
 
-class Board:
+class AgentRunRegistry:
     """All runs of clients.
 
     Args:
@@ -64,7 +64,9 @@ class Board:
         self._runs: dict[str, _Run] = {}
 
     @contextmanager
-    def join(self, run: str, agent: str | None, model: str, reads: tuple[str, ...], order: Order) -> Iterator[Seat]:
+    def join(
+        self, run: str, agent: str | None, model: str, reads: tuple[str, ...], order: AnswerOrder
+    ) -> Iterator[AgentSlot]:
         """Take part as an agent while the block lasts; an agent without a name can be read by nobody.
 
         When the block ends with an error, or before its answer has, readers fail.
@@ -81,7 +83,7 @@ class Board:
         layer = 1 + max((found.agents[each].layer for each in reads if each in found.agents), default=0) if reads else 0
         trace = AgentTrace(name, name, layer, model, tuple(dict.fromkeys(reads)))
         previous = found.answers.get(name)
-        answer = previous if name in found.awaited and previous and previous.error is None else Answer(name)
+        answer = previous if name in found.awaited and previous and previous.error is None else UpstreamAnswer(name)
         if name in found.awaited:
             found.awaited.pop(name).cancel()
         found.answers[name], found.agents[name] = answer, trace
@@ -89,7 +91,7 @@ class Board:
         found.trace.resume()
         found.active += 1
         try:
-            yield Seat(found.trace, trace, answer, upstream)
+            yield AgentSlot(found.trace, trace, answer, upstream)
         except RouterError as error:
             _fail(trace, answer, error)
             raise
@@ -106,14 +108,14 @@ class Board:
     def _find(self, run: str) -> _Run:
         self._forget()
         if run not in self._runs:
-            if len(self._runs) >= MOST_RUNS:
-                raise TooManyRuns(f"{MOST_RUNS} runs are under way or were of late; try again later.")
+            if len(self._runs) >= MAX_RUNS:
+                raise TooManyRuns(f"{MAX_RUNS} runs are under way or were of late; try again later.")
             self._runs[run] = _Run(RunTrace("client", "splice", "declared", run))
             self._store.add(self._runs[run].trace)
         return self._runs[run]
 
     def _forget(self) -> None:
-        before = time.monotonic() - FORGET
+        before = time.monotonic() - FORGET_AFTER
         for run in [key for key, each in self._runs.items() if not each.active and each.touched < before]:
             self._runs.pop(run).close()
 
@@ -122,8 +124,8 @@ class Board:
         there = found.agents.get(name)
         if there is not None and there.state != "failed":
             raise Conflict(f"run {found.trace.id} has an agent {name} already; names are given once in a run.")
-        if len(found.agents) >= MOST_AGENTS:
-            raise TooManyRuns(f"run {found.trace.id} has {MOST_AGENTS} agents, which is the most; begin another run.")
+        if len(found.agents) >= MAX_AGENTS:
+            raise TooManyRuns(f"run {found.trace.id} has {MAX_AGENTS} agents, which is the most; begin another run.")
         ways: list[tuple[str, tuple[str, ...]]] = [(each, (name, each)) for each in reads]
         seen: set[str] = set()
         while ways:
@@ -141,7 +143,7 @@ class Board:
         self._runs.clear()
 
 
-def _fail(trace: AgentTrace, answer: Answer, error: RouterError) -> None:
+def _fail(trace: AgentTrace, answer: UpstreamAnswer, error: RouterError) -> None:
     trace.state, trace.error = "failed", str(error)
     if not answer.done:
         answer.fail(error)

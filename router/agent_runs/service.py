@@ -14,37 +14,41 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import orjson
 
-from router.agent_runs.board import Board
+from router.agent_runs.board import AgentRunRegistry
 from router.errors import BadRequest, RouterError
-from router.http.asgi import Request
+from router.http.asgi import AsgiRequest
 from router.http.sse import DONE, error_events, event
-from router.moa.agent import ask
-from router.moa.agent_call import Call
-from router.moa.openai_format import Form, Kind
-from router.moa.prompt_draft import Content, Draft
-from router.moa.run import native
-from router.moa.run_context import Context
+from router.moa.agent import run_agent
+from router.moa.agent_call import AgentCall
+from router.moa.openai_format import EndpointKind, OpenAIFormat
+from router.moa.prompt_draft import Content, PromptDraft
+from router.moa.run import sglang_sampling
+from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
-from router.moa.tree_request import PASSED_ON, REFUSED
+from router.moa.tree_request import FORWARDED_SAMPLING, UNSUPPORTED_FIELDS
 from router.observability.run_store import RunStore
-from router.speculative_prefill.composition import Order
-from router.speculative_prefill.template import NAME, PLACE
+from router.speculative_prefill.composition import AnswerOrder
+from router.speculative_prefill.template import AGENT_NAME, PLACEHOLDER
 
 if TYPE_CHECKING:
     from router.observability.tracing.request_span import RequestSpan
 
 OURS = ("run", "agent", "order")
 PROMPTS = ("messages", "prompt", "text", "input_ids")
-KINDS: dict[str, Kind | None] = {"/v1/chat/completions": "chat", "/v1/completions": "completion", "/generate": None}
+KINDS: dict[str, EndpointKind | None] = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completion",
+    "/generate": None,
+}
 
 
-class ClientRuns:
+class AgentRuns:
     """Answers the requests of clients' runs."""
 
-    def __init__(self, context: Context, limits: RunLimits, store: RunStore) -> None:
+    def __init__(self, context: RunContext, limits: RunLimits, store: RunStore) -> None:
         self._context = context
         self._limits = limits
-        self._board = Board(store)
+        self._board = AgentRunRegistry(store)
 
     @staticmethod
     def serves(body: dict[str, Any]) -> bool:
@@ -52,7 +56,7 @@ class ClientRuns:
         return "run" in body
 
     async def answer(
-        self, request: Request, path: str, model: str, body: dict[str, Any], span: "RequestSpan | None" = None
+        self, request: AsgiRequest, path: str, model: str, body: dict[str, Any], span: "RequestSpan | None" = None
     ) -> None:
         """Answer one agent's request, whose span `span` is where it is traced.
 
@@ -76,7 +80,7 @@ class ClientRuns:
             nullcontext() if span is None else span.agent(seat.trace, seat.agent) as sender,
         ):
             events: deque[bytes] = deque(maxlen=1)  # each of a server's native events tells all before it
-            call = Call(
+            call = AgentCall(
                 run=seat.trace,
                 trace=seat.agent,
                 answer=seat.answer,
@@ -91,32 +95,32 @@ class ClientRuns:
                 listen=events.append,
                 sender=sender,
             )
-            async with aclosing(ask(self._context, call)) as pieces:
+            async with aclosing(run_agent(self._context, call)) as pieces:
                 if kind is None:
                     await _native(request, pieces, events, stream=bool(body.get("stream")))
                     return
-                form = Form(kind, f"{run}.{seat.agent.agent}", model)
+                form = OpenAIFormat(kind, f"{run}.{seat.agent.agent}", model)
                 if not body.get("stream"):
                     async for _ in pieces:
                         pass
                     choice = form.choice(0, seat.agent.text, seat.agent.finish_reason, [])
-                    await request.answer_json(form.whole([choice], seat.agent.usage()))
+                    await request.send_json(form.whole([choice], seat.agent.usage()))
                     return
                 include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
                 first = await anext(pieces, "")
-                await request.stream(_events(form, call, first, pieces, include_usage=include_usage))
+                await request.send_stream(_events(form, call, first, pieces, include_usage=include_usage))
 
     def close(self) -> None:
         """Forget all runs."""
         self._board.close()
 
 
-async def _native(request: Request, pieces: AsyncGenerator[str], events: Sequence[bytes], *, stream: bool) -> None:
+async def _native(request: AsgiRequest, pieces: AsyncGenerator[str], events: Sequence[bytes], *, stream: bool) -> None:
     """The server's own events; without a stream, the last of them, which tells all."""
     if not stream:
         async for _ in pieces:
             pass
-        await request.answer(200, events[-1])
+        await request.send_response(200, events[-1])
         return
     await anext(pieces, "")
 
@@ -130,11 +134,11 @@ async def _native(request: Request, pieces: AsyncGenerator[str], events: Sequenc
             return
         yield event(DONE)
 
-    await request.stream(chunks())
+    await request.send_stream(chunks())
 
 
 async def _events(
-    form: Form, call: Call, first: str, rest: AsyncGenerator[str], *, include_usage: bool
+    form: OpenAIFormat, call: AgentCall, first: str, rest: AsyncGenerator[str], *, include_usage: bool
 ) -> AsyncGenerator[bytes]:
     yield event(orjson.dumps(form.piece(0, first, first=True)))
     try:
@@ -150,20 +154,20 @@ async def _events(
     yield event(DONE)
 
 
-def _named(body: dict[str, Any]) -> tuple[str, str | None, Order]:
+def _named(body: dict[str, Any]) -> tuple[str, str | None, AnswerOrder]:
     for key in ("run", "agent"):
         given = body.get(key)
         if given is None and key == "agent":
             continue
-        if not isinstance(given, str) or not re.fullmatch(NAME, given):
+        if not isinstance(given, str) or not re.fullmatch(AGENT_NAME, given):
             raise BadRequest(f"`{key}` must be 1 to 64 letters, digits or ._:- and begin with a letter or digit.")
-    order: Order = body.get("order") or "declared"
-    if order not in get_args(Order):
-        raise BadRequest(f"`order` must be one of {', '.join(get_args(Order))}.")
+    order: AnswerOrder = body.get("order") or "declared"
+    if order not in get_args(AnswerOrder):
+        raise BadRequest(f"`order` must be one of {', '.join(get_args(AnswerOrder))}.")
     return body["run"], body.get("agent"), order
 
 
-def _draft(body: dict[str, Any]) -> Draft:
+def _draft(body: dict[str, Any]) -> PromptDraft:
     """The prompt and whose answers belong into it."""
     given = [(key, body[key]) for key in PROMPTS if body.get(key) is not None]
     if len(given) != 1:
@@ -174,18 +178,18 @@ def _draft(body: dict[str, Any]) -> Draft:
     if key == "messages":
         if not isinstance(content, list) or not all(isinstance(each, dict) for each in content):
             raise BadRequest("`messages` must be a list of messages.")
-        names = [name for message in content for name in PLACE.findall(_text_of(message))]
+        names = [name for message in content for name in PLACEHOLDER.findall(_text_of(message))]
     elif isinstance(content, str):
-        names = PLACE.findall(content)
+        names = PLACEHOLDER.findall(content)
     else:
         names = _names_among(content, key)
-    return Draft(tuple(names), lambda texts: _put(content, texts))
+    return PromptDraft(tuple(names), lambda texts: _put(content, texts))
 
 
 def _names_among(content: object, key: str) -> list[str]:
     """Of places among token ids."""
     items = content if isinstance(content, list) else [None]
-    found = [PLACE.fullmatch(each) if isinstance(each, str) else None for each in items]
+    found = [PLACEHOLDER.fullmatch(each) if isinstance(each, str) else None for each in items]
     if any(place is None and type(each) is not int for place, each in zip(found, items, strict=True)):
         raise BadRequest(f"`{key}` must be one text, or token ids with places like '<|answer:NAME|>' among them.")
     return [place[1] for place in found if place is not None]
@@ -203,7 +207,7 @@ def _put(content: Any, texts: Sequence[str]) -> Content:
     left = iter(texts)
 
     def fill(text: str) -> str:
-        return PLACE.sub(lambda _: next(left, ""), text)
+        return PLACEHOLDER.sub(lambda _: next(left, ""), text)
 
     if isinstance(content, str):
         return fill(content)
@@ -212,7 +216,7 @@ def _put(content: Any, texts: Sequence[str]) -> Content:
     return [fill(each) if isinstance(each, str) else each for each in content]
 
 
-def _sampling(body: dict[str, Any], kind: Kind | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def _sampling(body: dict[str, Any], kind: EndpointKind | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Sampling by SGLang's names, and what else `/generate` was told."""
     if kind is None:
         sampling = body.get("sampling_params") or {}
@@ -220,16 +224,16 @@ def _sampling(body: dict[str, Any], kind: Kind | None) -> tuple[dict[str, Any], 
             raise BadRequest("`sampling_params` must be an object.")
         taken = (*OURS, *PROMPTS, "sampling_params", "stream", "rid", "model")
         return sampling, {key: value for key, value in body.items() if key not in taken}
-    for key in (*REFUSED, "response_format"):
+    for key in (*UNSUPPORTED_FIELDS, "response_format"):
         if body.get(key) not in (None, False, 0, [], "", {"type": "text"}):
             raise BadRequest(f"`{key}` cannot be used in a request of a run; leave it out.")
     if body.get("n") not in (None, 1):
         raise BadRequest("`n` must be 1 in a request of a run: its readers read one answer.")
     if not isinstance(body.get("stream_options") or {}, dict):
         raise BadRequest("`stream_options` must be an object.")
-    sampling = {key: body[key] for key in PASSED_ON if body.get(key) is not None}
+    sampling = {key: body[key] for key in FORWARDED_SAMPLING if body.get(key) is not None}
     if body.get("max_completion_tokens") is not None:
         sampling["max_tokens"] = body["max_completion_tokens"]
     # The endpoints' own defaults: as long as the context lasts, and 16 tokens.
     sampling.setdefault("max_tokens", None if kind == "chat" else 16)
-    return native(sampling), {}
+    return sglang_sampling(sampling), {}

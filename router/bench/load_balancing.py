@@ -10,8 +10,16 @@ import sys
 import time
 from collections.abc import Iterator
 
-from router.load_balancing import POLICIES, CacheAware, CacheAwareSettings, Policy, Prefix, prefix_of, prefix_of_ids
-from router.load_balancing.prefix_tree import Tree
+from router.load_balancing import (
+    POLICIES,
+    CacheAware,
+    CacheAwareSettings,
+    Policy,
+    PromptPrefix,
+    prompt_prefix,
+    token_prefix,
+)
+from router.load_balancing.prefix_tree import PrefixTree
 from router.workers.worker import Worker
 
 SIZES = (1_000, 100_000)  # characters
@@ -51,9 +59,9 @@ def _keys(calls: int) -> Iterator[tuple[str, list[float]]]:
     """The prompt out of a parsed body."""
     for size in SIZES:
         chat = {"messages": [{"role": "user", "content": part} for part in _split(_text(size))]}
-        yield f"prefix_of chat, {size:,} characters", [_timed(prefix_of, chat) for _ in range(calls)]
+        yield f"prefix_of chat, {size:,} characters", [_timed(prompt_prefix, chat) for _ in range(calls)]
         body = {"input_ids": [random.randrange(VOCABULARY) for _ in range(size // 4)]}
-        yield f"prefix_of {size // 4:,} token ids", [_timed(prefix_of, body) for _ in range(calls)]
+        yield f"prefix_of {size // 4:,} token ids", [_timed(prompt_prefix, body) for _ in range(calls)]
 
 
 def _choices(calls: int, count: int, size: int) -> Iterator[tuple[str, list[float]]]:
@@ -61,17 +69,17 @@ def _choices(calls: int, count: int, size: int) -> Iterator[tuple[str, list[floa
     for name, make in sorted(POLICIES.items()):
         if name != "cache_aware":
             workers, policy = _workers(count), make()
-            yield f"{name}, {words}", [_choose(policy, workers, Prefix(_text(100))) for _ in range(calls)]
+            yield f"{name}, {words}", [_choose(policy, workers, PromptPrefix(_text(100))) for _ in range(calls)]
     shared = _text(size // 2)
     prompts = {
-        "new": (Prefix(_text(size)) for _ in range(calls)),
-        "half shared": (Prefix(shared + _text(size // 2)) for _ in range(calls)),
+        "new": (PromptPrefix(_text(size)) for _ in range(calls)),
+        "half shared": (PromptPrefix(shared + _text(size // 2)) for _ in range(calls)),
         "half shared ids": (
             ids
             for _ in range(calls)
-            if (ids := prefix_of_ids([*range(size // 8), *random.choices(range(VOCABULARY), k=size // 8)]))
+            if (ids := token_prefix([*range(size // 8), *random.choices(range(VOCABULARY), k=size // 8)]))
         ),
-        "repeated": (Prefix(shared + shared) for _ in range(calls)),
+        "repeated": (PromptPrefix(shared + shared) for _ in range(calls)),
     }
     for kind, given in prompts.items():
         workers = _workers(count)
@@ -83,16 +91,16 @@ def _full(calls: int) -> Iterator[tuple[str, list[float]]]:
     """Inserting into a full tree of short prompts, so that each long one evicts many."""
     shared = _text(500)
     for size in SIZES:
-        tree = Tree(CacheAwareSettings.max_tree_size)
+        tree = PrefixTree(CacheAwareSettings.max_tree_size)
         before = -1
         while tree.size > before:  # until it evicts
             before = tree.size
-            tree.insert(Prefix(shared + _text(500)))
-        prompts = [Prefix(_text(size)) for _ in range(calls)]
+            tree.insert(PromptPrefix(shared + _text(500)))
+        prompts = [PromptPrefix(_text(size)) for _ in range(calls)]
         yield f"insert into a full tree, {size:,} characters", [_timed(tree.insert, prompt) for prompt in prompts]
 
 
-def _choose(policy: Policy, workers: list[Worker], prompt: Prefix) -> float:
+def _choose(policy: Policy, workers: list[Worker], prompt: PromptPrefix) -> float:
     return _timed(policy.choose, workers, prompt)
 
 

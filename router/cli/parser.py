@@ -9,10 +9,10 @@ from router.dispatch.retries import RetrySettings
 from router.load_balancing.flags import add_policy_flags, cache_aware_settings
 from router.moa.run_limits import RunSettings
 from router.observability.tracing.settings import TraceSettings, address_of
-from router.server.admission import LimitSettings
-from router.server.settings import ServerSettings, Settings
+from router.server.admission import AdmissionSettings
+from router.server.settings import RouterSettings, ServerSettings
 from router.service_discovery.flags import DiscoveryFlags, discovery_settings
-from router.workers.circuit_breaker import BreakerSettings
+from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 
 
@@ -42,10 +42,10 @@ def parser() -> argparse.ArgumentParser:
     pairs.add_argument("--backend", choices=["sglang"], default="sglang", help="always sglang here")
     add_policy_flags(made)
     add_flags(made, ServerSettings, "listening, answering, logging")
-    add_flags(made, LimitSettings, "limits")
+    add_flags(made, AdmissionSettings, "limits")
     add_flags(made, RunSettings, "runs of trees")
     add_flags(made, RetrySettings, "retries")
-    add_flags(made, BreakerSettings, "circuit breaker")
+    add_flags(made, CircuitBreakerSettings, "circuit breaker")
     add_flags(made, HealthSettings, "health of workers")
     add_flags(made, TraceSettings, "tracing")
     add_flags(made, DiscoveryFlags, "workers found in Kubernetes")
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def parse(arguments: list[str]) -> Settings:
+def parse(arguments: list[str]) -> RouterSettings:
     """Settings from command-line arguments; argparse leaves with code 2 on a wrong one."""
     made = parser()
     given = made.parse_args(arguments)
@@ -64,12 +64,12 @@ def parse(arguments: list[str]) -> Settings:
         made.error(
             "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL, --worker-urls or --service-discovery."
         )
-    server, limits = _server(made, given), read_flags(made, given, LimitSettings)
+    server, limits = _server(made, given), read_flags(made, given, AdmissionSettings)
     if 0 < limits.max_concurrent < server.workers:
         made.error(
             f"--max-concurrent-requests {limits.max_concurrent} leaves nothing for some of {server.workers} --workers."
         )
-    return Settings(
+    return RouterSettings(
         prefill=tuple(_prefill(made, *each) for each in given.prefill),
         decode=tuple(given.decode),
         plain=tuple(given.worker_urls),
@@ -81,7 +81,7 @@ def parse(arguments: list[str]) -> Settings:
         server=server,
         health=read_flags(made, given, HealthSettings),
         retries=read_flags(made, given, RetrySettings),
-        breaker=read_flags(made, given, BreakerSettings),
+        breaker=read_flags(made, given, CircuitBreakerSettings),
         limits=limits,
         runs=read_flags(made, given, RunSettings),
         trace=_trace(made, given),

@@ -11,7 +11,7 @@ _OWN_TLS = "the router speaks plain HTTP; end TLS in the proxy or ingress before
 _JWT = "one key guards everything; give it with --api-key"
 _MANUAL = "there is no policy `manual`; take cache_aware, which keeps a conversation on its workers"
 
-FLAGS: dict[str, str] = {
+REFUSED_FLAGS: dict[str, str] = {
     "--bucket-adjust-interval-secs": "there is no policy `bucket`; take power_of_two or cache_aware",
     "--max-idle-secs": _MANUAL,
     "--assignment-mode": _MANUAL,
@@ -63,10 +63,10 @@ class _Refuse(argparse.Action):
         self, parser: argparse.ArgumentParser, given: argparse.Namespace, values: Any, name: str | None = None
     ) -> None:
         assert name is not None
-        parser.error(f"{name} is not supported: {FLAGS[name]}.")
+        parser.error(f"{name} is not supported: {REFUSED_FLAGS[name]}.")
 
 
-def refuse_flags(parser: argparse.ArgumentParser, flags: Sequence[str] = tuple(FLAGS)) -> None:
+def refuse_flags(parser: argparse.ArgumentParser, flags: Sequence[str] = tuple(REFUSED_FLAGS)) -> None:
     """Let the parser refuse sglang-router's other flags by name."""
     for name in flags:
         parser.add_argument(name, nargs="*", action=_Refuse, default=argparse.SUPPRESS, help=argparse.SUPPRESS)

@@ -14,7 +14,7 @@ _PLACE = re.compile(r" - at `(?:key` in `)?\$([^`]*)`$")
 _NO_SUCH = "Invalid enum value "
 
 
-class Wrong(ValueError):
+class InvalidValue(ValueError):
     """A value is not taken.
 
     Attributes:
@@ -28,8 +28,8 @@ class Wrong(ValueError):
         self.place = place
 
 
-def read(kind: type[T], value: Any) -> T:
-    """A `msgspec.Struct` from mappings, lists and scalars, numbers also as text; raises `Wrong`."""
+def read_struct(kind: type[T], value: Any) -> T:
+    """A `msgspec.Struct` from mappings, lists and scalars, numbers also as text; raises `InvalidValue`."""
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -40,9 +40,9 @@ def read(kind: type[T], value: Any) -> T:
         if words.startswith(_NO_SUCH):
             allowed = " or ".join(map(repr, _allowed(kind, place)))
             words = f"expected {allowed}, got {words.removeprefix(_NO_SUCH)}"
-        raise Wrong(words[:1].lower() + words[1:], place) from None
+        raise InvalidValue(words[:1].lower() + words[1:], place) from None
     except UnicodeEncodeError:
-        raise Wrong("a text has half of a surrogate pair", "") from None
+        raise InvalidValue("a text has half of a surrogate pair", "") from None
 
 
 def _allowed(kind: type, place: str) -> tuple[str | int, ...]:

@@ -44,7 +44,7 @@ class Attempt:
         elif error is None and self.exchange.decode.status < 500:
             prefill = decode = True
         elif error is None:
-            prefill, decode = (None, False) if culprit(self.exchange) is self._pair.decode else (False, None)
+            prefill, decode = (None, False) if failed_worker_of(self.exchange) is self._pair.decode else (False, None)
         self._settle(prefill, decode)
         self.exchange.spans.ended(
             error, finished=self.exchange.finished, prefill_failed=self.failed_worker is self._pair.prefill
@@ -55,7 +55,7 @@ class Attempt:
         self._pair.decode.breaker.settle(self._tickets[1], decode)
 
 
-def culprit(exchange: Exchange) -> Worker:
+def failed_worker_of(exchange: Exchange) -> Worker:
     """The worker to avoid after decode answered with an error: prefill's breaking may be its cause."""
     return exchange.pair.prefill if _broke(exchange.prefill_problem()) else exchange.pair.decode
 
@@ -77,7 +77,7 @@ def check_breakers(workers: tuple[Worker, ...] | list[Worker]) -> None:
             )
 
 
-def let_through(workers: list[Worker]) -> list[Worker]:
+def available_workers(workers: list[Worker]) -> list[Worker]:
     """Those whose breakers let a request through; raises `NoWorker` when none does."""
     found = [worker for worker in workers if worker.breaker.allows()]
     if not found:
@@ -88,8 +88,8 @@ def let_through(workers: list[Worker]) -> list[Worker]:
 def retryable(error: RouterError) -> bool:
     """Whether another attempt may end better: the worker failed, rather than refused."""
     if isinstance(error, UpstreamFailed) and error.upstream_status is not None:
-        return error.upstream_status in RETRYABLE
+        return error.upstream_status in RETRYABLE_STATUSES
     return isinstance(error, UpstreamFailed | UpstreamTimeout)
 
 
-RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
+RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})

@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 
-from router.dispatch.attempt import let_through
-from router.dispatch.exchanging import Exchanging
+from router.dispatch.attempt import available_workers
+from router.dispatch.exchanging import ExchangeScope
 from router.errors import RouterError
 from router.http.body import Body
-from router.load_balancing import CacheAwareSettings, Policy, Prefix
+from router.load_balancing import CacheAwareSettings, Policy, PromptPrefix
 from router.observability.tracing.legs import Sender
 from router.workers.registry import Registry
 from router.workers.worker import ROLES, Pair, Worker
@@ -45,18 +45,18 @@ class Dispatcher:
         self._decode_policy = decode_policy
         self._aborts: set[asyncio.Task[None]] = set()
 
-    def choose(self, model: str, prompt: Prefix | None = None, avoid: Collection[Worker] = ()) -> Pair:
+    def choose_pair(self, model: str, prompt: PromptPrefix | None = None, avoid: Collection[Worker] = ()) -> Pair:
         """A pair of healthy workers of the model, by the prompt if it is known.
 
         Workers in `avoid` are chosen only where there is no other. Raises `NotFound`, or `NoWorker` when
         a role has no healthy worker, or none whose breaker lets a request through.
         """
-        prefill, decode = (let_through(self.registry.healthy(model, role)) for role in ROLES)
+        prefill, decode = (available_workers(self.registry.healthy(model, role)) for role in ROLES)
         if avoid:
             prefill, decode = ([w for w in group if w not in avoid] or group for group in (prefill, decode))
         return Pair(self._prefill_policy.choose(prefill, prompt), self._decode_policy.choose(decode, prompt))
 
-    def keeps(self, pair: Pair) -> bool:
+    def can_stay(self, pair: Pair) -> bool:
         """Whether what was begun on a pair should go on there: both workers take requests and are not overloaded."""
         for worker in (pair.prefill, pair.decode):
             if not (worker.usable and worker.breaker.allows()):
@@ -66,27 +66,27 @@ class Dispatcher:
                 return False
         return True
 
-    def exchange(self, path: str, body: Body, pair: Pair, sender: Sender | None = None) -> Exchanging:
+    def exchange(self, path: str, body: Body, pair: Pair, sender: Sender | None = None) -> ExchangeScope:
         """Send `body` to both servers of a pair, in the name of a span, for as long as an `async with` block lasts.
 
         The block's end ends the exchange on both. Its beginning raises `BadRequest` as `own_fields`; `RouterError`
         when a leg fails before decode's answer begins; `NoWorker` when a breaker of the pair is open, and then
         nothing was sent.
         """
-        return Exchanging(path, body, pair, self.abort, sender)
+        return ExchangeScope(path, body, pair, self.abort, sender)
 
     def abort(self, pair: Pair, rid: Any) -> None:
         """Tell both servers, without waiting: SGLang notices a closed connection only after seconds."""
         for each in rid if isinstance(rid, list) else [rid]:
-            self.tell(pair, "/abort_request", {"rid": each})
+            self.post_to_both(pair, "/abort_request", {"rid": each})
 
-    def tell(self, pair: Pair, path: str, body: dict[str, Any]) -> None:
+    def post_to_both(self, pair: Pair, path: str, body: dict[str, Any]) -> None:
         """Post to both servers without waiting for what they say, or whether they are there."""
         raw = orjson.dumps(body)
         for worker in (pair.prefill, pair.decode):
             self._spawn(_tell(worker, path, raw))
 
-    def abort_on(self, worker: Worker, rid: str) -> None:
+    def abort_on_worker(self, worker: Worker, rid: str) -> None:
         """Tell one server to end a request, without waiting for what it says."""
         self._spawn(_tell(worker, "/abort_request", orjson.dumps({"rid": rid})))
 

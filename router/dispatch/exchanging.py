@@ -6,13 +6,13 @@ from typing import Any
 
 from router.dispatch.attempt import Attempt
 from router.dispatch.exchange import Exchange
-from router.dispatch.pair_fields import RESERVED, own_fields
+from router.dispatch.pair_fields import RESERVED_FIELDS, router_fields
 from router.http.body import Body
 from router.observability.tracing.legs import NO_LEGS, Sender
 from router.workers.worker import Pair, Worker
 
 
-class Exchanging:
+class ExchangeScope:
     """An exchange as a block; written out, since `asynccontextmanager` costs as much as sending the request.
 
     Args:
@@ -41,9 +41,9 @@ class Exchanging:
 
     async def __aenter__(self) -> Exchange:
         pair, path, attempt = self._pair, self._path, self._attempt
-        own = own_fields(self._body.fields, pair, path)
+        own = router_fields(self._body.fields, pair, path)
         self._rid = own["rid"]
-        raw = self._body.render(own, dropped=RESERVED)
+        raw = self._body.render(own, dropped=RESERVED_FIELDS)
         attempt.begin()
         try:
             spans = NO_LEGS if self._sender is None else self._sender.legs(pair, path)

@@ -9,19 +9,19 @@ from router.workers.worker import Pair
 
 # Fields only a router may set: a client that could name a bootstrap host could point the servers
 # at any address, or start a prefill that nobody fetches.
-RESERVED = ("bootstrap_host", "bootstrap_port", "bootstrap_room", "bootstrap_pair_key")
+RESERVED_FIELDS = ("bootstrap_host", "bootstrap_port", "bootstrap_room", "bootstrap_pair_key")
 # Fields that make a server of a pair fail, in SGLang 0.5.17: of the first two, one request ends the process.
-HARMFUL = {
+HARMFUL_FIELDS = {
     "session_params": "prefill/decode servers have no sessions; send the whole prompt",
     "positional_embed_overrides": "no JSON can say them; send the prompt as text or token ids",
     "disagg_prefill_dp_rank": "the servers find each other by themselves",
 }
 # Where SGLang takes the prompts from: the first that is given; of other fields it knows nothing. A request that is
 # single there must have no lists of ours, which it fails on as if it were itself broken.
-PROMPTS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt",)}
+PROMPT_FIELDS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt",)}
 
 
-def own_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
+def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
     """What this router adds to a body with these fields for a path: where the servers meet, a fresh room, a request id.
 
     A batch gets lists, one room and one id for each of its prompts. A client's own `rid` becomes the
@@ -29,12 +29,12 @@ def own_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, An
     an id that a client chose could end its neighbours' requests.
 
     Raises:
-        BadRequest: `rid` is not text; a field is in `HARMFUL`; `n` is no number, or over 1, for which SGLang 0.5.17
+        BadRequest: `rid` is not text; a field is in `HARMFUL_FIELDS`; `n` is no number, or over 1, for which SGLang 0.5.17
             uses one room for all samples and fails.
     """
-    for name in HARMFUL.keys() & fields.keys():
+    for name in HARMFUL_FIELDS.keys() & fields.keys():
         if fields[name] is not None:
-            raise BadRequest(f"`{name}` is not taken here: {HARMFUL[name]}.")
+            raise BadRequest(f"`{name}` is not taken here: {HARMFUL_FIELDS[name]}.")
     _check_samples(fields)
     size = batch_size(fields, path)
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
@@ -45,9 +45,11 @@ def own_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, An
     return {"bootstrap_host": [host] * size, "bootstrap_port": [port] * size, "bootstrap_room": rooms, "rid": rid}
 
 
-def prepare_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
-    """The body both servers get: reserved fields replaced; raises as `own_fields`."""
-    return {key: value for key, value in fields.items() if key not in RESERVED} | own_fields(fields, pair, path)
+def pair_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
+    """The body both servers get: reserved fields replaced; raises as `router_fields`."""
+    return {key: value for key, value in fields.items() if key not in RESERVED_FIELDS} | router_fields(
+        fields, pair, path
+    )
 
 
 def _check_samples(fields: Mapping[str, Any]) -> None:
@@ -79,7 +81,7 @@ def _request_ids(given: Any, size: int | None) -> str | list[str]:
 
 def batch_size(body: Mapping[str, Any], path: str) -> int | None:
     """How many prompts a batched request has; None when it is a single one."""
-    for key in PROMPTS.get(path, ()):
+    for key in PROMPT_FIELDS.get(path, ()):
         if (given := body.get(key)) is not None:
             return len(given) if isinstance(given, list) and given and isinstance(given[0], str | list) else None
     return None

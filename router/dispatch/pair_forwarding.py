@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from router.dispatch.attempt import RETRYABLE, culprit, retryable
+from router.dispatch.attempt import RETRYABLE_STATUSES, failed_worker_of, retryable
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
 from router.dispatch.metrics import DispatchMetrics
@@ -15,8 +15,8 @@ from router.dispatch.retries import RetrySettings
 from router.errors import UpstreamFailed, UpstreamTimeout, forget_frames
 from router.http.asgi import SSE_HEADERS
 from router.http.body import Body
-from router.http.client_request import Call
-from router.load_balancing import prefix_of
+from router.http.client_request import ClientRequest
+from router.load_balancing import prompt_prefix
 from router.workers.worker import Worker
 
 
@@ -51,36 +51,36 @@ class PairForwarder:
         self._retries = retries
         self._metrics = metrics
 
-    async def forward(self, call: Call, job: RoutedRequest) -> None:
+    async def forward(self, request: ClientRequest, job: RoutedRequest) -> None:
         """Answer a client with what a pair answers: attempt after attempt, until the client has got the first byte.
 
         Raises:
             RouterError: No attempt could serve it.
         """
-        prompt = prefix_of(job.body.fields)
+        prompt = prompt_prefix(job.body.fields)
         avoid: set[Worker] = set()
         while True:
-            pair = self._dispatcher.choose(job.model, prompt, avoid)
-            call.model = job.model  # only now: a name that a client made up must not become a metric's label
-            call.workers = (pair.prefill.url, pair.decode.url)
-            call.attempts += 1
-            last = call.attempts >= self._retries.attempts
+            pair = self._dispatcher.choose_pair(job.model, prompt, avoid)
+            request.model = job.model  # only now: a name that a client made up must not become a metric's label
+            request.workers = (pair.prefill.url, pair.decode.url)
+            request.attempts += 1
+            last = request.attempts >= self._retries.attempts
             self._metrics.selected(job.model)
-            exchanging = self._dispatcher.exchange(job.path, job.body, pair, call.span)
+            exchanging = self._dispatcher.exchange(job.path, job.body, pair, request.span)
             try:
                 async with exchanging as exchange:
-                    failed = exchange.decode.status in RETRYABLE
+                    failed = exchange.decode.status in RETRYABLE_STATUSES
                     if last or not failed:
-                        await self._answer(call, job, exchange)
+                        await self._answer(request, job, exchange)
                         if failed:
                             self._metrics.exhausted(job.endpoint)
                         return
-                failing: Worker | None = culprit(exchange)
+                failing: Worker | None = failed_worker_of(exchange)
                 self._metrics.failed(pair, failing, f"status_{exchange.decode.status}")
             except (UpstreamFailed, UpstreamTimeout) as error:
                 failing = exchanging.failed_worker
                 self._metrics.failed(pair, failing, error.kind)
-                if call.started or not retryable(error):
+                if request.response_started or not retryable(error):
                     raise
                 if last:
                     self._metrics.exhausted(job.endpoint)
@@ -88,29 +88,29 @@ class PairForwarder:
                 forget_frames(error)
             if failing is not None:
                 avoid.add(failing)
-            wait = self._retries.backoff(call.attempts)
-            self._metrics.retried(job.endpoint, call.attempts, wait)
+            wait = self._retries.backoff(request.attempts)
+            self._metrics.retried(job.endpoint, request.attempts, wait)
             await asyncio.sleep(wait)
 
-    async def _answer(self, call: Call, job: RoutedRequest, exchange: Exchange) -> None:
+    async def _answer(self, request: ClientRequest, job: RoutedRequest, exchange: Exchange) -> None:
         status = exchange.decode.status
         kind = exchange.decode.header(b"content-type") or b"application/json"
         if kind.startswith(b"text/event-stream"):
             async with aclosing(_lines(exchange)) as lines:
                 # The head goes out with the first piece: what fails before can still be tried again.
                 first = await anext(lines, b"")
-                call.streaming = True
-                call.first = exchange.first
-                await call.send_head(status, SSE_HEADERS)
-                await call.send_chunk(first)
+                request.streaming = True
+                request.first_chunk_at = exchange.first
+                await request.send_headers(status, SSE_HEADERS)
+                await request.send_chunk(first)
                 async for chunk in lines:
-                    await call.send_chunk(chunk)
-            await call.send_chunk(b"", more=False)
+                    await request.send_chunk(chunk)
+            await request.send_chunk(b"", more=False)
             return
         answer = b"".join([chunk async for chunk in exchange.body()])
         if job.path == "/generate" and job.body.fields.get("return_logprob") and status == 200:
             answer = with_input_logprobs(answer, await exchange.prefill_answer())
-        await call.answer(status, answer, [(b"content-type", kind)])
+        await request.send_response(status, answer, [(b"content-type", kind)])
 
 
 async def _lines(exchange: Exchange) -> AsyncGenerator[bytes, None]:

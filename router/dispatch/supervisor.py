@@ -19,20 +19,25 @@ WARM_UP_TIMEOUT = 300.0  # seconds; the first generation of a pair may compile k
 DRAIN_TICK = 0.05  # seconds
 
 # Token ids, since a server may run without a tokenizer; every vocabulary has these.
-TINY = {"input_ids": [1, 2, 3, 4], "sampling_params": {"max_new_tokens": 2, "temperature": 0, "ignore_eos": True}}
+WARM_UP_BODY = {
+    "input_ids": [1, 2, 3, 4],
+    "sampling_params": {"max_new_tokens": 2, "temperature": 0, "ignore_eos": True},
+}
 
 
-class Keeper:
+class WorkerSupervisor:
     """Owns every task that a worker needs while no request asks for it.
 
     Attributes:
         missing: Gives a sentence on why workers are not found that should be, or None.
     """
 
-    def __init__(self, registry: Registry, dispatcher: Dispatcher, look_secs: float, *, warm_up: bool) -> None:
+    def __init__(
+        self, registry: Registry, dispatcher: Dispatcher, probe_interval_secs: float, *, warm_up: bool
+    ) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
-        self._look_secs = look_secs
+        self._look_secs = probe_interval_secs
         self._warm_up = warm_up
         self._tasks: set[asyncio.Task[None]] = set()
         self._warming: set[Pair] = set()
@@ -91,7 +96,7 @@ class Keeper:
         try:
             async with (
                 asyncio.timeout(WARM_UP_TIMEOUT),
-                self._dispatcher.exchange("/generate", Body(TINY), pair) as exchange,
+                self._dispatcher.exchange("/generate", Body(WARM_UP_BODY), pair) as exchange,
             ):
                 answer = b"".join([chunk async for chunk in exchange.body()])
         except TimeoutError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class JudgeFailed(Exception):
+class JudgeError(Exception):
     """The judge could not measure; one sentence says why. A run goes on without it."""
 
 
@@ -28,7 +28,7 @@ class Agreement:
     S: list[list[float]]
 
 
-class Judging(Protocol):
+class AgreementJudge(Protocol):
     """Whoever can tell how much answers agree."""
 
     async def agreement(

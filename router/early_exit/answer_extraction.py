@@ -131,7 +131,7 @@ def normalise(answer: str) -> str:
 EXTRACTORS: tuple[Extractor, ...] = (boxed, stated, choice, last_number)
 
 
-def extract(text: str, extractors: tuple[Extractor, ...] = EXTRACTORS) -> str | None:
+def extract_answer(text: str, extractors: tuple[Extractor, ...] = EXTRACTORS) -> str | None:
     """The normal form of what the first extractor that finds something finds; None when none does."""
     for extractor in extractors:
         found = extractor(text)

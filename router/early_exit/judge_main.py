@@ -42,9 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     try:
-        from router.early_exit.embedding_model import load
+        from router.early_exit.embedding_model import load_embedder
 
-        embedder = load(options.model, options.device)
+        embedder = load_embedder(options.model, options.device)
     except Exception as error:
         _say(answers, {"failed": _sentence(error)})
         return 1
@@ -56,16 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(requests: list[Request], embedder: "Embedder") -> list[dict[str, Any]]:
     """The answers to a batch of requests; one that is wrong does not spoil the others'."""
-    from router.early_exit.q_metric_batch import Cluster, measure, number
+    from router.early_exit.q_metric_batch import ClusterInput, measure_clusters, nan_from_json
 
     try:
         now = time.monotonic()
         live = [request for request in requests if request["until"] > now]
         rows = iter(embedder.embed([(text, request["m"]) for request in live for text in request["texts"]]))
         clusters = [
-            Cluster(
+            ClusterInput(
                 [next(rows) for _ in request["texts"]],
-                [number(confidence) for confidence in request["confidences"]],
+                [nan_from_json(confidence) for confidence in request["confidences"]],
                 request["gamma"],
                 request["tau"],
             )
@@ -73,7 +73,7 @@ def serve(requests: list[Request], embedder: "Embedder") -> list[dict[str, Any]]
         ]
         return [
             {"id": request["id"], "C": figures.C, "P": figures.P, "Q": figures.Q, "S": figures.S}
-            for request, figures in zip(live, measure(clusters), strict=True)
+            for request, figures in zip(live, measure_clusters(clusters), strict=True)
         ]
     except Exception as error:
         if len(requests) > 1:

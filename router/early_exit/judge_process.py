@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from router.early_exit import framing as frames
-from router.early_exit.agreement import JudgeFailed
+from router.early_exit.agreement import JudgeError
 
 logger = logging.getLogger(__name__)
 
 _GRACE = 2.0  # seconds to end after stdin closes; then it is killed
 
 
-async def spawn(model: str, device: str, limit: float) -> "Child":
+async def start_judge_process(model: str, device: str, limit: float) -> "JudgeProcess":
     """A child that has loaded its model; raises JudgeFailed, with its words, when it has not within `limit` seconds."""
     quiet = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
     arguments = ["-m", "router.early_exit.judge_main", "--model", model, "--device", device]
@@ -33,14 +33,14 @@ async def spawn(model: str, device: str, limit: float) -> "Child":
             env={**os.environ, **quiet, **_offline(model)},
         )
     except OSError as error:
-        raise JudgeFailed(f"the judge's process could not be started: {error.strerror or error}") from None
-    child = Child(process)
+        raise JudgeError(f"the judge's process could not be started: {error.strerror or error}") from None
+    child = JudgeProcess(process)
     try:
         async with asyncio.timeout(limit):
             await child.loaded()
     except TimeoutError:
         await child.close()
-        raise JudgeFailed(f"the judge did not load the model {model} within {limit:g} s: allow it more time") from None
+        raise JudgeError(f"the judge did not load the model {model} within {limit:g} s: allow it more time") from None
     except BaseException:
         await child.close()
         raise
@@ -52,7 +52,7 @@ def _offline(model: str) -> dict[str, str]:
     return {"HF_HUB_OFFLINE": "1"} if model.startswith("builtin:") or Path(model).is_dir() else {}
 
 
-class Child:
+class JudgeProcess:
     """A running judge process; owns the tasks that read its pipes. `close` must be awaited.
 
     Attributes:
@@ -81,7 +81,7 @@ class Child:
     async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Its answer; raises JudgeFailed when it refuses or dies. A call may be cancelled at any time."""
         if self.problem is not None:
-            raise JudgeFailed(self.problem)
+            raise JudgeError(self.problem)
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         assert self._process.stdin is not None
@@ -132,7 +132,7 @@ class Child:
             if answer is None:
                 continue  # its caller has given up
             if "problem" in message:
-                _settle(answer, JudgeFailed(f"the judge could not measure: {message['problem']}"))
+                _settle(answer, JudgeError(f"the judge could not measure: {message['problem']}"))
             else:
                 _settle(answer, message)
         status = await self._process.wait()
@@ -162,9 +162,9 @@ class Child:
         if self.problem is not None:
             return
         self.problem = problem
-        _settle(self._ready, JudgeFailed(problem))
+        _settle(self._ready, JudgeError(problem))
         for waiting in self._waiting.values():
-            _settle(waiting, JudgeFailed(problem))
+            _settle(waiting, JudgeError(problem))
         if self._ready.done():
             self._ready.exception()  # seen, also when nobody waits for it
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Cluster:
+class ClusterInput:
     """One cluster to measure.
 
     Attributes:
@@ -27,7 +27,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Figures:
+class ClusterMetrics:
     """C, P, Q and the N x N similarities of a cluster."""
 
     C: float
@@ -36,24 +36,24 @@ class Figures:
     S: list[list[float]]
 
 
-def measure(clusters: Sequence[Cluster]) -> list[Figures]:
+def measure_clusters(clusters: Sequence[ClusterInput]) -> list[ClusterMetrics]:
     """The figures of each cluster, in order; raises what `q_metric` does, as for N outside 1 to 64."""
     groups: dict[tuple[float, float, torch.Size], list[int]] = defaultdict(list)
     for index, cluster in enumerate(clusters):
         groups[cluster.gamma, cluster.tau, cluster.embeddings[0].shape].append(index)
-    figures: dict[int, Figures] = {}
+    figures: dict[int, ClusterMetrics] = {}
     for (gamma, tau, _), indices in groups.items():
         measured = _launch([clusters[index] for index in indices], gamma, tau)
         figures.update(zip(indices, measured, strict=True))
     return [figures[index] for index in range(len(clusters))]
 
 
-def number(value: float | None) -> float:
+def nan_from_json(value: float | None) -> float:
     """A number that came as JSON, where NaN is null."""
     return math.nan if value is None else value
 
 
-def _launch(clusters: list[Cluster], gamma: float, tau: float) -> list[Figures]:
+def _launch(clusters: list[ClusterInput], gamma: float, tau: float) -> list[ClusterMetrics]:
     """Clusters of equal parameters, padded to the largest."""
     counts = [len(cluster.embeddings) for cluster in clusters]
     most = max(counts)
@@ -67,4 +67,4 @@ def _launch(clusters: list[Cluster], gamma: float, tau: float) -> list[Figures]:
     result = q_metric(embeddings, confidences, mask, gamma, tau, return_similarity=True)
     assert result.S is not None
     columns = zip(result.C.tolist(), result.P.tolist(), result.Q.tolist(), result.S.tolist(), counts, strict=True)
-    return [Figures(c, p, q, [row[:count] for row in s[:count]]) for c, p, q, s, count in columns]
+    return [ClusterMetrics(c, p, q, [row[:count] for row in s[:count]]) for c, p, q, s, count in columns]

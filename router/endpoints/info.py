@@ -7,30 +7,30 @@ import orjson
 from prometheus_client import CollectorRegistry
 
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.supervisor import Keeper
+from router.dispatch.supervisor import WorkerSupervisor
 from router.endpoints.access import ApiKey, refuse_reserved
-from router.endpoints.inference import Proxy
-from router.endpoints.trees import MoaEndpoint
+from router.endpoints.inference import InferenceEndpoints
+from router.endpoints.trees import TreeEndpoint
 from router.errors import NoWorker, RouterError
 from router.http.asgi import while_connected
-from router.http.client_request import Call
+from router.http.client_request import ClientRequest
 from router.observability.prometheus import CONTENT_TYPE, metrics_text
-from router.workers.queries import ask, converse
-from router.workers.usage import holdings
+from router.workers.queries import fetch_body, fetch_response
+from router.workers.usage import worker_usage
 from router.workers.worker import Worker
 
 TEXT = [(b"content-type", b"text/plain; charset=utf-8")]
 
 
-class Info:
+class InfoEndpoints:
     """Everything but generation and the coming and going of workers."""
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        moa: MoaEndpoint,
-        keeper: Keeper,
-        proxy: Proxy,
+        moa: TreeEndpoint,
+        keeper: WorkerSupervisor,
+        proxy: InferenceEndpoints,
         key: ApiKey,
         metrics: CollectorRegistry,
     ) -> None:
@@ -42,49 +42,49 @@ class Info:
         self._proxy = proxy
         self._key = key
 
-    async def models(self, call: Call) -> None:
+    async def models(self, request: ClientRequest) -> None:
         """The models and trees that can be asked now, in OpenAI's form."""
         served = [(name, "sglang") for name in self._registry.models()]
         served += [(name, "faster-moa") for name in self._moa.ready_trees()]
         data = [{"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in served]
-        await call.answer_json({"object": "list", "data": data})
+        await request.send_json({"object": "list", "data": data})
 
-    async def health(self, call: Call) -> None:
+    async def health(self, request: ClientRequest) -> None:
         """200 when at least one model can be served."""
         models = self._registry.models()
         if not models:
             raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.", retry_after=1.0)
-        await call.answer_json({"status": "ok", "models": models})
+        await request.send_json({"status": "ok", "models": models})
 
-    async def liveness(self, call: Call) -> None:
+    async def liveness(self, request: ClientRequest) -> None:
         """200 as long as the router runs."""
-        await call.answer(200, b"OK", TEXT)
+        await request.send_response(200, b"OK", TEXT)
 
-    async def readiness(self, call: Call) -> None:
+    async def readiness(self, request: ClientRequest) -> None:
         """200 once every pair that is there has generated something."""
         reason = self._keeper.unready()
         if reason is not None:
             raise NoWorker(reason, retry_after=1.0)
         workers = self._registry.workers
         usable = sum(worker.usable for worker in workers)
-        await call.answer_json({"status": "ready", "healthy_workers": usable, "total_workers": len(workers)})
+        await request.send_json({"status": "ready", "healthy_workers": usable, "total_workers": len(workers)})
 
-    async def health_generate(self, call: Call) -> None:
+    async def health_generate(self, request: ClientRequest) -> None:
         """200 when a pair of each model has generated something for this very request."""
         models = self._registry.models()
         if not models:
             raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.", retry_after=1.0)
-        pairs = [self._dispatcher.choose(model) for model in models]
+        pairs = [self._dispatcher.choose_pair(model) for model in models]
 
         async def generate() -> None:
             for pair in pairs:
                 await self._keeper.generate(pair)
 
-        await call.body()
-        await while_connected(call, generate())
-        await call.answer_json({"status": "ok", "models": models})
+        await request.body()
+        await while_connected(request, generate())
+        await request.send_json({"status": "ok", "models": models})
 
-    async def server_info(self, call: Call) -> None:
+    async def server_info(self, request: ClientRequest) -> None:
         """What stands behind this router and, for who has the key, what each worker holds."""
         workers = self._registry.workers
         told: dict[str, Any] = {
@@ -93,24 +93,24 @@ class Info:
             "trees": self._moa.ready_trees(),
             "workers_count": len(workers),
         }
-        if self._key.fits(call):
-            told["workers"] = await holdings(workers)
-        await call.answer_json(told)
+        if self._key.fits(request):
+            told["workers"] = await worker_usage(workers)
+        await request.send_json(told)
 
-    async def model_info(self, call: Call) -> None:
+    async def model_info(self, request: ClientRequest) -> None:
         """What a decode server says about its model."""
         worker = self._any_decode()
-        await call.answer(200, await ask(worker, "GET", "/model_info"))
+        await request.send_response(200, await fetch_body(worker, "GET", "/model_info"))
 
-    async def tokenize(self, call: Call) -> None:
+    async def tokenize(self, request: ClientRequest) -> None:
         """Text to token ids, by a server of the model."""
-        await self._pass_on(call, "/tokenize")
+        await self._pass_on(request, "/tokenize")
 
-    async def detokenize(self, call: Call) -> None:
+    async def detokenize(self, request: ClientRequest) -> None:
         """Token ids to text, by a server of the model."""
-        await self._pass_on(call, "/detokenize")
+        await self._pass_on(request, "/detokenize")
 
-    async def flush_cache(self, call: Call) -> None:
+    async def flush_cache(self, request: ClientRequest) -> None:
         """Empty the KV caches of all workers."""
         workers = self._registry.workers
         flushed = await asyncio.gather(*(_flushed(worker) for worker in workers))
@@ -122,19 +122,19 @@ class Info:
             "workers_flushed": len(workers) - len(failed),
             "total_workers": len(workers),
         }
-        await call.answer_json(answer, 502 if failed else 200)
+        await request.send_json(answer, 502 if failed else 200)
 
-    async def loads(self, call: Call) -> None:
+    async def loads(self, request: ClientRequest) -> None:
         """Tokens that each worker holds, by its own word; -1 where it does not say."""
         workers = self._registry.workers
         loads = await asyncio.gather(*(_load(worker) for worker in workers))
-        await call.answer_json(
+        await request.send_json(
             {"workers": [{"worker": w.url, "load": load} for w, load in zip(workers, loads, strict=True)]}
         )
 
-    async def metrics(self, call: Call) -> None:
+    async def metrics(self, request: ClientRequest) -> None:
         """Prometheus's text format."""
-        await call.answer(200, metrics_text(self._metrics), [(b"content-type", CONTENT_TYPE)])
+        await request.send_response(200, metrics_text(self._metrics), [(b"content-type", CONTENT_TYPE)])
 
     def _any_decode(self) -> Worker:
         for worker in self._registry.workers:
@@ -142,17 +142,17 @@ class Info:
                 return worker
         raise NoWorker("no decode server is healthy yet.", retry_after=1.0)
 
-    async def _pass_on(self, call: Call, path: str) -> None:
-        body = await call.json()
+    async def _pass_on(self, request: ClientRequest, path: str) -> None:
+        body = await request.json()
         refuse_reserved(body)
         worker = self._registry.healthy(self._proxy.model(body), "decode")[0]
-        status, answer, kind = await converse(worker, "POST", path, orjson.dumps(body))
-        await call.answer(status, answer, [(b"content-type", kind or b"application/json")])
+        status, answer, kind = await fetch_response(worker, "POST", path, orjson.dumps(body))
+        await request.send_response(status, answer, [(b"content-type", kind or b"application/json")])
 
 
 async def _flushed(worker: Worker) -> bool:
     try:
-        await ask(worker, "POST", "/flush_cache")
+        await fetch_body(worker, "POST", "/flush_cache")
     except RouterError:
         return False
     return True
@@ -160,7 +160,7 @@ async def _flushed(worker: Worker) -> bool:
 
 async def _load(worker: Worker) -> int:
     try:
-        told = orjson.loads(await ask(worker, "GET", "/get_load"))
+        told = orjson.loads(await fetch_body(worker, "GET", "/get_load"))
         return sum(int(rank["num_tokens"]) for rank in told)
     except (RouterError, ValueError, KeyError, TypeError):
         return -1

@@ -2,7 +2,7 @@
 
 from router.endpoints.routes import Handler
 from router.errors import NotOffered
-from router.http.client_request import Call
+from router.http.client_request import ClientRequest
 
 _STORE = "nothing is stored between requests; there is no /v1/responses or /v1/conversations"
 _TEXT = "the router passes text on as it is; give it to the SGLang servers"
@@ -11,7 +11,7 @@ _OWN_TOKENIZERS = "the router keeps no tokenizers; /v1/tokenize asks a server of
 _WASM = "the router runs no modules of others"
 _MESH = "routers do not share state; each finds the workers' health by itself"
 
-PATHS: dict[str, str] = {
+PATHS_NOT_OFFERED: dict[str, str] = {
     "POST /v1/embeddings": _GENERATION,
     "POST /v1/classify": _GENERATION,
     "POST /v1/responses": _STORE,
@@ -54,7 +54,7 @@ PATHS: dict[str, str] = {
 def not_offered(reason: str) -> Handler:
     """A handler that answers 501 with the reason."""
 
-    async def refuse(call: Call, *_: str) -> None:
-        raise NotOffered(f"{call.path} is not offered: {reason}.")
+    async def refuse(request: ClientRequest, *_: str) -> None:
+        raise NotOffered(f"{request.path} is not offered: {reason}.")
 
     return refuse

@@ -8,7 +8,7 @@ import orjson
 
 from router.endpoints.routes import Route
 from router.http.asgi import JSON_HEADERS
-from router.http.client_request import Call
+from router.http.client_request import ClientRequest
 
 ERRORS = {
     400: "the request is wrong",
@@ -43,17 +43,17 @@ ERROR_SCHEMA = {
 }
 
 
-def document(routes: list[Route]) -> Callable[[Call], Awaitable[None]]:
+def openapi_handler(routes: list[Route]) -> Callable[[ClientRequest], Awaitable[None]]:
     """A handler that answers with the document, made once."""
-    raw = orjson.dumps(describe(routes))
+    raw = orjson.dumps(openapi_document(routes))
 
-    async def answer(call: Call) -> None:
-        await call.answer(200, raw, JSON_HEADERS)
+    async def answer(request: ClientRequest) -> None:
+        await request.send_response(200, raw, JSON_HEADERS)
 
     return answer
 
 
-def describe(routes: list[Route]) -> dict[str, Any]:
+def openapi_document(routes: list[Route]) -> dict[str, Any]:
     """OpenAPI 3.1."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:

@@ -1,16 +1,18 @@
 """Every path of the router."""
 
-from router.endpoints.inference import Proxy
-from router.endpoints.info import Info
-from router.endpoints.not_offered import PATHS, not_offered
-from router.endpoints.openapi import document
+from router.endpoints.inference import InferenceEndpoints
+from router.endpoints.info import InfoEndpoints
+from router.endpoints.not_offered import PATHS_NOT_OFFERED, not_offered
+from router.endpoints.openapi import openapi_handler
 from router.endpoints.routes import Handler, Route
-from router.endpoints.runs import RunPages
+from router.endpoints.runs import RunEndpoints
 from router.endpoints.schemas import CHAT, COMPLETION, DETOKENIZE, GENERATE, RERANK, TOKENIZE, Schema
-from router.endpoints.workers import WORKER_SCHEMA, Admin
+from router.endpoints.workers import WORKER_SCHEMA, WorkerEndpoints
 
 
-def routes(proxy: Proxy, info: Info, admin: Admin, runs: RunPages) -> list[Route]:
+def all_routes(
+    proxy: InferenceEndpoints, info: InfoEndpoints, admin: WorkerEndpoints, runs: RunEndpoints
+) -> list[Route]:
     """All routes; those that sglang-router has and this router has not answer 501 with the reason."""
     table = [
         _generation("/generate", proxy.generate, "generate", GENERATE),
@@ -43,9 +45,9 @@ def routes(proxy: Proxy, info: Info, admin: Admin, runs: RunPages) -> list[Route
     ]
     refused = [
         Route(method, path, not_offered(reason), f"Not offered: {reason}", public=True)
-        for (method, path), reason in ((name.split(), reason) for name, reason in PATHS.items())
+        for (method, path), reason in ((name.split(), reason) for name, reason in PATHS_NOT_OFFERED.items())
     ]
-    return [*table, Route("GET", "/openapi.json", document(table), "This document", public=True), *refused]
+    return [*table, Route("GET", "/openapi.json", openapi_handler(table), "This document", public=True), *refused]
 
 
 def _generation(path: str, handler: Handler, endpoint: str, schema: Schema) -> Route:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.errors import MethodNotAllowed, NotFound
-from router.http.client_request import Call
+from router.http.client_request import ClientRequest
 
 Handler = Callable[..., Awaitable[None]]
 
@@ -16,7 +16,7 @@ class Route:
 
     Attributes:
         path: The path; one segment may be variable, written `{name}`.
-        handler: Gets the call, and the variable segment where there is one.
+        handler: Gets the request, and the variable segment where there is one.
         words: What it does, for the OpenAPI document.
         public: It needs no API key.
         limited: The limits of concurrency and rate hold for it.
@@ -34,7 +34,7 @@ class Route:
     schema: dict[str, Any] | None = None
 
 
-class Routes:
+class RouteTable:
     """All routes of a router."""
 
     def __init__(self, routes: list[Route]) -> None:
@@ -48,16 +48,16 @@ class Routes:
             else:
                 self._plain.setdefault(route.path, {})[route.method] = route
 
-    def find(self, call: Call) -> tuple[Route, tuple[str, ...]]:
-        """The route of a call, and its variable segment if it has one; raises `NotFound` or `MethodNotAllowed`."""
+    def find(self, request: ClientRequest) -> tuple[Route, tuple[str, ...]]:
+        """The route of a request, and its variable segment if it has one; raises `NotFound` or `MethodNotAllowed`."""
         variable: tuple[str, ...] = ()
-        methods = self._plain.get(call.path)
+        methods = self._plain.get(request.path)
         if methods is None:
-            methods, variable = self._match(call.path)
-        route = methods.get(call.method)
+            methods, variable = self._match(request.path)
+        route = methods.get(request.method)
         if route is None:
-            call.more_headers.append((b"allow", ", ".join(methods).encode()))
-            raise MethodNotAllowed(f"{call.path} takes {' or '.join(methods)}, not {call.method}.")
+            request.extra_headers.append((b"allow", ", ".join(methods).encode()))
+            raise MethodNotAllowed(f"{request.path} takes {' or '.join(methods)}, not {request.method}.")
         return route, variable
 
     def _match(self, path: str) -> tuple[dict[str, Route], tuple[str, ...]]:

@@ -2,25 +2,25 @@
 
 import orjson
 
-from router.http.asgi import JSON_HEADERS, Request
+from router.http.asgi import JSON_HEADERS, AsgiRequest
 from router.observability.run_store import RunStore
 
 
-class RunPages:
+class RunEndpoints:
     """`/runs` and what is under it; each raises `NotFound` for a run that is not kept."""
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
 
-    async def listed(self, request: Request) -> None:
+    async def listed(self, request: AsgiRequest) -> None:
         """The runs that are kept."""
-        await request.answer_json({"runs": self._store.to_json()})
+        await request.send_json({"runs": self._store.to_json()})
 
-    async def show(self, request: Request, run: str) -> None:
+    async def show(self, request: AsgiRequest, run: str) -> None:
         """A run's trace."""
-        await request.answer_json(self._store.find(run).to_json())
+        await request.send_json(self._store.find(run).to_json())
 
-    async def timeline(self, request: Request, run: str) -> None:
+    async def timeline(self, request: AsgiRequest, run: str) -> None:
         """A run as a page that needs nothing else."""
         # Only who looks at a run pays for the templates.
         from router.timeline.page import CSP, page
@@ -30,12 +30,12 @@ class RunPages:
             (b"content-security-policy", CSP.encode()),
             (b"x-content-type-options", b"nosniff"),
         ]
-        await request.answer(200, page(self._store.find(run).to_json()).encode(), headers)
+        await request.send_response(200, page(self._store.find(run).to_json()).encode(), headers)
 
-    async def chrome_trace(self, request: Request, run: str) -> None:
+    async def chrome_trace(self, request: AsgiRequest, run: str) -> None:
         """A run for Perfetto."""
         from router.timeline import chrome_trace
 
         trace = self._store.find(run)
         saved = (b"content-disposition", f'attachment; filename="{trace.id}.trace.json"'.encode())
-        await request.answer(200, orjson.dumps(chrome_trace(trace.to_json())), [*JSON_HEADERS, saved])
+        await request.send_response(200, orjson.dumps(chrome_trace(trace.to_json())), [*JSON_HEADERS, saved])

@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 from msgspec.json import schema_components
 
-from router.dispatch.pair_fields import HARMFUL, RESERVED
+from router.dispatch.pair_fields import HARMFUL_FIELDS, RESERVED_FIELDS
 from router.early_exit import ExitRule
 from router.moa.tree import Arm
-from router.speculative_prefill.composition import Order
-from router.speculative_prefill.template import NAME
+from router.speculative_prefill.composition import AnswerOrder
+from router.speculative_prefill.template import AGENT_NAME
 
 Schema = dict[str, Any]
 
@@ -23,13 +23,13 @@ PROMPT: Schema = {"anyOf": [TEXT, {"type": "array", "items": {"anyOf": [{"type":
 
 def _body(**fields: Schema) -> Schema:
     """An object with these fields; none of those that a client may not send."""
-    barred = {name: {"type": "null"} for name in (*RESERVED, *HARMFUL)}
+    barred = {name: {"type": "null"} for name in (*RESERVED_FIELDS, *HARMFUL_FIELDS)}
     return {"type": "object", "properties": {"model": TEXT, **fields, **barred}}
 
 
 def _generation(**fields: Schema) -> Schema:
-    name = {"type": "string", "pattern": f"^{NAME}$"}
-    run: dict[str, Schema] = {"run": name, "agent": name, "order": {"enum": list(get_args(Order))}}
+    name = {"type": "string", "pattern": f"^{AGENT_NAME}$"}
+    run: dict[str, Schema] = {"run": name, "agent": name, "order": {"enum": list(get_args(AnswerOrder))}}
     rid = {"anyOf": [TEXT, {"type": "array", "items": {"type": "string"}}]}
     return _body(**fields, stream=SWITCH, rid=rid, **run)
 
@@ -44,7 +44,7 @@ def _moa() -> Schema:
     """What a request to a tree may change of it."""
     fields = {
         "arm": {"enum": list(get_args(Arm))},
-        "order": {"enum": list(get_args(Order))},
+        "order": {"enum": list(get_args(AnswerOrder))},
         "exit": schema_components([ExitRule])[1]["ExitRule"],
         "seed": {"type": "integer", "minimum": 0},
     }

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from router.errors import NoWorker, RouterError
-from router.http.asgi import Request
+from router.http.asgi import AsgiRequest
 from router.http.sse import DONE, error_events, event
-from router.moa.merge_streams import merge
-from router.moa.openai_format import Form, Kind
+from router.moa.merge_streams import merge_streams
+from router.moa.openai_format import EndpointKind, OpenAIFormat
 from router.moa.run import Run
-from router.moa.run_context import Context
+from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
 from router.moa.tree import Tree, Trees
-from router.moa.tree_request import Asked, read
+from router.moa.tree_request import TreeRequest, read_tree_request
 from router.observability.run_store import RunStore
 from router.observability.run_trace import total_usage
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from router.observability.tracing.request_span import RequestSpan
 
 
-class MoaEndpoint:
+class TreeEndpoint:
     """Runs trees for `/v1/chat/completions` and `/v1/completions`."""
 
-    def __init__(self, context: Context, trees: Trees, limits: RunLimits, store: RunStore) -> None:
+    def __init__(self, context: RunContext, trees: Trees, limits: RunLimits, store: RunStore) -> None:
         self._registry = context.registry
         self._context = context
         self._trees = {tree.name: tree for tree in trees.trees}
@@ -44,19 +44,19 @@ class MoaEndpoint:
         return [name for name, tree in self._trees.items() if served and _wanted(tree) <= served]
 
     async def answer(
-        self, request: Request, body: dict[str, Any], kind: Kind, span: "RequestSpan | None" = None
+        self, request: AsgiRequest, body: dict[str, Any], kind: EndpointKind, span: "RequestSpan | None" = None
     ) -> None:
         """Answer one request with a run of the tree it names, or one for each of its prompts."""
-        asked = read(body, kind, self._trees[body["model"]])
+        asked = read_tree_request(body, kind, self._trees[body["model"]])
         with self._limits.admit(request.client, len(asked.questions)):
             runs = self._start(asked, span)
-            form = Form(kind, runs[0].trace.id, asked.tree.name)
+            form = OpenAIFormat(kind, runs[0].trace.id, asked.tree.name)
             if asked.stream:
                 await _stream(request, asked, runs, form)
             else:
                 await _whole(request, asked, runs, form)
 
-    def _start(self, asked: Asked, span: "RequestSpan | None") -> list[Run]:
+    def _start(self, asked: TreeRequest, span: "RequestSpan | None") -> list[Run]:
         models = self._assign(asked.tree)
         runs = [
             Run(
@@ -88,26 +88,26 @@ class MoaEndpoint:
         return {agent.name: agent.model or served[i % len(served)] for i, agent in enumerate(agents)}
 
 
-async def _whole(request: Request, asked: Asked, runs: list[Run], form: Form) -> None:
-    async with aclosing(merge([run.answer() for run in runs])) as pieces:
+async def _whole(request: AsgiRequest, asked: TreeRequest, runs: list[Run], form: OpenAIFormat) -> None:
+    async with aclosing(merge_streams([run.answer() for run in runs])) as pieces:
         async for _ in pieces:
             pass
     finals = [run.final(k) for run in runs for k in range(asked.n)]
     choices = [form.choice(i, each.text, each.finish_reason, each.output_ids) for i, each in enumerate(finals)]
-    await request.answer_json({**form.whole(choices, _usage(runs)), "moa": _moa(runs)})
+    await request.send_json({**form.whole(choices, _usage(runs)), "moa": _moa(runs)})
 
 
-async def _stream(request: Request, asked: Asked, runs: list[Run], form: Form) -> None:
-    async with aclosing(merge([run.answer() for run in runs])) as pieces:
+async def _stream(request: AsgiRequest, asked: TreeRequest, runs: list[Run], form: OpenAIFormat) -> None:
+    async with aclosing(merge_streams([run.answer() for run in runs])) as pieces:
         # The first piece comes before the status line, so that a run that fails early has an honest status.
         first = await anext(pieces, None)
-        await request.stream(_events(asked, runs, form, first, pieces))
+        await request.send_stream(_events(asked, runs, form, first, pieces))
 
 
 async def _events(
-    asked: Asked,
+    asked: TreeRequest,
     runs: list[Run],
-    form: Form,
+    form: OpenAIFormat,
     first: tuple[int, tuple[int, str]] | None,
     rest: AsyncIterator[tuple[int, tuple[int, str]]],
 ) -> AsyncIterator[bytes]:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from router.dispatch.supervisor import Keeper
+from router.dispatch.supervisor import WorkerSupervisor
 from router.errors import BadRequest
-from router.http.client_request import Call
+from router.http.client_request import ClientRequest
 from router.http_client.origin import ADDRESS
 from router.workers.factory import WorkerFactory
 from router.workers.registry import Registry
@@ -25,27 +25,27 @@ WORKER_SCHEMA = {
 }
 
 
-def counts(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def worker_counts(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """How many workers there are, and of which roles, for those that `/workers` tells of."""
     stats = {f"{role}_count": sum(worker["role"] == role for worker in workers) for role in ROLES}
     return {"total": len(workers), "stats": stats}
 
 
-class Admin:
+class WorkerEndpoints:
     """`/workers` and `/workers/{id}`."""
 
-    def __init__(self, registry: Registry, keeper: Keeper, factory: WorkerFactory) -> None:
+    def __init__(self, registry: Registry, keeper: WorkerSupervisor, factory: WorkerFactory) -> None:
         self._registry = registry
         self._keeper = keeper
         self._factory = factory
 
-    async def list(self, call: Call) -> None:
+    async def list(self, request: ClientRequest) -> None:
         """Every worker, and which pairs have generated something."""
         workers = [worker.describe() for worker in self._registry.workers]
-        await call.answer_json(
+        await request.send_json(
             {
                 "workers": workers,
-                **counts(workers),
+                **worker_counts(workers),
                 "pairs": [
                     {
                         "prefill": pair.prefill.url,
@@ -58,9 +58,9 @@ class Admin:
             }
         )
 
-    async def add(self, call: Call) -> None:
+    async def add(self, request: ClientRequest) -> None:
         """Take a worker in; it gets requests once a pair with it has generated something."""
-        worker = self.take_in(await call.json())
+        worker = self.take_in(await request.json())
         answer = {
             "status": "accepted",
             "worker_id": worker.id,
@@ -68,8 +68,8 @@ class Admin:
             "location": f"/workers/{worker.id}",
             "message": "the worker is asked who it is; GET its location tells how it is",
         }
-        call.more_headers.append((b"location", f"/workers/{worker.id}".encode()))
-        await call.answer_json(answer, 202)
+        request.extra_headers.append((b"location", f"/workers/{worker.id}".encode()))
+        await request.send_json(answer, 202)
 
     def take_in(self, body: dict[str, Any]) -> Worker:
         """The worker that a body tells of; raises `BadRequest` or `Conflict`."""
@@ -84,15 +84,15 @@ class Admin:
         self._keeper.remove(worker)
         return worker
 
-    async def show(self, call: Call, number: str) -> None:
+    async def show(self, request: ClientRequest, number: str) -> None:
         """One worker."""
-        await call.answer_json(self._registry.by_id(number).describe())
+        await request.send_json(self._registry.by_id(number).describe())
 
-    async def remove(self, call: Call, number: str) -> None:
+    async def remove(self, request: ClientRequest, number: str) -> None:
         """Let a worker's requests end, and forget it."""
         worker = self.let_go(number)
         message = f"the worker gets no new requests; it is gone when its {worker.load} are over"
-        await call.answer_json({"status": "accepted", "worker_id": worker.id, "message": message}, 202)
+        await request.send_json({"status": "accepted", "worker_id": worker.id, "message": message}, 202)
 
     def _read(self, body: dict[str, Any]) -> Worker:
         unknown = sorted(body.keys() - FIELDS)

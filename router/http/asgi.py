@@ -39,7 +39,7 @@ class ClientGone(Exception):
     """The client closed its connection; nobody is left to answer."""
 
 
-class Request:
+class AsgiRequest:
     """One HTTP request of a client."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, max_body: int) -> None:
@@ -52,8 +52,8 @@ class Request:
         self._scope = scope
         self._connection: ClientConnection | None = scope.get("extensions", {}).get(CONNECTION)
         self._max_body = max_body
-        self.started = False
-        self.answered = False
+        self.response_started = False
+        self.response_complete = False
 
     def header(self, name: bytes) -> str | None:
         """A header's value by lower-case name."""
@@ -97,10 +97,10 @@ class Request:
 
     def _begin(self, status: int, headers: Headers) -> Headers:
         """The answer begins; all its headers."""
-        self.started = True
+        self.response_started = True
         return headers
 
-    async def send_head(self, status: int, headers: Headers) -> None:
+    async def send_headers(self, status: int, headers: Headers) -> None:
         """Begin the answer."""
         headers = self._begin(status, headers)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -109,25 +109,25 @@ class Request:
         """Send a piece of the body."""
         await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
         # Not before: while a slow client is waited for, it can still leave or be out of time.
-        self.answered = not more
+        self.response_complete = not more
 
-    async def answer(self, status: int, body: bytes, headers: Headers = JSON_HEADERS) -> None:
+    async def send_response(self, status: int, body: bytes, headers: Headers = JSON_HEADERS) -> None:
         """Send a whole answer."""
         if self._connection is not None:
             whole = self._begin(status, headers)
             if self._connection.answer_at_once(self._scope, status, whole, body):
-                self.answered = True
+                self.response_complete = True
                 return
-        await self.send_head(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self.send_headers(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.send_chunk(body, more=False)
 
-    async def answer_json(self, value: Any, status: int = 200) -> None:
+    async def send_json(self, value: Any, status: int = 200) -> None:
         """Send a JSON answer."""
-        await self.answer(status, orjson.dumps(value))
+        await self.send_response(status, orjson.dumps(value))
 
-    async def stream(self, chunks: AsyncIterator[bytes], headers: Headers = SSE_HEADERS) -> None:
+    async def send_stream(self, chunks: AsyncIterator[bytes], headers: Headers = SSE_HEADERS) -> None:
         """Send an answer piece by piece."""
-        await self.send_head(200, headers)
+        await self.send_headers(200, headers)
         async for chunk in chunks:
             await self.send_chunk(chunk)
         await self.send_chunk(b"", more=False)
@@ -136,7 +136,7 @@ class Request:
 class _Watch:
     """Cancels a task when its client leaves, or when its time is over; it waits its turn in `_Rounds` until then."""
 
-    def __init__(self, task: asyncio.Task[Any], request: Request, seconds: float | None) -> None:
+    def __init__(self, task: asyncio.Task[Any], request: AsgiRequest, seconds: float | None) -> None:
         self.reason: ClientGone | TimeoutError | None = None
         self._watched = task
         self._request = request
@@ -155,7 +155,7 @@ class _Watch:
         except TimeoutError:
             reason = TimeoutError()  # not the one that has this frame in its traceback: that would be a circle
         # ASGI reports a whole answer and a lost client alike.
-        if not self._request.answered:
+        if not self._request.response_complete:
             self.reason = reason
             self._watched.cancel()
 
@@ -203,8 +203,8 @@ class _Rounds:
 _rounds: WeakKeyDictionary[asyncio.AbstractEventLoop, _Rounds] = WeakKeyDictionary()
 
 
-async def while_connected(request: Request, work: Awaitable[None], seconds: float | None = None) -> None:
-    """Run `work`, cancelled when the client goes away; call only after `Request.body`.
+async def while_connected(request: AsgiRequest, work: Awaitable[None], seconds: float | None = None) -> None:
+    """Run `work`, cancelled when the client goes away; call only after `AsgiRequest.body`.
 
     The watch and the work both end before this returns. Work that goes on after the answer's last
     chunk is finished.

@@ -4,26 +4,26 @@ from collections.abc import Callable
 
 from router.load_balancing.cache_aware import CacheAware, CacheAwareSettings
 from router.load_balancing.policy import Policy
-from router.load_balancing.prefix import Kind, Prefix, prefix_of, prefix_of_ids
+from router.load_balancing.prefix import PromptKind, PromptPrefix, prompt_prefix, token_prefix
 from router.load_balancing.simple import PowerOfTwo, Random, RoundRobin
 
 __all__ = [
-    "DEFAULT",
+    "DEFAULT_POLICY",
     "POLICIES",
     "CacheAware",
     "CacheAwareSettings",
-    "Kind",
     "Policy",
     "PowerOfTwo",
-    "Prefix",
+    "PromptKind",
+    "PromptPrefix",
     "Random",
     "RoundRobin",
     "make_policy",
-    "prefix_of",
-    "prefix_of_ids",
+    "prompt_prefix",
+    "token_prefix",
 ]
 
-DEFAULT = "cache_aware"
+DEFAULT_POLICY = "cache_aware"
 POLICIES: dict[str, Callable[[], Policy]] = {
     "cache_aware": CacheAware,
     "power_of_two": PowerOfTwo,

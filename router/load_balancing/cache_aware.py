@@ -11,8 +11,8 @@ from itertools import count
 from weakref import WeakKeyDictionary
 
 from router.load_balancing.policy import Policy
-from router.load_balancing.prefix import Prefix
-from router.load_balancing.prefix_tree import Tree
+from router.load_balancing.prefix import PromptPrefix
+from router.load_balancing.prefix_tree import PrefixTree
 from router.workers.worker import Worker
 
 
@@ -25,7 +25,7 @@ class CacheAwareSettings:
         balance_abs_threshold: Requests that the most loaded worker may have more than the least loaded.
         balance_rel_threshold: Times the least load, at least 1. Both must be exceeded to balance.
         eviction_interval_secs: Seconds after which an absent worker is forgotten.
-        max_tree_size: Most characters remembered of one worker; see `Tree.size`.
+        max_tree_size: Most characters remembered of one worker; see `PrefixTree.size`.
     """
 
     cache_threshold: float = 0.3
@@ -70,7 +70,7 @@ class _Memory:
     """
 
     model: str | None
-    tree: Tree
+    tree: PrefixTree
     turn: int
     seen: float
 
@@ -98,7 +98,7 @@ class CacheAware(Policy):
         self._turns = count(1)
         self._next_sweep = clock() + self._settings.eviction_interval_secs
 
-    def choose(self, workers: Sequence[Worker], prefix: Prefix | None = None) -> Worker:
+    def choose(self, workers: Sequence[Worker], prefix: PromptPrefix | None = None) -> Worker:
         """By the rule above; the chosen worker is taken to hold the prompt from now on."""
         now = self._clock()
         known = [(worker, self._remember(worker, now)) for worker in workers]
@@ -110,7 +110,7 @@ class CacheAware(Policy):
             memory.tree.insert(prefix)
         return chosen
 
-    def _best(self, known: list[tuple[Worker, _Memory]], prefix: Prefix | None) -> tuple[Worker, _Memory]:
+    def _best(self, known: list[tuple[Worker, _Memory]], prefix: PromptPrefix | None) -> tuple[Worker, _Memory]:
         if len(known) == 1:
             return known[0]
         if prefix is None:
@@ -127,7 +127,7 @@ class CacheAware(Policy):
     def _remember(self, worker: Worker, now: float) -> _Memory:
         memory = self._memories.get(worker)
         if memory is None or memory.model != worker.model:
-            memory = _Memory(worker.model, Tree(self._settings.max_tree_size), 0, now)
+            memory = _Memory(worker.model, PrefixTree(self._settings.max_tree_size), 0, now)
             self._memories[worker] = memory
         memory.seen = now
         return memory

@@ -2,14 +2,14 @@
 
 import argparse
 
-from router.load_balancing import DEFAULT, POLICIES, CacheAwareSettings
+from router.load_balancing import DEFAULT_POLICY, POLICIES, CacheAwareSettings
 
 
 def add_policy_flags(parser: argparse.ArgumentParser) -> None:
     """Add `--policy` and its relatives."""
     group = parser.add_argument_group("routing policy")
     names = sorted(POLICIES)
-    group.add_argument("--policy", choices=names, default=DEFAULT, help="policy for both roles (%(default)s)")
+    group.add_argument("--policy", choices=names, default=DEFAULT_POLICY, help="policy for both roles (%(default)s)")
     group.add_argument("--prefill-policy", choices=names, help="policy for prefill servers, if another")
     group.add_argument("--decode-policy", choices=names, help="policy for decode servers, if another")
     group.add_argument(

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from router.load_balancing.prefix import Prefix
+from router.load_balancing.prefix import PromptPrefix
 from router.workers.worker import Worker
 
 
@@ -15,5 +15,5 @@ class Policy(ABC):
     """
 
     @abstractmethod
-    def choose(self, workers: Sequence[Worker], prefix: Prefix | None = None) -> Worker:
+    def choose(self, workers: Sequence[Worker], prefix: PromptPrefix | None = None) -> Worker:
         """One of `workers`, which are never empty; `prefix` is the request's prompt where it is known."""

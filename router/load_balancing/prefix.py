@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["text", "tokens"]
+PromptKind = Literal["text", "tokens"]
 _UTF32 = f"utf-32-{'le' if sys.byteorder == 'little' else 'be'}"
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
+class PromptPrefix:
     """A prompt, never empty, that is comparable with others of its kind.
 
     Attributes:
@@ -20,10 +20,10 @@ class Prefix:
     """
 
     chars: str
-    kind: Kind = "text"
+    kind: PromptKind = "text"
 
 
-def prefix_of(body: dict[str, Any]) -> Prefix | None:
+def prompt_prefix(body: dict[str, Any]) -> PromptPrefix | None:
     """The prompt in the body of `/generate`, `/v1/completions` or `/v1/chat/completions`.
 
     A batch is known by its first prompt. None where there is no prompt or it has an odd form: it is
@@ -38,25 +38,25 @@ def prefix_of(body: dict[str, Any]) -> Prefix | None:
     return None
 
 
-def prefix_of_ids(ids: Sequence[int]) -> Prefix | None:
+def token_prefix(ids: Sequence[int]) -> PromptPrefix | None:
     """The prompt of these token ids; None where there is none or one is no id."""
     try:
         chars = array("I", ids).tobytes().decode(_UTF32, "surrogatepass")
     except (TypeError, OverflowError, UnicodeDecodeError):  # above 0x10FFFF no character is left
         return None
-    return Prefix(chars, "tokens") if chars else None
+    return PromptPrefix(chars, "tokens") if chars else None
 
 
-def _text(text: str) -> Prefix | None:
-    return Prefix(text) if text else None
+def _text(text: str) -> PromptPrefix | None:
+    return PromptPrefix(text) if text else None
 
 
-def _first(given: Any) -> Prefix | None:
+def _first(given: Any) -> PromptPrefix | None:
     if isinstance(given, list) and given and isinstance(given[0], str | list):
         given = given[0]
     if isinstance(given, str):
         return _text(given)
-    return prefix_of_ids(given) if isinstance(given, list) else None
+    return token_prefix(given) if isinstance(given, list) else None
 
 
 def _words(messages: Iterable[Any]) -> Iterable[str]:

@@ -5,7 +5,7 @@ Edges carry strings, not characters: a prompt costs a few comparisons and slices
 
 from collections import OrderedDict
 
-from router.load_balancing.prefix import Kind, Prefix
+from router.load_balancing.prefix import PromptKind, PromptPrefix
 
 NODE_SIZE = 256
 """What a node counts beside its characters: about the bytes of its objects (274 seen in CPython 3.11)."""
@@ -21,7 +21,7 @@ class _Node:
         self.children: dict[str, _Node] = {}
 
 
-class Tree:
+class PrefixTree:
     """The prompts a worker got, up to a size; the least recently sent leaves go first.
 
     Attributes:
@@ -31,12 +31,12 @@ class Tree:
     def __init__(self, limit: int) -> None:
         self.size = 0
         self._limit = limit
-        self._roots: dict[Kind, _Node] = {"text": _Node(""), "tokens": _Node("")}
+        self._roots: dict[PromptKind, _Node] = {"text": _Node(""), "tokens": _Node("")}
         # Every node with its parent. A prompt moves its path to the end from the leaf up, so a node
         # always stands before its parent, and the first one is the leaf that was least recently used.
         self._by_age: OrderedDict[_Node, _Node] = OrderedDict()
 
-    def match(self, prefix: Prefix) -> int:
+    def match(self, prefix: PromptPrefix) -> int:
         """How many characters of the prompt the tree holds from its begin on."""
         text = prefix.chars
         at, end = 0, len(text)
@@ -48,7 +48,7 @@ class Tree:
             children = node.children
         return at
 
-    def insert(self, prefix: Prefix) -> None:
+    def insert(self, prefix: PromptPrefix) -> None:
         """Add a prompt, or make it the most recent one, and evict what no longer fits."""
         text = prefix.chars
         at, end = 0, len(text)

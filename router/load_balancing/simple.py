@@ -6,7 +6,7 @@ from itertools import count
 from weakref import WeakKeyDictionary
 
 from router.load_balancing.policy import Policy
-from router.load_balancing.prefix import Prefix
+from router.load_balancing.prefix import PromptPrefix
 from router.workers.worker import Worker
 
 
@@ -21,7 +21,7 @@ class RoundRobin(Policy):
         self._turns: WeakKeyDictionary[Worker, int] = WeakKeyDictionary()
         self._next = count(1)
 
-    def choose(self, workers: Sequence[Worker], prefix: Prefix | None = None) -> Worker:
+    def choose(self, workers: Sequence[Worker], prefix: PromptPrefix | None = None) -> Worker:
         """The next in turn; a worker that never had one comes first."""
         chosen = workers[0] if len(workers) == 1 else min(workers, key=lambda worker: self._turns.get(worker, 0))
         self._turns[chosen] = next(self._next)
@@ -31,7 +31,7 @@ class RoundRobin(Policy):
 class Random(Policy):
     """Any worker, with equal chance."""
 
-    def choose(self, workers: Sequence[Worker], prefix: Prefix | None = None) -> Worker:
+    def choose(self, workers: Sequence[Worker], prefix: PromptPrefix | None = None) -> Worker:
         """One at random."""
         return random.choice(workers)
 
@@ -39,7 +39,7 @@ class Random(Policy):
 class PowerOfTwo(Policy):
     """The less loaded of two random workers (Mitzenmacher 2001)."""
 
-    def choose(self, workers: Sequence[Worker], prefix: Prefix | None = None) -> Worker:
+    def choose(self, workers: Sequence[Worker], prefix: PromptPrefix | None = None) -> Worker:
         """The one of two with fewer requests in flight."""
         if len(workers) < 2:
             return workers[0]

@@ -5,15 +5,15 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from router.errors import RouterError
-from router.moa.agent_call import Call
-from router.moa.agent_on_pair import ask_pair
-from router.moa.agent_on_plain import ask_plain
-from router.moa.run_context import Context
+from router.moa.agent_call import AgentCall
+from router.moa.agent_on_pair import run_on_pair
+from router.moa.agent_on_plain import run_on_plain
+from router.moa.run_context import RunContext
 
-PAUSE = 0.1  # seconds before an agent is asked again
+RETRY_PAUSE = 0.1  # seconds before an agent is asked again
 
 
-async def ask(context: Context, call: Call) -> AsyncGenerator[str]:
+async def run_agent(context: RunContext, call: AgentCall) -> AsyncGenerator[str]:
     """Pieces of one agent's answer, some of them empty; its trace and answer fill meanwhile.
 
     When it is asked again after it said something, the pieces begin anew.
@@ -26,7 +26,7 @@ async def ask(context: Context, call: Call) -> AsyncGenerator[str]:
         paired = context.registry.paired(call.trace.model)
         call.begin("pair" if paired else "plain")
         try:
-            async with aclosing((ask_pair if paired else ask_plain)(context, call)) as pieces:
+            async with aclosing((run_on_pair if paired else run_on_plain)(context, call)) as pieces:
                 async for piece in pieces:
                     said = said or bool(piece)
                     yield piece
@@ -37,4 +37,4 @@ async def ask(context: Context, call: Call) -> AsyncGenerator[str]:
                 call.trace.state, call.trace.end = "failed", call.run.now()
                 raise
         call.answer.restart()
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(RETRY_PAUSE)

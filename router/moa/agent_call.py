@@ -6,18 +6,18 @@ from typing import Any
 
 from router.early_exit import confidence
 from router.errors import AgentRefused, NoWorker, RouterError, UpstreamFailed, UpstreamTimeout
-from router.moa.answer_events import Progress
-from router.moa.prompt_draft import Draft
+from router.moa.answer_events import AnswerProgress
+from router.moa.prompt_draft import PromptDraft
 from router.observability.run_trace import AgentTrace, RunTrace
 from router.observability.tracing.legs import Sender
-from router.speculative_prefill.composition import Order
-from router.speculative_prefill.upstream_answer import Answer
+from router.speculative_prefill.composition import AnswerOrder
+from router.speculative_prefill.upstream_answer import UpstreamAnswer
 
-TRIED_AGAIN = (UpstreamFailed, UpstreamTimeout, AgentRefused, NoWorker)
+RETRIED_ERRORS = (UpstreamFailed, UpstreamTimeout, AgentRefused, NoWorker)
 
 
 @dataclass(frozen=True)
-class Call:
+class AgentCall:
     """What an agent is asked, and where its answer goes.
 
     Attributes:
@@ -41,10 +41,10 @@ class Call:
 
     run: RunTrace
     trace: AgentTrace
-    answer: Answer
-    draft: Draft
-    upstream: Mapping[str, Answer]
-    order: Order
+    answer: UpstreamAnswer
+    draft: PromptDraft
+    upstream: Mapping[str, UpstreamAnswer]
+    order: AnswerOrder
     sampling: dict[str, Any]
     splice: bool = False
     logprobs: bool = False
@@ -68,7 +68,7 @@ class Call:
         """Its prompt is whole, its request goes out."""
         self.trace.start, self.trace.state = self.run.now(), "running"
 
-    def learn(self, before: Progress | None, now: Progress) -> str:
+    def learn(self, before: AnswerProgress | None, now: AnswerProgress) -> str:
         """Take what its server says; return the new text."""
         trace = self.trace
         trace.finish_reason = now.finish_reason
@@ -81,7 +81,7 @@ class Call:
         self.answer.grow(now.answer_ids, now.text)
         return now.text[len(before.text) if before else 0 :]
 
-    def finish(self, progress: Progress | None) -> None:
+    def finish(self, progress: AnswerProgress | None) -> None:
         """Its stream is over; raises `UpstreamFailed` when its answer is not whole."""
         if progress is None or progress.finish_reason is None:
             raise UpstreamFailed(f"agent {self.trace.agent} failed: its answer ended without a finish reason.")
@@ -92,7 +92,7 @@ class Call:
     def again(self, error: RouterError, *, said: bool) -> bool:
         """Whether it is worth asking again."""
         return (
-            isinstance(error, TRIED_AGAIN)
+            isinstance(error, RETRIED_ERRORS)
             and self.trace.attempts <= self.retries
             and not (said and self.heard)
             and not any(answer.error is error for answer in self.upstream.values())

@@ -8,16 +8,16 @@ from router.dispatch.exchange import Exchange
 from router.dispatch.worker_errors import error_message
 from router.errors import AgentRefused, UpstreamFailed, UpstreamTimeout
 from router.http.sse import events
-from router.load_balancing import prefix_of_ids
-from router.moa.agent_call import Call
-from router.moa.answer_events import Progress, read_event
-from router.moa.idle_timeout import Patience
-from router.moa.run_context import Context
-from router.speculative_prefill.composition import Truncate, compose, own_ids
+from router.load_balancing import token_prefix
+from router.moa.agent_call import AgentCall
+from router.moa.answer_events import AnswerProgress, read_event
+from router.moa.idle_timeout import IdleTimeout
+from router.moa.run_context import RunContext
+from router.speculative_prefill.composition import Truncate, compose_prompt, same_tokenizer_ids
 from router.speculative_prefill.open_prompt import OpenPrompt
 
 
-async def ask_pair(context: Context, call: Call) -> AsyncGenerator[str]:
+async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[str]:
     """Pieces of the answer.
 
     Raises:
@@ -27,7 +27,7 @@ async def ask_pair(context: Context, call: Call) -> AsyncGenerator[str]:
     pacer = context.pacer(model) if call.splice and call.draft.names else None
     prompt = OpenPrompt(
         dispatcher,
-        lambda: dispatcher.choose(model, prefix_of_ids(prompt.ids)),
+        lambda: dispatcher.choose_pair(model, token_prefix(prompt.ids)),
         pacer,
         context.limit(model),
         context.carry,
@@ -47,8 +47,8 @@ async def ask_pair(context: Context, call: Call) -> AsyncGenerator[str]:
                     exchange = await stack.enter_async_context(prompt.finish(body))
                     await _accepted(call, exchange)
                 stream = await stack.enter_async_context(aclosing(events(exchange.body())))
-                progress: Progress | None = None
-                patience = stack.enter_context(Patience(call.timeout))
+                progress: AnswerProgress | None = None
+                patience = stack.enter_context(IdleTimeout(call.timeout))
                 while (event := await patience.next(stream)) is not None:
                     call.listen(event)
                     before, progress = progress, read_event(event, call.trace.agent)
@@ -63,12 +63,12 @@ async def ask_pair(context: Context, call: Call) -> AsyncGenerator[str]:
         call.trace.segments = [(call.run.at(a), call.run.at(b), tokens) for a, b, tokens in prompt.segments]
 
 
-async def _write(context: Context, call: Call, prompt: OpenPrompt) -> None:
+async def _write(context: RunContext, call: AgentCall, prompt: OpenPrompt) -> None:
     """Put the prompt together as the answers come; returns when it is whole."""
     model = call.trace.model
     template = await call.draft.template(lambda: context.tokenizer(model))
-    encode = own_ids if call.draft.is_ids or not template.slots else context.encoder(model)
-    async with aclosing(compose(template, call.upstream, call.order, encode)) as parts:
+    encode = same_tokenizer_ids if call.draft.is_ids or not template.slots else context.encoder(model)
+    async with aclosing(compose_prompt(template, call.upstream, call.order, encode)) as parts:
         async for part in parts:
             if isinstance(part, Truncate):
                 prompt.truncate(part.length)
@@ -76,7 +76,7 @@ async def _write(context: Context, call: Call, prompt: OpenPrompt) -> None:
                 prompt.append(part)
 
 
-async def _accepted(call: Call, exchange: Exchange) -> None:
+async def _accepted(call: AgentCall, exchange: Exchange) -> None:
     status = exchange.decode.status
     if status == 200:
         return

@@ -12,17 +12,17 @@ from router.dispatch.worker_errors import error_message
 from router.errors import AgentRefused, UpstreamFailed, UpstreamTimeout
 from router.http.sse import events
 from router.http_client.origin import Response
-from router.moa.agent_call import Call
-from router.moa.answer_events import Progress, read_openai_event
-from router.moa.idle_timeout import Patience
-from router.moa.run_context import Context
+from router.moa.agent_call import AgentCall
+from router.moa.answer_events import AnswerProgress, read_openai_event
+from router.moa.idle_timeout import IdleTimeout
+from router.moa.run_context import RunContext
 from router.observability.tracing.legs import NO_LEG
-from router.speculative_prefill.upstream_answer import changed
+from router.speculative_prefill.upstream_answer import wait_for_change
 
 OPENAI_NAMES = {"max_new_tokens": "max_tokens", "sampling_seed": "seed"}
 
 
-async def ask_plain(context: Context, call: Call) -> AsyncGenerator[str]:
+async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[str]:
     """Pieces of the answer.
 
     Raises:
@@ -48,8 +48,8 @@ async def ask_plain(context: Context, call: Call) -> AsyncGenerator[str]:
                 leg.answered(response.status)
                 await _accepted(call, response)
             stream = await stack.enter_async_context(aclosing(events(response.chunks())))
-            progress: Progress | None = None
-            patience = stack.enter_context(Patience(call.timeout))
+            progress: AnswerProgress | None = None
+            patience = stack.enter_context(IdleTimeout(call.timeout))
             while (event := await patience.next(stream)) is not None:
                 call.listen(event)
                 before, progress = progress, read_openai_event(event, call.trace.agent, progress)
@@ -63,10 +63,10 @@ async def ask_plain(context: Context, call: Call) -> AsyncGenerator[str]:
     finally:
         worker.load -= 1
         if is_sglang and not finished:
-            context.dispatcher.abort_on(worker, rid)
+            context.dispatcher.abort_on_worker(worker, rid)
 
 
-def _body(call: Call, content: Any) -> tuple[str, dict[str, Any]]:
+def _body(call: AgentCall, content: Any) -> tuple[str, dict[str, Any]]:
     sampling = {OPENAI_NAMES.get(key, key): value for key, value in call.sampling.items()}
     body = {"model": call.trace.model, **sampling, "stream": True, "stream_options": {"include_usage": True}}
     if isinstance(content, str):
@@ -74,7 +74,7 @@ def _body(call: Call, content: Any) -> tuple[str, dict[str, Any]]:
     return "/v1/chat/completions", {**body, "messages": content, **({"logprobs": True} if call.logprobs else {})}
 
 
-async def _texts(call: Call) -> list[str]:
+async def _texts(call: AgentCall) -> list[str]:
     """The answers' texts in their order, once all have ended; raises what any failed with."""
     answers = [call.upstream[name] for name in call.draft.names]
     while True:
@@ -83,13 +83,13 @@ async def _texts(call: Call) -> list[str]:
                 raise answer.error
         if all(answer.done for answer in answers):
             break
-        await changed(answers, since=sum(answer.version for answer in answers))
+        await wait_for_change(answers, since=sum(answer.version for answer in answers))
     if call.order == "completion":
         answers.sort(key=lambda answer: answer.finished or 0)
     return [answer.text for answer in answers if not answer.dropped]
 
 
-async def _accepted(call: Call, response: Response) -> None:
+async def _accepted(call: AgentCall, response: Response) -> None:
     if response.status == 200:
         return
     words = error_message(await response.read())

@@ -11,7 +11,7 @@ from router.errors import UpstreamFailed
 
 
 @dataclass(frozen=True)
-class Progress:
+class AnswerProgress:
     """An answer so far.
 
     Attributes:
@@ -41,7 +41,7 @@ class Progress:
         return self.ids[:-1] if self.ids and self.ids[-1] == self.matched else self.ids
 
 
-def read_event(event: bytes, agent: str) -> Progress:
+def read_event(event: bytes, agent: str) -> AnswerProgress:
     """Read one event; raises `UpstreamFailed`, which names the agent, when it tells an error or is odd."""
     try:
         told = orjson.loads(event)
@@ -55,22 +55,22 @@ def read_event(event: bytes, agent: str) -> Progress:
     return progress
 
 
-def _read(told: dict[str, Any]) -> Progress:
+def _read(told: dict[str, Any]) -> AnswerProgress:
     meta = told["meta_info"]
     ended = meta.get("finish_reason") or {}
     if ended.get("type") == "abort":  # such an event has no counts
-        return Progress("", [], (0, 0, 0), "abort", ended.get("message"))
+        return AnswerProgress("", [], (0, 0, 0), "abort", ended.get("message"))
     counts = (meta["prompt_tokens"], meta["completion_tokens"], meta.get("cached_tokens", 0))
     finish = ended.get("type")
     # Each event brings those of all tokens: to read them once is enough.
     drawn = meta.get("output_token_logprobs") or [] if finish is not None else []
     logprobs = [math.nan if each[0] is None else float(each[0]) for each in drawn]
-    return Progress(told.get("text") or "", told["output_ids"], counts, finish, ended.get("matched"), logprobs)
+    return AnswerProgress(told.get("text") or "", told["output_ids"], counts, finish, ended.get("matched"), logprobs)
 
 
-def read_openai_event(event: bytes, agent: str, before: Progress | None) -> Progress:
+def read_openai_event(event: bytes, agent: str, before: AnswerProgress | None) -> AnswerProgress:
     """Add one event of `/v1/chat/completions` or `/v1/completions` to what came before; raises as `read_event`."""
-    progress = before or Progress("", [], (0, 0, 0), None, None)
+    progress = before or AnswerProgress("", [], (0, 0, 0), None, None)
     try:
         told = orjson.loads(event)
         if "error" in told:

@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 T = TypeVar("T")
 
 
-class Patience:
+class IdleTimeout:
     """As `asyncio.timeout` around each step of a stream, at a hundredth of its price: one timer for all steps.
 
     Use as a context; `next` belongs to the task that entered it.

@@ -8,10 +8,10 @@ from typing import TypeVar
 from router.errors import RouterError
 
 T = TypeVar("T")
-AHEAD = 8  # pieces that wait for a slow client before the servers do
+BUFFERED_ITEMS = 8  # pieces that wait for a slow client before the servers do
 
 
-async def merge(streams: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
+async def merge_streams(streams: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
     """Items of all streams as they come, each with its stream's number; closes all at the end.
 
     Raises what the first one to fail raises.
@@ -21,7 +21,7 @@ async def merge(streams: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[in
             async for item in only:
                 yield 0, item
         return
-    items: asyncio.Queue[tuple[int, T] | None] = asyncio.Queue(AHEAD)
+    items: asyncio.Queue[tuple[int, T] | None] = asyncio.Queue(BUFFERED_ITEMS)
 
     async def pump(number: int) -> None:
         async with aclosing(streams[number]) as stream:

@@ -4,11 +4,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["chat", "completion"]
+EndpointKind = Literal["chat", "completion"]
 
 
 @dataclass(frozen=True)
-class Form:
+class OpenAIFormat:
     """One answer's form.
 
     Attributes:
@@ -17,7 +17,7 @@ class Form:
         model: The model's or tree's name.
     """
 
-    kind: Kind
+    kind: EndpointKind
     id: str
     model: str
     created: int = field(default_factory=lambda: int(time.time()))

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.errors import BadRequest
-from router.speculative_prefill.template import Template, place
-from router.speculative_prefill.tokenizer import Tokenizer
+from router.speculative_prefill.template import PromptTemplate, placeholder
+from router.speculative_prefill.tokenizer import WorkerTokenizer
 
 Messages = list[dict[str, Any]]
 Content = Messages | str | list[int | str]
 
 
 @dataclass(frozen=True)
-class Draft:
+class PromptDraft:
     """What an agent is asked, given the answers it reads.
 
     Attributes:
@@ -29,7 +29,7 @@ class Draft:
 
     def content(self) -> Content:
         """The draft with its places."""
-        return self.write([place(name, self.nonce) for name in self.names])
+        return self.write([placeholder(name, self.nonce) for name in self.names])
 
     @property
     def is_ids(self) -> bool:
@@ -37,15 +37,15 @@ class Draft:
         content = self.content()
         return isinstance(content, list) and not isinstance(content[0], dict)
 
-    async def template(self, tokenizer: Callable[[], Tokenizer]) -> Template:
-        """The draft as token ids of one model; raises what `Template` does."""
+    async def template(self, tokenizer: Callable[[], WorkerTokenizer]) -> PromptTemplate:
+        """The draft as token ids of one model; raises what `PromptTemplate` does."""
         content = self.content()
         if isinstance(content, str):
-            return await Template.of_text(tokenizer(), content, self.nonce)
+            return await PromptTemplate.of_text(tokenizer(), content, self.nonce)
         messages = [item for item in content if isinstance(item, dict)]
         if messages:
-            return await Template.of_messages(tokenizer(), messages, self.nonce)
-        return Template.of_ids(item for item in content if not isinstance(item, dict))
+            return await PromptTemplate.of_messages(tokenizer(), messages, self.nonce)
+        return PromptTemplate.of_ids(item for item in content if not isinstance(item, dict))
 
     def filled(self, texts: Sequence[str]) -> Messages | str:
         """The draft with answers for its places, for servers that take text only.

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from router.early_exit import ClusterExit
 from router.errors import RouterError
-from router.moa.agent import ask
-from router.moa.agent_call import Call
+from router.moa.agent import run_agent
+from router.moa.agent_call import AgentCall
 from router.moa.agent_prompts import aggregator_messages, proposer_messages, question_text
-from router.moa.merge_streams import merge
-from router.moa.prompt_draft import Content, Draft, Messages
-from router.moa.run_context import Context
+from router.moa.merge_streams import merge_streams
+from router.moa.prompt_draft import Content, Messages, PromptDraft
+from router.moa.run_context import RunContext
 from router.moa.tree import Agent, Tree
 from router.observability.run_trace import AgentTrace, RunTrace
-from router.speculative_prefill.upstream_answer import Answer
+from router.speculative_prefill.upstream_answer import UpstreamAnswer
 
 if TYPE_CHECKING:
     from router.observability.tracing.request_span import RequestSpan
@@ -44,7 +44,7 @@ class Run:
 
     def __init__(
         self,
-        context: Context,
+        context: RunContext,
         tree: Tree,
         models: Mapping[str, str],
         sampling: Mapping[str, dict[str, Any]],
@@ -69,7 +69,7 @@ class Run:
         self._heard = heard
         self._nonce = f"{uuid.uuid4().hex[:12]}:"
         self._members: dict[str, list[str]] = {}
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, UpstreamAnswer] = {}
         self._traces: dict[str, AgentTrace] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._exits: dict[str, ClusterExit] = {}
@@ -88,7 +88,7 @@ class Run:
 
     def _add(self, layer: int, cluster: str, agent: Agent, name: str, model: str) -> None:
         self._traces[name] = AgentTrace(name, cluster, layer, model, agent.reads)
-        self._answers[name] = Answer(name)
+        self._answers[name] = UpstreamAnswer(name)
         self.trace.agents.append(self._traces[name])
 
     def final(self, k: int) -> AgentTrace:
@@ -106,7 +106,7 @@ class Run:
                 self._tasks[agent.name] = asyncio.create_task(self._inner(agent, cluster.name))
         try:
             answers = [self._ask(final, name, self._asked_of(k)) for k, name in enumerate(self.finals)]
-            async with aclosing(merge(answers)) as pieces:
+            async with aclosing(merge_streams(answers)) as pieces:
                 async for piece in pieces:
                     yield piece
         except RouterError as error:
@@ -180,14 +180,14 @@ class Run:
         chosen = {**self._sampling.get(trace.model, {}), **agent.sampling, **sampling}
         chosen.setdefault("max_tokens", agent.max_tokens)
         is_final = name in self.finals
-        call = Call(
+        call = AgentCall(
             run=self.trace,
             trace=trace,
             answer=self._answers[name],
             draft=self._draft(agent, upstream),
             upstream={member: self._answers[member] for member in upstream},
             order=self._tree.order,
-            sampling=native(chosen),
+            sampling=sglang_sampling(chosen),
             splice=self._tree.arm in ("splice", "exit"),
             logprobs=trace.cluster in self._exits,
             ids=_is_ids(self._question),
@@ -196,19 +196,19 @@ class Run:
             timeout=self._tree.timeout,
             sender=None if self._spans is None else self._spans.agent(trace),
         )
-        return ask(self._context, call)
+        return run_agent(self._context, call)
 
-    def _draft(self, agent: Agent, upstream: list[str]) -> Draft:
+    def _draft(self, agent: Agent, upstream: list[str]) -> PromptDraft:
         question: Any = self._question
         if _is_ids(question):
-            return Draft(tuple(upstream), lambda places: [*question, *places])
+            return PromptDraft(tuple(upstream), lambda places: [*question, *places])
 
         def write(answers: Sequence[str]) -> Content:
             if not upstream:
                 return proposer_messages(agent.role, question)
             return aggregator_messages(agent.role, question, answers)
 
-        return Draft(tuple(upstream), write, self._nonce)
+        return PromptDraft(tuple(upstream), write, self._nonce)
 
 
 def _known(confidence: float | None) -> float:
@@ -219,7 +219,7 @@ def _is_ids(question: Messages | list[int]) -> bool:
     return isinstance(question[0], int)
 
 
-def native(sampling: dict[str, Any]) -> dict[str, Any]:
+def sglang_sampling(sampling: dict[str, Any]) -> dict[str, Any]:
     """OpenAI's sampling names as SGLang's `/generate` takes them."""
     renamed = dict(sampling)
     for theirs, ours in (("max_tokens", "max_new_tokens"), ("seed", "sampling_seed")):

@@ -3,18 +3,18 @@
 from collections.abc import Callable
 
 from router.dispatch.dispatcher import Dispatcher
-from router.early_exit import Judging
+from router.early_exit import AgreementJudge
 from router.http.ids import fresh_id
-from router.speculative_prefill.composition import Encode, passed_on, reencoded
+from router.speculative_prefill.composition import AnswerEncoder, ids_unless_cut, reencoded_text
 from router.speculative_prefill.metrics import OpenPromptMetrics
-from router.speculative_prefill.pacing import Pacer
-from router.speculative_prefill.tokenizer import Tokenizer
-from router.speculative_prefill.transport import Carrier, carrier_for
-from router.speculative_prefill.upstream_answer import Answer
+from router.speculative_prefill.pacing import SegmentPacer
+from router.speculative_prefill.tokenizer import WorkerTokenizer
+from router.speculative_prefill.transport import SegmentTransport, transport_for
+from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.workers.worker import Pair
 
 
-class Context:
+class RunContext:
     """Of one router.
 
     Args:
@@ -28,8 +28,8 @@ class Context:
     def __init__(
         self,
         dispatcher: Dispatcher,
-        carry: Callable[[Pair], Carrier] = carrier_for,
-        judge: Judging | None = None,
+        carry: Callable[[Pair], SegmentTransport] = transport_for,
+        judge: AgreementJudge | None = None,
         new_run: Callable[[], str] = lambda: f"run-{fresh_id()}",
         metrics: OpenPromptMetrics | None = None,
     ) -> None:
@@ -39,28 +39,28 @@ class Context:
         self.judge = judge
         self.new_run = new_run
         self.metrics = metrics
-        self._pacers: dict[str, Pacer] = {}
+        self._pacers: dict[str, SegmentPacer] = {}
         self._same: dict[tuple[str, str], bool] = {}
 
-    def pacer(self, model: str) -> Pacer:
+    def pacer(self, model: str) -> SegmentPacer:
         """What is known of the cost of a model's segments."""
-        return self._pacers.setdefault(model, Pacer())
+        return self._pacers.setdefault(model, SegmentPacer())
 
-    def tokenizer(self, model: str) -> Tokenizer:
+    def tokenizer(self, model: str) -> WorkerTokenizer:
         """The tokenizer of a model; raises `NoWorker` when no prefill server of it is healthy."""
-        return Tokenizer(self.registry.healthy(model, "prefill")[0])
+        return WorkerTokenizer(self.registry.healthy(model, "prefill")[0])
 
     def limit(self, model: str) -> int | None:
         """The context length of a model, in tokens; None when its workers do not tell."""
         told = self.registry.healthy(model, "decode")[0].info.get("context_length")
         return told if isinstance(told, int) else None
 
-    def encoder(self, reader: str) -> Encode:
+    def encoder(self, reader: str) -> AnswerEncoder:
         """How answers become token ids of a model: their own where the tokenizers agree, else their text's."""
         mine = self.tokenizer(reader)
-        ids, text = passed_on(mine), reencoded(mine)
+        ids, text = ids_unless_cut(mine), reencoded_text(mine)
 
-        async def encode(answer: Answer) -> list[int]:
+        async def encode(answer: UpstreamAnswer) -> list[int]:
             model = answer.model
             if model is not None and (model, reader) not in self._same:
                 self._same[model, reader] = model == reader or await mine.same_as(self.tokenizer(model))

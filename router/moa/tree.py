@@ -28,10 +28,10 @@ import yaml
 from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
-from router.config.structs import Wrong, read
+from router.config.structs import InvalidValue, read_struct
 from router.early_exit import ExitRule
 from router.errors import BadRequest
-from router.speculative_prefill.composition import Order
+from router.speculative_prefill.composition import AnswerOrder
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*\Z", max_length=64)]
 Sampling = dict[str, Any]
@@ -102,7 +102,7 @@ class Tree(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: Name
     arm: Arm = "splice"
-    order: Order = "completion"
+    order: AnswerOrder = "completion"
     exit: ExitRule = ExitRule()
     retries: Annotated[int, Meta(ge=0, le=10)] = 1
     timeout: Annotated[float, Meta(gt=0)] = 300.0
@@ -156,7 +156,7 @@ class Tree(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def _check_reads(self) -> None:
         earlier: set[str] = set()
-        read: set[str] = set()
+        read_struct: set[str] = set()
         for number, layer in enumerate(self.layers):
             for cluster in layer.clusters:
                 for agent in cluster.agents:
@@ -172,9 +172,9 @@ class Tree(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                         raise ValueError(f"agent {agent.name!r} reads {double!r} twice; name each cluster once")
                     if number and not agent.reads:
                         raise ValueError(f"agent {agent.name!r} of a later layer reads nothing; give it `reads`")
-                    read.update(agent.reads)
+                    read_struct.update(agent.reads)
             earlier.update(cluster.name for cluster in layer.clusters)
-        unread = earlier - read - {self.layers[-1].clusters[0].name}
+        unread = earlier - read_struct - {self.layers[-1].clusters[0].name}
         if unread:
             raise ValueError(f"nobody reads the cluster {sorted(unread)[0]!r}; add it to an agent's `reads`")
 
@@ -194,13 +194,13 @@ class Trees(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"two trees are called {double!r}; names must be unique")
 
 
-SHIPPED = Path(__file__).parent / "trees"
-DEFAULT = "tree-3x3-3-1"
+SHIPPED_TREES = Path(__file__).parent / "trees"
+DEFAULT_TREE = "tree-3x3-3-1"
 
 
 def shipped_trees() -> list[str]:
     """Names of the trees that come with the router."""
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+    return sorted(path.stem for path in SHIPPED_TREES.glob("*.yaml"))
 
 
 def load_trees(path: Path | None) -> Trees:
@@ -210,7 +210,7 @@ def load_trees(path: Path | None) -> Trees:
         BadRequest: The file cannot be read or is wrong; one sentence names the file and the key.
     """
     if path is None or str(path) in shipped_trees():
-        path = SHIPPED / f"{path or DEFAULT}.yaml"
+        path = SHIPPED_TREES / f"{path or DEFAULT_TREE}.yaml"
     try:
         text = path.read_text()
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
@@ -232,6 +232,6 @@ def read_trees(value: object, source: str) -> Trees:
         BadRequest: One sentence that names the key and what is wrong with it.
     """
     try:
-        return read(Trees, value)
-    except Wrong as wrong:
+        return read_struct(Trees, value)
+    except InvalidValue as wrong:
         raise BadRequest(f"{source} is wrong at {wrong.place or 'the top'}: {wrong.words}.") from None

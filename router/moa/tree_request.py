@@ -5,27 +5,27 @@ from typing import Any, TypeGuard, get_args
 
 from msgspec.structs import replace
 
-from router.config.structs import Wrong
-from router.config.structs import read as read_checked
+from router.config.structs import InvalidValue
+from router.config.structs import read_struct as read_checked
 from router.early_exit import ExitRule
 from router.errors import BadRequest
-from router.moa.openai_format import Kind
+from router.moa.openai_format import EndpointKind
 from router.moa.prompt_draft import Messages
 from router.moa.tree import Arm, Tree
-from router.speculative_prefill.composition import Order
+from router.speculative_prefill.composition import AnswerOrder
 
 # Fields of a request that go to the final agent as they are.
-PASSED_ON = (
+FORWARDED_SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty", "frequency_penalty",
     "repetition_penalty", "max_tokens", "ignore_eos", "logit_bias", "stop_token_ids", "min_tokens",
 )  # fmt: skip
-REFUSED = ("tools", "functions", "logprobs", "top_logprobs", "echo", "suffix", "audio", "best_of")
-OPTIONS = ("arm", "order", "exit", "seed")
-MOST_ANSWERS = 16  # final answers of one request
+UNSUPPORTED_FIELDS = ("tools", "functions", "logprobs", "top_logprobs", "echo", "suffix", "audio", "best_of")
+TREE_OPTIONS = ("arm", "order", "exit", "seed")
+MAX_ANSWERS = 16  # final answers of one request
 
 
 @dataclass(frozen=True)
-class Asked:
+class TreeRequest:
     """One request to a tree.
 
     Attributes:
@@ -39,7 +39,7 @@ class Asked:
         include_usage: Whether it wants the usage as the last piece.
     """
 
-    kind: Kind
+    kind: EndpointKind
     tree: Tree
     questions: list[Messages | list[int]]
     sampling: dict[str, Any]
@@ -49,15 +49,15 @@ class Asked:
     include_usage: bool
 
 
-def read(body: dict[str, Any], kind: Kind, tree: Tree) -> Asked:
+def read_tree_request(body: dict[str, Any], kind: EndpointKind, tree: Tree) -> TreeRequest:
     """Check a request's body; raises `BadRequest` with what is wrong."""
-    for key in REFUSED:
+    for key in UNSUPPORTED_FIELDS:
         if body.get(key) not in (None, False, 0, [], ""):
             raise BadRequest(f"`{key}` cannot be had from a tree of agents; leave it out, or ask a model by its name.")
     form = body.get("response_format") or {}
     if not isinstance(form, dict) or form.get("type", "text") != "text":
         raise BadRequest("`response_format` must be text: a tree's agents answer in words.")
-    sampling = {key: body[key] for key in PASSED_ON if body.get(key) is not None}
+    sampling = {key: body[key] for key in FORWARDED_SAMPLING if body.get(key) is not None}
     if body.get("max_completion_tokens") is not None:
         sampling["max_tokens"] = body["max_completion_tokens"]
     _whole(sampling.get("max_tokens", 1), "max_tokens", least=1)
@@ -70,9 +70,9 @@ def read(body: dict[str, Any], kind: Kind, tree: Tree) -> Asked:
     if not isinstance(stream_options, dict):
         raise BadRequest("`stream_options` must be an object.")
     questions = _prompts(body) if kind == "completion" else [_question(body)]
-    if n * len(questions) > MOST_ANSWERS:
-        raise BadRequest(f"{n * len(questions)} answers are asked for; a tree gives up to {MOST_ANSWERS} a request.")
-    return Asked(
+    if n * len(questions) > MAX_ANSWERS:
+        raise BadRequest(f"{n * len(questions)} answers are asked for; a tree gives up to {MAX_ANSWERS} a request.")
+    return TreeRequest(
         kind=kind,
         tree=replace(tree, **options),
         questions=questions,
@@ -88,16 +88,16 @@ def _options(given: object) -> dict[str, Any]:
     """The tree's arm, order and exit rule as a request asks for them under `moa`, and its seed."""
     if given is None:
         return {}
-    if not isinstance(given, dict) or given.keys() - set(OPTIONS):
-        raise BadRequest(f"`moa` must be an object with {', '.join(f'`{key}`' for key in OPTIONS)} only.")
-    for key, allowed in (("arm", get_args(Arm)), ("order", get_args(Order))):
+    if not isinstance(given, dict) or given.keys() - set(TREE_OPTIONS):
+        raise BadRequest(f"`moa` must be an object with {', '.join(f'`{key}`' for key in TREE_OPTIONS)} only.")
+    for key, allowed in (("arm", get_args(Arm)), ("order", get_args(AnswerOrder))):
         if key in given and given[key] not in allowed:
             raise BadRequest(f"`moa.{key}` must be one of {', '.join(allowed)}.")
     if "exit" not in given:
         return {**given}
     try:
         return {**given, "exit": read_checked(ExitRule, given["exit"])}
-    except Wrong as wrong:
+    except InvalidValue as wrong:
         key = f"moa.exit.{wrong.place}".rstrip(".")
         raise BadRequest(f"`{key}` is wrong: {wrong.words}.") from None
 

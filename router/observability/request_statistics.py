@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 
-class Answered(NamedTuple):
+class RequestOutcome(NamedTuple):
     """What is told of a request.
 
     Attributes:
@@ -38,7 +38,7 @@ class Answered(NamedTuple):
 
 
 @dataclass(slots=True)
-class Times:
+class DurationHistogram:
     """A histogram: counts by bucket, the last one for all above the highest bound; and the sum in seconds."""
 
     counts: list[int]
@@ -49,17 +49,17 @@ class Times:
         self.counts[bisect_left(bounds, seconds)] += 1
         self.total += seconds
 
-    def add(self, other: "Times") -> None:
+    def add(self, other: "DurationHistogram") -> None:
         """Count all of another one."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         self.total += other.total
 
 
-def _where(answered: Answered) -> tuple[str, ...]:
+def _where(answered: RequestOutcome) -> tuple[str, ...]:
     return answered.method, answered.path
 
 
-class Tally(Collector):
+class RequestStatistics(Collector):
     """Requests by what is told of them.
 
     Args:
@@ -70,10 +70,10 @@ class Tally(Collector):
     def __init__(self, bounds: Sequence[float], routed: Sequence[str]) -> None:
         self._bounds = tuple(bounds)
         self._routed = tuple(routed)
-        self._took: dict[Answered, Times] = defaultdict(self._none)
-        self._first: dict[Answered, Times] = defaultdict(self._none)
+        self._took: dict[RequestOutcome, DurationHistogram] = defaultdict(self._none)
+        self._first: dict[RequestOutcome, DurationHistogram] = defaultdict(self._none)
 
-    def count(self, answered: Answered, took: float, first: float | None) -> None:
+    def count(self, answered: RequestOutcome, took: float, first: float | None) -> None:
         """A request is over; in seconds how long it took, and until the first piece of a stream."""
         self._took[answered].observe(self._bounds, took)
         if first is not None:
@@ -106,14 +106,14 @@ class Tally(Collector):
             self._labels,
         )
 
-    def _none(self) -> Times:
-        return Times([0] * (len(self._bounds) + 1))
+    def _none(self) -> DurationHistogram:
+        return DurationHistogram([0] * (len(self._bounds) + 1))
 
-    def _labels(self, answered: Answered) -> tuple[str, ...] | None:
+    def _labels(self, answered: RequestOutcome) -> tuple[str, ...] | None:
         return (*self._routed, answered.model, answered.endpoint) if answered.model else None
 
     def _counter(
-        self, name: str, words: str, labels: Sequence[str], of: Callable[[Answered], tuple[str, ...] | None]
+        self, name: str, words: str, labels: Sequence[str], of: Callable[[RequestOutcome], tuple[str, ...] | None]
     ) -> Metric:
         family = CounterMetricFamily(name, words, labels=labels)
         for values, times in self._by(of, self._took).items():
@@ -125,8 +125,8 @@ class Tally(Collector):
         name: str,
         words: str,
         labels: Sequence[str],
-        counted: dict[Answered, Times],
-        of: Callable[[Answered], tuple[str, ...] | None],
+        counted: dict[RequestOutcome, DurationHistogram],
+        of: Callable[[RequestOutcome], tuple[str, ...] | None],
     ) -> Metric:
         family = HistogramMetricFamily(name, words, labels=labels)
         for values, times in self._by(of, counted).items():
@@ -139,10 +139,10 @@ class Tally(Collector):
         return family
 
     def _by(
-        self, of: Callable[[Answered], tuple[str, ...] | None], counted: dict[Answered, Times]
-    ) -> dict[tuple[str, ...], Times]:
+        self, of: Callable[[RequestOutcome], tuple[str, ...] | None], counted: dict[RequestOutcome, DurationHistogram]
+    ) -> dict[tuple[str, ...], DurationHistogram]:
         """The counted requests, those of the same labels together."""
-        found: dict[tuple[str, ...], Times] = defaultdict(self._none)
+        found: dict[tuple[str, ...], DurationHistogram] = defaultdict(self._none)
         for answered, times in counted.items():
             values = of(answered)
             if values is not None:

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from router.errors import NotFound
 from router.observability.run_trace import RunTrace
 
-MOST_UNENDED = 4  # times as many are kept while they go on
+MAX_UNFINISHED_FACTOR = 4  # times as many are kept while they go on
 
 
 class RunStore:
@@ -25,7 +25,7 @@ class RunStore:
         ended = [key for key, each in self._traces.items() if each.state != "running"]
         for key in ended[: max(len(self._traces) - self._most, 0)]:
             del self._traces[key]
-        while len(self._traces) > MOST_UNENDED * self._most:
+        while len(self._traces) > MAX_UNFINISHED_FACTOR * self._most:
             self._traces.popitem(last=False)
 
     def find(self, run: str) -> RunTrace:

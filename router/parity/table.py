@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 from router.cli.parser import parser
-from router.cli.refused_flags import FLAGS
-from router.endpoints.not_offered import PATHS
+from router.cli.refused_flags import REFUSED_FLAGS
+from router.endpoints.not_offered import PATHS_NOT_OFFERED
 from router.parity import differs
 from router.parity.stored import Stored
 
@@ -33,21 +33,21 @@ def our_flags() -> dict[str, argparse.Action]:
         name: action
         for action in parser()._actions
         for name in action.option_strings
-        if name.startswith("--") and name not in FLAGS and name != "--help"
+        if name.startswith("--") and name not in REFUSED_FLAGS and name != "--help"
     }
 
 
 def flag_verdict(name: str, theirs: dict[str, Any], ours: dict[str, argparse.Action]) -> str:
     """Same, differs (why) or refused (why)."""
-    if name in FLAGS:
-        return f"refused: {FLAGS[name]}"
+    if name in REFUSED_FLAGS:
+        return f"refused: {REFUSED_FLAGS[name]}"
     return _same_or(differs.FLAGS.get(name), name in ours)
 
 
 def path_verdict(name: str) -> str:
     """Same, differs (why) or refused (why)."""
-    if name in PATHS:
-        return f"refused (501): {PATHS[name]}"
+    if name in PATHS_NOT_OFFERED:
+        return f"refused (501): {PATHS_NOT_OFFERED[name]}"
     return _same_or(differs.PATHS.get(name), known=True)
 
 

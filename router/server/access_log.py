@@ -5,27 +5,29 @@ import time
 
 import orjson
 
-from router.http.client_request import Call
+from router.http.client_request import ClientRequest
 
 logger = logging.getLogger("router.access")
 
 
-def log(call: Call) -> None:
+def log(request: ClientRequest) -> None:
     """Write a request's line, at level INFO; costs nothing above it."""
     if not logger.isEnabledFor(logging.INFO):
         return
     line: dict[str, object] = {
-        "id": call.id,
-        "method": call.method,
-        "path": call.path,
-        "status": call.status,
-        "seconds": round(time.monotonic() - call.began, 6),
+        "id": request.id,
+        "method": request.method,
+        "path": request.path,
+        "status": request.status,
+        "seconds": round(time.monotonic() - request.started_at, 6),
     }
-    if call.model is not None:
-        line["model"] = call.model
-    if call.workers:
-        line.update(zip(("prefill", "decode") if len(call.workers) == 2 else ("worker",), call.workers, strict=True))
-        line["attempts"] = call.attempts
-    if call.first is not None:
-        line["ttft"] = round(call.first - call.began, 6)
+    if request.model is not None:
+        line["model"] = request.model
+    if request.workers:
+        line.update(
+            zip(("prefill", "decode") if len(request.workers) == 2 else ("worker",), request.workers, strict=True)
+        )
+        line["attempts"] = request.attempts
+    if request.first_chunk_at is not None:
+        line["ttft"] = round(request.first_chunk_at - request.started_at, 6)
     logger.info("%s", orjson.dumps(line).decode())

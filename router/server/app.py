@@ -7,41 +7,41 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry
 
-from router.agent_runs.service import ClientRuns
+from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.metrics import DispatchMetrics
 from router.dispatch.pair_forwarding import PairForwarder
-from router.dispatch.supervisor import Keeper
-from router.early_exit import Judge, JudgeFailed, Judging
+from router.dispatch.supervisor import WorkerSupervisor
+from router.early_exit import AgreementJudge, Judge, JudgeError
 from router.endpoints.access import ApiKey
-from router.endpoints.inference import Proxy
-from router.endpoints.info import Info
-from router.endpoints.route_table import routes
-from router.endpoints.routes import Route, Routes
-from router.endpoints.runs import RunPages
-from router.endpoints.trees import MoaEndpoint
-from router.endpoints.workers import Admin
+from router.endpoints.inference import InferenceEndpoints
+from router.endpoints.info import InfoEndpoints
+from router.endpoints.route_table import all_routes
+from router.endpoints.routes import Route, RouteTable
+from router.endpoints.runs import RunEndpoints
+from router.endpoints.trees import TreeEndpoint
+from router.endpoints.workers import WorkerEndpoints
 from router.errors import NotFound, RouterError, forget_frames
 from router.http.asgi import ClientGone, Receive, Scope, Send
 from router.http.body import parse_object
-from router.http.client_request import ID_HEADERS, Call
+from router.http.client_request import ID_HEADERS, ClientRequest
 from router.load_balancing import make_policy
-from router.moa.run_context import Context
+from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
 from router.moa.tree import load_trees
 from router.observability.run_store import RunStore
 from router.observability.tracing import start_tracing
 from router.server.access_log import log
-from router.server.admission import Limits
+from router.server.admission import AdmissionLimits
 from router.server.cors import Cors
-from router.server.metrics import SECONDS, RequestMetrics
+from router.server.metrics import DURATION_BUCKETS, RequestMetrics
 from router.server.processes.peers import Peers
-from router.server.processes.spread import Change, Spread
-from router.server.settings import Settings
+from router.server.processes.spread import OperatorChange, ProcessRouting
+from router.server.settings import RouterSettings
 from router.service_discovery.metrics import DiscoveryMetrics
-from router.service_discovery.pod_workers import Roster
+from router.service_discovery.pod_workers import PodWorkers
 from router.service_discovery.settings import DiscoverySettings
-from router.service_discovery.watcher import Watcher
+from router.service_discovery.watcher import PodWatcher
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.workers.factory import WorkerFactory
 from router.workers.metrics import register_worker_metrics
@@ -62,7 +62,9 @@ class App:
         peers: The processes of this router, where it has several.
     """
 
-    def __init__(self, settings: Settings, judge: Judging | None = None, peers: Peers | None = None) -> None:
+    def __init__(
+        self, settings: RouterSettings, judge: AgreementJudge | None = None, peers: Peers | None = None
+    ) -> None:
         self._settings = settings
         server = settings.server
         factory = WorkerFactory(settings.health, settings.breaker, server.api_key)
@@ -82,31 +84,33 @@ class App:
         prefill, decode = (make_policy(name, settings.cache_aware) for name in policies.values())
         self.dispatcher = Dispatcher(self.registry, prefill, decode, settings.cache_aware)
         warm_up = not settings.health.skip_warm_up
-        self.keeper = Keeper(self.registry, self.dispatcher, settings.health.look_secs, warm_up=warm_up)
-        self.limits = Limits(settings.limits)
-        self._calls: set[Call] = set()
-        self._metrics = RequestMetrics(self._prometheus, self.limits, self._calls, server.duration_buckets)
+        self.keeper = WorkerSupervisor(
+            self.registry, self.dispatcher, settings.health.probe_interval_secs, warm_up=warm_up
+        )
+        self.limits = AdmissionLimits(settings.limits)
+        self._requests: set[ClientRequest] = set()
+        self._metrics = RequestMetrics(self._prometheus, self.limits, self._requests, server.duration_buckets)
         self._watcher = self._discovery(settings.discovery, factory) if settings.discovery is not None else None
         trees = load_trees(settings.trees)
         self.judge = judge or Judge(settings.runs.embedding_model)
         self._judges = any(tree.arm == "exit" and tree.exit.measures for tree in trees.trees)
         self._loading: asyncio.Task[None] | None = None
-        context = Context(self.dispatcher, judge=self.judge, metrics=OpenPromptMetrics(self._prometheus))
+        context = RunContext(self.dispatcher, judge=self.judge, metrics=OpenPromptMetrics(self._prometheus))
         if peers is not None:
             context.new_run = peers.new_run
         run_limits, runs = RunLimits(settings.runs), RunStore()
-        moa = MoaEndpoint(context, trees, run_limits, runs)
-        self._clients = ClientRuns(context, run_limits, runs)
+        moa = TreeEndpoint(context, trees, run_limits, runs)
+        self._clients = AgentRuns(context, run_limits, runs)
         timeout = server.request_timeout_secs
         pairs = PairForwarder(self.dispatcher, settings.retries, DispatchMetrics(self._prometheus, policies))
-        proxy = Proxy(self.registry, moa, self._clients, pairs, timeout, peers)
+        proxy = InferenceEndpoints(self.registry, moa, self._clients, pairs, timeout, peers)
         self._key = ApiKey(server.api_key)
-        info = Info(self.dispatcher, moa, self.keeper, proxy, self._key, self._prometheus)
-        self._admin = Admin(self.registry, self.keeper, factory)
-        table = routes(proxy, info, self._admin, RunPages(runs))
+        info = InfoEndpoints(self.dispatcher, moa, self.keeper, proxy, self._key, self._prometheus)
+        self._admin = WorkerEndpoints(self.registry, self.keeper, factory)
+        table = all_routes(proxy, info, self._admin, RunEndpoints(runs))
         self._peers = peers
-        self._spread = None if peers is None else Spread(peers)
-        self.routes = Routes(table if self._spread is None else self._spread.over(table))
+        self._spread = None if peers is None else ProcessRouting(peers)
+        self.routes = RouteTable(table if self._spread is None else self._spread.over(table))
         self._cors = Cors(server.cors_origins)
         self._tracing = start_tracing(settings.trace)
         names = server.request_id_headers
@@ -117,71 +121,71 @@ class App:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            call = Call(
+            request = ClientRequest(
                 scope,
                 receive,
                 send,
                 max_body=self._settings.server.max_payload_bytes,
                 id_headers=self._id_headers,
             )
-            call.internal = self._peers is not None and _port(scope) is None
+            request.internal = self._peers is not None and _port(scope) is None
             own_port = self._settings.server.prometheus_port
-            await self._answer(call, metrics_only=own_port is not None and _port(scope) == own_port)
+            await self._answer(request, metrics_only=own_port is not None and _port(scope) == own_port)
 
-    async def _answer(self, call: Call, *, metrics_only: bool) -> None:
-        self._calls.add(call)
-        call.more_headers += self._cors.headers(call)
+    async def _answer(self, request: ClientRequest, *, metrics_only: bool) -> None:
+        self._requests.add(request)
+        request.extra_headers += self._cors.headers(request)
         route: Route | None = None
         error_code = ""
         try:
-            if self._cors.asks(call):
-                await self._cors.allow(call)
+            if self._cors.asks(request):
+                await self._cors.allow(request)
                 return
-            route, variable = self.routes.find(call)
+            route, variable = self.routes.find(request)
             if self._tracing is not None and route.endpoint:
-                call.span = self._tracing.begin(call, route.path, route.endpoint)
+                request.span = self._tracing.begin(request, route.path, route.endpoint)
             if metrics_only and route.path != "/metrics":
                 raise NotFound("this port is for /metrics only.")
-            if not (route.public or call.internal):
-                self._key.check(call)
-            if route.limited and self.limits.on and not call.internal:
-                await self._limited(call, route, variable)
+            if not (route.public or request.internal):
+                self._key.check(request)
+            if route.limited and self.limits.on and not request.internal:
+                await self._limited(request, route, variable)
             else:
-                await route.handler(call, *variable)
+                await route.handler(request, *variable)
         except ClientGone as gone:
-            logger.debug("client left: %s %s", call.method, call.path)
+            logger.debug("client left: %s %s", request.method, request.path)
             forget_frames(gone)
         except RouterError as error:
             error_code = error.kind
-            await self._refuse(call, error)
+            await self._refuse(request, error)
             forget_frames(error)
         except Exception:
-            logger.exception("unexpected error in %s %s", call.method, call.path)
+            logger.exception("unexpected error in %s %s", request.method, request.path)
             error_code = RouterError.kind
-            await self._refuse(call, RouterError("the router failed on this request; its log has the cause."))
+            await self._refuse(request, RouterError("the router failed on this request; its log has the cause."))
         finally:
-            self._calls.discard(call)
-            if call.span is not None:
-                call.span.end(call, error_code)
-            if not call.internal:  # else the process that the client spoke to does
-                self._metrics.answered(call, route, error_code)
-                log(call)
+            self._requests.discard(request)
+            if request.span is not None:
+                request.span.end(request, error_code)
+            if not request.internal:  # else the process that the client spoke to does
+                self._metrics.answered(request, route, error_code)
+                log(request)
 
-    async def _limited(self, call: Call, route: Route, variable: tuple[str, ...]) -> None:
-        await self.limits.enter(call)
+    async def _limited(self, request: ClientRequest, route: Route, variable: tuple[str, ...]) -> None:
+        await self.limits.enter(request)
         try:
-            await route.handler(call, *variable)
+            await route.handler(request, *variable)
         finally:
             self.limits.leave()
 
     @staticmethod
-    async def _refuse(call: Call, error: RouterError) -> None:
-        if call.started:
+    async def _refuse(request: ClientRequest, error: RouterError) -> None:
+        if request.response_started:
             # The status line is out: closing without the last chunk is the only honest signal left.
             raise error
         if error.retry_after is not None:
-            call.more_headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
-        await call.answer_json(error.body(), error.status)
+            request.extra_headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+        await request.send_json(error.body(), error.status)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -204,7 +208,7 @@ class App:
         if self._judges and isinstance(self.judge, Judge):
             self._loading = asyncio.create_task(_load(self.judge))
 
-    def _apply(self, change: Change) -> None:
+    def _apply(self, change: OperatorChange) -> None:
         """What an operator told the other processes before this one began; what does not fit any more is left."""
         with suppress(RouterError):
             if change.method == "POST":
@@ -222,7 +226,7 @@ class App:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
         deadline = time.monotonic() + STOP_TIMEOUT
-        while self._calls and time.monotonic() < deadline:  # noqa: ASYNC110 - for the sake of each request
+        while self._requests and time.monotonic() < deadline:  # noqa: ASYNC110 - for the sake of each request
             await asyncio.sleep(0.01)
         self._clients.close()
         if self._peers is not None:
@@ -233,9 +237,9 @@ class App:
         if self._tracing is not None:
             await self._tracing.stop()
 
-    def _discovery(self, settings: DiscoverySettings, factory: WorkerFactory) -> Watcher:
-        metrics = DiscoveryMetrics(self._prometheus, self._settings.server.duration_buckets or SECONDS)
-        watcher = Watcher(settings, Roster(self.registry, self.keeper, factory, metrics), metrics)
+    def _discovery(self, settings: DiscoverySettings, factory: WorkerFactory) -> PodWatcher:
+        metrics = DiscoveryMetrics(self._prometheus, self._settings.server.duration_buckets or DURATION_BUCKETS)
+        watcher = PodWatcher(settings, PodWorkers(self.registry, self.keeper, factory, metrics), metrics)
         self.keeper.missing = lambda: watcher.problem
         return watcher
 
@@ -244,7 +248,7 @@ async def _load(judge: Judge) -> None:
     """Before the first run needs it: the embedding model takes seconds to load."""
     try:
         await judge.start()
-    except JudgeFailed as error:
+    except JudgeError as error:
         logger.warning("early exit waits for its judge: %s", error)
 
 

@@ -1,7 +1,7 @@
 """Cross-origin requests: which web pages may read the answers."""
 
 from router.http.asgi import Headers
-from router.http.client_request import Call
+from router.http.client_request import ClientRequest
 
 MAX_AGE = b"3600"  # seconds
 
@@ -12,9 +12,9 @@ class Cors:
     def __init__(self, origins: tuple[str, ...]) -> None:
         self._origins = frozenset(origins)
 
-    def headers(self, call: Call) -> Headers:
+    def headers(self, request: ClientRequest) -> Headers:
         """What is added to the answer; nothing when no web page asks."""
-        origin = call.header(b"origin")
+        origin = request.header(b"origin")
         if origin is None:
             return []
         if not self._origins:
@@ -25,15 +25,15 @@ class Cors:
             named.append((b"access-control-expose-headers", b"x-request-id"))
         return named
 
-    def asks(self, call: Call) -> bool:
+    def asks(self, request: ClientRequest) -> bool:
         """Whether a browser asks what it may send, before it does."""
-        return call.method == "OPTIONS" and call.header(b"access-control-request-method") is not None
+        return request.method == "OPTIONS" and request.header(b"access-control-request-method") is not None
 
-    async def allow(self, call: Call) -> None:
+    async def allow(self, request: ClientRequest) -> None:
         """Answer that."""
         headers: Headers = [
             (b"access-control-allow-methods", b"GET,POST,DELETE,OPTIONS"),
             (b"access-control-allow-headers", b"content-type,authorization,x-request-id"),
             (b"access-control-max-age", MAX_AGE),
         ]
-        await call.answer(200, b"", headers)
+        await request.send_response(200, b"", headers)

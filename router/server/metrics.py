@@ -8,56 +8,64 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from router.endpoints.routes import Route
-from router.http.client_request import Call
-from router.observability.request_statistics import Answered, Tally
-from router.server.admission import Limits
+from router.http.client_request import ClientRequest
+from router.observability.request_statistics import RequestOutcome, RequestStatistics
+from router.server.admission import AdmissionLimits
 
-SECONDS = (
+DURATION_BUCKETS = (
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 45.0, 60.0, 90.0,
     120.0, 180.0, 240.0,
 )  # fmt: skip
-AGES = (30, 60, 180, 300, 600, 1200, 3600, 7200, 14400, 28800, 86400)
-KIND = ("http", "pd", "http")  # of routers, backends and connections
+AGE_BUCKETS = (30, 60, 180, 300, 600, 1200, 3600, 7200, 14400, 28800, 86400)
+ROUTER_LABELS = ("http", "pd", "http")  # of routers, backends and connections
 
 
 class RequestMetrics:
     """Counts requests when they are over, and shows those in flight when Prometheus asks."""
 
     def __init__(
-        self, registry: CollectorRegistry, limits: Limits, calls: set[Call], buckets: tuple[float, ...] | None
+        self,
+        registry: CollectorRegistry,
+        limits: AdmissionLimits,
+        requests: set[ClientRequest],
+        buckets: tuple[float, ...] | None,
     ) -> None:
-        self._tally = Tally(buckets or SECONDS, KIND)
+        self._tally = RequestStatistics(buckets or DURATION_BUCKETS, ROUTER_LABELS)
         registry.register(self._tally)
-        registry.register(_InFlight(limits, calls))
+        registry.register(_InFlight(limits, requests))
 
-    def answered(self, call: Call, route: Route | None, error_code: str) -> None:
+    def answered(self, request: ClientRequest, route: Route | None, error_code: str) -> None:
         """A request whose answer is over."""
-        took = time.monotonic() - call.began
+        took = time.monotonic() - request.started_at
         # The path as it was routed: one that a client made up would be a new series for ever.
         method, path, endpoint = ("other", "other", "")
         if route is not None:
-            method, path, endpoint = call.method, route.path, route.endpoint
-        model = call.model if endpoint and call.model is not None else ""
-        answered = Answered(method, path, call.status, error_code, model, endpoint, call.streaming)
-        first = call.first - call.began if call.streaming and call.first is not None else None
+            method, path, endpoint = request.method, route.path, route.endpoint
+        model = request.model if endpoint and request.model is not None else ""
+        answered = RequestOutcome(method, path, request.status, error_code, model, endpoint, request.streaming)
+        first = (
+            request.first_chunk_at - request.started_at
+            if request.streaming and request.first_chunk_at is not None
+            else None
+        )
         self._tally.count(answered, took, first)
 
 
 class _InFlight(Collector):
     """What can be read off at the moment that Prometheus asks."""
 
-    def __init__(self, limits: Limits, calls: set[Call]) -> None:
+    def __init__(self, limits: AdmissionLimits, requests: set[ClientRequest]) -> None:
         self._limits = limits
-        self._calls = calls
+        self._requests = requests
 
     def collect(self) -> Iterator[Metric]:
         now = time.monotonic()
-        ages = [now - call.began for call in self._calls]
+        ages = [now - request.started_at for request in self._requests]
         yield GaugeMetricFamily("smg_http_connections_active", "Requests that are being answered", len(ages))
         count = GaugeMetricFamily(
             "smg_http_inflight_request_age_count", "Requests in flight by age in seconds", labels=("gt", "le")
         )
-        for low, high in zip((0, *AGES), (*AGES, float("inf")), strict=True):
+        for low, high in zip((0, *AGE_BUCKETS), (*AGE_BUCKETS, float("inf")), strict=True):
             told = "+Inf" if high == float("inf") else str(high)
             count.add_metric((str(low), told), sum(low < age <= high for age in ages))
         yield count

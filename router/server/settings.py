@@ -5,12 +5,12 @@ from pathlib import Path
 
 from router.config.flags import flag
 from router.dispatch.retries import RetrySettings
-from router.load_balancing import DEFAULT, CacheAwareSettings
+from router.load_balancing import DEFAULT_POLICY, CacheAwareSettings
 from router.moa.run_limits import RunSettings
 from router.observability.tracing.settings import TraceSettings
-from router.server.admission import LimitSettings
+from router.server.admission import AdmissionSettings
 from router.service_discovery.settings import DiscoverySettings
-from router.workers.circuit_breaker import BreakerSettings
+from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 
 
@@ -67,7 +67,7 @@ class ServerSettings:
 
 
 @dataclass(frozen=True)
-class Settings:
+class RouterSettings:
     """What a router is started with.
 
     Attributes:
@@ -92,7 +92,7 @@ class Settings:
     prefill: tuple[tuple[str, int | None], ...]
     decode: tuple[str, ...]
     plain: tuple[str, ...] = ()
-    policy: str = DEFAULT
+    policy: str = DEFAULT_POLICY
     prefill_policy: str | None = None
     decode_policy: str | None = None
     cache_aware: CacheAwareSettings = field(default_factory=CacheAwareSettings)
@@ -100,8 +100,8 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     retries: RetrySettings = field(default_factory=RetrySettings)
-    breaker: BreakerSettings = field(default_factory=BreakerSettings)
-    limits: LimitSettings = field(default_factory=LimitSettings)
+    breaker: CircuitBreakerSettings = field(default_factory=CircuitBreakerSettings)
+    limits: AdmissionSettings = field(default_factory=AdmissionSettings)
     runs: RunSettings = field(default_factory=RunSettings)
     trace: TraceSettings = field(default_factory=TraceSettings)
     discovery: DiscoverySettings | None = None

@@ -5,7 +5,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from router.service_discovery.pods import Reason
+from router.service_discovery.pods import ChangeReason
 
 SOURCE = "kubernetes"
 
@@ -31,7 +31,7 @@ class DiscoveryMetrics:
         """A pod is to be a worker."""
         self._registrations.labels(SOURCE, result).inc()
 
-    def deregistered(self, reason: Reason) -> None:
+    def deregistered(self, reason: ChangeReason) -> None:
         """A pod is none any more."""
         self._deregistrations.labels(SOURCE, reason).inc()
 

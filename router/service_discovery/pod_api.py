@@ -19,7 +19,7 @@ from router.service_discovery.settings import DiscoverySettings
 Event = tuple[str, Pod]  # the type and the pod; of a bookmark only the resource version
 
 
-class ApiAway(Exception):
+class ApiUnavailable(Exception):
     """The API cannot be reached, broke off or fell silent; what was known of its history is still good."""
 
 
@@ -37,13 +37,13 @@ class ApiRefused(Exception):
 
 @asynccontextmanager
 async def connected(settings: DiscoverySettings) -> AsyncIterator["PodApi"]:
-    """The API, with credentials as they are now; raises `ApiAway` when there are none."""
+    """The API, with credentials as they are now; raises `ApiUnavailable` when there are none."""
     from kubernetes_asyncio.client import ApiClient, CoreV1Api
 
     try:
         client = ApiClient(await credentials.load())
     except Exception as error:  # a plugin of the kubeconfig may fail in any way
-        raise ApiAway(f"there are no credentials for the Kubernetes API ({_words(error)})") from error
+        raise ApiUnavailable(f"there are no credentials for the Kubernetes API ({_words(error)})") from error
     async with client:
         yield PodApi(CoreV1Api(client), client.configuration.host, settings)
 
@@ -108,11 +108,11 @@ class PodApi:
             finally:
                 response.close()
         except TimeoutError:
-            raise ApiAway(f"{self._name} said nothing in time") from None
+            raise ApiUnavailable(f"{self._name} said nothing in time") from None
         except ClientPayloadError:
-            raise ApiAway(f"{self._name} broke off") from None
+            raise ApiUnavailable(f"{self._name} broke off") from None
         except (ClientError, OSError) as error:
-            raise ApiAway(f"{self._name} cannot be reached ({_words(error)})") from None
+            raise ApiUnavailable(f"{self._name} cannot be reached ({_words(error)})") from None
 
     def _refusal(self, verb: str, status: int, told: dict[str, Any]) -> ApiRefused:
         message = told.get("message") or "it gives no reason"
@@ -128,7 +128,7 @@ class PodApi:
         if isinstance(told, dict):
             return told
         if strict:
-            raise ApiAway(f"{self._name} broke off or sent something that is not JSON")
+            raise ApiUnavailable(f"{self._name} broke off or sent something that is not JSON")
         return {}
 
 

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 
-from router.dispatch.supervisor import Keeper
+from router.dispatch.supervisor import WorkerSupervisor
 from router.errors import Conflict, RouterError
 from router.service_discovery.metrics import DiscoveryMetrics
-from router.service_discovery.pods import Change, Seat
+from router.service_discovery.pods import PodChange, PodWorker
 from router.workers.factory import WorkerFactory
 from router.workers.registry import Registry
 from router.workers.worker import Worker
@@ -16,22 +16,24 @@ logger = logging.getLogger(__name__)
 TICK = 0.1  # seconds
 
 
-class Roster:
+class PodWorkers:
     """Takes workers in and lets them go; those that were given by flags or over HTTP it leaves alone.
 
     An address can have one worker. A pod whose address is another's that is on its way out waits for it.
     """
 
-    def __init__(self, registry: Registry, keeper: Keeper, factory: WorkerFactory, metrics: DiscoveryMetrics) -> None:
+    def __init__(
+        self, registry: Registry, keeper: WorkerSupervisor, factory: WorkerFactory, metrics: DiscoveryMetrics
+    ) -> None:
         self._registry = registry
         self._keeper = keeper
         self._factory = factory
         self._metrics = metrics
-        self._workers: dict[str, tuple[Seat, Worker]] = {}  # by the pod; some are on their way out
+        self._workers: dict[str, tuple[PodWorker, Worker]] = {}  # by the pod; some are on their way out
         self._waiting: dict[str, asyncio.Task[None]] = {}  # by the pod
         metrics.count(lambda: sum(not worker.draining for _, worker in self._workers.values()))
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: PodChange) -> None:
         """Follow one change."""
         if change.before is not None:
             self._let_go(change)
@@ -47,7 +49,7 @@ class Roster:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _let_go(self, change: Change) -> None:
+    def _let_go(self, change: PodChange) -> None:
         task = self._waiting.pop(change.uid, None)
         if task is not None:
             task.cancel()
@@ -58,7 +60,7 @@ class Roster:
             self._metrics.deregistered(change.reason)
             logger.info("%s gets no new requests: %s, %s", worker.url, change.reason, change.name)
 
-    def _take_in(self, change: Change, seat: Seat) -> bool:
+    def _take_in(self, change: PodChange, seat: PodWorker) -> bool:
         """Whether that is settled; not while the address is another's that is on its way out."""
         before, worker = self._workers.get(change.uid, (None, None))
         if worker is not None and before == seat and self._keeper.restore(worker):
@@ -81,7 +83,7 @@ class Roster:
         logger.info("the pod %s is the %s server %s", change.name, seat.role, worker.url)
         return True
 
-    async def _wait(self, change: Change, seat: Seat) -> None:
+    async def _wait(self, change: PodChange, seat: PodWorker) -> None:
         logger.info("the pod %s waits until %s is free", change.name, seat.url)
         while not self._take_in(change, seat):  # noqa: ASYNC110 - nobody tells when an address is free
             await asyncio.sleep(TICK)

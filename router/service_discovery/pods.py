@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 BOOTSTRAP_PORT = "sglang.ai/bootstrap-port"  # annotation
 
 Pod = dict[str, Any]
-Reason = Literal["pod_deleted", "pod_not_ready", "pod_changed"]
+ChangeReason = Literal["pod_deleted", "pod_not_ready", "pod_changed"]
 
 
 @dataclass(frozen=True)
-class Seat:
+class PodWorker:
     """The worker that a pod is; `bootstrap_port` is None where the server is to be asked."""
 
     url: str
@@ -27,7 +27,7 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Change:
+class PodChange:
     """A pod became a worker, is none any more, or is another.
 
     Attributes:
@@ -40,12 +40,12 @@ class Change:
 
     uid: str
     name: str
-    before: Seat | None
-    after: Seat | None
-    reason: Reason
+    before: PodWorker | None
+    after: PodWorker | None
+    reason: ChangeReason
 
 
-def seat(pod: Pod, settings: DiscoverySettings) -> Seat | None:
+def worker_of_pod(pod: Pod, settings: DiscoverySettings) -> PodWorker | None:
     """Which worker a pod is: one with a role's labels that runs, is ready, has an address and is to stay."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     labels = metadata.get("labels") or {}
@@ -57,29 +57,29 @@ def seat(pod: Pod, settings: DiscoverySettings) -> Seat | None:
     if not any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions):
         return None
     host = f"[{address}]" if ":" in address else address
-    return Seat(f"http://{host}:{settings.port}", role, _bootstrap_port(metadata) if role == "prefill" else None)
+    return PodWorker(f"http://{host}:{settings.port}", role, _bootstrap_port(metadata) if role == "prefill" else None)
 
 
-class Pods:
+class PodTracker:
     """The pods that are workers now."""
 
     def __init__(self, settings: DiscoverySettings) -> None:
         self._settings = settings
-        self._seats: dict[str, Seat] = {}
+        self._seats: dict[str, PodWorker] = {}
         self._names: dict[str, str] = {}
 
-    def seen(self, pod: Pod) -> Change | None:
+    def seen(self, pod: Pod) -> PodChange | None:
         """A pod is there, new or changed; None when nothing follows from it."""
         uid = pod["metadata"]["uid"]
-        after = seat(pod, self._settings)
+        after = worker_of_pod(pod, self._settings)
         leaves = bool(pod["metadata"].get("deletionTimestamp"))
         return self._change(uid, _name(pod), after, "pod_deleted" if leaves else "pod_not_ready")
 
-    def gone(self, pod: Pod) -> Change | None:
+    def gone(self, pod: Pod) -> PodChange | None:
         """A pod is there no longer, or has other labels."""
         return self._change(pod["metadata"]["uid"], _name(pod), None, "pod_deleted")
 
-    def all(self, pods: Iterable[Pod]) -> list[Change]:
+    def all(self, pods: Iterable[Pod]) -> list[PodChange]:
         """These pods are there and no others. Those that left come first: their addresses may be given anew."""
         there = {pod["metadata"]["uid"]: pod for pod in pods}
         lost = [uid for uid in self._seats if uid not in there]
@@ -87,7 +87,7 @@ class Pods:
         changes += [self.seen(pod) for pod in there.values()]
         return sorted(filter(None, changes), key=lambda change: change.after is not None)
 
-    def _change(self, uid: str, name: str, after: Seat | None, reason: Reason) -> Change | None:
+    def _change(self, uid: str, name: str, after: PodWorker | None, reason: ChangeReason) -> PodChange | None:
         before = self._seats.get(uid)
         if before == after:
             return None
@@ -95,7 +95,7 @@ class Pods:
             del self._seats[uid], self._names[uid]
         else:
             self._seats[uid], self._names[uid] = after, name
-        return Change(uid, name, before, after, reason if after is None else "pod_changed")
+        return PodChange(uid, name, before, after, reason if after is None else "pod_changed")
 
 
 def _name(pod: Pod) -> str:

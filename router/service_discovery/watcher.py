@@ -6,9 +6,9 @@ import time
 
 from router.service_discovery import credentials
 from router.service_discovery.metrics import DiscoveryMetrics
-from router.service_discovery.pod_api import ApiAway, ApiRefused, PodApi, connected
-from router.service_discovery.pod_workers import Roster
-from router.service_discovery.pods import Change, Pod, Pods
+from router.service_discovery.pod_api import ApiRefused, ApiUnavailable, PodApi, connected
+from router.service_discovery.pod_workers import PodWorkers
+from router.service_discovery.pods import Pod, PodChange, PodTracker
 from router.service_discovery.settings import DiscoverySettings
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 BRIEF = 0.5  # seconds; a watch that ends earlier with nothing in it did not go well
 
 
-class Watcher:
+class PodWatcher:
     """Keeps the roster at what the pods are; while the API is away, workers stay as they are.
 
     Args:
@@ -31,13 +31,13 @@ class Watcher:
         BadRequest: The library or any credentials are missing.
     """
 
-    def __init__(self, settings: DiscoverySettings, roster: Roster, metrics: DiscoveryMetrics) -> None:
+    def __init__(self, settings: DiscoverySettings, roster: PodWorkers, metrics: DiscoveryMetrics) -> None:
         credentials.check()
         self.problem: str | None = "the pods have not been listed yet."
         self._settings = settings
         self._roster = roster
         self._metrics = metrics
-        self._pods = Pods(settings)
+        self._pods = PodTracker(settings)
         self._version: str | None = None  # from which to watch; None when the pods must be listed
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
@@ -58,7 +58,7 @@ class Watcher:
             try:
                 async with connected(self._settings) as api:
                     await self._follow(api)
-            except ApiAway as error:
+            except ApiUnavailable as error:
                 self._failed(str(error), logging.WARNING)
             except ApiRefused as error:
                 self._version = None
@@ -82,7 +82,7 @@ class Watcher:
                     self._failures = 0
                     self._take(kind, pod)
             if not heard and time.monotonic() - began < BRIEF:
-                raise ApiAway("the Kubernetes API ends watches at once")
+                raise ApiUnavailable("the Kubernetes API ends watches at once")
             self._failures = 0
 
     async def _list(self, api: PodApi) -> str:
@@ -96,7 +96,7 @@ class Watcher:
 
     def _take(self, kind: str, pod: Pod) -> None:
         """One event; of a bookmark only the version matters."""
-        change: Change | None = None
+        change: PodChange | None = None
         if kind in {"ADDED", "MODIFIED"}:
             change = self._pods.seen(pod)
         elif kind == "DELETED":

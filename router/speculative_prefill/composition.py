@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Literal
 
-from router.speculative_prefill.template import Template
+from router.speculative_prefill.template import PromptTemplate
 from router.speculative_prefill.token_ids import common_prefix
-from router.speculative_prefill.tokenizer import Tokenizer
-from router.speculative_prefill.upstream_answer import Answer, changed
+from router.speculative_prefill.tokenizer import WorkerTokenizer
+from router.speculative_prefill.upstream_answer import UpstreamAnswer, wait_for_change
 
-Order = Literal["completion", "declared"]
-Encode = Callable[[Answer], Awaitable[Sequence[int]]]
+AnswerOrder = Literal["completion", "declared"]
+AnswerEncoder = Callable[[UpstreamAnswer], Awaitable[Sequence[int]]]
 
 
 @dataclass(frozen=True)
@@ -20,36 +20,36 @@ class Truncate:
     length: int
 
 
-async def own_ids(answer: Answer) -> Sequence[int]:
+async def same_tokenizer_ids(answer: UpstreamAnswer) -> Sequence[int]:
     """An answer of a model with the reader's tokenizer: its ids go through as they are."""
     return answer.ids
 
 
-def passed_on(tokenizer: Tokenizer) -> Encode:
-    """As `own_ids`; but an answer that a stop string cut has more ids than text, and only its text counts."""
+def ids_unless_cut(tokenizer: WorkerTokenizer) -> AnswerEncoder:
+    """As `same_tokenizer_ids`; but an answer that a stop string cut has more ids than text, and only its text counts."""
 
-    async def encode(answer: Answer) -> Sequence[int]:
+    async def encode(answer: UpstreamAnswer) -> Sequence[int]:
         return await tokenizer.encode(answer.text) if answer.cut else answer.ids
 
     return encode
 
 
-def reencoded(tokenizer: Tokenizer) -> Encode:
+def reencoded_text(tokenizer: WorkerTokenizer) -> AnswerEncoder:
     """For an answer of another tokenizer: its text under the reader's.
 
     While it runs its last word is held back, since more letters may follow; what a tokenizer then
     still changes in hindsight, `compose` takes back.
     """
 
-    async def encode(answer: Answer) -> Sequence[int]:
+    async def encode(answer: UpstreamAnswer) -> Sequence[int]:
         text = answer.text if answer.done else _whole_words(answer.text)
         return await tokenizer.encode(text)
 
     return encode
 
 
-async def compose(
-    template: Template, answers: Mapping[str, Answer], order: Order, encode: Encode
+async def compose_prompt(
+    template: PromptTemplate, answers: Mapping[str, UpstreamAnswer], order: AnswerOrder, encode: AnswerEncoder
 ) -> AsyncGenerator[Sequence[int] | Truncate]:
     """Token ids to append, and now and then a `Truncate`; ends when the whole prompt is known.
 
@@ -90,7 +90,7 @@ async def compose(
             if done:
                 break
             while answer.version == version:
-                await changed(everyone, since=seen)
+                await wait_for_change(everyone, since=seen)
                 seen = _seen(everyone)
         kept += not answer.dropped
         position += len(sent)
@@ -98,18 +98,18 @@ async def compose(
         yield last
 
 
-async def _next_ended(left: list[Answer], everyone: list[Answer]) -> Answer:
+async def _next_ended(left: list[UpstreamAnswer], everyone: list[UpstreamAnswer]) -> UpstreamAnswer:
     """The answer that ended first of those left; the last one left at once."""
     while len(left) > 1:
         seen = _seen(everyone)
         ended = [(answer.finished, answer) for answer in left if answer.finished is not None]
         if ended:
             return min(ended, key=lambda pair: pair[0])[1]
-        await changed(everyone, since=seen)
+        await wait_for_change(everyone, since=seen)
     return left[0]
 
 
-def _seen(everyone: list[Answer]) -> int:
+def _seen(everyone: list[UpstreamAnswer]) -> int:
     """What `changed` takes; raises what any of them failed with: a prompt that cannot be whole is not waited for."""
     for answer in everyone:
         if answer.error is not None:

@@ -2,10 +2,10 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from router.speculative_prefill.speculation import Speculation
+from router.speculative_prefill.speculation import SpeculationStats
 
-TOKENS = (0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
-SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+TOKEN_BUCKETS = (0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+SECOND_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class OpenPromptMetrics:
@@ -26,18 +26,18 @@ class OpenPromptMetrics:
             "moa_critical_tail_tokens",
             "Tokens left to prefill when a dependent's prompt was whole",
             labels,
-            buckets=TOKENS,
+            buckets=TOKEN_BUCKETS,
             registry=registry,
         )
         self._ttft = Histogram(
             "moa_dependent_ttft_seconds",
             "From a dependent's whole prompt to the first piece of its answer",
             labels,
-            buckets=SECONDS,
+            buckets=SECOND_BUCKETS,
             registry=registry,
         )
 
-    def closed(self, model: str, speculation: Speculation, ttft: float | None) -> None:
+    def closed(self, model: str, speculation: SpeculationStats, ttft: float | None) -> None:
         """A prompt whose life is over; `ttft` in seconds, None when it had no answer."""
         labels = (model, speculation.mode or "blocking")
         self._segments.labels(*labels).inc(speculation.segments)

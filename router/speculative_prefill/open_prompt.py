@@ -8,16 +8,16 @@ from typing import Any, Self
 
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
-from router.dispatch.pair_fields import prepare_body
+from router.dispatch.pair_fields import pair_body
 from router.dispatch.worker_errors import error_message
 from router.errors import BadRequest, RouterError, UpstreamFailed
 from router.http.body import Body
 from router.observability.tracing.legs import Sender
 from router.speculative_prefill.metrics import OpenPromptMetrics
-from router.speculative_prefill.pacing import Pacer
-from router.speculative_prefill.speculation import Speculation
+from router.speculative_prefill.pacing import SegmentPacer
+from router.speculative_prefill.speculation import SpeculationStats
 from router.speculative_prefill.token_ids import common_prefix
-from router.speculative_prefill.transport import Carrier, carrier_for
+from router.speculative_prefill.transport import SegmentTransport, transport_for
 from router.workers.worker import Pair
 
 
@@ -48,20 +48,20 @@ class OpenPrompt:
         self,
         dispatcher: Dispatcher,
         choose: Callable[[], Pair],
-        pacer: Pacer | None,
+        pacer: SegmentPacer | None,
         limit: int | None = None,
-        carry: Callable[[Pair], Carrier] = carrier_for,
+        carry: Callable[[Pair], SegmentTransport] = transport_for,
         sender: Sender | None = None,
         metrics: OpenPromptMetrics | None = None,
     ) -> None:
         self.ids: list[int] = []
         self.segments: list[tuple[float, float, int]] = []
-        self.speculation = Speculation()
+        self.speculation = SpeculationStats()
         self._dispatcher = dispatcher
         self._choose = choose
         self._pair: Pair | None = None
         self._carry = carry
-        self._carrier: Carrier
+        self._carrier: SegmentTransport
         self._pacer = pacer
         self._limit = limit
         self._sender = sender
@@ -131,7 +131,7 @@ class OpenPrompt:
                 self._ttft = exchange.first - began
 
     def _sticky_pair(self) -> Pair:
-        if self._pair is not None and not self._dispatcher.keeps(self._pair):
+        if self._pair is not None and not self._dispatcher.can_stay(self._pair):
             self._leave()
             self._pair = None
             self._forget(0)
@@ -145,7 +145,7 @@ class OpenPrompt:
         """Tell the pair, without waiting, that no final request will come."""
         body = self._carrier.close() if self._pair is not None else None
         if self._pair is not None and body is not None:
-            self._dispatcher.tell(self._pair, "/generate", prepare_body(body, self._pair, "/generate"))
+            self._dispatcher.post_to_both(self._pair, "/generate", pair_body(body, self._pair, "/generate"))
 
     def _close(self) -> None:
         self._closed = True
@@ -159,14 +159,14 @@ class OpenPrompt:
         self._ready = length
         self.speculation.wasted = self.speculation.speculated - length
 
-    async def _send_segments(self, pacer: Pacer) -> None:
+    async def _send_segments(self, pacer: SegmentPacer) -> None:
         while True:
             await self._grew.wait()
             self._grew.clear()
             if self._closed:
                 return
             busy = self._pair is not None and self._pair.prefill.load > 0
-            if len(self.ids) - self._ready < pacer.least(len(self.ids), busy=busy):
+            if len(self.ids) - self._ready < pacer.min_tokens(len(self.ids), busy=busy):
                 continue
             try:
                 pair = self._sticky_pair()
@@ -186,7 +186,7 @@ class OpenPrompt:
             # For a final request that is on its way already, it came too late.
             self._set_ready(self._ready if self._closed else common_prefix(sent, self.ids))
             if not self._closed:
-                pacer.learn(len(sent) - before, ready - began)
+                pacer.observe(len(sent) - before, ready - began)
                 self._grew.set()  # more may have come meanwhile
 
     async def _send(self, pair: Pair, ids: list[int], at: int) -> None:

@@ -14,25 +14,27 @@ left at the end are the words that close the prompt, what waits and what is unde
 below 5% of a prompt of some hundred tokens too.
 """
 
-START = 64  # tokens, until two sizes were seen
-LEAST, MOST = 8, 2048  # tokens
+START_TOKENS = 64  # tokens, until two sizes were seen
+MIN_TOKENS, MAX_TOKENS = 8, 2048  # tokens
 IDLE, IDLE_MOST, IDLE_SHARE = 0.15, 64, 0.01  # on an idle server: of `fixed / per_token`, tokens, of the prompt
-FORGET = 0.9  # weight of the past at each observation
+HISTORY_WEIGHT = 0.9  # weight of the past at each observation
 
 
-class Pacer:
+class SegmentPacer:
     """Learns one pair's costs by least squares over recent segments, older ones counting less."""
 
     def __init__(self) -> None:
         self._n = self._x = self._y = self._xx = self._xy = 0.0
 
-    def learn(self, tokens: int, seconds: float) -> None:
+    def observe(self, tokens: int, seconds: float) -> None:
         """Take one segment's new tokens and the seconds until it was ready on both servers."""
         seen = (1.0, tokens, seconds, tokens * tokens, tokens * seconds)
         past = (self._n, self._x, self._y, self._xx, self._xy)
-        self._n, self._x, self._y, self._xx, self._xy = (FORGET * a + b for a, b in zip(past, seen, strict=True))
+        self._n, self._x, self._y, self._xx, self._xy = (
+            HISTORY_WEIGHT * a + b for a, b in zip(past, seen, strict=True)
+        )
 
-    def least(self, prompt: int, *, busy: bool) -> int:
+    def min_tokens(self, prompt: int, *, busy: bool) -> int:
         """The fewest new tokens of a prompt of so many that are worth a segment.
 
         Args:
@@ -41,8 +43,8 @@ class Pacer:
         """
         even = self._even()
         if even is None:
-            return START
-        return round(max(even if busy else min(IDLE * even, IDLE_MOST, IDLE_SHARE * prompt), LEAST))
+            return START_TOKENS
+        return round(max(even if busy else min(IDLE * even, IDLE_MOST, IDLE_SHARE * prompt), MIN_TOKENS))
 
     def _even(self) -> float | None:
         """Tokens of a segment that saves as much as it costs; None until two sizes were seen."""
@@ -52,4 +54,4 @@ class Pacer:
         per_token = (self._n * self._xy - self._x * self._y) / spread
         fixed = (self._y - per_token * self._x) / self._n
         # Where size did not matter, be it by noise, every segment is all fixed cost.
-        return min(fixed / per_token, MOST) if per_token > 0 else MOST
+        return min(fixed / per_token, MAX_TOKENS) if per_token > 0 else MAX_TOKENS

@@ -3,11 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from router.speculative_prefill.transport import Mode
+from router.speculative_prefill.transport import TransportMode
 
 
 @dataclass
-class Speculation:
+class SpeculationStats:
     """What speculative prefill did for one prompt. `speculated`, `wasted` and `tail` count tokens.
 
     Attributes:
@@ -26,7 +26,7 @@ class Speculation:
     speculated: int = 0
     wasted: int = 0
     tail: int | None = None
-    mode: Mode | None = None
+    mode: TransportMode | None = None
 
     @property
     def used(self) -> int:

@@ -11,25 +11,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.errors import BadRequest
-from router.speculative_prefill.tokenizer import Tokenizer
+from router.speculative_prefill.tokenizer import WorkerTokenizer
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
+AGENT_NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
 
 
-def place(name: str, nonce: str = "") -> str:
+def placeholder(name: str, nonce: str = "") -> str:
     """How the place of an answer is written; a nonce tells a run's own places from a client's text."""
     return f"<|answer:{nonce}{name}|>"
 
 
 def _places(nonce: str) -> re.Pattern[str]:
-    return re.compile(rf"<\|answer:{re.escape(nonce)}({NAME})\|>")
+    return re.compile(rf"<\|answer:{re.escape(nonce)}({AGENT_NAME})\|>")
 
 
-PLACE = _places("")
+PLACEHOLDER = _places("")
 
 
 @dataclass(frozen=True)
-class Template:
+class PromptTemplate:
     """`literals[0] + answer of slots[0] + literals[1] + ... + literals[-1]`.
 
     Attributes:
@@ -44,7 +44,9 @@ class Template:
         assert len(self.literals) == len(self.slots) + 1
 
     @classmethod
-    async def of_messages(cls, tokenizer: Tokenizer, messages: list[dict[str, Any]], nonce: str = "") -> "Template":
+    async def of_messages(
+        cls, tokenizer: WorkerTokenizer, messages: list[dict[str, Any]], nonce: str = ""
+    ) -> "PromptTemplate":
         """The model's own chat template over messages that contain places.
 
         Raises:
@@ -58,14 +60,14 @@ class Template:
         return template
 
     @classmethod
-    async def of_text(cls, tokenizer: Tokenizer, text: str, nonce: str = "") -> "Template":
+    async def of_text(cls, tokenizer: WorkerTokenizer, text: str, nonce: str = "") -> "PromptTemplate":
         """Plain text that contains places; special tokens are not added."""
         *parts, last = _places(nonce).split(text)
         pieces = await tokenizer.encode_all([*parts[::2], last])
         return cls(tuple(map(tuple, pieces)), tuple(parts[1::2]))
 
     @classmethod
-    def of_ids(cls, items: Iterable[int | str]) -> "Template":
+    def of_ids(cls, items: Iterable[int | str]) -> "PromptTemplate":
         """Token ids with places as strings among them.
 
         Raises:

@@ -9,10 +9,10 @@ from router.errors import BadRequest, UpstreamFailed
 from router.workers.worker import Worker
 
 # Scripts, numbers, spaces, code and an emoji: tokenizers that agree on it are taken for the same.
-PROBE = "The 1,234 naïve cats' Straße  \n\n\tdef f(x_1): return [x**2]  # 質問 вопрос سؤال 😀 <|im_end|></s>"
+PROBE_TEXT = "The 1,234 naïve cats' Straße  \n\n\tdef f(x_1): return [x**2]  # 質問 вопрос سؤال 😀 <|im_end|></s>"
 
 
-class Tokenizer:
+class WorkerTokenizer:
     """`/tokenize` and `/detokenize` of one SGLang server.
 
     All methods raise `BadRequest` with the server's words when it refuses, and `UpstreamFailed` when
@@ -22,11 +22,11 @@ class Tokenizer:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
-    async def same_as(self, other: "Tokenizer") -> bool:
+    async def same_as(self, other: "WorkerTokenizer") -> bool:
         """Whether ids of the one are the ids of the other."""
         if self._worker.model == other._worker.model:
             return True
-        return await self.encode(PROBE) == await other.encode(PROBE)
+        return await self.encode(PROBE_TEXT) == await other.encode(PROBE_TEXT)
 
     async def render(self, messages: list[dict[str, Any]]) -> list[int]:
         """Token ids of a conversation under the model's chat template, ready to be answered."""

@@ -1,7 +1,7 @@
 """How segments and final requests reach a pair: two ways with one interface.
 
-`Overlay` speaks to servers that run this project's overlay: they keep the prompt's ids, so only new ones
-travel, and a segment generates nothing. `Fallback` speaks to any SGLang pair with both radix caches on:
+`OverlayTransport` speaks to servers that run this project's overlay: they keep the prompt's ids, so only new ones
+travel, and a segment generates nothing. `FallbackTransport` speaks to any SGLang pair with both radix caches on:
 each request brings the whole prompt, and a segment generates one token that nobody reads.
 """
 
@@ -12,13 +12,13 @@ from typing import Any, Literal, Protocol
 
 from router.workers.worker import Pair
 
-Mode = Literal["overlay", "fallback"]
+TransportMode = Literal["overlay", "fallback"]
 
 
-class Carrier(Protocol):
+class SegmentTransport(Protocol):
     """Bodies for `/generate` of one open prompt; `at` tokens of its front are on both servers already."""
 
-    mode: Mode
+    mode: TransportMode
 
     def segment(self, ids: Sequence[int], at: int) -> dict[str, Any]:
         """A request that prefills the prompt so far."""
@@ -33,10 +33,10 @@ class Carrier(Protocol):
         """Called when the servers have answered a segment."""
 
 
-class Fallback:
+class FallbackTransport:
     """Ordinary requests."""
 
-    mode: Mode = "fallback"
+    mode: TransportMode = "fallback"
 
     def segment(self, ids: Sequence[int], at: int) -> dict[str, Any]:
         """The prompt so far, for one token."""
@@ -53,14 +53,14 @@ class Fallback:
         """Nothing changes."""
 
 
-class Overlay:
+class OverlayTransport:
     """Requests marked for `sglang_ext.open_prompt`.
 
     Args:
         ttl: Seconds for which the servers keep a prompt that nothing is heard of.
     """
 
-    mode: Mode = "overlay"
+    mode: TransportMode = "overlay"
 
     def __init__(self, ttl: float) -> None:
         self.id = uuid.uuid4().hex
@@ -98,9 +98,9 @@ class Overlay:
         return {**body, "input_ids": list(ids[at:]), "sampling_params": {**sampling, "custom_params": custom}}
 
 
-def carrier_for(pair: Pair) -> Carrier:
+def transport_for(pair: Pair) -> SegmentTransport:
     """The best way that both servers of a pair know."""
     told = [worker.open_prompts for worker in (pair.prefill, pair.decode)]
     if not all(told):
-        return Fallback()
-    return Overlay(min(each["ttl"] for each in told if each))
+        return FallbackTransport()
+    return OverlayTransport(min(each["ttl"] for each in told if each))

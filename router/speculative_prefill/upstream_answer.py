@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 _finishes = itertools.count()
 
 
-class Answer:
+class UpstreamAnswer:
     """What is known of an answer, and a way to wait for more.
 
     Attributes:
@@ -70,7 +70,7 @@ class Answer:
             event.set()
 
 
-async def changed(answers: Iterable[Answer], since: int) -> None:
+async def wait_for_change(answers: Iterable[UpstreamAnswer], since: int) -> None:
     """Return once one of the answers has changed; `since` is the sum of the versions last seen."""
     answers = list(answers)
     event = asyncio.Event()

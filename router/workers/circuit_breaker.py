@@ -17,7 +17,7 @@ STATES: tuple[State, ...] = ("closed", "open", "half_open")
 
 
 @dataclass(frozen=True)
-class BreakerSettings:
+class CircuitBreakerSettings:
     """When a breaker opens and closes."""
 
     failure_threshold: int = flag(
@@ -35,7 +35,7 @@ class BreakerSettings:
     disable_breaker: bool = flag("--disable-circuit-breaker", default=False, words="workers keep getting requests")
 
 
-class Breaker:
+class CircuitBreaker:
     """One worker's breaker.
 
     A request that begins takes a ticket and settles it with its outcome. Tickets of an earlier state
@@ -46,8 +46,10 @@ class Breaker:
         transitions: Changes of state, by both states.
     """
 
-    def __init__(self, settings: BreakerSettings | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings = settings or BreakerSettings()
+    def __init__(
+        self, settings: CircuitBreakerSettings | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings or CircuitBreakerSettings()
         self._clock = clock
         self._state: State = "closed"
         self._failures: deque[float] = deque(maxlen=self._settings.failure_threshold)

@@ -1,7 +1,7 @@
 """Makes the workers of one router, all with the same settings."""
 
 from router.errors import BadRequest
-from router.workers.circuit_breaker import Breaker, BreakerSettings
+from router.workers.circuit_breaker import CircuitBreaker, CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from router.workers.worker import Role, Worker
 
@@ -9,7 +9,7 @@ from router.workers.worker import Role, Worker
 class WorkerFactory:
     """Makes workers of one router alike."""
 
-    def __init__(self, health: HealthSettings, breaker: BreakerSettings, api_key: str | None) -> None:
+    def __init__(self, health: HealthSettings, breaker: CircuitBreakerSettings, api_key: str | None) -> None:
         self._health = health
         self._breaker = breaker
         self._api_key = api_key
@@ -25,5 +25,5 @@ class WorkerFactory:
             needs_proof=not self._health.skip_warm_up and role != "plain",
             api_key=api_key or self._api_key,
             health=self._health,
-            breaker=Breaker(self._breaker),
+            breaker=CircuitBreaker(self._breaker),
         )

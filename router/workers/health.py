@@ -27,7 +27,7 @@ class HealthSettings:
     disable_checks: bool = flag(
         "--disable-health-check", default=False, words="look at a worker only until it was found"
     )
-    look_secs: float = flag(
+    probe_interval_secs: float = flag(
         "--worker-startup-check-interval",
         "--worker-probe-interval",
         default=5,
@@ -40,38 +40,38 @@ class HealthSettings:
     )
 
 
-class Looks:
+class HealthTracker:
     """What looks at one worker have told.
 
     One failure alone proves nothing of a worker that was found; nor does one success after several.
 
     Attributes:
-        found: It was healthy at least once.
+        ever_healthy: It was healthy at least once.
         outcomes: Looks so far, by `success` and `failure`.
     """
 
-    def __init__(self, settings: HealthSettings, *, found: bool) -> None:
+    def __init__(self, settings: HealthSettings, *, ever_healthy: bool) -> None:
         self._settings = settings
-        self._healthy = self.found = found
+        self._healthy = self.ever_healthy = ever_healthy
         self._failures = 0
         self._successes = 0
         self._next_check = time.monotonic() + settings.interval_secs
         self.outcomes: Counter[str] = Counter()
 
-    def judge(self, *, well: bool, definite: bool) -> bool:
+    def record(self, *, well: bool, definite: bool) -> bool:
         """Whether the worker is healthy after one more look; a `definite` failure needs no second one."""
         self.outcomes["success" if well else "failure"] += 1
         if well:
             self._failures = 0
             self._successes += 1
-            if not self.found:
-                self.checked()  # who answers at last is not asked at once how it is
-            if not self.found or self._successes >= self._settings.success_threshold:
-                self._healthy = self.found = True
+            if not self.ever_healthy:
+                self.health_checked()  # who answers at last is not asked at once how it is
+            if not self.ever_healthy or self._successes >= self._settings.success_threshold:
+                self._healthy = self.ever_healthy = True
         else:
             self._successes = 0
             self._failures += 1
-            if definite or not self.found or self._failures >= self._settings.failure_threshold:
+            if definite or not self.ever_healthy or self._failures >= self._settings.failure_threshold:
                 self._healthy = False
         return self._healthy
 
@@ -80,10 +80,10 @@ class Looks:
         """How far an unhealthy worker is on its way back."""
         return f"{self._successes} of {self._settings.success_threshold}"
 
-    def check_is_due(self) -> bool:
+    def health_check_due(self) -> bool:
         """Whether to ask the health endpoint with the next look."""
-        return self.found and time.monotonic() >= self._next_check
+        return self.ever_healthy and time.monotonic() >= self._next_check
 
-    def checked(self) -> None:
+    def health_checked(self) -> None:
         """It was asked."""
         self._next_check = time.monotonic() + self._settings.interval_secs

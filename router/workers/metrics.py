@@ -51,7 +51,7 @@ class WorkerGauges(Collector):
             successes.add_metric(url, worker.breaker.streaks[1])
             for outcome in ("success", "failure"):
                 outcomes.add_metric((worker.url, outcome), worker.breaker.outcomes[outcome])
-                checks[worker.role, outcome] += worker.looks.outcomes[outcome]
+                checks[worker.role, outcome] += worker.health_tracker.outcomes[outcome]
             for (before, after), times in worker.breaker.transitions.items():
                 transitions.add_metric((worker.url, before, after), times)
             sizes[worker.role, "http", worker.model or "unknown"] += 1

@@ -11,13 +11,13 @@ from typing import Any
 import orjson
 
 from router.errors import RouterError
-from router.workers.queries import ask
+from router.workers.queries import fetch_body
 from router.workers.worker import Worker
 
-ASK_TIMEOUT = 5.0  # seconds
+USAGE_TIMEOUT = 5.0  # seconds
 
 
-async def holdings(workers: Iterable[Worker]) -> list[dict[str, Any]]:
+async def worker_usage(workers: Iterable[Worker]) -> list[dict[str, Any]]:
     """One entry for each worker, all asked at once; who does not answer in time has the `problem` in its entry.
 
     `in_flight` are requests by this router's count. `requests` (numbers) and `kv` (tokens) are by the overlay's word,
@@ -31,7 +31,7 @@ async def _of(worker: Worker) -> dict[str, Any]:
     problem = None
     parts: list[dict[str, Any]] = []
     try:
-        parts = _parts(orjson.loads(await ask(worker, "GET", "/server_info", timeout=ASK_TIMEOUT)))
+        parts = _parts(orjson.loads(await fetch_body(worker, "GET", "/server_info", timeout=USAGE_TIMEOUT)))
     except RouterError as error:
         problem = str(error)
     except orjson.JSONDecodeError:

@@ -14,8 +14,8 @@ import orjson
 
 from router.errors import RouterError, UpstreamFailed
 from router.http_client.origin import Origin
-from router.workers.circuit_breaker import Breaker
-from router.workers.health import HealthSettings, Looks
+from router.workers.circuit_breaker import CircuitBreaker
+from router.workers.health import HealthSettings, HealthTracker
 
 Role = Literal["prefill", "decode", "plain"]
 Capability = Literal["overlay", "fallback", "sglang", "openai"]
@@ -55,7 +55,7 @@ class Worker:
     proven: bool = False
     api_key: str | None = field(default=None, repr=False)
     health: HealthSettings = field(default_factory=HealthSettings)
-    breaker: Breaker = field(default_factory=Breaker)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
 
     def __post_init__(self) -> None:
         self.origin = Origin(self.url)
@@ -64,7 +64,7 @@ class Worker:
         self.url = self.origin.url
         # The same in every process of a router, and after a restart.
         self.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.role} {self.url}"))
-        self.looks = Looks(self.health, found=self.healthy)
+        self.health_tracker = HealthTracker(self.health, ever_healthy=self.healthy)
 
     @property
     def host(self) -> str:
@@ -86,16 +86,16 @@ class Worker:
 
         Sets `model`, `info`, `healthy` and `problem`; raises nothing upstream-caused.
         """
-        if self.looks.found and self.health.disable_checks:
+        if self.health_tracker.ever_healthy and self.health.disable_checks:
             return
         definite, path = False, "/server_info"
         timeout = self.health.timeout_secs
         try:
             async with asyncio.timeout(timeout):
-                if self.looks.check_is_due():
+                if self.health_tracker.health_check_due():
                     path = self.health.endpoint
                     await self._get(path)
-                    self.looks.checked()
+                    self.health_tracker.health_checked()
                 path = "/server_info"
                 told = await self._ask_who()
         except TimeoutError:
@@ -131,13 +131,13 @@ class Worker:
         return body
 
     def _judge(self, problem: str | None, definite: bool) -> None:
-        before, self.healthy = self.healthy, self.looks.judge(well=problem is None, definite=definite)
+        before, self.healthy = self.healthy, self.health_tracker.record(well=problem is None, definite=definite)
         self.problem = problem
         if self.healthy and not before:
             self.breaker.reset()
         if not self.healthy:
             self.proven = False
-            self.problem = problem or f"{self.url} is back; {self.looks.progress} looks at it were good."
+            self.problem = problem or f"{self.url} is back; {self.health_tracker.progress} looks at it were good."
 
     def _learn(self, told: Any) -> str | None:
         """Remember what it says about itself; a sentence when that does not do."""

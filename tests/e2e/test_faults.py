@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from router.dispatch.pair_fields import HARMFUL
+from router.dispatch.pair_fields import HARMFUL_FIELDS
 from tests.e2e.relay import Relay
 from tests.e2e.routers import OwnRouter, own_router
 from tests.e2e.servers import TIMEOUT, Servers, holdings, nothing_leaked, post, wait_for
@@ -111,11 +111,11 @@ def test_a_client_that_sends_a_byte_at_a_time(servers: Servers) -> None:
         assert nothing_leaked(router.url)
 
 
-@pytest.mark.parametrize("field", HARMFUL)
+@pytest.mark.parametrize("field", HARMFUL_FIELDS)
 def test_what_would_end_a_server_is_refused(servers: Servers, field: str) -> None:
     """SGLang's decode server ends with a session that it does not know, its prefill server with embeddings in JSON."""
     answer = post(f"{servers.router}/generate", {"model": servers.model, **body("Harm", 4), field: HARM[field]})
-    assert (answer.status_code, HARMFUL[field] in answer.text) == (400, True)
+    assert (answer.status_code, HARMFUL_FIELDS[field] in answer.text) == (400, True)
     assert post(f"{servers.router}/generate", {"model": servers.model, **body("No harm", 4)}).status_code == 200
     assert nothing_leaked(servers.router)
 

@@ -21,7 +21,7 @@ from router.dispatch.dispatcher import Dispatcher
 from router.errors import RouterError
 from router.load_balancing import POLICIES
 from router.speculative_prefill.open_prompt import OpenPrompt
-from router.speculative_prefill.pacing import Pacer
+from router.speculative_prefill.pacing import SegmentPacer
 from router.workers.registry import Registry
 from router.workers.worker import Worker
 from tests.e2e.launched import Launched
@@ -66,7 +66,7 @@ class Pair:
         assert self.registry.models() == [MODEL]
 
     def prompt(self) -> OpenPrompt:
-        return OpenPrompt(self.dispatcher, lambda: self.dispatcher.choose(MODEL), Pacer())
+        return OpenPrompt(self.dispatcher, lambda: self.dispatcher.choose_pair(MODEL), SegmentPacer())
 
     async def speculate(self, prompt: OpenPrompt, tokens: int) -> None:
         """Append tokens and wait until they are on both servers."""

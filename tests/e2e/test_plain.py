@@ -10,7 +10,7 @@ from router.dispatch.dispatcher import Dispatcher
 from router.early_exit import ExitRule, Judge
 from router.load_balancing import POLICIES
 from router.moa.run import Run
-from router.moa.run_context import Context
+from router.moa.run_context import RunContext
 from router.moa.tree import read_trees
 from router.observability.run_trace import RunTrace
 from router.workers.registry import Registry
@@ -34,7 +34,7 @@ def test_a_tree_on_a_plain_server(servers: Servers) -> None:
         try:
             exits = replace(tree, arm="exit", exit=AT_ONCE)
             models = {agent.name: MODEL for _, _, agent in tree.agents()}
-            run = Run(Context(dispatcher, judge=judge), exits, models, {}, question, {})
+            run = Run(RunContext(dispatcher, judge=judge), exits, models, {}, question, {})
             async for _ in run.answer():
                 pass
             assert registry.workers[0].capability == "sglang"

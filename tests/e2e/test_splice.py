@@ -17,14 +17,14 @@ from msgspec.structs import replace
 from router.dispatch.dispatcher import Dispatcher
 from router.load_balancing import POLICIES
 from router.moa.run import Run
-from router.moa.run_context import Context
+from router.moa.run_context import RunContext
 from router.moa.tree import Agent, Arm, Cluster, Layer, Tree
 from router.observability.run_trace import RunTrace
-from router.speculative_prefill.composition import Truncate, compose, own_ids
+from router.speculative_prefill.composition import Truncate, compose_prompt, same_tokenizer_ids
 from router.speculative_prefill.open_prompt import OpenPrompt
-from router.speculative_prefill.pacing import Pacer
-from router.speculative_prefill.transport import Carrier, Fallback, carrier_for
-from router.speculative_prefill.upstream_answer import Answer
+from router.speculative_prefill.pacing import SegmentPacer
+from router.speculative_prefill.transport import FallbackTransport, SegmentTransport, transport_for
+from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
 from tests.e2e.servers import TIMEOUT, Servers, generate, wait_for
@@ -33,23 +33,26 @@ from tests.router.histories import History, histories
 QUESTIONS = ("Why is the sky blue?", "Name three rivers.", "What is 12 times 7?", "Who wrote Hamlet?")
 
 
-class Eager(Pacer):
+class Eager(SegmentPacer):
     """Sends every segment of at least a few tokens, so that short answers are spliced in pieces too."""
 
     def least(self, prompt: int, *, busy: bool) -> int:
         return 3
 
 
-CARRIERS: dict[str, Callable[[Pair], Carrier]] = {"fallback": lambda _: Fallback(), "overlay": carrier_for}
+CARRIERS: dict[str, Callable[[Pair], SegmentTransport]] = {
+    "fallback": lambda _: FallbackTransport(),
+    "overlay": transport_for,
+}
 
 
 @asynccontextmanager
-async def context(servers: Servers, mode: str = "overlay") -> AsyncIterator[Context]:
+async def context(servers: Servers, mode: str = "overlay") -> AsyncIterator[RunContext]:
     """What runs share, over the real pair."""
     registry = Registry([Worker(servers.prefill, "prefill", servers.bootstrap_port), Worker(servers.decode, "decode")])
     await registry.probe()
     dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
-    shared = Context(dispatcher, CARRIERS[mode])
+    shared = RunContext(dispatcher, CARRIERS[mode])
     shared._pacers[servers.model] = Eager()
     try:
         yield shared
@@ -58,7 +61,7 @@ async def context(servers: Servers, mode: str = "overlay") -> AsyncIterator[Cont
         registry.close()
 
 
-async def play(shared: Context, tree: Tree, model: str, question: str, arm: Arm) -> RunTrace:
+async def play(shared: RunContext, tree: Tree, model: str, question: str, arm: Arm) -> RunTrace:
     """One greedy run; its trace."""
     models = {agent.name: model for _, _, agent in tree.agents()}
     greedy = {model: {"temperature": 0.0}}
@@ -141,13 +144,13 @@ def test_answers_that_grow_restart_and_are_aborted(servers: Servers, paged: Serv
     """30 random histories of what a prompt reads, on both pairs; the plain server gets the whole prompt."""
     modes: Counter[str | None] = Counter()
 
-    async def splice(shared: Context, model: str, history: History) -> list[int]:
-        answers = {name: Answer(name) for name in history.template.slots}
-        pair = shared.dispatcher.choose(model)
+    async def splice(shared: RunContext, model: str, history: History) -> list[int]:
+        answers = {name: UpstreamAnswer(name) for name in history.template.slots}
+        pair = shared.dispatcher.choose_pair(model)
         async with OpenPrompt(shared.dispatcher, lambda: pair, Eager(), carry=shared.carry) as prompt:
 
             async def write() -> None:
-                async for part in compose(history.template, answers, "declared", own_ids):
+                async for part in compose_prompt(history.template, answers, "declared", same_tokenizer_ids):
                     if isinstance(part, Truncate):
                         prompt.truncate(part.length)
                     else:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.early_exit import extract
+from router.early_exit import extract_answer
 from router.early_exit.answer_extraction import normalise, number
 
 
@@ -28,7 +28,7 @@ from router.early_exit.answer_extraction import normalise, number
     ],
 )
 def test_extraction(text: str, found: str | None) -> None:
-    assert extract(text) == found
+    assert extract_answer(text) == found
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_different_answers_stay_different() -> None:
 
 @given(st.text(max_size=300))
 def test_any_text_is_read(text: str) -> None:
-    found = extract(text)
+    found = extract_answer(text)
     assert found is None or found
     assert normalise(normalise(text)) is not None
 

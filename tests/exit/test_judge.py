@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from router.early_exit import Judge, JudgeFailed
+from router.early_exit import Judge, JudgeError
 
 ALIKE = ["The sky is blue because air scatters blue light.", "Air scatters blue light, so the sky looks blue."]
 APART = ["The sky is blue because air scatters blue light.", "My grandmother sells three old bicycles on Sunday."]
@@ -77,7 +77,7 @@ def test_many_at_once_do_not_hold_the_loop(judge: Judge, runner: asyncio.Runner)
 
 
 def test_a_call_without_time_is_given_up(judge: Judge, runner: asyncio.Runner) -> None:
-    with pytest.raises(JudgeFailed, match="did not answer after 1e-06 s"):
+    with pytest.raises(JudgeError, match="did not answer after 1e-06 s"):
         runner.run(judge.agreement(ALIKE, [0.5, 0.5], within=1e-6))
     assert runner.run(judge.agreement(ALIKE, [0.5, 0.5], within=PATIENCE)).P > 0.8
 
@@ -91,7 +91,7 @@ def test_a_killed_judge_comes_back(judge: Judge, runner: asyncio.Runner) -> None
         while time.monotonic() < deadline:
             try:
                 found = await judge.agreement(ALIKE, [0.5, 0.5], within=PATIENCE)
-            except JudgeFailed:
+            except JudgeError:
                 await asyncio.sleep(0.1)
                 continue
             assert judge.pid not in (None, pid)
@@ -111,7 +111,7 @@ def test_closing_leaves_nothing(moment: float) -> None:
         await asyncio.gather(starting, return_exceptions=True)
         await made.close()
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        with pytest.raises(JudgeFailed, match="the judge was closed"):
+        with pytest.raises(JudgeError, match="the judge was closed"):
             await made.agreement(ALIKE, [0.5, 0.5])
 
     before = _judges()
@@ -130,7 +130,7 @@ def test_a_model_that_is_not_there() -> None:
     async def start() -> None:
         made = Judge("builtin:nothing")
         try:
-            with pytest.raises(JudgeFailed, match="could not load its model"):
+            with pytest.raises(JudgeError, match="could not load its model"):
                 await made.start()
         finally:
             await made.close()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.config.structs import Wrong, read
-from router.early_exit import Agreement, ClusterExit, Confidence, Decision, ExitRule, JudgeFailed, confidence
+from router.config.structs import InvalidValue, read_struct
+from router.early_exit import Agreement, ClusterExit, Confidence, Decision, ExitRule, JudgeError, confidence
 from router.early_exit.rules import balance, draws, majority, says_exit
 
 VOTES = st.lists(st.sampled_from(["a", "b", "c", None]), max_size=9)
@@ -34,7 +34,7 @@ class Fixed:
     ) -> Agreement:
         self.asked += 1
         if self.fails:
-            raise JudgeFailed("it is away")
+            raise JudgeError("it is away")
         return Agreement(0.5, 0.7, 1.0, self.q, [[1.0] * len(texts)] * len(texts))
 
     async def close(self) -> None: ...
@@ -163,8 +163,8 @@ def test_balance(p: float, tau: float, b: float) -> None:
 
 @pytest.mark.parametrize("wrong", [{"rule": "vote"}, {"tau": 1.5}, {"gamma": -0.1}, {"m": 0}, {"least": 1}, {"x": 1}])
 def test_wrong_rules(wrong: dict[str, object]) -> None:
-    with pytest.raises(Wrong):
-        read(ExitRule, wrong)
+    with pytest.raises(InvalidValue):
+        read_struct(ExitRule, wrong)
 
 
 # ---- confidence

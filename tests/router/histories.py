@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from router.speculative_prefill.template import Template
-from router.speculative_prefill.upstream_answer import Answer
+from router.speculative_prefill.template import PromptTemplate
+from router.speculative_prefill.upstream_answer import UpstreamAnswer
 
 SMALL = st.integers(0, 9)  # so few that pieces often begin alike
 
@@ -20,7 +20,7 @@ class Step:
     def __repr__(self) -> str:
         return f"{self.name}.{self.how}({self.ids or ''})"
 
-    def happen(self, answer: Answer) -> None:
+    def happen(self, answer: UpstreamAnswer) -> None:
         """Do it."""
         if self.how == "grow":
             answer.grow(self.ids or ())
@@ -39,7 +39,7 @@ class History:
         ended: Their names in the order in which they end.
     """
 
-    template: Template
+    template: PromptTemplate
     steps: list[Step]
     final: dict[str, list[int] | None]
     ended: list[str]
@@ -55,7 +55,7 @@ def histories(draw: st.DrawFn, token: st.SearchStrategy[int] = SMALL, piece: int
     """One to four answers; pieces of up to `piece` ids."""
     names = [f"a{i}" for i in range(draw(st.integers(1, 4)))]
     literals = draw(st.lists(st.lists(token, max_size=piece), min_size=len(names) + 1, max_size=len(names) + 1))
-    template = Template(tuple(map(tuple, literals)), tuple(names))
+    template = PromptTemplate(tuple(map(tuple, literals)), tuple(names))
     lives: list[list[Step]] = []
     final: dict[str, list[int] | None] = {}
     for name in names:
@@ -82,7 +82,7 @@ def histories(draw: st.DrawFn, token: st.SearchStrategy[int] = SMALL, piece: int
     return History(template, steps, final, ended)
 
 
-def whole(template: Template, answers: Sequence[Sequence[int] | None]) -> list[int]:
+def whole(template: PromptTemplate, answers: Sequence[Sequence[int] | None]) -> list[int]:
     """The prompt with the answers in its places; a dropped one (None) goes with what parts it from the others."""
     first, *between, last = template.literals
     kept = [answer for answer in answers if answer is not None]

@@ -13,11 +13,11 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from router.dispatch.retries import RetrySettings
-from router.early_exit import Judging
+from router.early_exit import AgreementJudge
 from router.server.app import App
-from router.server.connections.timeouts import impatient
+from router.server.connections.timeouts import protocol_with_timeouts
 from router.server.processes.peers import Peers
-from router.server.settings import ServerSettings, Settings
+from router.server.settings import RouterSettings, ServerSettings
 from router.workers.health import HealthSettings
 from tests.router.aio import until
 from tests.router.fakes import FakePair, FakeServer, Handler, started
@@ -57,7 +57,7 @@ async def serving(
     trees: Path | None = None,
     max_body: int = 1 << 20,
     server: ServerSettings | None = None,
-    judge: Judging | None = None,
+    judge: AgreementJudge | None = None,
     **settings: Any,
 ) -> AsyncIterator[Serving]:
     """A router over fake pairs, listening; it tries once, and asks for no first generation, unless told otherwise."""
@@ -95,17 +95,17 @@ async def together(
 
 def _settings(
     pairs: tuple[FakePair, ...], trees: Path | None, server: ServerSettings, more: dict[str, Any]
-) -> Settings:
+) -> RouterSettings:
     more.setdefault("retries", RetrySettings(disable_retries=True))
-    more.setdefault("health", HealthSettings(skip_warm_up=True, look_secs=60))
+    more.setdefault("health", HealthSettings(skip_warm_up=True, probe_interval_secs=60))
     prefill = tuple((pair.prefill.url, 1) for pair in pairs)
-    return Settings(prefill, tuple(pair.decode.url for pair in pairs), trees=trees, server=server, **more)
+    return RouterSettings(prefill, tuple(pair.decode.url for pair in pairs), trees=trees, server=server, **more)
 
 
 @asynccontextmanager
 async def _listening(app: App, pairs: tuple[FakePair, ...], private: Path | None = None) -> AsyncIterator[Serving]:
     # uvicorn's protocol without its server, whose main loop ticks too slowly for many short tests.
-    limited = impatient(app._settings.server.client_timeout_secs)
+    limited = protocol_with_timeouts(app._settings.server.client_timeout_secs)
     config = uvicorn.Config(app, http=limited, log_level="critical")
     config.load()
     state = ServerState()

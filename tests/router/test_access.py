@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from router.dispatch.pair_fields import HARMFUL, RESERVED
+from router.dispatch.pair_fields import HARMFUL_FIELDS, RESERVED_FIELDS
 from router.server.settings import ServerSettings
 from tests.router.aio import aio
 from tests.router.fakes import FakePair
@@ -113,7 +113,7 @@ def test_cross_origin_requests(allowed: tuple[str, ...], origin: str | None, tol
 
 
 @pytest.mark.parametrize("path", ["/generate", "/v1/chat/completions", "/v1/completions", "/v1/rerank"])
-@pytest.mark.parametrize("field", RESERVED)
+@pytest.mark.parametrize("field", RESERVED_FIELDS)
 @pytest.mark.parametrize("value", ["2.2.2.2", 0, [1], ["h"], "", False])
 def test_a_client_cannot_say_where_the_servers_meet(path: str, field: str, value: Any) -> None:
     @aio
@@ -128,7 +128,7 @@ def test_a_client_cannot_say_where_the_servers_meet(path: str, field: str, value
 
 
 @pytest.mark.parametrize("path", ["/generate", "/v1/chat/completions", "/v1/completions", "/v1/rerank"])
-@pytest.mark.parametrize("field", HARMFUL)
+@pytest.mark.parametrize("field", HARMFUL_FIELDS)
 def test_a_client_cannot_send_what_ends_a_server(path: str, field: str) -> None:
     """Nor in a request of a run, which is sent on as another one."""
 
@@ -141,7 +141,7 @@ def test_a_client_cannot_send_what_ends_a_server(path: str, field: str) -> None:
             for body in bodies:
                 answer = await client.post(path, body)
                 assert answer.status_code == 400
-                assert answer.json()["error"]["message"] == f"`{field}` is not taken here: {HARMFUL[field]}."
+                assert answer.json()["error"]["message"] == f"`{field}` is not taken here: {HARMFUL_FIELDS[field]}."
             assert (await client.post(path, {**CHAT, field: None})).status_code == 200
             assert [len(fake.requests) for fake in (client.pairs[0].prefill, client.pairs[0].decode)] == [1, 1]
 

@@ -15,7 +15,7 @@ from tests.router.fakes import Call, FakePair, chat_event, started, whole
 from tests.router.serving import Serving, serving
 
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
-WARM = HealthSettings(look_secs=60)
+WARM = HealthSettings(probe_interval_secs=60)
 
 
 async def listed(client: Serving) -> dict[str, dict[str, Any]]:
@@ -134,7 +134,7 @@ async def test_thresholds() -> None:
             await worker.probe()
             states.append(worker.healthy)
         assert states == [True] * 6 + [False] * 4 + [True]
-        assert worker.looks.outcomes == {"success": 5, "failure": 6}
+        assert worker.health_tracker.outcomes == {"success": 5, "failure": 6}
         worker.origin.close()
 
 

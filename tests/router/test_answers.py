@@ -63,9 +63,9 @@ async def test_no_line_break_in_a_header() -> None:
     async with serving(FakePair()) as router:
         find = router.app.routes.find
 
-        def found(call: Any) -> Any:
-            call.more_headers.append((b"a", b"b\r\nc: d"))
-            return find(call)
+        def found(request: Any) -> Any:
+            request.extra_headers.append((b"a", b"b\r\nc: d"))
+            return find(request)
 
         router.app.routes.find = found  # type: ignore[method-assign]
         with pytest.raises(httpx.RemoteProtocolError):

@@ -342,7 +342,7 @@ def test_a_client_that_takes_nothing_is_left_when_its_time_is_over(ends: bool, m
             writer = await raw_request(router, {"stream": True})
             writer.transport.pause_reading()  # type: ignore[attr-defined]
             await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
-            await until(lambda: not router.app._calls, "the client is left")
+            await until(lambda: not router.app._requests, "the client is left")
             await router.settled()
             writer.transport.abort()
 

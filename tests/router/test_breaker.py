@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.workers.circuit_breaker import Breaker, BreakerSettings
+from router.workers.circuit_breaker import CircuitBreaker, CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from router.workers.worker import Worker
 from tests.router.aio import aio, until, within
@@ -23,16 +23,16 @@ class Clock:
         return self.now
 
 
-def breaker(clock: Clock, **settings: Any) -> Breaker:
+def breaker(clock: Clock, **settings: Any) -> CircuitBreaker:
     given = {"failure_threshold": 3, "success_threshold": 2, "timeout_secs": 60.0, "window_secs": 120.0, **settings}
-    return Breaker(BreakerSettings(**given), clock=clock)
+    return CircuitBreaker(CircuitBreakerSettings(**given), clock=clock)
 
 
-def state(subject: Breaker) -> str:
+def state(subject: CircuitBreaker) -> str:
     return subject.state
 
 
-def one(subject: Breaker, success: bool | None) -> None:
+def one(subject: CircuitBreaker, success: bool | None) -> None:
     assert subject.allows()
     subject.settle(subject.begin(), success)
 
@@ -129,7 +129,7 @@ def test_it_never_stays_shut(steps: list[tuple[bool | None, float]]) -> None:
 
 # In a router
 
-EAGER = BreakerSettings(failure_threshold=2, success_threshold=1, timeout_secs=60)
+EAGER = CircuitBreakerSettings(failure_threshold=2, success_threshold=1, timeout_secs=60)
 
 
 async def _fails(call: Call) -> None:
@@ -267,7 +267,7 @@ async def test_the_router_itself_tries_a_worker_again() -> None:
     """Without any client, so that the next one finds the worker back."""
     pair = FakePair()
     well = pair.decode.generate
-    async with serving(pair, breaker=EAGER, health=HealthSettings(look_secs=60)) as client:
+    async with serving(pair, breaker=EAGER, health=HealthSettings(probe_interval_secs=60)) as client:
         await until(lambda: client.app.registry.models() == ["fake"], "ready")
         pair.decode.generate = _fails
         for _ in range(2):

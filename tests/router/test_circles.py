@@ -13,7 +13,7 @@ import pytest
 from router.dispatch.retries import RetrySettings
 from router.http.asgi import WATCH_AFTER
 from router.http.body import Body
-from router.http.client_request import Call as Asked
+from router.http.client_request import ClientRequest as Asked
 from router.http_client.connection import Connection
 from router.server.connections.protocol import ClientProtocol
 from router.server.settings import ServerSettings
@@ -62,10 +62,10 @@ async def ask_wrongly(router: Serving) -> None:
 async def leave(router: Serving) -> None:
     async with connected(router.port) as client:
         await client.send(post("/v1/chat/completions", CHAT))
-        await until(lambda: bool(router.app._calls), "it came")
+        await until(lambda: bool(router.app._requests), "it came")
         await asyncio.sleep(0.02)
         client.vanish()
-        await until(lambda: not router.app._calls, "it is over")
+        await until(lambda: not router.app._requests, "it is over")
 
 
 ENDINGS: dict[str, tuple[Callable[[Call], Awaitable[None]] | None, str, Callable[[Serving], Awaitable[None]]]] = {
@@ -104,7 +104,7 @@ def test_no_body_waits_for_the_garbage_collector(ending: str) -> None:
             try:
                 for _ in range(4):
                     await asking(router)
-                await until(lambda: not router.app._calls, "all are over")
+                await until(lambda: not router.app._requests, "all are over")
                 await router.settled()
                 await asyncio.sleep(0.15)  # until the watches' rounds are over
                 assert bodies() - before <= 1
@@ -175,7 +175,7 @@ async def test_no_watched_request_waits_for_the_garbage_collector() -> None:
         try:
             await ask(router)
             await router.settled()
-            await until(lambda: not router.app._calls, "it is over")
+            await until(lambda: not router.app._requests, "it is over")
             assert not alive(Asked)
         finally:
             gc.enable()

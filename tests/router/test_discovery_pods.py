@@ -14,7 +14,7 @@ from router.__main__ import main
 from router.cli.parser import parse
 from router.service_discovery import credentials
 from router.service_discovery.labels import match, selector
-from router.service_discovery.pods import Change, Pods, Seat, seat
+from router.service_discovery.pods import PodChange, PodTracker, PodWorker, worker_of_pod
 from router.service_discovery.settings import DiscoverySettings
 from tests.router.aio import aio
 from tests.router.cluster import DECODE, PAIRS, PORT, PREFILL, Pod, discovery, kubeconfig, pod, selected
@@ -142,14 +142,14 @@ BOTH = discovery(*PAIRS, "--service-discovery-port", "30000")
 @pytest.mark.parametrize(
     ("told", "found"),
     [
-        (pod("a", "10.0.0.1", labels=PREFILL), Seat("http://10.0.0.1:30000", "prefill")),
-        (pod("a", "10.0.0.1", labels={**DECODE, "more": "x"}), Seat("http://10.0.0.1:30000", "decode")),
-        (pod("a", "fd00::1", labels=DECODE), Seat("http://[fd00::1]:30000", "decode")),
-        (pod("a", "10.0.0.1", labels=PREFILL, annotations=PORT), Seat("http://10.0.0.1:30000", "prefill", 8998)),
-        (pod("a", "10.0.0.1", labels=DECODE, annotations=PORT), Seat("http://10.0.0.1:30000", "decode")),
+        (pod("a", "10.0.0.1", labels=PREFILL), PodWorker("http://10.0.0.1:30000", "prefill")),
+        (pod("a", "10.0.0.1", labels={**DECODE, "more": "x"}), PodWorker("http://10.0.0.1:30000", "decode")),
+        (pod("a", "fd00::1", labels=DECODE), PodWorker("http://[fd00::1]:30000", "decode")),
+        (pod("a", "10.0.0.1", labels=PREFILL, annotations=PORT), PodWorker("http://10.0.0.1:30000", "prefill", 8998)),
+        (pod("a", "10.0.0.1", labels=DECODE, annotations=PORT), PodWorker("http://10.0.0.1:30000", "decode")),
         (
             pod("a", "10.0.0.1", labels=PREFILL, annotations={"sglang.ai/bootstrap-port": "0"}),
-            Seat("http://10.0.0.1:30000", "prefill"),
+            PodWorker("http://10.0.0.1:30000", "prefill"),
         ),
         (pod("a", "10.0.0.1", labels={"app": "sglang"}), None),
         (pod("a", "10.0.0.1", labels={"app": "sglang", "side": "router"}), None),
@@ -162,19 +162,19 @@ BOTH = discovery(*PAIRS, "--service-discovery-port", "30000")
         ({"metadata": {"name": "a", "uid": "u"}, "status": {"phase": "Running", "podIP": "10.0.0.1"}}, None),
     ],
 )
-def test_a_pod_s_worker(told: Pod, found: Seat | None) -> None:
-    assert seat(told, BOTH) == found
+def test_a_pod_s_worker(told: Pod, found: PodWorker | None) -> None:
+    assert worker_of_pod(told, BOTH) == found
 
 
 def test_a_pod_with_the_labels_of_several_roles_has_the_first() -> None:
     settings = discovery("--pd-disaggregation", "--prefill-selector", "app=a", "--decode-selector", "app=a", "b=c")
-    found = seat(pod("a", labels={"app": "a", "b": "c"}), settings)
+    found = worker_of_pod(pod("a", labels={"app": "a", "b": "c"}), settings)
     assert found is not None
     assert found.role == "prefill"
 
 
 def test_a_wrong_bootstrap_port_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    seat(pod("a", labels=PREFILL, annotations={"sglang.ai/bootstrap-port": "x"}), BOTH)
+    worker_of_pod(pod("a", labels=PREFILL, annotations={"sglang.ai/bootstrap-port": "x"}), BOTH)
     assert "the pod a has sglang.ai/bootstrap-port='x', which is no port; its server is asked" in caplog.text
 
 
@@ -204,9 +204,9 @@ EVENTS = st.one_of(
 @given(st.lists(EVENTS, max_size=12))
 def test_any_history_ends_with_the_workers_of_its_last_state(events: list[tuple[str, Any]]) -> None:
     """And each change begins where the one before ended, so that nobody comes twice or goes twice."""
-    tracked, state, workers = Pods(BOTH), dict[str, Pod](), dict[str, Seat]()
+    tracked, state, workers = PodTracker(BOTH), dict[str, Pod](), dict[str, PodWorker]()
     for kind, told in events:
-        changes: list[Change | None]
+        changes: list[PodChange | None]
         if kind == "all":
             state = {each["metadata"]["uid"]: each for each in told}
             changes = [*tracked.all(told)]
@@ -222,7 +222,7 @@ def test_any_history_ends_with_the_workers_of_its_last_state(events: list[tuple[
                 workers.pop(change.uid, None)
                 if change.after is not None:
                     workers[change.uid] = change.after
-        implied = {uid: seat(each, BOTH) for uid, each in state.items()}
+        implied = {uid: worker_of_pod(each, BOTH) for uid, each in state.items()}
         assert workers == {uid: found for uid, found in implied.items() if found is not None}
 
 

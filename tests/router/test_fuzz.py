@@ -20,7 +20,7 @@ from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
-from router.dispatch.pair_fields import HARMFUL, RESERVED, batch_size
+from router.dispatch.pair_fields import HARMFUL_FIELDS, RESERVED_FIELDS, batch_size
 from router.endpoints.routes import Route
 from router.http_client.origin import ADDRESS
 from router.server.settings import ServerSettings
@@ -133,7 +133,7 @@ def test_everything_by_the_document(subtests: pytest.Subtests, monkeypatch: pyte
         print(f"{statuses.total()} requests:", dict(sorted(statuses.items())))
         assert statuses.total() >= 0.9 * CASES, statuses
         sent = [call.json for call in (*pair.prefill.requests, *pair.decode.requests) if call.path in GENERATING]
-        assert not any(body.get(name) for body in sent for name in HARMFUL)
+        assert not any(body.get(name) for body in sent for name in HARMFUL_FIELDS)
         assert {_only(body["bootstrap_host"]) for body in sent} == {"127.0.0.1"}
         assert {_only(body["bootstrap_port"]) for body in sent} == {1}
 
@@ -164,7 +164,7 @@ def fuzz(
         statuses[operation.label, answer.status_code] += 1
         case.validate_response(answer, checks=checks)
         body = case.body if isinstance(case.body, dict) else {}
-        if operation.path in GENERATING and any(body.get(name) is not None for name in RESERVED):
+        if operation.path in GENERATING and any(body.get(name) is not None for name in RESERVED_FIELDS):
             assert answer.status_code == 400
         if operation.label == "POST /workers" and answer.status_code == 202:
             assert re.fullmatch(ADDRESS, str(body["url"]))

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import router
 from router.dispatch.retries import RetrySettings
-from router.endpoints.not_offered import PATHS
+from router.endpoints.not_offered import PATHS_NOT_OFFERED
 from router.parity.stored import load
 from router.parity.table import ABSENT
 from router.server.settings import ServerSettings
@@ -41,7 +41,7 @@ async def fail_once(pair: FakePair) -> None:
 
 async def scraped(client: Serving) -> dict[str, list[Any]]:
     """Samples by their name, when all requests are over: they are counted after their answers."""
-    await until(lambda: not client.app._calls, "all answers are over")
+    await until(lambda: not client.app._requests, "all answers are over")
     answer = await client.http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return samples_of(answer.text)
@@ -221,8 +221,8 @@ async def test_the_openapi_document_has_every_path() -> None:
         told = (await client.http.get("/openapi.json")).json()
         assert told["openapi"].startswith("3.1")
         routes = client.app.routes.all
-        refused = {f"{r.method} {r.path}" for r in routes} & PATHS.keys()
-        assert refused == PATHS.keys()
+        refused = {f"{r.method} {r.path}" for r in routes} & PATHS_NOT_OFFERED.keys()
+        assert refused == PATHS_NOT_OFFERED.keys()
         offered = [r for r in routes if r.path != "/openapi.json" and f"{r.method} {r.path}" not in refused]
         assert {(r.path, r.method.lower()) for r in offered} == {
             (path, method) for path, methods in told["paths"].items() for method in methods

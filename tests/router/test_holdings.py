@@ -130,8 +130,8 @@ async def half(call: Call) -> None:
 @pytest.mark.parametrize("handler", [silent, half])
 def test_workers_that_hang(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before their answer's head or in its middle: no question of the router waits for them for ever."""
-    monkeypatch.setattr("router.workers.queries.ASK_TIMEOUT", 0.1)
-    monkeypatch.setattr("router.workers.usage.ASK_TIMEOUT", 0.1)
+    monkeypatch.setattr("router.workers.queries.FETCH_TIMEOUT", 0.1)
+    monkeypatch.setattr("router.workers.usage.USAGE_TIMEOUT", 0.1)
 
     @aio
     async def test() -> None:

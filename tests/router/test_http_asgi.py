@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from router.errors import BadRequest, RouterError, TooLarge
-from router.http.asgi import ClientGone, Message, Request, while_connected
+from router.http.asgi import AsgiRequest, ClientGone, Message, while_connected
 from tests.router.aio import aio, run, until
 
 GONE: Message = {"type": "http.disconnect"}
@@ -34,9 +34,9 @@ class Client:
         if not message.get("more_body", True):
             self.inbox.put_nowait(GONE)  # as uvicorn reports a whole answer
 
-    def request(self, max_body: int = 100) -> Request:
+    def request(self, max_body: int = 100) -> AsgiRequest:
         scope = {"type": "http", "method": "POST", "path": "/p", "headers": [(b"x-a", b"1"), (b"x-a", b"2")]}
-        return Request(scope, self.receive, self.send, max_body=max_body)
+        return AsgiRequest(scope, self.receive, self.send, max_body=max_body)
 
 
 @aio
@@ -90,9 +90,9 @@ async def test_streaming_an_answer() -> None:
 
     client = Client()
     request = client.request()
-    assert not request.started
-    await request.stream(chunks())
-    assert request.started
+    assert not request.response_started
+    await request.send_stream(chunks())
+    assert request.response_started
     assert [message.get("status") for message in client.got] == [200, None, None, None]
     assert [message["body"] for message in client.got[1:]] == [b"a", b"b", b""]
     assert [message["more_body"] for message in client.got[1:]] == [True, True, False]
@@ -175,7 +175,7 @@ async def test_work_after_the_last_chunk_is_not_cut() -> None:
     request = client.request()
 
     async def work() -> None:
-        await request.answer(200, b"{}")
+        await request.send_response(200, b"{}")
         for _ in range(20):
             await asyncio.sleep(0.001)
         done.append("cleaned up")
@@ -191,7 +191,7 @@ def message_types(client: Client) -> list[Any]:
 @aio
 async def test_answers_have_a_length() -> None:
     client = Client()
-    await client.request().answer_json({"a": 1}, 418)
+    await client.request().send_json({"a": 1}, 418)
     assert message_types(client) == ["http.response.start", "http.response.body"]
     assert client.got[0]["status"] == 418
     assert dict(client.got[0]["headers"])[b"content-length"] == b"7"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import TimedOutInQueue, TooManyRequests
-from router.server.admission import Bucket, Gate, LimitSettings
+from router.server.admission import AdmissionSettings, ConcurrencyGate, TokenBucket
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair
 from tests.router.serving import Serving, serving
@@ -16,7 +16,7 @@ from tests.router.serving import Serving, serving
 @given(rate=st.floats(0.1, 100), size=st.floats(0.5, 50), waits=st.lists(st.floats(0, 5), max_size=50))
 def test_a_bucket_gives_no_more_than_its_rate(rate: float, size: float, waits: list[float]) -> None:
     now, given_out = 0.0, 0
-    bucket = Bucket(rate, size, clock=lambda: now)
+    bucket = TokenBucket(rate, size, clock=lambda: now)
     for wait in waits:
         now += wait
         left = bucket.take()
@@ -31,7 +31,7 @@ def test_a_bucket_gives_no_more_than_its_rate(rate: float, size: float, waits: l
 
 def test_first_come_first_served() -> None:
     async def test() -> None:
-        gate, order = Gate(1, 10, 5.0), []
+        gate, order = ConcurrencyGate(1, 10, 5.0), []
 
         async def one(number: int) -> None:
             turn = gate.enter()
@@ -52,7 +52,7 @@ def test_a_place_is_given_up_at_any_moment() -> None:
     """Before the turn, and in the very moment that it comes."""
 
     async def test() -> None:
-        gate = Gate(1, 10, 5.0)
+        gate = ConcurrencyGate(1, 10, 5.0)
         assert gate.enter() is None
         before, at, after = (gate.enter() for _ in range(3))
         assert before is not None
@@ -72,7 +72,7 @@ def test_a_place_is_given_up_at_any_moment() -> None:
 
 def test_the_queue_is_bounded_in_length_and_time() -> None:
     async def test() -> None:
-        gate = Gate(1, 1, 0.01)
+        gate = ConcurrencyGate(1, 1, 0.01)
         assert gate.enter() is None
         turn = gate.enter()
         assert turn is not None
@@ -109,7 +109,7 @@ def ask(client: Serving) -> "asyncio.Task[int]":
 @aio
 async def test_so_many_at_once_so_many_waiting() -> None:
     pair = Slow()
-    async with serving(pair, limits=LimitSettings(max_concurrent=2, queue_size=1)) as client:
+    async with serving(pair, limits=AdmissionSettings(max_concurrent=2, queue_size=1)) as client:
         gate = client.app.limits.gate
         assert gate is not None
         running = [ask(client), ask(client)]
@@ -130,7 +130,7 @@ async def test_so_many_at_once_so_many_waiting() -> None:
 @aio
 async def test_no_queue() -> None:
     pair = Slow()
-    async with serving(pair, limits=LimitSettings(max_concurrent=1, queue_size=0)) as client:
+    async with serving(pair, limits=AdmissionSettings(max_concurrent=1, queue_size=0)) as client:
         first = ask(client)
         await until(lambda: len(pair.decode.requests) == 1, "one runs")
         assert await ask(client) == 429
@@ -141,7 +141,7 @@ async def test_no_queue() -> None:
 @aio
 async def test_who_waits_too_long() -> None:
     pair = Slow()
-    async with serving(pair, limits=LimitSettings(max_concurrent=1, queue_timeout_secs=0.05)) as client:
+    async with serving(pair, limits=AdmissionSettings(max_concurrent=1, queue_timeout_secs=0.05)) as client:
         first = ask(client)
         await until(lambda: len(pair.decode.requests) == 1, "one runs")
         answer = await client.post("/generate", {"text": "x"})
@@ -155,7 +155,7 @@ async def test_who_waits_too_long() -> None:
 @aio
 async def test_a_client_that_leaves_the_queue_frees_its_place() -> None:
     pair = Slow()
-    async with serving(pair, limits=LimitSettings(max_concurrent=1, queue_size=1)) as client:
+    async with serving(pair, limits=AdmissionSettings(max_concurrent=1, queue_size=1)) as client:
         gate = client.app.limits.gate
         assert gate is not None
         first = ask(client)
@@ -175,7 +175,7 @@ async def test_a_client_that_leaves_the_queue_frees_its_place() -> None:
 
 @aio
 async def test_wrong_requests_leave_too() -> None:
-    async with serving(FakePair(), limits=LimitSettings(max_concurrent=1, queue_size=0)) as client:
+    async with serving(FakePair(), limits=AdmissionSettings(max_concurrent=1, queue_size=0)) as client:
         for _ in range(3):
             assert (await client.http.post("/generate", content=b"{")).status_code == 400
         assert await ask(client) == 200
@@ -183,7 +183,7 @@ async def test_wrong_requests_leave_too() -> None:
 
 @aio
 async def test_a_rate() -> None:
-    async with serving(FakePair(), limits=LimitSettings(rate=0.01)) as client:
+    async with serving(FakePair(), limits=AdmissionSettings(rate=0.01)) as client:
         assert await ask(client) == 200
         answer = await client.post("/generate", {"text": "x"})
         assert answer.status_code == 429

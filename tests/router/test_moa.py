@@ -11,9 +11,9 @@ import openai
 import orjson
 import pytest
 
-from router.endpoints.trees import MoaEndpoint
-from router.http.asgi import Message, Request
-from router.moa.run_context import Context
+from router.endpoints.trees import TreeEndpoint
+from router.http.asgi import AsgiRequest, Message
+from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits, RunSettings
 from router.moa.tree import load_trees
 from router.observability.run_store import RunStore
@@ -549,9 +549,11 @@ async def test_a_stream_that_breaks_between_two_pieces_is_freed_at_once(agents: 
 
     agents.answer["final"] = streams_then_hangs
     async with serving(agents.pair, trees=trees) as router:
-        endpoint = MoaEndpoint(Context(router.app.dispatcher), load_trees(trees), RunLimits(RunSettings()), RunStore())
+        endpoint = TreeEndpoint(
+            RunContext(router.app.dispatcher), load_trees(trees), RunLimits(RunSettings()), RunStore()
+        )
         scope = {"method": "POST", "path": "/v1/chat/completions", "headers": []}
-        request = Request(scope, receive, send, max_body=1)
+        request = AsgiRequest(scope, receive, send, max_body=1)
         with pytest.raises(OSError, match="socket broke") as broken:
             await endpoint.answer(request, {**CHAT, "stream": True}, "chat")
         assert [worker.load for worker in router.app.registry.workers] == [0, 0]

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from router.cli.parser import parse
-from router.cli.refused_flags import FLAGS
-from router.endpoints.not_offered import PATHS
+from router.cli.refused_flags import REFUSED_FLAGS
+from router.endpoints.not_offered import PATHS_NOT_OFFERED
 from router.parity import differs
 from router.parity.__main__ import BEGIN, END, README, main
 from router.parity.stored import load
@@ -29,11 +29,11 @@ def test_every_flag_is_accepted_or_refused_by_name(name: str, capsys: pytest.Cap
     if ours is None:
         with pytest.raises(SystemExit):
             parse([*PAIR, name, "value"])
-        assert f"{name} is not supported: {FLAGS[name]}." in capsys.readouterr().err
+        assert f"{name} is not supported: {REFUSED_FLAGS[name]}." in capsys.readouterr().err
         with pytest.raises(SystemExit):
             parse([*PAIR, name])
         return
-    assert name not in FLAGS
+    assert name not in REFUSED_FLAGS
     default = ours.default if ours.default not in ((), []) else []
     choices = None if ours.choices is None else list(ours.choices)
     same = (theirs["default"] or []) == (default or []) and sorted(theirs["choices"] or []) == sorted(choices or [])
@@ -41,14 +41,14 @@ def test_every_flag_is_accepted_or_refused_by_name(name: str, capsys: pytest.Cap
 
 
 def test_nothing_is_explained_that_is_not_there() -> None:
-    assert FLAGS.keys() <= STORED.flags.keys()
-    assert differs.FLAGS.keys() <= STORED.flags.keys() - FLAGS.keys()
-    assert PATHS.keys() <= set(STORED.paths)
-    assert differs.PATHS.keys() <= set(STORED.paths) - PATHS.keys()
+    assert REFUSED_FLAGS.keys() <= STORED.flags.keys()
+    assert differs.FLAGS.keys() <= STORED.flags.keys() - REFUSED_FLAGS.keys()
+    assert PATHS_NOT_OFFERED.keys() <= set(STORED.paths)
+    assert differs.PATHS.keys() <= set(STORED.paths) - PATHS_NOT_OFFERED.keys()
     assert differs.METRICS.keys() <= STORED.metrics.keys() - ABSENT.keys()
     assert ABSENT.keys() <= STORED.metrics.keys()
 
 
 def test_every_reason_is_a_clause() -> None:
-    for reason in (*FLAGS.values(), *PATHS.values()):
+    for reason in (*REFUSED_FLAGS.values(), *PATHS_NOT_OFFERED.values()):
         assert re.fullmatch(r"[a-z/].*[^.]", reason), reason

@@ -16,14 +16,14 @@ from router.load_balancing import (
     CacheAware,
     CacheAwareSettings,
     PowerOfTwo,
-    Prefix,
+    PromptPrefix,
     RoundRobin,
     make_policy,
-    prefix_of,
-    prefix_of_ids,
+    prompt_prefix,
+    token_prefix,
 )
-from router.load_balancing.prefix import Kind
-from router.load_balancing.prefix_tree import NODE_SIZE, Tree, _Node
+from router.load_balancing.prefix import PromptKind
+from router.load_balancing.prefix_tree import NODE_SIZE, PrefixTree, _Node
 from router.workers.worker import Worker
 
 
@@ -40,16 +40,16 @@ def workers(*loads: int, model: str = "m") -> list[Worker]:
 @pytest.mark.parametrize(
     ("body", "prefix"),
     [
-        ({"text": "hi"}, Prefix("hi")),
-        ({"prompt": "hi"}, Prefix("hi")),
-        ({"prompt": ["hi", "there"]}, Prefix("hi")),
-        ({"prompt": [104, 105]}, Prefix("hi", "tokens")),
-        ({"input_ids": [[104, 105], [1]]}, Prefix("hi", "tokens")),
-        ({"input_ids": [0xD800, 0x10FFFF]}, Prefix("\ud800\U0010ffff", "tokens")),
-        ({"messages": [{"role": "user", "content": "hi"}]}, Prefix("user\nhi")),
-        ({"messages": [{"content": [{"type": "text", "text": "a"}, {"type": "image_url"}, 7]}]}, Prefix("a")),
+        ({"text": "hi"}, PromptPrefix("hi")),
+        ({"prompt": "hi"}, PromptPrefix("hi")),
+        ({"prompt": ["hi", "there"]}, PromptPrefix("hi")),
+        ({"prompt": [104, 105]}, PromptPrefix("hi", "tokens")),
+        ({"input_ids": [[104, 105], [1]]}, PromptPrefix("hi", "tokens")),
+        ({"input_ids": [0xD800, 0x10FFFF]}, PromptPrefix("\ud800\U0010ffff", "tokens")),
+        ({"messages": [{"role": "user", "content": "hi"}]}, PromptPrefix("user\nhi")),
+        ({"messages": [{"content": [{"type": "text", "text": "a"}, {"type": "image_url"}, 7]}]}, PromptPrefix("a")),
         ({"text": ""}, None),
-        ({"text": None, "prompt": "x"}, Prefix("x")),
+        ({"text": None, "prompt": "x"}, PromptPrefix("x")),
         ({"prompt": []}, None),
         ({"prompt": [[]]}, None),
         ({"prompt": {"a": 1}}, None),
@@ -64,8 +64,8 @@ def workers(*loads: int, model: str = "m") -> list[Worker]:
         ({}, None),
     ],
 )
-def test_the_prompt_of_a_body(body: dict[str, Any], prefix: Prefix | None) -> None:
-    assert prefix_of(body) == prefix
+def test_the_prompt_of_a_body(body: dict[str, Any], prefix: PromptPrefix | None) -> None:
+    assert prompt_prefix(body) == prefix
 
 
 JSON = st.recursive(
@@ -77,14 +77,14 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["text", "prompt", "input_ids", "messages"]), JSON))
 def test_no_body_breaks_the_reading(body: dict[str, Any]) -> None:
-    prefix = prefix_of(body)
+    prefix = prompt_prefix(body)
     assert prefix is None or prefix.chars
 
 
 @given(st.lists(st.integers(0, 0x10FFFF), min_size=1), st.lists(st.integers(0, 0x10FFFF), min_size=1))
 def test_ids_are_compared_as_ids(one: list[int], other: list[int]) -> None:
     """As many characters in common as ids, whatever the ids look like as characters."""
-    a, b = prefix_of_ids(one), prefix_of_ids(other)
+    a, b = token_prefix(one), token_prefix(other)
     assert a is not None
     assert b is not None
     assert len(a.chars) == len(one)
@@ -100,7 +100,7 @@ def common(a: str, b: str) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def nodes(tree: Tree) -> list[_Node]:
+def nodes(tree: PrefixTree) -> list[_Node]:
     """Every node but the roots."""
     found, left = [], [node for root in tree._roots.values() for node in root.children.values()]
     while left:
@@ -110,7 +110,7 @@ def nodes(tree: Tree) -> list[_Node]:
     return found
 
 
-def way(tree: Tree, prefix: Prefix) -> list[_Node]:
+def way(tree: PrefixTree, prefix: PromptPrefix) -> list[_Node]:
     """The nodes that hold a prompt which was inserted."""
     found, at, node = [], 0, tree._roots[prefix.kind]
     while at < len(prefix.chars):
@@ -122,7 +122,7 @@ def way(tree: Tree, prefix: Prefix) -> list[_Node]:
 
 # Few letters and repeated blocks, so that prompts share, split and extend one another at every place.
 PROMPTS = st.lists(st.sampled_from(["a", "b", "ab" * 40, "c" * 130]), min_size=1, max_size=5).map("".join)
-KINDS: st.SearchStrategy[Kind] = st.sampled_from(["text", "tokens"])
+KINDS: st.SearchStrategy[PromptKind] = st.sampled_from(["text", "tokens"])
 
 
 class AnyTree(RuleBasedStateMachine):
@@ -130,12 +130,12 @@ class AnyTree(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.big, self.small = Tree(10**9), Tree(900)
-        self.sent: list[Prefix] = []
+        self.big, self.small = PrefixTree(10**9), PrefixTree(900)
+        self.sent: list[PromptPrefix] = []
 
     @rule(text=PROMPTS, kind=KINDS)
-    def insert(self, text: str, kind: Kind) -> None:
-        prefix = Prefix(text, kind)
+    def insert(self, text: str, kind: PromptKind) -> None:
+        prefix = PromptPrefix(text, kind)
         self.sent.append(prefix)
         self.big.insert(prefix)
         self.small.insert(prefix)
@@ -143,10 +143,10 @@ class AnyTree(RuleBasedStateMachine):
             assert self.small.match(prefix) == len(text), "the latest prompt is the last one to be evicted"
 
     @rule(text=PROMPTS, kind=KINDS)
-    def match(self, text: str, kind: Kind) -> None:
+    def match(self, text: str, kind: PromptKind) -> None:
         wanted = max((common(text, one.chars) for one in self.sent if one.kind == kind), default=0)
-        assert self.big.match(Prefix(text, kind)) == wanted
-        assert self.small.match(Prefix(text, kind)) <= wanted
+        assert self.big.match(PromptPrefix(text, kind)) == wanted
+        assert self.small.match(PromptPrefix(text, kind)) <= wanted
 
     @invariant()
     def sizes_are_what_is_there(self) -> None:
@@ -165,43 +165,43 @@ TestAnyTree.settings = settings(max_examples=60, stateful_step_count=25, deadlin
 
 
 def test_the_least_recently_sent_goes_first() -> None:
-    tree = Tree(3 * (NODE_SIZE + 10))
-    first, second, third, fourth = (Prefix(letter * 10) for letter in "abcd")
+    tree = PrefixTree(3 * (NODE_SIZE + 10))
+    first, second, third, fourth = (PromptPrefix(letter * 10) for letter in "abcd")
     for prefix in (first, second, third, first, fourth):
         tree.insert(prefix)
     assert [tree.match(prefix) for prefix in (first, second, third, fourth)] == [10, 0, 10, 10]
 
 
 def test_what_many_share_outlives_what_one_had() -> None:
-    tree = Tree(10 * NODE_SIZE)
+    tree = PrefixTree(10 * NODE_SIZE)
     for turn in range(100):
-        tree.insert(Prefix("system prompt " + str(turn) * 5))
-    assert tree.match(Prefix("system prompt ")) == len("system prompt ")
-    assert tree.match(Prefix("system prompt " + "0" * 5)) < len("system prompt " + "0" * 5)
+        tree.insert(PromptPrefix("system prompt " + str(turn) * 5))
+    assert tree.match(PromptPrefix("system prompt ")) == len("system prompt ")
+    assert tree.match(PromptPrefix("system prompt " + "0" * 5)) < len("system prompt " + "0" * 5)
 
 
 def test_a_prompt_over_the_whole_limit_leaves_an_empty_tree() -> None:
-    tree = Tree(1000)
-    tree.insert(Prefix("x" * 5000))
+    tree = PrefixTree(1000)
+    tree.insert(PromptPrefix("x" * 5000))
     assert (tree.size, nodes(tree)) == (0, [])
-    tree.insert(Prefix("y" * 100))
-    assert tree.match(Prefix("y" * 100)) == 100
+    tree.insert(PromptPrefix("y" * 100))
+    assert tree.match(PromptPrefix("y" * 100)) == 100
 
 
 def test_a_growing_conversation_is_one_node() -> None:
-    tree, text = Tree(10**6), ""
+    tree, text = PrefixTree(10**6), ""
     for turn in range(200):
         text += f"turn {turn}. "
-        tree.insert(Prefix(text))
+        tree.insert(PromptPrefix(text))
     assert len(nodes(tree)) == 1
-    assert tree.match(Prefix(text)) == len(text)
+    assert tree.match(PromptPrefix(text)) == len(text)
 
 
 # Cache-aware
 
 
-def shared(number: int) -> Prefix:
-    return Prefix(f"{number} " + "the same long begin " * 20)
+def shared(number: int) -> PromptPrefix:
+    return PromptPrefix(f"{number} " + "the same long begin " * 20)
 
 
 def test_a_known_prompt_goes_where_it_was() -> None:
@@ -240,17 +240,17 @@ def test_the_cache_threshold(length: int, held: int, threshold: float) -> None:
     held = min(held, length)
     policy, (home, other) = CacheAware(CacheAwareSettings(cache_threshold=threshold)), workers(0, 0)
     if held:
-        policy.choose([home], Prefix("x" * held + "y" * 9))
+        policy.choose([home], PromptPrefix("x" * held + "y" * 9))
     home.load = 1
-    got = policy.choose([home, other], Prefix("x" * held + "z" * (length - held)))
+    got = policy.choose([home, other], PromptPrefix("x" * held + "z" * (length - held)))
     assert (got is home) == (held > threshold * length)
 
 
 def test_text_and_ids_are_not_mixed_up() -> None:
     policy, group = CacheAware(), workers(0, 0)
-    assert policy.choose([group[0]], Prefix("a" * 50, "tokens")) is group[0]
+    assert policy.choose([group[0]], PromptPrefix("a" * 50, "tokens")) is group[0]
     group[0].load = 1
-    assert policy.choose(group, Prefix("a" * 50)) is group[1]
+    assert policy.choose(group, PromptPrefix("a" * 50)) is group[1]
 
 
 def test_a_worker_that_comes_back_with_another_model_has_nothing_of_the_old() -> None:
@@ -277,7 +277,7 @@ def test_a_thousand_long_prompts_stay_within_the_memory() -> None:
     policy, group = CacheAware(CacheAwareSettings(max_tree_size=20_000)), workers(0, 0, 0)
     rng = random.Random(7)
     for _ in range(1000):
-        policy.choose(group, Prefix("".join(rng.choices("ab", k=rng.randrange(1, 3000)))))
+        policy.choose(group, PromptPrefix("".join(rng.choices("ab", k=rng.randrange(1, 3000)))))
     assert all(0 < memory.tree.size <= 20_000 for memory in policy._memories.values())
 
 
@@ -294,8 +294,8 @@ def test_a_removed_worker_is_not_kept_alive(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
-@given(loads=st.lists(st.integers(0, 99), min_size=1, max_size=5), prefix=st.none() | PROMPTS.map(Prefix))
-def test_one_of_the_given_is_chosen(name: str, loads: list[int], prefix: Prefix | None) -> None:
+@given(loads=st.lists(st.integers(0, 99), min_size=1, max_size=5), prefix=st.none() | PROMPTS.map(PromptPrefix))
+def test_one_of_the_given_is_chosen(name: str, loads: list[int], prefix: PromptPrefix | None) -> None:
     policy, group = make_policy(name, CacheAwareSettings()), workers(*loads)
     for _ in range(3):
         assert policy.choose(group, prefix) in group

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.dispatch.pair_fields import RESERVED, batch_size, prepare_body
+from router.dispatch.pair_fields import RESERVED_FIELDS, batch_size, pair_body
 from router.errors import BadRequest
 from router.workers.worker import Pair, Worker
 
@@ -24,13 +24,13 @@ values = st.recursive(
 
 
 @given(
-    st.dictionaries(st.sampled_from(RESERVED), values),
-    st.dictionaries(st.text().filter(lambda key: key not in {"n", "sampling_params", "rid", *RESERVED}), values),
+    st.dictionaries(st.sampled_from(RESERVED_FIELDS), values),
+    st.dictionaries(st.text().filter(lambda key: key not in {"n", "sampling_params", "rid", *RESERVED_FIELDS}), values),
 )
 def test_no_reserved_field_of_a_client_gets_through(reserved: dict[str, Any], other: dict[str, Any]) -> None:
     given_body = {**other, **reserved}
     before = orjson.dumps(given_body, option=orjson.OPT_SORT_KEYS)
-    sent = prepare_body(given_body, PAIR, GENERATE)
+    sent = pair_body(given_body, PAIR, GENERATE)
     assert orjson.dumps(given_body, option=orjson.OPT_SORT_KEYS) == before, "the client's body was changed"
     assert "bootstrap_pair_key" not in sent
     size = batch_size(given_body, GENERATE)
@@ -65,7 +65,7 @@ def test_no_reserved_field_of_a_client_gets_through(reserved: dict[str, Any], ot
     ],
 )
 def test_batches_get_lists(path: str, body: dict[str, Any], size: int | None) -> None:
-    sent = prepare_body(body, PAIR, path)
+    sent = pair_body(body, PAIR, path)
     for key in ("bootstrap_host", "bootstrap_port", "bootstrap_room", "rid"):
         if size is None:
             assert not isinstance(sent[key], list)
@@ -76,7 +76,7 @@ def test_batches_get_lists(path: str, body: dict[str, Any], size: int | None) ->
 
 
 def test_rooms_and_ids_are_fresh() -> None:
-    sent = [prepare_body({"text": "x"}, PAIR, GENERATE) for _ in range(2000)]
+    sent = [pair_body({"text": "x"}, PAIR, GENERATE) for _ in range(2000)]
     assert len({body["bootstrap_room"] for body in sent}) == 2000
     assert len({body["rid"] for body in sent}) == 2000
     assert all(HEX.fullmatch(body["rid"]) for body in sent)
@@ -85,15 +85,15 @@ def test_rooms_and_ids_are_fresh() -> None:
 
 def test_a_clients_id_begins_the_one_sent() -> None:
     """Never the id itself: SGLang aborts whatever begins with the id to abort, so `1` would end `17` too."""
-    first, second = (prepare_body({"text": "x", "rid": "1"}, PAIR, GENERATE)["rid"] for _ in range(2))
+    first, second = (pair_body({"text": "x", "rid": "1"}, PAIR, GENERATE)["rid"] for _ in range(2))
     assert HEX.fullmatch(first.removeprefix("1-"))
     assert first != second
     for rid, beginnings in (("same", ["same-", "same-"]), (["a", "b"], ["a-", "b-"])):
-        sent = prepare_body({"text": ["x", "y"], "rid": rid}, PAIR, GENERATE)["rid"]
+        sent = pair_body({"text": ["x", "y"], "rid": rid}, PAIR, GENERATE)["rid"]
         for each, beginning in zip(sent, beginnings, strict=True):
             assert HEX.fullmatch(each.removeprefix(beginning))
     for nothing in (None, ""):
-        assert HEX.fullmatch(prepare_body({"text": "x", "rid": nothing}, PAIR, GENERATE)["rid"])
+        assert HEX.fullmatch(pair_body({"text": "x", "rid": nothing}, PAIR, GENERATE)["rid"])
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_clients_id_begins_the_one_sent() -> None:
 )
 def test_wrong_ids_are_refused(body: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match=r"^`rid` must be a string, or a list of one string for each prompt\.$"):
-        prepare_body(body, PAIR, GENERATE)
+        pair_body(body, PAIR, GENERATE)
 
 
 @pytest.mark.parametrize(
@@ -123,13 +123,13 @@ def test_wrong_ids_are_refused(body: dict[str, Any]) -> None:
 )
 def test_several_samples_are_refused(body: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match="send 2 requests"):
-        prepare_body(body, PAIR, GENERATE)
+        pair_body(body, PAIR, GENERATE)
 
 
 @pytest.mark.parametrize("n", ["two", [2], {}])
 def test_no_number_of_samples_is_refused(n: Any) -> None:
     with pytest.raises(BadRequest, match=r"^`n` must be 1\.$"):
-        prepare_body({"text": "x", "n": n}, PAIR, GENERATE)
+        pair_body({"text": "x", "n": n}, PAIR, GENERATE)
 
 
 @pytest.mark.parametrize(
@@ -143,4 +143,4 @@ def test_no_number_of_samples_is_refused(n: Any) -> None:
     ],
 )
 def test_one_sample_is_not(body: dict[str, Any]) -> None:
-    prepare_body({"text": "x", **body}, PAIR, GENERATE)
+    pair_body({"text": "x", **body}, PAIR, GENERATE)

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 from router.cli.parser import parse
 from router.moa.run_limits import RunSettings
-from router.server.admission import LimitSettings
+from router.server.admission import AdmissionSettings
 from router.server.processes.merge import merge_metrics, merge_runs, merge_workers
-from router.server.processes.parent import Parent, Place, in_a_child
+from router.server.processes.parent import ProcessIdentity, ProcessManager, run_in_child
 from router.server.processes.peers import Peers
-from router.server.processes.shares import share_of
-from router.server.settings import ServerSettings, Settings
+from router.server.processes.shares import process_share
+from router.server.settings import RouterSettings, ServerSettings
 from tests.router.aio import aio, run, until
 from tests.router.fakes import FakePair, started
 from tests.router.processes import free_port, router
@@ -236,7 +236,7 @@ def test_no_process_outlives_its_parent(how: signal.Signals) -> None:
 def test_a_process_that_cannot_be_started_is_tried_again() -> None:
     """As when memory is short, of which the last one may have died; the others serve on."""
 
-    def serve(place: Place, listeners: list[socket.socket]) -> int:
+    def serve(place: ProcessIdentity, listeners: list[socket.socket]) -> int:
         if not place.again:
             return 1
         os.kill(os.getppid(), signal.SIGTERM)
@@ -251,9 +251,9 @@ def test_a_process_that_cannot_be_started_is_tried_again() -> None:
             return fork()
 
         os.fork = fails_once
-        return Parent(ServerSettings(host="127.0.0.1", port=0), 1, serve).run()
+        return ProcessManager(ServerSettings(host="127.0.0.1", port=0), 1, serve).run()
 
-    assert in_a_child(supervise) == 0
+    assert run_in_child(supervise) == 0
 
 
 def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
@@ -297,9 +297,9 @@ def test_a_second_router_on_the_port_is_refused() -> None:
 
 @given(st.integers(1, 7), st.integers(7, 500), st.integers(0, 500), st.none() | st.floats(0.1, 100))
 def test_shares_add_up(count: int, most: int, queue: int, rate: float | None) -> None:
-    limits = LimitSettings(max_concurrent=most, queue_size=queue, rate=rate)
-    settings = Settings(prefill=(), decode=(), limits=limits, runs=RunSettings(total=most, per_client=most))
-    shares = [share_of(settings, index, count) for index in range(count)]
+    limits = AdmissionSettings(max_concurrent=most, queue_size=queue, rate=rate)
+    settings = RouterSettings(prefill=(), decode=(), limits=limits, runs=RunSettings(total=most, per_client=most))
+    shares = [process_share(settings, index, count) for index in range(count)]
     assert sum(each.limits.max_concurrent for each in shares) == most
     assert sum(each.limits.queue_size for each in shares) == queue
     assert sum(each.runs.total for each in shares) == sum(each.runs.per_client for each in shares) == most
@@ -309,7 +309,7 @@ def test_shares_add_up(count: int, most: int, queue: int, rate: float | None) ->
 
 
 def test_no_limit_stays_none() -> None:
-    assert share_of(parse(PAIR), 1, 4).limits == LimitSettings(queue_size=25)
+    assert process_share(parse(PAIR), 1, 4).limits == AdmissionSettings(queue_size=25)
 
 
 @given(st.text(), st.integers(1, 9))

@@ -212,7 +212,7 @@ async def test_a_client_that_leaves_between_attempts_is_not_tried_for_again() ->
         await until(lambda: len(pair.decode.aborted) == 1, "the first attempt is over")
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        await until(lambda: not client.app._calls, "the router noticed")
+        await until(lambda: not client.app._requests, "the router noticed")
         assert len(pair.decode.requests) == 1
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from router.early_exit import Agreement, JudgeFailed
-from router.moa.idle_timeout import Patience
-from router.moa.merge_streams import merge
+from router.early_exit import Agreement, JudgeError
+from router.moa.idle_timeout import IdleTimeout
+from router.moa.merge_streams import merge_streams
 from router.moa.run_limits import RunSettings
 from router.observability.run_store import RunStore
 from router.observability.run_trace import RunTrace
@@ -42,7 +42,7 @@ class FakeJudge:
         self.asked.append((list(texts), list(confidences)))
         await asyncio.sleep(self.wait)
         if self.problem:
-            raise JudgeFailed(self.problem)
+            raise JudgeError(self.problem)
         size = len(texts)
         return Agreement(0.5, 0.7, 1.0, self.q, [[1.0] * size] * size)
 
@@ -340,8 +340,8 @@ async def test_merging() -> None:
             await asyncio.sleep(0)
             yield number
 
-    assert [item async for item in merge([count(3)])] == [(0, 0), (0, 1), (0, 2)]
-    merged = [item async for item in merge([count(30), count(2)])]
+    assert [item async for item in merge_streams([count(3)])] == [(0, 0), (0, 1), (0, 2)]
+    merged = [item async for item in merge_streams([count(30), count(2)])]
     assert sorted(merged) == [(0, number) for number in range(30)] + [(1, 0), (1, 1)]
 
 
@@ -357,7 +357,7 @@ async def test_a_merge_that_is_left_ends_its_streams() -> None:
         finally:
             ended.append(name)
 
-    merged = merge([endless("a"), endless("b")])
+    merged = merge_streams([endless("a"), endless("b")])
     async for _ in merged:
         break
     await within(2.0, merged.aclose())
@@ -373,7 +373,7 @@ async def test_patience_with_a_silent_stream() -> None:
         await asyncio.sleep(60)
 
     stream = pieces()
-    with Patience(0.15) as patience:
+    with IdleTimeout(0.15) as patience:
         assert [await patience.next(stream) for _ in range(3)] == [0, 1, 2]
         await asyncio.sleep(0.2)  # a slow reader is no silent server
         with pytest.raises(TimeoutError):

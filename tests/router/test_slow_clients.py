@@ -5,7 +5,7 @@ import asyncio
 import orjson
 import pytest
 
-from router.server.admission import LimitSettings
+from router.server.admission import AdmissionSettings
 from router.server.connections import timeouts as impatience
 from router.server.settings import ServerSettings
 from tests.router.aio import aio, until, within
@@ -15,7 +15,7 @@ from tests.router.serving import Serving, serving
 
 LIMIT = 0.2
 FAST = ServerSettings(client_timeout_secs=LIMIT)
-ONE = LimitSettings(max_concurrent=1, queue_size=1)
+ONE = AdmissionSettings(max_concurrent=1, queue_size=1)
 REQUEST = post("/v1/chat/completions", CHAT)
 HEAD = REQUEST.index(b"\r\n\r\n") + 2  # bytes, without the empty line at its end
 TOO_SLOW = f"the request was not sent whole within {LIMIT:g} s; send it faster."
@@ -64,7 +64,7 @@ def test_a_byte_at_a_time_holds_up_nobody(sent: int) -> None:
             await others_are_served(router)
             assert not slow.done()
             assert read(await within(5.0, slow)) == (408, TOO_SLOW)
-            await until(lambda: not router.app._calls, "the request is over")
+            await until(lambda: not router.app._requests, "the request is over")
             assert len(pair.decode.requests) == 5, "the slow one was not sent on"
             gate = router.app.limits.gate
             assert gate is not None
@@ -83,7 +83,7 @@ async def test_a_full_queue_refuses_before_the_body_is_there() -> None:
         await FakePair.decoded(pair, call)
 
     pair.decode.generate = decode
-    limits = LimitSettings(max_concurrent=1, queue_size=0)
+    limits = AdmissionSettings(max_concurrent=1, queue_size=0)
     async with serving(pair, limits=limits) as router, connected(router.port) as client:
         first = asyncio.create_task(router.post("/v1/chat/completions", CHAT))
         await until(lambda: len(pair.decode.requests) == 1, "one runs")

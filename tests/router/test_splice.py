@@ -18,13 +18,27 @@ from router.dispatch.dispatcher import Dispatcher
 from router.errors import BadRequest, UpstreamFailed
 from router.load_balancing import POLICIES, CacheAwareSettings
 from router.observability.prometheus import metrics_text
-from router.speculative_prefill.composition import Order, Truncate, compose, own_ids, reencoded
+from router.speculative_prefill.composition import (
+    AnswerOrder,
+    Truncate,
+    compose_prompt,
+    reencoded_text,
+    same_tokenizer_ids,
+)
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.speculative_prefill.open_prompt import OpenPrompt
-from router.speculative_prefill.pacing import IDLE, IDLE_MOST, IDLE_SHARE, LEAST, MOST, START, Pacer
-from router.speculative_prefill.template import Template
-from router.speculative_prefill.tokenizer import Tokenizer
-from router.speculative_prefill.upstream_answer import Answer
+from router.speculative_prefill.pacing import (
+    IDLE,
+    IDLE_MOST,
+    IDLE_SHARE,
+    MAX_TOKENS,
+    MIN_TOKENS,
+    START_TOKENS,
+    SegmentPacer,
+)
+from router.speculative_prefill.template import PromptTemplate
+from router.speculative_prefill.tokenizer import WorkerTokenizer
+from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.workers.metrics import register_worker_metrics
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
@@ -39,28 +53,28 @@ from tests.router.histories import History, Step, histories, whole
 
 
 def test_a_template_of_ids() -> None:
-    template = Template.of_ids([1, 2, "<|answer:a|>", "<|answer:b.1|>", 3])
-    assert template == Template(((1, 2), (), (3,)), ("a", "b.1"))
-    assert Template.of_ids([]) == Template(((),), ())
+    template = PromptTemplate.of_ids([1, 2, "<|answer:a|>", "<|answer:b.1|>", 3])
+    assert template == PromptTemplate(((1, 2), (), (3,)), ("a", "b.1"))
+    assert PromptTemplate.of_ids([]) == PromptTemplate(((),), ())
 
 
 @pytest.mark.parametrize("wrong", [[1, "<|answer:|>"], [1, -1], [True], [1.0], ["x <|answer:a|>"], [[1]]])
 def test_wrong_ids_are_named(wrong: list[Any]) -> None:
     with pytest.raises(BadRequest, match="`input_ids` holds"):
-        Template.of_ids(wrong)
+        PromptTemplate.of_ids(wrong)
 
 
 # ---- composing
 
 
-def play(template: Template, steps: list[Step], order: Order) -> tuple[list[int], list[list[int]]]:
+def play(template: PromptTemplate, steps: list[Step], order: AnswerOrder) -> tuple[list[int], list[list[int]]]:
     """The composed prompt, and the prompt as it stood after each step."""
-    answers = {name: Answer(name) for name in template.slots}
+    answers = {name: UpstreamAnswer(name) for name in template.slots}
     ids: list[int] = []
     stood = []
 
     async def collect() -> None:
-        async for part in compose(template, answers, order, own_ids):
+        async for part in compose_prompt(template, answers, order, same_tokenizer_ids):
             if isinstance(part, Truncate):
                 del ids[part.length :]
             else:
@@ -96,7 +110,7 @@ def test_completion_order_fills_the_places_as_answers_end(history: History) -> N
 
 
 def test_completion_order_streams_only_the_last_answer_left() -> None:
-    template = Template(((0,), (), (9,)), ("a", "b"))
+    template = PromptTemplate(((0,), (), (9,)), ("a", "b"))
     steps = [
         Step("a", [1]),
         Step("b", [5]),
@@ -110,7 +124,7 @@ def test_completion_order_streams_only_the_last_answer_left() -> None:
 
 
 def test_declared_order_streams_the_answer_whose_turn_it_is() -> None:
-    template = Template(((0,), (8,), (9,)), ("a", "b"))
+    template = PromptTemplate(((0,), (8,), (9,)), ("a", "b"))
     steps = [Step("b", [5]), Step("a", [1]), Step("b", how="finish"), Step("a", how="finish")]
     _, stood = play(template, steps, "declared")
     assert stood == [[0], [0, 1], [0, 1], [0, 1, 8, 5, 9]]
@@ -118,11 +132,11 @@ def test_declared_order_streams_the_answer_whose_turn_it_is() -> None:
 
 @aio
 async def test_an_answer_that_fails_fails_its_reader() -> None:
-    answers = {"a": Answer("a")}
+    answers = {"a": UpstreamAnswer("a")}
     answers["a"].grow([1])
     answers["a"].fail(UpstreamFailed("agent a failed."))
     with pytest.raises(UpstreamFailed, match="agent a failed"):
-        async for _ in compose(Template(((), ()), ("a",)), answers, "declared", own_ids):
+        async for _ in compose_prompt(PromptTemplate(((), ()), ("a",)), answers, "declared", same_tokenizer_ids):
             pass
 
 
@@ -130,15 +144,15 @@ async def test_an_answer_that_fails_fails_its_reader() -> None:
 async def test_reencoding_holds_the_last_word_back() -> None:
     asked: list[str] = []
 
-    class Recording(Tokenizer):
+    class Recording(WorkerTokenizer):
         def __init__(self) -> None: ...
 
         async def encode(self, text: str) -> list[int]:
             asked.append(text)
             return [len(text)]
 
-    encode = reencoded(Recording())
-    answer = Answer("a")
+    encode = reencoded_text(Recording())
+    answer = UpstreamAnswer("a")
     for text in ("Blu", "Blue sk", "Blue sky\nover"):
         answer.grow((), text)
         await encode(answer)
@@ -154,31 +168,31 @@ LONG = 12_000  # tokens of a prompt
 
 @given(st.floats(1e-4, 0.1), st.floats(1e-6, 1e-2))
 def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) -> None:
-    pacer = Pacer()
-    assert pacer.least(LONG, busy=True) == START
+    pacer = SegmentPacer()
+    assert pacer.min_tokens(LONG, busy=True) == START_TOKENS
     for tokens in (20, 60, 200, 90, 40):
-        pacer.learn(tokens, fixed + per_token * tokens)
-    for busy, share, most in ((True, 1, MOST), (False, IDLE, IDLE_MOST)):
-        wanted = max(min(share * fixed / per_token, most), LEAST)
-        assert pacer.least(LONG, busy=busy) == pytest.approx(wanted, rel=0.05, abs=1)
+        pacer.observe(tokens, fixed + per_token * tokens)
+    for busy, share, most in ((True, 1, MAX_TOKENS), (False, IDLE, IDLE_MOST)):
+        wanted = max(min(share * fixed / per_token, most), MIN_TOKENS)
+        assert pacer.min_tokens(LONG, busy=busy) == pytest.approx(wanted, rel=0.05, abs=1)
 
 
 def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
-    pacer = Pacer()
+    pacer = SegmentPacer()
     for _ in range(3):
-        pacer.learn(64, 0.02)
-    assert pacer.least(LONG, busy=True) == START
-    pacer.learn(640, 0.01)
-    assert pacer.least(LONG, busy=True) == MOST
-    assert pacer.least(LONG, busy=False) == IDLE_MOST, "it must be able to find out that it was wrong"
+        pacer.observe(64, 0.02)
+    assert pacer.min_tokens(LONG, busy=True) == START_TOKENS
+    pacer.observe(640, 0.01)
+    assert pacer.min_tokens(LONG, busy=True) == MAX_TOKENS
+    assert pacer.min_tokens(LONG, busy=False) == IDLE_MOST, "it must be able to find out that it was wrong"
 
 
 def test_of_a_short_prompt_little_waits() -> None:
-    pacer = Pacer()
+    pacer = SegmentPacer()
     for tokens in (64, 640):
-        pacer.learn(tokens, 0.02)
-    assert pacer.least(2000, busy=False) == IDLE_SHARE * 2000
-    assert pacer.least(100, busy=False) == LEAST
+        pacer.observe(tokens, 0.02)
+    assert pacer.min_tokens(2000, busy=False) == IDLE_SHARE * 2000
+    assert pacer.min_tokens(100, busy=False) == MIN_TOKENS
 
 
 # ---- open prompts
@@ -248,14 +262,14 @@ class Segments:
             registry.close()
 
 
-class Fixed(Pacer):
+class Fixed(SegmentPacer):
     """A pacer that does not learn."""
 
     def __init__(self, least: int) -> None:
         super().__init__()
         self._least = least
 
-    def least(self, prompt: int, *, busy: bool) -> int:
+    def min_tokens(self, prompt: int, *, busy: bool) -> int:
         return self._least
 
 
@@ -288,7 +302,7 @@ def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
                 first = pairs[0].decode
                 if why == "overloaded":
                     first.load += 2
-                    assert dispatcher.keeps(pairs[0]), "two more are within the threshold"
+                    assert dispatcher.can_stay(pairs[0]), "two more are within the threshold"
                     first.load += 1
                 elif why == "unhealthy":
                     first.healthy = False
@@ -297,7 +311,7 @@ def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
                 else:
                     for _ in range(10):
                         first.breaker.settle(first.breaker.begin(), success=False)
-                assert not dispatcher.keeps(pairs[0])
+                assert not dispatcher.can_stay(pairs[0])
                 prompt.append([6])
                 await finish(prompt)
             assert fakes[0].finals == []

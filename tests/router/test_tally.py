@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from router.observability.request_statistics import Answered, Tally
+from router.observability.request_statistics import RequestOutcome, RequestStatistics
 
 BOUNDS = (0.001, 0.5, 1.0, 240.0)
 KIND = ("http", "pd", "http")
 
 answers = st.builds(
-    Answered,
+    RequestOutcome,
     method=st.sampled_from(["GET", "POST"]),
     path=st.sampled_from(["/generate", "/metrics"]),
     status=st.sampled_from([200, 503]),
@@ -23,9 +23,9 @@ seconds = st.one_of(st.sampled_from([0.0, *BOUNDS, 1e4]), st.floats(0, 300))
 
 
 @given(st.lists(st.tuples(answers, seconds, st.none() | seconds), max_size=20))
-def test_the_same_as_the_client_counts(requests: list[tuple[Answered, float, float | None]]) -> None:
+def test_the_same_as_the_client_counts(requests: list[tuple[RequestOutcome, float, float | None]]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    tally = Tally(BOUNDS, KIND)
+    tally = RequestStatistics(BOUNDS, KIND)
     ours.register(tally)
     where, routed = ("method", "path"), ("router_type", "backend_type", "connection_mode", "model", "endpoint")
     http = Counter("smg_http_requests", "", where, registry=theirs)

@@ -16,7 +16,7 @@ from router.dispatch import exchange
 from router.http.sse import DONE, event
 from router.observability.tracing import exporter as export
 from router.observability.tracing import start_tracing
-from router.observability.tracing.answer_watch import MOST, Watch
+from router.observability.tracing.answer_watch import MOST, AnswerWatch
 from router.observability.tracing.settings import TraceSettings
 from tests.router.aio import aio, run, until, within
 from tests.router.collector import Collector, Span, collecting
@@ -424,8 +424,8 @@ async def test_agents_of_clients_and_plain_servers(collector: Collector) -> None
 # ---- what answers tell
 
 
-def seen(*chunks: bytes, kind: bytes = b"application/json") -> Watch:
-    watch = Watch()
+def seen(*chunks: bytes, kind: bytes = b"application/json") -> AnswerWatch:
+    watch = AnswerWatch()
     watch({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
     for chunk in chunks:
         watch({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -433,7 +433,7 @@ def seen(*chunks: bytes, kind: bytes = b"application/json") -> Watch:
     return watch
 
 
-def streamed(*events: object) -> Watch:
+def streamed(*events: object) -> AnswerWatch:
     chunks = [event(each if isinstance(each, bytes) else orjson.dumps(each)) for each in events]
     return seen(*chunks, kind=b"text/event-stream; charset=utf-8")
 
@@ -456,7 +456,7 @@ def streamed(*events: object) -> Watch:
     ],
 )
 def test_what_an_answer_tells(
-    watch: Watch, tokens: tuple[int, int] | None, reasons: list[str], error: str | None
+    watch: AnswerWatch, tokens: tuple[int, int] | None, reasons: list[str], error: str | None
 ) -> None:
     told = watch.told()
     assert (told.tokens, told.finish_reasons, told.error) == (tokens, reasons, error)
@@ -506,7 +506,7 @@ async def test_a_collector_that_is_away(monkeypatch: pytest.MonkeyPatch, caplog:
 
 def test_complaints_are_few(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     library = logging.getLogger("opentelemetry")
-    monkeypatch.setattr(library, "handlers", [export.OnceInAWhile()])
+    monkeypatch.setattr(library, "handlers", [export.RateLimitedHandler()])
     monkeypatch.setattr(library, "propagate", False)
     for pause in (60.0, 0.0):
         monkeypatch.setattr(export, "PAUSE", pause)

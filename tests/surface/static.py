@@ -19,9 +19,9 @@ from msgspec.json import schema_components
 from launch.config import LaunchConfig
 from router import errors
 from router.cli.parser import parser
-from router.cli.refused_flags import FLAGS
+from router.cli.refused_flags import REFUSED_FLAGS
 from router.early_exit import Decision
-from router.endpoints.not_offered import PATHS
+from router.endpoints.not_offered import PATHS_NOT_OFFERED
 from router.moa.tree import Trees, shipped_trees
 from sglang_ext.patches import PATCHES
 
@@ -50,8 +50,8 @@ def static_surface() -> dict[str, Any]:
         "entry points": _entry_points(),
         "environment variables": _constants(_VARIABLE),
         "router flags": {name: _flag(action) for action in _actions() for name in action.option_strings},
-        "router flags refused": sorted(FLAGS),
-        "router paths refused": sorted(PATHS),
+        "router flags refused": sorted(REFUSED_FLAGS),
+        "router paths refused": sorted(PATHS_NOT_OFFERED),
         "router errors": sorted({f"{kind.status} {kind.kind}" for kind in _subclasses(errors.RouterError)}),
         "metric names": sorted(_constants(_METRIC)),
         "decision in a trace": [each.name for each in fields(Decision)],
@@ -99,7 +99,9 @@ def _strings() -> Iterator[str]:
 
 
 def _actions() -> list[argparse.Action]:
-    return [action for action in parser()._actions if not set(action.option_strings) <= {*FLAGS, "-h", "--help"}]
+    return [
+        action for action in parser()._actions if not set(action.option_strings) <= {*REFUSED_FLAGS, "-h", "--help"}
+    ]
 
 
 def _flag(action: argparse.Action) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from router.early_exit import Judge
 from router.moa.run_limits import RunSettings
 from router.server.app import App
 from router.server.connections.protocol import ClientProtocol
-from router.server.settings import ServerSettings, Settings
+from router.server.settings import RouterSettings, ServerSettings
 from router.workers.health import HealthSettings
 from sglang_ext.versions import versions
 
@@ -37,7 +37,7 @@ async def lag(found: list[float]) -> None:
 
 async def measure(arm: str, given: argparse.Namespace, pair: tuple[str, str]) -> dict[str, Any]:
     """One arm: `--clients` clients with `--runs` runs each."""
-    settings = Settings(
+    settings = RouterSettings(
         prefill=((pair[0], 1),),
         decode=(pair[1],),
         server=ServerSettings(host="127.0.0.1", port=free_port()),

@@ -18,13 +18,13 @@ from router.errors import RouterError
 from router.http.body import Body
 from router.http.sse import events
 from router.moa.answer_events import read_event
-from router.speculative_prefill.composition import Truncate, compose, own_ids
+from router.speculative_prefill.composition import Truncate, compose_prompt, same_tokenizer_ids
 from router.speculative_prefill.open_prompt import OpenPrompt
-from router.speculative_prefill.pacing import Pacer
-from router.speculative_prefill.speculation import Speculation
-from router.speculative_prefill.template import Template
-from router.speculative_prefill.transport import Fallback, carrier_for
-from router.speculative_prefill.upstream_answer import Answer
+from router.speculative_prefill.pacing import SegmentPacer
+from router.speculative_prefill.speculation import SpeculationStats
+from router.speculative_prefill.template import PromptTemplate
+from router.speculative_prefill.transport import FallbackTransport, transport_for
+from router.speculative_prefill.upstream_answer import UpstreamAnswer
 
 Way = Literal["blocking", "fallback", "overlay"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -54,7 +54,7 @@ class Read:
     """One dependent: TTFT from its upstream's last token on, and how long the upstream decoded for each token."""
 
     ttft: float
-    speculation: Speculation
+    speculation: SpeculationStats
     upstream: float
 
 
@@ -70,7 +70,9 @@ class Bench:
     model: str
     sizes: Sizes
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
-    pacers: dict[Way, Pacer] = field(default_factory=lambda: {"fallback": Pacer(), "overlay": Pacer()})
+    pacers: dict[Way, SegmentPacer] = field(
+        default_factory=lambda: {"fallback": SegmentPacer(), "overlay": SegmentPacer()}
+    )
 
     def ids(self, count: int) -> list[int]:
         """Random token ids."""
@@ -80,14 +82,14 @@ class Bench:
         """TTFT of a prompt nobody has seen."""
         return await self.ask(None, self.ids(count), **extra)
 
-    async def dependent(self, upstream: Answer, way: Way, length: int) -> tuple[float, Speculation]:
+    async def dependent(self, upstream: UpstreamAnswer, way: Way, length: int) -> tuple[float, SpeculationStats]:
         """TTFT of a prompt that ends with an upstream's answer of `length` tokens, from that answer's end."""
         literal = self.ids(self.sizes.prompt - length)
-        template = Template((tuple(literal), tuple(self.ids(8))), (upstream.name,))
-        pair = self.dispatcher.choose(self.model)
-        carry = carrier_for if way == "overlay" else lambda _: Fallback()
+        template = PromptTemplate((tuple(literal), tuple(self.ids(8))), (upstream.name,))
+        pair = self.dispatcher.choose_pair(self.model)
+        carry = transport_for if way == "overlay" else lambda _: FallbackTransport()
         async with OpenPrompt(self.dispatcher, lambda: pair, self.pacers.get(way), carry=carry) as prompt:
-            async for part in compose(template, {upstream.name: upstream}, "declared", own_ids):
+            async for part in compose_prompt(template, {upstream.name: upstream}, "declared", same_tokenizer_ids):
                 assert not isinstance(part, Truncate)
                 prompt.append(part)
             return await self.ask(prompt, []), prompt.speculation
@@ -103,7 +105,7 @@ class Bench:
 
     async def readers(self, count: int, way: Way, lengths: Iterator[int]) -> list[Read]:
         """`count` dependents of one upstream that decodes meanwhile."""
-        upstream, length = Answer("upstream"), next(lengths)
+        upstream, length = UpstreamAnswer("upstream"), next(lengths)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.dependent(upstream, way, length)) for _ in range(count)]
             decoding = group.create_task(self._decode(upstream, length))
@@ -139,11 +141,11 @@ class Bench:
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)
 
-    async def _decode(self, answer: Answer, length: int) -> float:
+    async def _decode(self, answer: UpstreamAnswer, length: int) -> float:
         """Let a request write an answer of `length` tokens; returns the seconds for each token after its first."""
         body = {"input_ids": self.ids(self.sizes.short), "stream": True}
         sampling = {"max_new_tokens": length, "ignore_eos": True, "temperature": 0.0}
-        pair = self.dispatcher.choose(self.model)
+        pair = self.dispatcher.choose_pair(self.model)
         async with self.dispatcher.exchange("/generate", Body({**body, "sampling_params": sampling}), pair) as exchange:
             began = None
             async for progress in _progress(exchange):
@@ -159,7 +161,7 @@ class Bench:
         sampling = {"max_new_tokens": 4, "ignore_eos": True, "temperature": 0.0}
         body = {"stream": True, "sampling_params": sampling, **extra}
         if prompt is None:
-            pair = self.dispatcher.choose(self.model)
+            pair = self.dispatcher.choose_pair(self.model)
             sending: AbstractAsyncContextManager[Exchange] = self.dispatcher.exchange(
                 "/generate", Body({**body, "input_ids": ids}), pair
             )

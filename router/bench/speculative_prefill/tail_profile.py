@@ -28,7 +28,7 @@ from typing import Any
 from router.bench.speculative_prefill.load import Bench, Sizes
 from router.bench.speculative_prefill.pair import close_pair, open_pair, parser_of, setting
 from router.errors import RouterError
-from router.workers.queries import converse
+from router.workers.queries import fetch_response
 from router.workers.worker import Worker
 
 APART = 2_000  # us without a kernel between two forward passes
@@ -159,7 +159,7 @@ class Tail:
 
 async def _tell(worker: Worker, path: str, body: dict[str, Any]) -> None:
     """Post to a worker; raises `RouterError` unless it says 200."""
-    status, told, _ = await converse(worker, "POST", path, json.dumps(body).encode(), timeout=PATIENCE)
+    status, told, _ = await fetch_response(worker, "POST", path, json.dumps(body).encode(), timeout=PATIENCE)
     if status != 200:
         raise RouterError(f"{worker.url}{path} answered {status}: {told[:200]!r}")
 

@@ -6,10 +6,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Tracer
 
 from router.observability.run_trace import AgentTrace, RunTrace
-from router.observability.tracing.leg_spans import Parent, fail
+from router.observability.tracing.leg_spans import ParentSpan, fail
 
 
-class AgentSpan(Parent):
+class AgentSpan(ParentSpan):
     """The span of one agent; it begins when its prompt begins to be put together."""
 
     def __init__(self, tracer: Tracer, context: Context, run: RunTrace, agent: AgentTrace) -> None:

@@ -16,7 +16,7 @@ MOST = 256 * 1024  # bytes of them that are read
 
 
 @dataclass
-class Told:
+class AnswerSummary:
     """What an answer says of itself.
 
     Attributes:
@@ -30,7 +30,7 @@ class Told:
     error: str | None = None
 
 
-class Watch:
+class AnswerWatch:
     """Sees the messages of one answer.
 
     Attributes:
@@ -56,9 +56,9 @@ class Watch:
             self._tail.append(body)
         self.whole = not message.get("more_body", False)
 
-    def told(self) -> Told:
+    def told(self) -> AnswerSummary:
         """What the answer said at its end; nothing where that is too long or in another form."""
-        told = Told()
+        told = AnswerSummary()
         if sum(map(len, self._tail)) > MOST:
             return told
         raw = b"".join(self._tail)
@@ -73,7 +73,7 @@ class Watch:
         return told
 
 
-def _read(value: dict[str, Any], told: Told) -> None:
+def _read(value: dict[str, Any], told: AnswerSummary) -> None:
     """One event, or the whole answer: of OpenAI's API, or of `/generate`."""
     if isinstance(error := value.get("error"), dict):
         told.error = str(error.get("type") or error.get("code"))

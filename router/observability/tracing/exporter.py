@@ -22,7 +22,7 @@ FLUSH_TIMEOUT = 3.0  # seconds in the end for the last spans
 GIVE_UP_TIMEOUT = 1.0  # seconds after that for the thread
 
 
-class Export:
+class SpanExporter:
     """The way to one collector, which may come and go: spans that it does not take are dropped.
 
     Attributes:
@@ -31,7 +31,7 @@ class Export:
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._complaints = OnceInAWhile()
+        self._complaints = RateLimitedHandler()
         library = logging.getLogger("opentelemetry")
         library.handlers, library.propagate = [self._complaints], False
         self._exporter = OTLPSpanExporter(endpoint, insecure=True)
@@ -53,7 +53,7 @@ class Export:
         await _ended(stopping, GIVE_UP_TIMEOUT)
 
 
-class OnceInAWhile(logging.Handler):
+class RateLimitedHandler(logging.Handler):
     """Passes on one line of each of OpenTelemetry's loggers in `PAUSE` seconds, and tells how many it left out."""
 
     def __init__(self) -> None:

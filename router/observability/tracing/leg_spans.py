@@ -12,7 +12,7 @@ from router.observability.tracing.legs import Headers, Leg, Legs, TracedPair, Tr
 PROPAGATOR = TraceContextTextMapPropagator()
 
 
-class Parent:
+class ParentSpan:
     """A span with its children; a `Sender`."""
 
     def __init__(self, tracer: Tracer, span: Span) -> None:
@@ -37,9 +37,9 @@ class Parent:
         """What a request must carry for the spans of who gets it to be this one's children."""
         return _carried(self._context)
 
-    def quietly(self) -> "Quiet":
+    def quietly(self) -> "UntracedSender":
         """A sender whose requests are no spans; they carry this one."""
-        return Quiet(self.carried)
+        return UntracedSender(self.carried)
 
     def _leg(self, worker: TracedWorker, path: str) -> "LegSpan":
         attributes: dict[str, str | int] = {
@@ -56,7 +56,7 @@ class Parent:
         return LegSpan(self._tracer.start_span(f"{worker.role} {path}", self._context, SpanKind.CLIENT, attributes))
 
 
-class Quiet:
+class UntracedSender:
     """A `Sender` whose requests are no spans of their own."""
 
     def __init__(self, headers: Headers) -> None:
@@ -70,7 +70,7 @@ class Quiet:
         """An exchange begins."""
         return Legs((self._headers, self._headers))
 
-    def quietly(self) -> "Quiet":
+    def quietly(self) -> "UntracedSender":
         """Itself."""
         return self
 

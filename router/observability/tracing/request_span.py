@@ -9,9 +9,9 @@ from opentelemetry.trace import SpanKind, Tracer
 
 from router.observability.run_trace import AgentTrace, RunTrace
 from router.observability.tracing.agent_spans import AgentSpan, moment
-from router.observability.tracing.answer_watch import Watch
-from router.observability.tracing.exporter import Export
-from router.observability.tracing.leg_spans import PROPAGATOR, Parent, fail
+from router.observability.tracing.answer_watch import AnswerWatch
+from router.observability.tracing.exporter import SpanExporter
+from router.observability.tracing.leg_spans import PROPAGATOR, ParentSpan, fail
 
 OF_DECISION = ("cluster", "rule", "exit", "by", "answers", "remaining", "C", "P", "B", "Q", "u", "problem", "seconds")
 OPERATIONS = {"chat": "chat", "completions": "text_completion", "generate": "text_completion"}
@@ -31,7 +31,7 @@ class TracedRequest(Protocol):
     def header(self, name: bytes) -> str | None:
         """A header's value by lower-case name."""
 
-    def watch(self, seen: Callable[[MutableMapping[str, Any]], None]) -> None:
+    def watch_response(self, seen: Callable[[MutableMapping[str, Any]], None]) -> None:
         """Let `seen` see each message of the answer before it goes out."""
 
 
@@ -43,18 +43,18 @@ class Tracing:
     """
 
     def __init__(self, endpoint: str) -> None:
-        self._export = Export(endpoint)
+        self._export = SpanExporter(endpoint)
 
-    def begin(self, call: TracedRequest, route: str, endpoint: str) -> "RequestSpan":
+    def begin(self, request: TracedRequest, route: str, endpoint: str) -> "RequestSpan":
         """The span of a client's request that has come.
 
         Args:
-            call: The request.
+            request: The request.
             route: The path as it was routed, with variables in braces.
             endpoint: Its name in metrics.
         """
-        span = RequestSpan(self._export.tracer, call, route, endpoint)
-        call.watch(span.answer)
+        span = RequestSpan(self._export.tracer, request, route, endpoint)
+        request.watch_response(span.answer)
         return span
 
     async def stop(self) -> None:
@@ -62,29 +62,29 @@ class Tracing:
         await self._export.stop()
 
 
-class RequestSpan(Parent):
+class RequestSpan(ParentSpan):
     """The span of one request.
 
     Attributes:
         answer: What is seen of its answer.
     """
 
-    def __init__(self, tracer: Tracer, call: TracedRequest, route: str, endpoint: str) -> None:
+    def __init__(self, tracer: Tracer, request: TracedRequest, route: str, endpoint: str) -> None:
         attributes: dict[str, str | int | list[str]] = {
-            "http.request.method": call.method,
+            "http.request.method": request.method,
             "http.route": route,
-            "url.path": call.path,
+            "url.path": request.path,
             "url.scheme": "http",
-            "http.response.header.x-request-id": [call.id],
-            **_server(call.header(b"host")),
+            "http.response.header.x-request-id": [request.id],
+            **_server(request.header(b"host")),
         }
-        if (agent := call.header(b"user-agent")) is not None:
+        if (agent := request.header(b"user-agent")) is not None:
             attributes["user_agent.original"] = agent
         if (operation := OPERATIONS.get(endpoint)) is not None:
             attributes["gen_ai.operation.name"] = operation
-        name = f"{call.method} {route}"
-        super().__init__(tracer, tracer.start_span(name, _continued(call), SpanKind.SERVER, attributes))
-        self.answer = Watch()
+        name = f"{request.method} {route}"
+        super().__init__(tracer, tracer.start_span(name, _continued(request), SpanKind.SERVER, attributes))
+        self.answer = AnswerWatch()
         self._tokens: tuple[int, int] | None = None
         self._finish_reasons: list[str] = []
 
@@ -107,29 +107,29 @@ class RequestSpan(Parent):
         self._tokens = before[0] + prompt, before[1] + completion
         self._finish_reasons += finish_reasons
 
-    def end(self, call: TracedRequest, error_code: str) -> None:
+    def end(self, request: TracedRequest, error_code: str) -> None:
         """The request is over.
 
         Args:
-            call: The request.
+            request: The request.
             error_code: The kind of the error that it was answered with; empty when it was not.
         """
         span, answer = self._span, self.answer
-        span.set_attribute("http.response.status_code", call.status)
-        if call.model is not None:
-            span.set_attribute("gen_ai.request.model", call.model)
-        if call.attempts:
-            span.set_attribute("moa.attempts", call.attempts)
+        span.set_attribute("http.response.status_code", request.status)
+        if request.model is not None:
+            span.set_attribute("gen_ai.request.model", request.model)
+        if request.attempts:
+            span.set_attribute("moa.attempts", request.attempts)
         if answer.streamed:
             span.set_attribute("gen_ai.request.stream", True)
             if answer.first is not None:
                 span.add_event("moa.first_token", timestamp=answer.first)
-        self._end_of_answer(call, error_code)
+        self._end_of_answer(request, error_code)
         span.end()
 
-    def _end_of_answer(self, call: TracedRequest, error_code: str) -> None:
+    def _end_of_answer(self, request: TracedRequest, error_code: str) -> None:
         told = self.answer.told()
-        if call.status < 400:
+        if request.status < 400:
             tokens = self._tokens or told.tokens
             if tokens is not None:
                 self._span.set_attribute("gen_ai.usage.input_tokens", tokens[0])
@@ -138,8 +138,8 @@ class RequestSpan(Parent):
                 self._span.set_attribute("gen_ai.response.finish_reasons", reasons)
         if not self.answer.whole:
             fail(self._span, error_code or "client_gone", None if error_code else "the client left.")
-        elif call.status >= 500:
-            fail(self._span, error_code or str(call.status))
+        elif request.status >= 500:
+            fail(self._span, error_code or str(request.status))
         elif self.answer.streamed and told.error is not None:
             fail(self._span, told.error, "the stream ended with an error.")
 
@@ -176,10 +176,10 @@ class RunSpans:
         self._request.used(usage["prompt_tokens"], usage["completion_tokens"], reasons)
 
 
-def _continued(call: TracedRequest) -> Context:
+def _continued(request: TracedRequest) -> Context:
     """The client's own trace, where it sent one."""
     carrier = {
-        name: [value.decode("latin-1") for key, value in call.headers if key == name.encode()]
+        name: [value.decode("latin-1") for key, value in request.headers if key == name.encode()]
         for name in ("traceparent", "tracestate")
     }
     return PROPAGATOR.extract(carrier, Context())

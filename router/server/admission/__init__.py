@@ -1,7 +1,7 @@
 """How many requests are let in: at once, waiting, and per second."""
 
-from router.server.admission.gate import Gate
-from router.server.admission.limits import Limits, LimitSettings
-from router.server.admission.token_bucket import Bucket
+from router.server.admission.gate import ConcurrencyGate
+from router.server.admission.limits import AdmissionLimits, AdmissionSettings
+from router.server.admission.token_bucket import TokenBucket
 
-__all__ = ["Bucket", "Gate", "LimitSettings", "Limits"]
+__all__ = ["AdmissionLimits", "AdmissionSettings", "ConcurrencyGate", "TokenBucket"]

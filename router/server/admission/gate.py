@@ -8,7 +8,7 @@ from router.errors import TimedOutInQueue, TooManyRequests
 Turn = asyncio.Future[None]
 
 
-class Gate:
+class ConcurrencyGate:
     """At most `limit` inside; at most `queue` wait, first come first served.
 
     Whoever is inside, or has got the turn, must `leave`.

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from router.config.flags import flag
 from router.errors import TooManyRequests
 from router.http.asgi import while_connected
-from router.http.client_request import Call
-from router.server.admission.gate import Gate, Turn
-from router.server.admission.token_bucket import Bucket
+from router.http.client_request import ClientRequest
+from router.server.admission.gate import ConcurrencyGate, Turn
+from router.server.admission.token_bucket import TokenBucket
 
 
 @dataclass(frozen=True)
-class LimitSettings:
+class AdmissionSettings:
     """How many requests are let in."""
 
     max_concurrent: int = flag(
@@ -27,7 +27,7 @@ class LimitSettings:
     )
 
 
-class Limits:
+class AdmissionLimits:
     """Lets requests in, or refuses them; without limits it costs nothing.
 
     Attributes:
@@ -35,16 +35,20 @@ class Limits:
         on: Whether there is any limit.
     """
 
-    def __init__(self, settings: LimitSettings) -> None:
+    def __init__(self, settings: AdmissionSettings) -> None:
         bounded = settings.max_concurrent >= 0
-        self.gate = Gate(settings.max_concurrent, settings.queue_size, settings.queue_timeout_secs) if bounded else None
+        self.gate = (
+            ConcurrencyGate(settings.max_concurrent, settings.queue_size, settings.queue_timeout_secs)
+            if bounded
+            else None
+        )
         burst = settings.max_concurrent if settings.max_concurrent > 0 else settings.rate
-        self._bucket = Bucket(settings.rate, burst or 1) if settings.rate is not None else None
+        self._bucket = TokenBucket(settings.rate, burst or 1) if settings.rate is not None else None
         self.decisions: Counter[str] = Counter()
         self.on = self.gate is not None or self._bucket is not None
 
-    async def enter(self, call: Call) -> None:
-        """Return when the call is let in; then `leave` must follow.
+    async def enter(self, request: ClientRequest) -> None:
+        """Return when the request is let in; then `leave` must follow.
 
         Its body is read before: while that comes, slowly or not at all, it has no place that others wait for. Who
         would not be let in is told so before that too.
@@ -56,14 +60,14 @@ class Limits:
         """
         try:
             self._check()
-            await call.read_ahead()
+            await request.prefetch_body()
             turn = self._take()
         except TooManyRequests:
             self.decisions["rejected"] += 1
             raise
         self.decisions["allowed"] += 1
         if turn is not None:
-            await self._wait(turn, call)
+            await self._wait(turn, request)
 
     def leave(self) -> None:
         """A request that was let in is over."""
@@ -81,10 +85,10 @@ class Limits:
             _refuse(self._bucket.take())
         return self.gate.enter() if self.gate is not None else None
 
-    async def _wait(self, turn: Turn, call: Call) -> None:
+    async def _wait(self, turn: Turn, request: ClientRequest) -> None:
         assert self.gate is not None
         try:
-            await while_connected(call, self.gate.wait(turn))
+            await while_connected(request, self.gate.wait(turn))
         except BaseException:
             self.gate.give_up(turn)
             raise

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-class Bucket:
+class TokenBucket:
     """`rate` tokens a second, at most `size` saved up; full at the start."""
 
     def __init__(self, rate: float, size: float, *, clock: Callable[[], float] = time.monotonic) -> None:

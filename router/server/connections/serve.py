@@ -11,7 +11,7 @@ from uvicorn.server import Server
 
 from router.server.app import App
 from router.server.connections.forwarded import behind_proxies
-from router.server.connections.timeouts import impatient
+from router.server.connections.timeouts import protocol_with_timeouts
 from router.server.settings import ServerSettings
 
 # libuv accepts one connection for each of a listening socket's descriptors in a turn of the loop; on a busy loop, whose
@@ -25,7 +25,7 @@ def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings
         behind_proxies(app),
         interface="asgi3",
         proxy_headers=False,
-        http=impatient(settings.client_timeout_secs),
+        http=protocol_with_timeouts(settings.client_timeout_secs),
         loop="uvloop",
         lifespan="on",
         log_level="warning",

@@ -151,7 +151,7 @@ class _ImpatientProtocol(ClientProtocol):
             self._taking = None
 
 
-def impatient(seconds: float) -> type[ClientProtocol]:
+def protocol_with_timeouts(seconds: float) -> type[ClientProtocol]:
     """The protocol with its time limit."""
 
     class Limited(_ImpatientProtocol):

@@ -9,7 +9,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from router.endpoints.workers import counts
+from router.endpoints.workers import worker_counts
 
 # Gauges that count what each process does by itself; others are of the workers, of which every process sees the same.
 SUMMED = {
@@ -67,7 +67,7 @@ def merge_workers(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for worker in (each for one in told for each in one["workers"]):
         everywhere[worker["id"]].append(worker)
     mine["workers"] = [seen[0] for seen in everywhere.values()]
-    mine.update(counts(mine["workers"]))
+    mine.update(worker_counts(mine["workers"]))
     for worker in mine["workers"]:
         seen = everywhere[worker["id"]]
         worker["load"] = sum(each["load"] for each in seen)

@@ -26,7 +26,7 @@ LATER = 5.0  # seconds beyond the grace period that a process may take to end
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessIdentity:
     """Which of a router's processes one is.
 
     Attributes:
@@ -41,7 +41,7 @@ class Place:
 
 
 @dataclass
-class Member:
+class ChildProcess:
     """One of the processes.
 
     Attributes:
@@ -61,7 +61,7 @@ class Member:
     pause: float = PAUSE
 
 
-class Parent:
+class ProcessManager:
     """Runs `work` in several processes; it must be the only thread of this one.
 
     Args:
@@ -70,17 +70,19 @@ class Parent:
         work: Serves, and gives the exit code.
     """
 
-    def __init__(self, server: ServerSettings, count: int, work: Callable[[Place, list[socket.socket]], int]) -> None:
+    def __init__(
+        self, server: ServerSettings, count: int, work: Callable[[ProcessIdentity, list[socket.socket]], int]
+    ) -> None:
         self._work = work
         self._grace = server.grace_secs + LATER
-        self._members: list[Member] = []
+        self._members: list[ChildProcess] = []
         own = listen_many(server.host, server.port, count)
         shared = listen_on_metrics_port(server)
         self._folder = Path(tempfile.mkdtemp(prefix="router-"))
         self._paths = [self._folder / str(index) for index in range(count)]
         try:
             for index, listener in enumerate(own):
-                self._members.append(Member(index, [listener, *shared, listen_privately(self._paths[index])]))
+                self._members.append(ChildProcess(index, [listener, *shared, listen_privately(self._paths[index])]))
         except OSError:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
@@ -96,7 +98,7 @@ class Parent:
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self, member: Member) -> None:
+    def _start(self, member: ChildProcess) -> None:
         member.started = time.monotonic()
         member.starts += 1
         try:
@@ -111,14 +113,14 @@ class Parent:
                 member.pause,
             )
 
-    def _be(self, member: Member) -> int:
+    def _be(self, member: ChildProcess) -> int:
         # A socket that another process has open too would not be closed when its own closes it.
         for other in self._members:
             if other is not member:
                 for listener in (other.listeners[0], other.listeners[-1]):
                     listener.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        place = Place(member.index, tuple(self._paths), again=member.starts > 1)
+        place = ProcessIdentity(member.index, tuple(self._paths), again=member.starts > 1)
         return self._work(place, member.listeners)
 
     def _watch(self) -> signal.Signals:
@@ -144,7 +146,7 @@ class Parent:
                 "process %d ended with code %d; it is started again in %.1f s.", member.index, code, member.pause
             )
 
-    def _ended(self) -> list[tuple[Member, int]]:
+    def _ended(self) -> list[tuple[ChildProcess, int]]:
         """Processes that have ended since the last look, with their exit codes."""
         found = []
         for member in self._members:
@@ -180,7 +182,7 @@ class Parent:
                 os.kill(member.pid, what)
 
 
-def in_a_child(work: Callable[[], int]) -> int:
+def run_in_child(work: Callable[[], int]) -> int:
     """Do it in a process of its own; its exit code."""
     _, status = os.waitpid(_fork(work), 0)
     return os.waitstatus_to_exitcode(status)

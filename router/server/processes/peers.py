@@ -12,7 +12,7 @@ import orjson
 
 from router.errors import NoWorker, RouterError
 from router.http.asgi import while_connected
-from router.http.client_request import CLIENT, Call
+from router.http.client_request import CLIENT_HEADER, ClientRequest
 from router.http.ids import fresh_id
 from router.http_client.origin import Origin, Response, UnixOrigin
 
@@ -25,7 +25,7 @@ ASK_PATIENCE, TELL_PATIENCE = 7.0, 10.0  # seconds, for a process that is being 
 
 
 @dataclass(frozen=True)
-class Told:
+class PeerResponse:
     """A whole answer of one process."""
 
     status: int
@@ -63,43 +63,43 @@ class Peers:
         """Whether a run is this process's."""
         return self.owner(run) == self.index
 
-    async def forward_run(self, call: Call, run: str, raw: bytes, seconds: float) -> None:
+    async def forward_run(self, request: ClientRequest, run: str, raw: bytes, seconds: float) -> None:
         """As `pass_on`, to the process that owns a run."""
-        await self.pass_on(call, self.owner(run), raw, seconds)
+        await self.pass_on(request, self.owner(run), raw, seconds)
 
-    async def pass_on(self, call: Call, owner: int, raw: bytes, seconds: float) -> None:
-        """Answer a call, whose body was read, with what another process answers to it, piece by piece.
+    async def pass_on(self, request: ClientRequest, owner: int, raw: bytes, seconds: float) -> None:
+        """Answer a request, whose body was read, with what another process answers to it, piece by piece.
 
         Raises:
             NoWorker: The process is not there, or takes longer than `seconds`.
         """
         try:
-            await while_connected(call, self._pass_on(call, owner, raw), seconds)
+            await while_connected(request, self._pass_on(request, owner, raw), seconds)
         except (RouterError, TimeoutError):
             raise NoWorker(f"process {owner} of the router, which has this run, is not there.", retry_after=1) from None
 
-    async def ask_all(self, call: Call) -> list[Told]:
-        """What every process that is there answers to a call without a body, this one's first; raises `NoWorker`."""
+    async def ask_all(self, request: ClientRequest) -> list[PeerResponse]:
+        """What every process that is there answers to a request without a body, this one's first; raises `NoWorker`."""
         everyone = (self.index, *self._others)
-        told = await asyncio.gather(*(self._ask(call, index, b"", ASK_PATIENCE) for index in everyone))
+        told = await asyncio.gather(*(self._ask(request, index, b"", ASK_PATIENCE) for index in everyone))
         found = [each for each in told if each is not None]
         if not found:
             raise _nobody_answered(ASK_PATIENCE)
         return found
 
-    async def tell_all(self, call: Call, raw: bytes) -> Told:
-        """Send a call to every process, this one first: it has the word, and when it refuses, no other is told.
+    async def tell_all(self, request: ClientRequest, raw: bytes) -> PeerResponse:
+        """Send a request to every process, this one first: it has the word, and when it refuses, no other is told.
 
         Raises:
             NoWorker: This one did not answer: it is about to end, or something held it up for long.
         """
-        mine = await self._ask(call, self.index, raw, TELL_PATIENCE)
+        mine = await self._ask(request, self.index, raw, TELL_PATIENCE)
         if mine is None:
             raise _nobody_answered(TELL_PATIENCE)
         if mine.status < 400:
-            told = await asyncio.gather(*(self._ask(call, index, raw, TELL_PATIENCE) for index in self._others))
+            told = await asyncio.gather(*(self._ask(request, index, raw, TELL_PATIENCE) for index in self._others))
             for index, each in zip(self._others, told, strict=True):
-                _complain(call, index, each)
+                _complain(request, index, each)
         return mine
 
     async def ask_others(self, path: str) -> list[bytes]:
@@ -121,31 +121,31 @@ class Peers:
         for origin in self._origins:
             origin.close()
 
-    async def _ask(self, call: Call, index: int, raw: bytes, patience: float) -> Told | None:
+    async def _ask(self, request: ClientRequest, index: int, raw: bytes, patience: float) -> PeerResponse | None:
         try:
-            async with asyncio.timeout(patience), await self._send(call, index, raw) as response:
-                return Told(response.status, response.headers, await response.read())
+            async with asyncio.timeout(patience), await self._send(request, index, raw) as response:
+                return PeerResponse(response.status, response.headers, await response.read())
         except (RouterError, TimeoutError):
             return None
 
-    async def _pass_on(self, call: Call, owner: int, raw: bytes) -> None:
-        async with await self._send(call, owner, raw) as response:
-            await call.send_head(response.status, _copied(response.headers))
+    async def _pass_on(self, request: ClientRequest, owner: int, raw: bytes) -> None:
+        async with await self._send(request, owner, raw) as response:
+            await request.send_headers(response.status, _copied(response.headers))
             async for chunk in response.chunks():
-                await call.send_chunk(chunk)
-            await call.send_chunk(b"", more=False)
+                await request.send_chunk(chunk)
+            await request.send_chunk(b"", more=False)
 
-    async def _send(self, call: Call, index: int, raw: bytes) -> Response:
-        headers = [(CLIENT.decode(), call.client), ("x-request-id", call.id)]
-        if call.span is not None:
-            headers += call.span.carried
+    async def _send(self, request: ClientRequest, index: int, raw: bytes) -> Response:
+        headers = [(CLIENT_HEADER.decode(), request.client), ("x-request-id", request.id)]
+        if request.span is not None:
+            headers += request.span.carried
         else:
-            headers += [(name.decode(), value) for name in PASSED_ON if (value := call.header(name)) is not None]
+            headers += [(name.decode(), value) for name in PASSED_ON if (value := request.header(name)) is not None]
         # The path was decoded: with a line break in it, as it is, a client could write headers here.
-        return await self._origins[index].request(call.method, quote(call.path), raw, tuple(headers))
+        return await self._origins[index].request(request.method, quote(request.path), raw, tuple(headers))
 
 
-def _complain(call: Call, index: int, told: Told | None) -> None:
+def _complain(request: ClientRequest, index: int, told: PeerResponse | None) -> None:
     """Say it when a process does not follow: only the one that was asked answers the operator."""
     if told is None or told.status >= 400:
         why = "did not answer" if told is None else f"refused with {told.status}"
@@ -153,8 +153,8 @@ def _complain(call: Call, index: int, told: Told | None) -> None:
             "process %d %s to %s %s, which others follow; end it, and the next one will",
             index,
             why,
-            call.method,
-            call.path,
+            request.method,
+            request.path,
         )
 
 
@@ -162,12 +162,12 @@ def _nobody_answered(seconds: float) -> NoWorker:
     return NoWorker(f"no process of the router answered within {seconds:g} s; try again.", retry_after=1)
 
 
-async def answer_told(call: Call, told: Told) -> None:
-    """Answer a call with a process's answer."""
-    await call.answer(told.status, told.body, _copied(told.headers))
+async def send_peer_response(request: ClientRequest, told: PeerResponse) -> None:
+    """Answer a request with a process's answer."""
+    await request.send_response(told.status, told.body, _copied(told.headers))
 
 
-def parsed(told: Sequence[Told]) -> list[dict[str, object]]:
+def parsed_responses(told: Sequence[PeerResponse]) -> list[dict[str, object]]:
     """The JSON objects of those that answered well."""
     return [orjson.loads(each.body) for each in told if each.status == 200]
 

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from router.server.settings import Settings
+from router.server.settings import RouterSettings
 
 
-def share_of(settings: Settings, index: int, count: int) -> Settings:
+def process_share(settings: RouterSettings, index: int, count: int) -> RouterSettings:
     """The settings of process `index` of `count`: whole numbers are split, and the first ones get what is left."""
 
     def part(number: int) -> int:
