@@ -1,0 +1,73 @@
+"""What imports what, read off the source: imports inside functions and for types alone count too."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# Where the modules of a top-level package lie.
+FOLDERS = {"router": ROOT / "router", "launch": ROOT / "launch", "sglang_ext": ROOT / "sglang_ext"}
+FOLDERS["qmetric"] = ROOT / "kernels" / "qmetric"
+
+
+def folder_of(package: str) -> Path:
+    """The folder of a package, given by its dotted name."""
+    top, *rest = package.split(".")
+    return FOLDERS[top].joinpath(*rest)
+
+
+def packages(top: str) -> list[str]:
+    """A top-level package and every package in it."""
+    folder = FOLDERS[top]
+    found = [path.parent for path in sorted(folder.rglob("__init__.py"))]
+    return [".".join((top, *path.relative_to(folder).parts)) for path in found]
+
+
+def children(package: str) -> list[str]:
+    """The modules and packages directly in a package, without `__init__`."""
+    folder = folder_of(package)
+    modules = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+    return sorted([*modules, *(path.parent.name for path in folder.glob("*/__init__.py"))])
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The dotted names that a file imports: of `from a import b` both `a` and `a.b`, which may be a module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
+def files_of(package: str, child: str) -> list[Path]:
+    """The source files of a package's child."""
+    path = folder_of(package) / child
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+def edges(package: str) -> set[tuple[str, str]]:
+    """Which children of a package import which others."""
+    found = set()
+    names = children(package)
+    for child in names:
+        for path in files_of(package, child):
+            for name in imported(path):
+                other = name.removeprefix(f"{package}.").split(".")[0] if name.startswith(f"{package}.") else None
+                if other in names and other != child:
+                    found.add((child, other))
+    return found
+
+
+def outside(package: str) -> set[str]:
+    """The other packages of the same top level that a package imports; of another top level, that."""
+    top = package.split(".")[0]
+    found = set()
+    for path in folder_of(package).rglob("*.py"):
+        for name in imported(path):
+            first, *rest = name.split(".")
+            if first in FOLDERS and first != top:
+                found.add(first)
+            elif first == top and rest and package != top and not f"{name}.".startswith(f"{package}."):
+                found.add(rest[0])
+    return found - {package.split(".")[1]} if package != top else found

@@ -1,0 +1,40 @@
+"""The pictures of packages, as their READMEs have them: `python -m tests.architecture.pictures router.http`.
+
+A picture is a Mermaid graph with a line `a --> b` for each module or package `a` of the package that imports `b`.
+"""
+
+import re
+import sys
+
+from tests.architecture.imports import children, edges, folder_of, outside
+
+_BLOCK = re.compile(r"```mermaid\ngraph TD\n(.*?)```", re.DOTALL)
+_EDGE = re.compile(r"^ *(\w+) --> (\w+)$", re.MULTILINE)
+_NODE = re.compile(r"^ *(\w+)$", re.MULTILINE)
+_IMPORTS = re.compile(r"^Imports: (.*?)\.?$", re.MULTILINE)
+
+
+def picture(package: str) -> str:
+    """The picture of a package and the line of what it imports, as they must stand in its README."""
+    arrows = sorted(edges(package))
+    alone = [name for name in children(package) if not any(name in arrow for arrow in arrows)]
+    lines = [*(f"    {a} --> {b}" for a, b in arrows), *(f"    {name}" for name in alone)]
+    others = ", ".join(f"`{name}`" for name in sorted(outside(package))) or "nothing of this project"
+    return "\n".join(["```mermaid", "graph TD", *lines, "```", "", f"Imports: {others}."])
+
+
+def drawn(text: str) -> tuple[set[tuple[str, str]], set[str]] | None:
+    """The arrows and the lone modules of a README's first picture; None where it has none."""
+    block = _BLOCK.search(text)
+    return None if block is None else (set(_EDGE.findall(block[1])), set(_NODE.findall(block[1])))
+
+
+def said_imports(text: str) -> set[str] | None:
+    """The packages that a README says its package imports; None where it does not say."""
+    line = _IMPORTS.search(text)
+    return None if line is None else set(re.findall(r"`([\w.]+)`", line[1]))
+
+
+if __name__ == "__main__":
+    for each in sys.argv[1:]:
+        print(f"{folder_of(each)}/README.md\n\n{picture(each)}\n")
