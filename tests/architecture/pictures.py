@@ -1,6 +1,7 @@
 """The pictures of packages, as their READMEs have them: `python -m tests.architecture.pictures router.http`.
 
-A picture is a Mermaid graph with a line `a --> b` for each module or package `a` of the package that imports `b`.
+A picture is a Mermaid graph with a line `a --> b` for each module or package `a` of the package that imports `b`. Where
+that would be more than `MAX_ARROWS` lines, those are left out that follow from others (`a` to `c` by way of `b`).
 """
 
 import re
@@ -8,6 +9,7 @@ import sys
 
 from tests.architecture.imports import children, edges, folder_of, outside
 
+MAX_ARROWS = 30
 _BLOCK = re.compile(r"```mermaid\ngraph TD\n(.*?)```", re.DOTALL)
 _EDGE = re.compile(r"^ *(\w+) --> (\w+)$", re.MULTILINE)
 _NODE = re.compile(r"^ *(\w+)$", re.MULTILINE)
@@ -16,11 +18,30 @@ _IMPORTS = re.compile(r"^Imports: (.*?)\.?$", re.MULTILINE)
 
 def picture(package: str) -> str:
     """The picture of a package and the line of what it imports, as they must stand in its README."""
-    arrows = sorted(edges(package))
+    arrows = sorted(arrows_of(package))
     alone = [name for name in children(package) if not any(name in arrow for arrow in arrows)]
     lines = [*(f"    {a} --> {b}" for a, b in arrows), *(f"    {name}" for name in alone)]
     others = ", ".join(f"`{name}`" for name in sorted(outside(package))) or "nothing of this project"
     return "\n".join(["```mermaid", "graph TD", *lines, "```", "", f"Imports: {others}."])
+
+
+def arrows_of(package: str) -> set[tuple[str, str]]:
+    """The arrows of a package's picture."""
+    arrows = edges(package)
+    return arrows if len(arrows) <= MAX_ARROWS else {(a, b) for a, b in arrows if not _another_way(arrows, a, b)}
+
+
+def _another_way(arrows: set[tuple[str, str]], start: str, end: str) -> bool:
+    """Whether `end` is reached from `start` by two arrows or more."""
+    reached, ways = {start}, [b for a, b in arrows if a == start and b != end]
+    while ways:
+        at = ways.pop()
+        if at == end:
+            return True
+        if at not in reached:
+            reached.add(at)
+            ways += [b for a, b in arrows if a == at]
+    return False
 
 
 def drawn(text: str) -> tuple[set[tuple[str, str]], set[str]] | None:
