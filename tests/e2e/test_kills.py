@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from launch.ports import is_free
+from launch.machine.ports import is_free
 from router.errors import RouterError
 from router.pd import Dispatcher
 from router.policies import POLICIES
