@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from qmetric import ClusterState, QMetric, frobenius_cosine, ops, q_metric
-from qmetric.config import Config
-from qmetric.launch import launch_gram
+from qmetric.triton_kernels.config import KernelConfig
+from qmetric.triton_kernels.launcher import launch_metric
 
 from tests.qmetric.problems import TYPES, Problem, judge, problems
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
 def test_the_kernels_are_what_runs() -> None:
-    assert ops.kernels_for(torch.empty(1)) is not None
+    assert ops.kernel_launcher_for(torch.empty(1)) is not None
 
 
 @settings(deadline=None, max_examples=25)
@@ -58,7 +58,7 @@ FORMS = [
 def test_every_form(form: dict[str, int]) -> None:
     dtype = TYPES[sum(form.values()) % 3]
     vector = 16 // dtype.itemsize
-    config = Config(block_k=8 * vector * form.pop("blocks", 1), vector=vector, **form)  # type: ignore[arg-type]
+    config = KernelConfig(block_k=8 * vector * form.pop("blocks", 1), vector=vector, **form)  # type: ignore[arg-type]
     batch, answers = 5, config.width - 1
     problem = Problem(
         torch.randn(batch, answers, 1, 70).to(dtype),
@@ -69,7 +69,7 @@ def test_every_form(form: dict[str, int]) -> None:
     )
     q, c, p = torch.full((3, batch), math.nan).unbind(0)
     s = torch.full((batch, answers, answers), math.nan)
-    launch_gram(problem.embeddings, problem.mask, problem.confidences, 0.5, 0.7, s, q, c, p, config=config)
+    launch_metric(problem.embeddings, problem.mask, problem.confidences, 0.5, 0.7, s, q, c, p, config=config)
     judge(problem, QMetric(q, c, p, s))
 
 

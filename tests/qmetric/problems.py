@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from hypothesis import strategies as st
 from qmetric import QMetric
-from qmetric.tolerances import SCORE, SIMILARITY, largest, score_error
+from qmetric.tolerances import SCORE_TOLERANCE, SIMILARITY_TOLERANCE, max_abs, score_error
 from torch import Tensor
 
 from tests.qmetric import oracle
@@ -47,6 +47,6 @@ def problems(draw: st.DrawFn, most_answers: int = 12, most_size: int = 40) -> Pr
 def judge(problem: Problem, result: QMetric) -> None:
     _, c, p, s = oracle.batch(problem.embeddings, problem.confidences, problem.mask, problem.gamma, problem.tau)
     assert all(value is None or value.dtype == torch.float32 for value in result)
-    assert score_error(result, c, p, problem.gamma, problem.tau) <= SCORE
+    assert score_error(result, c, p, problem.gamma, problem.tau) <= SCORE_TOLERANCE
     if result.S is not None:
-        assert largest(result.S.double() - s) <= SIMILARITY
+        assert max_abs(result.S.double() - s) <= SIMILARITY_TOLERANCE

@@ -4,8 +4,8 @@ import pytest
 import torch
 from qmetric.bench import baselines, report
 from qmetric.bench.shapes import SWEEP
-from qmetric.bench.timing import Timing, fresh_sets
-from qmetric.bench.tune import CLASSES, candidates
+from qmetric.bench.timing import Timing, input_set_count
+from qmetric.bench.tune import PROBLEM_SIZES, candidates
 
 from tests.qmetric import oracle
 
@@ -18,13 +18,13 @@ def test_sweep_has_thirty_shapes_of_a_few_gigabytes() -> None:
 def test_the_baseline_computes_the_same_thing() -> None:
     embeddings, confidences = torch.randn(3, 4, 2, 9), torch.rand(3, 4)
     for got, wanted in zip(
-        baselines.in_float32(embeddings, confidences), oracle.batch(embeddings, confidences, None), strict=False
+        baselines.float32_matmul(embeddings, confidences), oracle.batch(embeddings, confidences, None), strict=False
     ):
         torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_every_candidate_holds_its_clusters() -> None:
-    for shape in CLASSES:
+    for shape in PROBLEM_SIZES:
         forms = candidates(shape)
         assert len(forms) == len(set(forms)) > 1
         assert all(shape.answers <= form.width <= form.rows for form in forms)
@@ -33,8 +33,8 @@ def test_every_candidate_holds_its_clusters() -> None:
 def test_figures_and_csv(tmp_path: Path) -> None:
     timing = Timing.of([float(value) for value in range(1, 12)])
     assert (timing.median, timing.low, timing.high) == (6, 2, 10)
-    assert fresh_sets(1) == 128
-    assert fresh_sets(2 << 30) == 2
+    assert input_set_count(1) == 128
+    assert input_set_count(2 << 30) == 2
     rows = [report.Row(SWEEP[0], "qmetric", "graph", timing)]
     report.write_csv(tmp_path / "bench.csv", rows, 4e12)
     lines = (tmp_path / "bench.csv").read_text().splitlines()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from qmetric import ClusterState, q_metric
-from qmetric.tolerances import SIMILARITY, largest
+from qmetric.tolerances import SIMILARITY_TOLERANCE, max_abs
 
 from tests.qmetric.problems import Problem, judge, problems
 
@@ -33,7 +33,9 @@ def test_starts_from_answers_that_are_there() -> None:
     result = state.extend(embeddings[:, 3], confidences[:, 3])
     expected = q_metric(embeddings, confidences, tau=0.5, return_similarity=True)
     assert all(
-        largest(a - b) <= SIMILARITY for a, b in zip(result, expected, strict=True) if a is not None and b is not None
+        max_abs(a - b) <= SIMILARITY_TOLERANCE
+        for a, b in zip(result, expected, strict=True)
+        if a is not None and b is not None
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from qmetric.config import Config, choose
+from qmetric.triton_kernels.config import KernelConfig, choose_config
 
 HERE = Path(__file__).parent
 
@@ -26,7 +26,7 @@ def test_kernels_in_the_interpreter() -> None:
 @pytest.mark.parametrize("batch", [1, 64, 5000, 1_000_000])
 def test_the_choice_fits_the_problem(batch: int, answers: int, bits: int) -> None:
     for dimensions in (1, 64, 1024, 5000):
-        config = choose(batch, answers, dimensions, bits)
+        config = choose_config(batch, answers, dimensions, bits)
         assert answers <= config.width <= config.rows
         assert config.rows in ((8, 16, 32, 64) if config.split_k else (16, 32, 64))
         assert config.block_k % (8 * config.vector) == 0
@@ -39,14 +39,14 @@ def test_the_choice_fits_the_problem(batch: int, answers: int, bits: int) -> Non
 
 @pytest.mark.parametrize(("answers", "first_streaming"), [(1, 4096), (3, 4096), (9, 4096), (17, 512), (64, 512)])
 def test_few_clusters_divide_the_dimensions(answers: int, first_streaming: int) -> None:
-    assert choose(first_streaming - 1, answers, 1024, 16).split_k
-    assert not choose(first_streaming, answers, 1024, 16).split_k
+    assert choose_config(first_streaming - 1, answers, 1024, 16).split_k
+    assert not choose_config(first_streaming, answers, 1024, 16).split_k
 
 
-def compiled(config: Config, kind: str, dimensions: int, masked: bool = False, similarity: bool = True) -> Any:
+def compiled(config: KernelConfig, kind: str, dimensions: int, masked: bool = False, similarity: bool = True) -> Any:
     import triton
-    from qmetric.gram import gram_kernel
-    from qmetric.split_kernel import split_kernel
+    from qmetric.triton_kernels.split import split_kernel
+    from qmetric.triton_kernels.streaming import streaming_kernel
     from triton.backends.compiler import GPUTarget
     from triton.experimental.gluon._runtime import GluonASTSource
 
@@ -56,8 +56,8 @@ def compiled(config: Config, kind: str, dimensions: int, masked: bool = False, s
         del constants["WIDTH"]
     else:
         constants |= {"PREFETCH": config.prefetch, "CACHE": config.cache, "EVICT": config.evict}
-    kernel = split_kernel if config.split_k else gram_kernel
-    pointers = dict.fromkeys(("weight_ptr", "s_ptr", "q_ptr", "c_ptr", "p_ptr"), "*fp32")
+    kernel = split_kernel if config.split_k else streaming_kernel
+    pointers = dict.fromkeys(("confidence_ptr", "s_ptr", "q_ptr", "c_ptr", "p_ptr"), "*fp32")
     signature = {"x_ptr": f"*{kind}", "mask_ptr": "*i1", **pointers}
     signature |= {"batch": "i32", "answers": "i32", "gamma": "fp32", "tau": "fp32"}
     if not masked:
@@ -79,7 +79,7 @@ def compiled(config: Config, kind: str, dimensions: int, masked: bool = False, s
     ],
 )
 def test_loads_are_wide_and_products_stay_in_registers(batch: int, answers: int, kind: str, instruction: str) -> None:
-    config = choose(batch, answers, 1024, 32 if kind == "fp32" else 16)
+    config = choose_config(batch, answers, 1024, 32 if kind == "fp32" else 16)
     kernel = compiled(config, kind, 1024)
     code = kernel.asm["ptx"]
     assert instruction in code
@@ -95,7 +95,7 @@ def test_loads_are_wide_and_products_stay_in_registers(batch: int, answers: int,
     [(3, "bf16", 1024), (9, "bf16", 1536), (5, "fp32", 384), (32, "bf16", 768), (64, "bf16", 1024)],
 )
 def test_a_small_batch_waits_for_memory_once(answers: int, kind: str, dimensions: int, masked: bool) -> None:
-    config = choose(1, answers, dimensions, 32 if kind == "fp32" else 16)
+    config = choose_config(1, answers, dimensions, 32 if kind == "fp32" else 16)
     kernel = compiled(config, kind, dimensions, masked, similarity=answers <= 16)
     names = re.findall(r"\t(?:@!?U?P\w+ )?([A-Z]\w+)", kernel.asm["sass"])
     last_load = max(i for i, name in enumerate(names) if name == "LDG")

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qmetric import QMetric, frobenius_cosine, q_metric
-from qmetric.tolerances import SIMILARITY, largest
+from qmetric.tolerances import SIMILARITY_TOLERANCE, max_abs
 
 from tests.qmetric.problems import Problem, judge, problems
 
@@ -34,7 +34,7 @@ def test_two_answers_by_hand() -> None:
     assert result.C.item() == pytest.approx(math.sqrt(0.5))
     assert result.Q.item() == pytest.approx(math.sqrt(math.sqrt(0.5) * (1 - 0.26 / 0.7)), rel=1e-6)
     assert result.S is not None
-    assert largest(result.S - torch.tensor([[[1.0, 0.96], [0.96, 1.0]]])) <= SIMILARITY
+    assert max_abs(result.S - torch.tensor([[[1.0, 0.96], [0.96, 1.0]]])) <= SIMILARITY_TOLERANCE
 
 
 def test_three_answers_by_hand() -> None:
@@ -65,9 +65,9 @@ def test_order_does_not_matter_and_values_stay_in_range(problem: Problem, random
     b = q_metric(problem.embeddings[:, order], problem.confidences[:, order], mask, return_similarity=True)
     assert a.S is not None
     assert b.S is not None
-    assert largest(a.S[:, order][:, :, order] - b.S) <= SIMILARITY
-    assert largest(a.P - b.P) <= 1e-5
-    assert largest(a.S - a.S.mT) <= SIMILARITY
+    assert max_abs(a.S[:, order][:, :, order] - b.S) <= SIMILARITY_TOLERANCE
+    assert max_abs(a.P - b.P) <= 1e-5
+    assert max_abs(a.S - a.S.mT) <= SIMILARITY_TOLERANCE
     for value, least in ((a.Q, 0.0), (a.C, 0.0), (a.P, -1.0), (a.S, -1.0)):
         assert ((value >= least) & (value <= 1 + 1e-6)).all()
 
@@ -76,7 +76,7 @@ def test_identical_and_opposite_answers() -> None:
     one = torch.randn(1, 1, 1, 33)
     same = q_metric(one.expand(1, 5, 1, 33), torch.full((1, 5), 0.9), return_similarity=True)
     assert same.S is not None
-    assert largest(same.S - 1) <= SIMILARITY
+    assert max_abs(same.S - 1) <= SIMILARITY_TOLERANCE
     assert same.P.item() == pytest.approx(1.0)
     opposite = q_metric(torch.cat([one, -one], 1), torch.ones(1, 2), return_similarity=True)
     assert opposite.P.item() == pytest.approx(-1.0)
@@ -93,8 +93,8 @@ def test_zero_vector_is_like_nothing() -> None:
     embeddings = torch.randn(1, 3, 1, 8)
     embeddings[0, 1] = 0
     s = frobenius_cosine(embeddings)
-    assert largest(s[0, 1]) == 0
-    assert largest(s[0, :, 1]) == 0
+    assert max_abs(s[0, 1]) == 0
+    assert max_abs(s[0, :, 1]) == 0
     assert s[0, 0, 0] == 1
 
 

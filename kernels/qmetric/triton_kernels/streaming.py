@@ -2,7 +2,7 @@
 
 One warp holds one tile of ROWS answers, `ROWS // WIDTH` clusters of up to WIDTH answers each, and its Gram matrix
 G = X X^T in registers; the diagonal of G holds the squared norms, so each embedding is read once. Small batches, which
-would leave most of the GPU idle this way, have `split_kernel.py`.
+would leave most of the GPU idle this way, have `split.py`.
 """
 
 # ruff: noqa: N803, N806, PLR0915 (Triton writes compile-time constants in capitals; a kernel is one function)
@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import triton.language as tl
 
-from qmetric.dialect import (
+from qmetric.triton_kernels.dialect import (
     accumulator_layout,
-    entry,
-    first_axis,
+    axis0_index,
+    axis1_index,
+    axis2_index,
     jit,
+    kernel_entry,
     multiply_transposed,
     operand_layout,
-    second_axis,
-    third_axis,
-    total,
+    reduce_sum,
     zeros,
 )
-from qmetric.formula import confidence_terms, cosine, score
+from qmetric.triton_kernels.formula import confidence_terms, cosine, score
 
 
 @jit
@@ -51,7 +51,7 @@ def load_block(
     CACHE: tl.constexpr,
     EVICT: tl.constexpr,
 ) -> tl.tensor:
-    """The tile's next dimensions; rows that hold no answer are zero and cost no bytes."""
+    """The tile's next BLOCK_K dimensions; rows without an answer are zero and read nothing."""
     keep = inside if EVEN else inside & (k < K - start)
     return tl.load(pointers + start, mask=keep, other=0.0, cache_modifier=CACHE, eviction_policy=EVICT)
 
@@ -59,18 +59,18 @@ def load_block(
 @jit
 def per_cluster(rows: tl.tensor, TILES: tl.constexpr, PACK: tl.constexpr, WIDTH: tl.constexpr) -> tl.tensor:
     """Sums of [TILES, PACK * WIDTH] over each cluster's rows: [TILES, PACK]."""
-    return total(tl.reshape(rows, (TILES, PACK, WIDTH)), 2)
+    return reduce_sum(tl.reshape(rows, (TILES, PACK, WIDTH)), 2)
 
 
-@entry(
+@kernel_entry(
     jit,
-    any_value=("batch", "answers"),
-    any_alignment=("mask_ptr", "weight_ptr", "s_ptr", "q_ptr", "c_ptr", "p_ptr"),
+    not_specialized=("batch", "answers"),
+    not_specialized_on_alignment=("mask_ptr", "confidence_ptr", "s_ptr", "q_ptr", "c_ptr", "p_ptr"),
 )
-def gram_kernel(
+def streaming_kernel(
     x_ptr: tl.tensor,
     mask_ptr: tl.tensor,
-    weight_ptr: tl.tensor,
+    confidence_ptr: tl.tensor,
     s_ptr: tl.tensor,
     q_ptr: tl.tensor,
     c_ptr: tl.tensor,
@@ -89,18 +89,18 @@ def gram_kernel(
     CACHE: tl.constexpr,
     EVICT: tl.constexpr,
 ) -> None:
-    """S, and Q, C, P of `formula.py`, of x[batch, answers, K]; a pointer that is None is not wanted or not given."""
+    """S, and Q, C and P, of x[batch, answers, K]; outputs whose pointer is None are not written, inputs not read."""
     PACK: tl.constexpr = ROWS // WIDTH
     EVEN: tl.constexpr = K % BLOCK_K == 0
     layout: tl.constexpr = accumulator_layout(WARPS)
     operand: tl.constexpr = operand_layout(layout, 0, VECTOR)
     program = tl.program_id(0)
 
-    # Answers along the accumulator's rows and columns. Their confidences and mask are fetched before the embeddings,
+    # Answers along the accumulator's rows and columns. Their confidences and mask are loaded before the embeddings,
     # whose latency then hides theirs.
-    tile = program * WARPS + first_axis(WARPS, layout)
-    row = second_axis(ROWS, layout)
-    column = third_axis(ROWS, layout)
+    tile = program * WARPS + axis0_index(WARPS, layout)
+    row = axis1_index(ROWS, layout)
+    column = axis2_index(ROWS, layout)
     row_cluster = tile * PACK + row // WIDTH
     column_cluster = tile * PACK + column // WIDTH
     row_inside = (row % WIDTH < answers) & (row_cluster < batch)
@@ -112,14 +112,14 @@ def gram_kernel(
     if mask_ptr is not None:
         row_valid = row_inside & (tl.load(mask_ptr + row_answer, mask=row_inside, other=0) != 0)
         column_valid = column_inside & (tl.load(mask_ptr + column_answer, mask=column_inside, other=0) != 0)
-    if weight_ptr is not None:
-        row_weight = tl.load(weight_ptr + row_answer, mask=row_inside, other=0.0).to(tl.float32)
-        column_weight = tl.load(weight_ptr + column_answer, mask=column_inside, other=0.0).to(tl.float32)
+    if confidence_ptr is not None:
+        row_confidence = tl.load(confidence_ptr + row_answer, mask=row_inside, other=0.0).to(tl.float32)
+        column_confidence = tl.load(confidence_ptr + column_answer, mask=column_inside, other=0.0).to(tl.float32)
 
-    # Answers along the rows of the operand that is loaded.
-    part = first_axis(WARPS, operand)
-    answer = second_axis(ROWS, operand)
-    k = third_axis(BLOCK_K, operand)
+    # Answers along the rows of the matrix unit's first operand, which is loaded.
+    part = axis0_index(WARPS, operand)
+    answer = axis1_index(ROWS, operand)
+    k = axis2_index(BLOCK_K, operand)
     cluster = (program * WARPS + part) * PACK + answer // WIDTH
     inside = (answer % WIDTH < answers) & (cluster < batch)
     pointers = x_ptr + (cluster.to(tl.int64) * answers + answer % WIDTH) * K + k
@@ -138,27 +138,27 @@ def gram_kernel(
             gram = add_products(x, gram, layout, VECTOR)
 
     diagonal = tl.where(row == column, gram, 0.0)
-    s = cosine(gram, total(diagonal, 2)[:, :, None], total(diagonal, 1)[:, None, :], row == column)
+    s = cosine(gram, reduce_sum(diagonal, 2)[:, :, None], reduce_sum(diagonal, 1)[:, None, :], row == column)
     paired = (row // WIDTH == column // WIDTH) & row_valid & column_valid
     s = tl.where(paired, s, 0.0)
     if s_ptr is not None:
         stored = (row // WIDTH == column // WIDTH) & row_inside & column_inside
         tl.store(s_ptr + row_answer * answers + column % WIDTH, s, mask=stored)
 
-    if weight_ptr is not None:
-        counted = paired & (row < column)
-        agreements = total(tl.where(counted, row_weight * column_weight * s, 0.0), 2)
-        weights = total(tl.where(counted, row_weight * column_weight, 0.0), 2)
-        energies = total(tl.where(row_valid, row_weight * row_weight, 0.0), 2)
-        counts = total(tl.where(row_valid, 1.0, 0.0), 2)
-        weight = per_cluster(weights, WARPS, PACK, WIDTH)
-        energy = per_cluster(energies, WARPS, PACK, WIDTH)
-        count = per_cluster(counts, WARPS, PACK, WIDTH)
-        c, c_part, per_weight, per_distance = confidence_terms(weight, energy, count, gamma, tau)
-        agreement = per_cluster(agreements, WARPS, PACK, WIDTH)
-        q, p = score(agreement, weight, c_part, per_weight, per_distance, gamma, tau)
-        # The cluster's number by the same sums as its figures, and so in the same layout.
-        owner = per_cluster(total(tl.where(row % WIDTH == 0, row_cluster, 0), 2), WARPS, PACK, WIDTH)
-        tl.store(q_ptr + owner, q, mask=owner < batch)
-        tl.store(c_ptr + owner, c, mask=owner < batch)
-        tl.store(p_ptr + owner, p, mask=owner < batch)
+    if confidence_ptr is not None:
+        pair = paired & (row < column)
+        row_similarity_sums = reduce_sum(tl.where(pair, row_confidence * column_confidence * s, 0.0), 2)
+        row_weight_sums = reduce_sum(tl.where(pair, row_confidence * column_confidence, 0.0), 2)
+        row_squares = reduce_sum(tl.where(row_valid, row_confidence * row_confidence, 0.0), 2)
+        row_counts = reduce_sum(tl.where(row_valid, 1.0, 0.0), 2)
+        weight_sum = per_cluster(row_weight_sums, WARPS, PACK, WIDTH)
+        square_sum = per_cluster(row_squares, WARPS, PACK, WIDTH)
+        count = per_cluster(row_counts, WARPS, PACK, WIDTH)
+        c, c_power, inverse_weight, inverse_distance = confidence_terms(weight_sum, square_sum, count, gamma, tau)
+        similarity_sum = per_cluster(row_similarity_sums, WARPS, PACK, WIDTH)
+        q, p = score(similarity_sum, weight_sum, c_power, inverse_weight, inverse_distance, gamma, tau)
+        # The cluster's number by the same sums as its results, and so in the same layout.
+        cluster_index = per_cluster(reduce_sum(tl.where(row % WIDTH == 0, row_cluster, 0), 2), WARPS, PACK, WIDTH)
+        tl.store(q_ptr + cluster_index, q, mask=cluster_index < batch)
+        tl.store(c_ptr + cluster_index, c, mask=cluster_index < batch)
+        tl.store(p_ptr + cluster_index, p, mask=cluster_index < batch)

@@ -1,8 +1,8 @@
 """Launches the Triton kernels.
 
-Triton's own launcher inspects every argument at every call, which costs more than the kernel runs. Here the first
-call of a shape goes through it and leaves a `Plan`; later calls of the same shape hand the plan's compiled kernel
-its pointers. Nothing here allocates, synchronises or reads device memory, so all of it can be captured in a graph.
+Triton's own launcher inspects every argument at every call, which takes longer than the kernel. Here the first call of
+a shape goes through it, and later calls of that shape hand the compiled kernel its pointers directly. Nothing here
+allocates, synchronises or reads device memory, so all of it can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 from triton import knobs
 
-from qmetric.config import Config, choose, power_of_two
-from qmetric.dialect import INTERPRETED
-from qmetric.extend_kernel import extend_kernel
-from qmetric.gram import gram_kernel
-from qmetric.split_kernel import split_kernel
+from qmetric.triton_kernels.config import KernelConfig, choose_config, power_of_two
+from qmetric.triton_kernels.dialect import INTERPRETED
+from qmetric.triton_kernels.extend import extend_kernel
+from qmetric.triton_kernels.split import split_kernel
+from qmetric.triton_kernels.streaming import streaming_kernel
 
-_PLANS_KEPT = 4096  # shapes; a serving process sees a few, a property test many
+_MAX_CACHED_LAUNCHES = 4096  # shapes; a serving process sees a few, a property test many
 
-Launch = Callable[..., None]
-_plans: dict[tuple[object, ...], Launch] = {}
+CachedLaunch = Callable[..., None]
+_cached_launches: dict[tuple[object, ...], CachedLaunch] = {}
 
 
-def launch_gram(
+def launch_metric(
     embeddings: Tensor,
     mask: Tensor | None,
     confidences: Tensor | None,
@@ -36,7 +36,7 @@ def launch_gram(
     q: Tensor | None = None,
     c: Tensor | None = None,
     p: Tensor | None = None,
-    config: Config | None = None,
+    config: KernelConfig | None = None,
 ) -> None:
     """Fill s[B, N, N] and, where confidences are given, q, c, p[B]; the arguments are valid and contiguous.
 
@@ -55,20 +55,20 @@ def launch_gram(
         None if confidences is None else confidences.dtype,
         config,
     )
-    plan = _plans.get(key)
-    if plan is None:
-        config = config or choose(batch, answers, chunks * size, 8 * embeddings.element_size())
-        kernel, constants = _form(config, chunks * size)
-        plan = _keep(key, _plan(kernel, config.programs(batch), constants, config.options()))
-    _on_its_device(plan, embeddings, mask, confidences, s, q, c, p, batch, answers, gamma, tau)
+    launch = _cached_launches.get(key)
+    if launch is None:
+        config = config or choose_config(batch, answers, chunks * size, 8 * embeddings.element_size())
+        kernel, constants = _kernel_and_constants(config, chunks * size)
+        launch = _remember(key, _make_launch(kernel, config.programs(batch), constants, config.options()))
+    _call_on_device(launch, embeddings, mask, confidences, s, q, c, p, batch, answers, gamma, tau)
 
 
-def _form(config: Config, dimensions: int) -> tuple[Any, tuple[object, ...]]:
+def _kernel_and_constants(config: KernelConfig, dimensions: int) -> tuple[Any, tuple[object, ...]]:
     """The kernel and its compile-time constants."""
     if config.split_k:
         return split_kernel, (dimensions, config.rows, config.block_k, config.vector, config.warps)
     tile = (config.rows, config.width, config.block_k, config.vector, config.warps, config.prefetch)
-    return gram_kernel, (dimensions, *tile, config.cache, config.evict)
+    return streaming_kernel, (dimensions, *tile, config.cache, config.evict)
 
 
 def launch_extend(
@@ -86,7 +86,7 @@ def launch_extend(
     c: Tensor,
     p: Tensor,
 ) -> None:
-    """Write answer `count` of each cluster, its row and column of `similarity`, and q, c, p; see `incremental.py`."""
+    """Write answer `count` of each cluster, its row and column of `similarity`, and q, c, p (`incremental.py`)."""
     batch, capacity, chunks, size = embeddings.shape
     dimensions = chunks * size
     key = (
@@ -102,13 +102,13 @@ def launch_extend(
         valid is None,
         confidence.dtype,
     )
-    plan = _plans.get(key)
-    if plan is None:
+    launch = _cached_launches.get(key)
+    if launch is None:
         rows = max(2, power_of_two(count + 1))
         block_k = min(power_of_two(dimensions), max(64, 8192 // rows))
-        plan = _keep(key, _plan(extend_kernel, batch, (dimensions, rows, block_k), {"num_warps": 4}))
-    _on_its_device(
-        plan,
+        launch = _remember(key, _make_launch(extend_kernel, batch, (dimensions, rows, block_k), {"num_warps": 4}))
+    _call_on_device(
+        launch,
         embeddings,
         confidences,
         mask,
@@ -126,7 +126,7 @@ def launch_extend(
     )
 
 
-def _plan(kernel: Any, programs: int, constants: tuple[object, ...], options: dict[str, int]) -> Launch:
+def _make_launch(kernel: Any, programs: int, constants: tuple[object, ...], options: dict[str, int]) -> CachedLaunch:
     """A function that launches `kernel` on its run-time arguments, quickly from the second call on."""
     if INTERPRETED:
 
@@ -140,7 +140,7 @@ def _plan(kernel: Any, programs: int, constants: tuple[object, ...], options: di
 
     def launch(*arguments: Any) -> None:
         nonlocal compiled
-        # A profiler's hooks want the metadata that only Triton's own launcher builds.
+        # A profiler's hooks need the metadata that only Triton's own launcher builds.
         if compiled is None or getattr(hooks.launch_enter_hook, "calls", hooks.launch_enter_hook):
             compiled = kernel[(programs,)](*arguments, *constants, **options)
             return
@@ -154,7 +154,7 @@ def _plan(kernel: Any, programs: int, constants: tuple[object, ...], options: di
             None,
             None,
             None,
-            # A plain address spares the launcher a driver call for each pointer.
+            # With a plain address the launcher makes no driver call for the pointer.
             *[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments],
             *constants,
         )
@@ -162,17 +162,17 @@ def _plan(kernel: Any, programs: int, constants: tuple[object, ...], options: di
     return launch
 
 
-def _on_its_device(plan: Launch, embeddings: Tensor, *others: Any) -> None:
+def _call_on_device(launch: CachedLaunch, embeddings: Tensor, *others: Any) -> None:
     index = embeddings.device.index
     if index is None or torch._C._cuda_getDevice() == index:
-        plan(embeddings, *others)
+        launch(embeddings, *others)
     else:
         with torch.cuda.device(index):
-            plan(embeddings, *others)
+            launch(embeddings, *others)
 
 
-def _keep(key: tuple[object, ...], plan: Launch) -> Launch:
-    if len(_plans) >= _PLANS_KEPT:
-        _plans.clear()
-    _plans[key] = plan
-    return plan
+def _remember(key: tuple[object, ...], launch: CachedLaunch) -> CachedLaunch:
+    if len(_cached_launches) >= _MAX_CACHED_LAUNCHES:
+        _cached_launches.clear()
+    _cached_launches[key] = launch
+    return launch

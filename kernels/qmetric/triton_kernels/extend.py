@@ -1,7 +1,7 @@
-"""The kernel of the incremental form: one new answer against those a cluster already has.
+"""The kernel of the incremental form: one new answer against those that a cluster already has.
 
-One program a cluster. The new row needs k inner products, not a matrix, so this is plain Triton: products and sums in
-float32, the old answers' norms from the same read.
+One program serves one cluster. The new row of S needs k inner products, not a matrix product, so this is plain Triton:
+products and sums in float32, the old answers' norms from the same read.
 """
 
 # ruff: noqa: N803 (Triton writes compile-time constants in capitals)
@@ -10,22 +10,31 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from qmetric.dialect import entry
-from qmetric.formula import confidence_terms_in_triton, cosine_in_triton, score_in_triton
+from qmetric.triton_kernels.dialect import kernel_entry
+from qmetric.triton_kernels.formula import confidence_terms_in_triton, cosine_in_triton, score_in_triton
 
 
-@entry(
+@kernel_entry(
     triton.jit,
-    any_value=("capacity", "count"),
-    any_alignment=("w_ptr", "mask_ptr", "s_ptr", "new_w_ptr", "valid_ptr", "q_ptr", "c_ptr", "p_ptr"),
+    not_specialized=("capacity", "count"),
+    not_specialized_on_alignment=(
+        "confidence_ptr",
+        "mask_ptr",
+        "s_ptr",
+        "new_confidence_ptr",
+        "valid_ptr",
+        "q_ptr",
+        "c_ptr",
+        "p_ptr",
+    ),
 )
 def extend_kernel(
     x_ptr: tl.tensor,
-    w_ptr: tl.tensor,
+    confidence_ptr: tl.tensor,
     mask_ptr: tl.tensor,
     s_ptr: tl.tensor,
     new_ptr: tl.tensor,
-    new_w_ptr: tl.tensor,
+    new_confidence_ptr: tl.tensor,
     valid_ptr: tl.tensor,
     q_ptr: tl.tensor,
     c_ptr: tl.tensor,
@@ -44,11 +53,11 @@ def extend_kernel(
     old = row < count
     first = cluster * capacity
 
-    new_weight = tl.load(new_w_ptr + cluster).to(tl.float32)
+    new_confidence = tl.load(new_confidence_ptr + cluster).to(tl.float32)
     new_valid = cluster >= 0
     if valid_ptr is not None:
         new_valid = tl.load(valid_ptr + cluster) != 0
-    weight = tl.load(w_ptr + first + row, mask=old, other=0.0).to(tl.float32)
+    confidence = tl.load(confidence_ptr + first + row, mask=old, other=0.0).to(tl.float32)
     valid = old & (tl.load(mask_ptr + first + row, mask=old, other=0) != 0)
     pairs = (first + row)[:, None] * capacity + row[None, :]
     old_s = tl.load(s_ptr + pairs, mask=old[:, None] & old[None, :], other=0.0)
@@ -75,20 +84,23 @@ def extend_kernel(
     s = tl.where((valid | is_new) & new_valid, s, 0.0)
     tl.store(s_ptr + (first + count) * capacity + row, s, mask=row <= count)
     tl.store(s_ptr + (first + row) * capacity + count, s, mask=old)
-    tl.store(w_ptr + first + count, new_weight.to(w_ptr.dtype.element_ty))
+    tl.store(confidence_ptr + first + count, new_confidence.to(confidence_ptr.dtype.element_ty))
     tl.store(mask_ptr + first + count, new_valid)
 
     old_pair = (row[:, None] < row[None, :]) & valid[:, None] & valid[None, :]
-    old_weight = weight[:, None] * weight[None, :]
+    old_pair_weight = confidence[:, None] * confidence[None, :]
     paired = valid & new_valid
-    agreement = tl.sum(tl.sum(tl.where(old_pair, old_weight * old_s, 0.0), 1), 0)
-    agreement += tl.sum(tl.where(paired, weight * new_weight * s, 0.0), 0)
-    total_weight = tl.sum(tl.sum(tl.where(old_pair, old_weight, 0.0), 1), 0)
-    total_weight += tl.sum(tl.where(paired, weight * new_weight, 0.0), 0)
-    energy = tl.sum(tl.where(valid, weight * weight, 0.0), 0) + tl.where(new_valid, new_weight * new_weight, 0.0)
-    answers = tl.sum(tl.where(valid, 1.0, 0.0), 0) + tl.where(new_valid, 1.0, 0.0)
-    c, c_part, per_weight, per_distance = confidence_terms_in_triton(total_weight, energy, answers, gamma, tau)
-    q, p = score_in_triton(agreement, total_weight, c_part, per_weight, per_distance, gamma, tau)
+    similarity_sum = tl.sum(tl.sum(tl.where(old_pair, old_pair_weight * old_s, 0.0), 1), 0)
+    similarity_sum += tl.sum(tl.where(paired, confidence * new_confidence * s, 0.0), 0)
+    weight_sum = tl.sum(tl.sum(tl.where(old_pair, old_pair_weight, 0.0), 1), 0)
+    weight_sum += tl.sum(tl.where(paired, confidence * new_confidence, 0.0), 0)
+    square_sum = tl.sum(tl.where(valid, confidence * confidence, 0.0), 0)
+    square_sum += tl.where(new_valid, new_confidence * new_confidence, 0.0)
+    count_valid = tl.sum(tl.where(valid, 1.0, 0.0), 0) + tl.where(new_valid, 1.0, 0.0)
+    c, c_power, inverse_weight, inverse_distance = confidence_terms_in_triton(
+        weight_sum, square_sum, count_valid, gamma, tau
+    )
+    q, p = score_in_triton(similarity_sum, weight_sum, c_power, inverse_weight, inverse_distance, gamma, tau)
     tl.store(q_ptr + cluster, q)
     tl.store(c_ptr + cluster, c)
     tl.store(p_ptr + cluster, p)
