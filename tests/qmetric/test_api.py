@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from qmetric import QMetric, frobenius_cosine, q_metric
 from qmetric.tolerances import SIMILARITY_TOLERANCE, max_abs
 
-from tests.qmetric.problems import Problem, judge, problems
+from tests.qmetric.problems import Problem, assert_matches_definition, problems
 
 
 def test_public_names() -> None:
@@ -20,7 +20,7 @@ def test_public_names() -> None:
 def test_matches_the_definition(problem: Problem) -> None:
     embeddings, confidences, mask = problem.embeddings, problem.confidences, problem.mask
     result = q_metric(embeddings, confidences, mask, problem.gamma, problem.tau, return_similarity=True)
-    judge(problem, result)
+    assert_matches_definition(problem, result)
     assert result.S is not None
     assert torch.equal(frobenius_cosine(embeddings, mask), result.S)
     assert q_metric(embeddings, confidences, mask, problem.gamma, problem.tau).S is None
