@@ -14,8 +14,8 @@ from contextlib import suppress
 from rich.console import Console
 
 from launch.cli.build import build_config, build_plan
-from launch.cli.launch import EXIT_INTERRUPTED, Launch
 from launch.cli.options import parse_arguments
+from launch.cli.session import EXIT_INTERRUPTED, LaunchSession
 from launch.config.inventory_file import read_inventory
 from launch.errors import LaunchError
 from launch.machine.inventory import Inventory
@@ -36,12 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             sys.stdout.write(render(plan, inventory))
             return 0
-        launch = Launch(options, config, plan, console)
+        session = LaunchSession(options, config, plan, console)
     except (LaunchError, RouterError) as error:
         print(f"launch: {error}", file=sys.stderr)
         return EXIT_REFUSED
     with suppress(KeyboardInterrupt):
-        return asyncio.run(launch.run())
+        return asyncio.run(session.run())
     return EXIT_INTERRUPTED
 
 

@@ -82,7 +82,7 @@ def _checkpoint_dtype_bytes(root: dict[str, Any], config: dict[str, Any]) -> int
 
 
 def _hub_cache_folder(name: str) -> Path | None:
-    """The folder of a model in the local Hugging Face cache; the network is not asked."""
+    """The folder of a model in the local Hugging Face cache; the network is not used."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

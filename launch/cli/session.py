@@ -28,7 +28,7 @@ EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
 
-class Launch:
+class LaunchSession:
     """One launch: starts the plan's servers, serves or asks one question, and stops everything."""
 
     def __init__(self, options: argparse.Namespace, config: LaunchConfig, plan: Plan, console: Console) -> None:
