@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.models import prepare
-from launch.ports import free_ports, is_free
+from launch.machine.ports import free_ports, is_free
+from launch.models.packaged import prepare
 from tests.sglang_ext.altered import altered_sglang, run
 
 SCHEDULER = "srt/managers/scheduler.py"

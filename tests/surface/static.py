@@ -16,7 +16,7 @@ from typing import Any
 import qmetric
 from msgspec.json import schema_components
 
-from launch.config import LaunchConfig
+from launch.config.schema import LaunchConfig
 from router import errors
 from router.cli.parser import parser
 from router.cli.refused_flags import REFUSED_FLAGS
