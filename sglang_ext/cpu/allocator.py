@@ -8,7 +8,7 @@ from sglang_ext.transfer.page_order import order_before_alloc
 
 
 class TorchPagedAllocator(PagedTokenToKVPoolAllocator):  # type: ignore[misc]
-    """Upstream's allocator with its two Triton kernels replaced by PyTorch.
+    """SGLang's allocator with its two Triton kernels replaced by PyTorch.
 
     Both methods return int64 KV slots. If the pool has too few free pages they return None and take nothing.
     """

@@ -7,6 +7,8 @@ from sglang.srt.platforms.cpu import CpuDeviceMixin
 from sglang.srt.platforms.device_mixin import PlatformEnum
 from sglang.srt.platforms.interface import SRTPlatform
 
+from sglang_ext.upstream.scheduler import ServerArgs
+
 logger = logging.getLogger(__name__)
 
 
@@ -17,7 +19,7 @@ class TorchCpuPlatform(CpuDeviceMixin, SRTPlatform):  # type: ignore[misc]
     device_name = "cpu"
     device_type = "cpu"
 
-    def apply_server_args_defaults(self, server_args: Any) -> None:
+    def apply_server_args_defaults(self, server_args: ServerArgs) -> None:
         """Set what every CPU server needs, and defaults that a user may override."""
         server_args.device = "cpu"
         server_args.attention_backend = "torch_native"

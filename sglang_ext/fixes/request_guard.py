@@ -80,7 +80,7 @@ def _field_types(params_class: type) -> dict[str, Any]:
     return {field.name: field.type for field in msgspec.structs.fields(params_class)}
 
 
-def _check_type(name: str, value: Any, expected: Any) -> None:
+def _check_type(name: str, value: object, expected: object) -> None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # clients may write 1 as 1.0 in JSON
     try:

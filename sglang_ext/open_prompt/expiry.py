@@ -5,8 +5,6 @@ wait for each other for ever. So the rank that receives requests decides, and te
 requests go: with an abort whose id no request has.
 """
 
-from typing import Any
-
 from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.upstream.request import AbortRequest
 from sglang_ext.upstream.scheduler import RequestReceiver, Scheduler
@@ -14,7 +12,7 @@ from sglang_ext.upstream.scheduler import RequestReceiver, Scheduler
 EXPIRED_RID_PREFIX = "open-prompt-expired:"
 
 
-def broadcast_expired(result: list[Any] | None, receiver: RequestReceiver) -> list[Any] | None:
+def broadcast_expired(result: list[object] | None, receiver: RequestReceiver) -> list[object] | None:
     """AFTER `SchedulerRequestReceiver._pull_raw_reqs`: put expired prompts before the requests it received.
 
     `result` is None on ranks that receive nothing themselves.

@@ -21,7 +21,7 @@ def skip_logits_of_segments(
 ) -> Any:
     """AROUND `LogitsProcessor.forward`: skip the LM head for a prefill that generates and returns nothing.
 
-    `logits_metadata` may also be a `LogitsMetadata`, which is never prefill-only here.
+    SGLang's models pass a `ForwardBatch` as `logits_metadata`; its type there also allows a `LogitsMetadata`.
     """
     from sglang.srt.layers.logits_processor import LogitsProcessorOutput
 

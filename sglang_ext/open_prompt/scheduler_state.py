@@ -73,7 +73,7 @@ class OpenPromptScheduler:
         self.parked_segment = None
 
     def pending_handshakes(self) -> list[Request]:
-        """Return ordinary requests in their handshake for which segments were held in fewer than the most steps."""
+        """Return ordinary requests in their handshake, except those that had `MAX_HOLD_STEPS` steps already."""
         return [
             req
             for req in self.scheduler.disagg_prefill_bootstrap_queue.queue

@@ -12,8 +12,8 @@ from sglang_ext.upstream.scheduler import Scheduler
 
 ENABLED = os.environ.get("SGLANG_EXT_PAGES_IN_RUNS", "1") != "0"  # 0 hands pages out as SGLang does
 MIN_RUN_PAGES = 16  # a shorter run counts as scattered pages
-# One page in so many of the pool is kept free in long runs, and as many again scattered at most. Where half of the
-# former is used up, the radix cache evicts old prompts, and the free pages are put in order.
+# One page in so many of the pool is kept free in long runs, and as many again scattered at most. When half of the
+# former is used up, the radix cache evicts old prompts and the free pages are put in order.
 RESERVE_DIVISOR = 16
 
 
@@ -30,11 +30,11 @@ def install(result: None, scheduler: Scheduler, *args: Any, **kwargs: Any) -> No
 
 def order_before_alloc_extend(
     allocator: PagedAllocator,
-    prefix_lens: Any,
-    prefix_lens_cpu: Any,
-    seq_lens: Any,
-    seq_lens_cpu: Any,
-    last_loc: Any,
+    prefix_lens: torch.Tensor,
+    prefix_lens_cpu: torch.Tensor,
+    seq_lens: torch.Tensor,
+    seq_lens_cpu: torch.Tensor,
+    last_loc: torch.Tensor,
     extend_num_tokens: int,
     num_new_pages: int | None = None,
 ) -> None:

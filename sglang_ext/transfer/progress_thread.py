@@ -39,7 +39,7 @@ def agents_without_progress_thread() -> Iterator[None]:
         nixl._api.nixl_agent_config = agent_config
 
 
-def _polling_suffices(mode: Any) -> bool:
+def _polling_suffices(mode: object) -> bool:
     """Whether SGLang's polling drives the transfers of a server in this `DisaggregationMode`."""
     from sglang.srt.disaggregation.utils import DisaggregationMode
     from sglang.srt.environ import envs

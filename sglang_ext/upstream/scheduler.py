@@ -13,6 +13,12 @@ class ServerArgs(Protocol):
     disaggregation_decode_enable_radix_cache: bool
     dp_size: int
     speculative_algorithm: str | None
+    device: str | None
+    attention_backend: str | None
+    sampling_backend: str | None
+    sleep_on_idle: bool
+    disable_overlap_schedule: bool
+    mem_fraction_static: float | None  # of the memory, for weights and KV pool
 
 
 class ModelConfig(Protocol):
