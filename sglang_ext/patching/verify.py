@@ -1,4 +1,4 @@
-"""One patch to somebody else's code, and how it is verified against what is installed."""
+"""Checks patches against the installed SGLang."""
 
 import hashlib
 import inspect
@@ -6,49 +6,19 @@ import os
 import pkgutil
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from sglang_ext.errors import MissingSymbol, NotApplied, SourceMismatch, UnknownVersion
+from sglang_ext.patching.patch import Patch
 
 ALLOW_UNVERIFIED = "SGLANG_EXT_ALLOW_UNVERIFIED"
 
 
-class Kind(Enum):
-    """How a hook joins its target; the values are those of SGLang's `HookType`."""
-
-    BEFORE = "before"
-    AFTER = "after"
-    AROUND = "around"
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A hook on one upstream function.
-
-    Attributes:
-        target: Dotted path of the function, as SGLang's `HookRegistry` takes it.
-        kind: When the hook runs.
-        hook: `module:function` of ours, imported only when the patch is applied.
-        reason: Why upstream's behaviour does not do.
-        expects: Version of SGLang -> `fingerprint` of the target's source there.
-        cpu_only: Whether only the CPU platform needs it.
-    """
-
-    target: str
-    kind: Kind
-    hook: str
-    reason: str
-    expects: Mapping[str, str] = field(hash=False)
-    cpu_only: bool = False
-
-
 def fingerprint(function: Callable[..., Any]) -> str:
-    """The first 16 hex digits of the SHA-256 of a function's dedented source.
+    """Return the first 16 hex digits of the SHA-256 of a function's dedented source.
 
-    Wrappers made with `functools.wraps` are looked through, so another plugin's hook on the same
-    target does not change the result. Raises `SourceMismatch` when there is no source to read.
+    Wrappers made with `functools.wraps` are unwrapped first, so another plugin's hook on the same
+    target changes nothing. Raises `SourceMismatch` when there is no source to read.
     """
     try:
         source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
@@ -62,14 +32,14 @@ def fingerprint(function: Callable[..., Any]) -> str:
 
 
 def installed_version() -> str:
-    """SGLang's version."""
+    """Return the version of the installed SGLang."""
     from sglang.version import __version__
 
     return str(__version__)
 
 
 def resolve(target: str) -> Callable[..., Any]:
-    """The object at a dotted path; raises `MissingSymbol` when there is none."""
+    """Return the object at a dotted path; raises `MissingSymbol` when there is none."""
     try:
         found: Callable[..., Any] = pkgutil.resolve_name(target)
     except Exception as error:  # an import runs code that may raise anything
@@ -81,17 +51,17 @@ def resolve(target: str) -> Callable[..., Any]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, short enough to stand inside a sentence."""
+    """Return the first line of an error's message, to be quoted in a sentence."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def verify(patch: Patch) -> None:
-    """Check one patch against what is installed.
+    """Check one patch against the installed SGLang.
 
     Raises:
         UnknownVersion: SGLang's version is not in `patch.expects`.
         MissingSymbol: The target does not exist.
-        SourceMismatch: The target's source is not what was verified for this version.
+        SourceMismatch: The target's source is not the verified one for this version.
     """
     version = installed_version()
     expected = patch.expects.get(version)
@@ -112,7 +82,7 @@ def verify(patch: Patch) -> None:
 
 
 def check_applied(originals: Mapping[Patch, Callable[..., Any]]) -> None:
-    """Raise `NotApplied` unless every patch's target is no longer the original function.
+    """Raise `NotApplied` if the target of any patch is still the original function.
 
     SGLang's registry only logs a hook that it could not apply.
     """
@@ -125,5 +95,5 @@ def check_applied(originals: Mapping[Patch, Callable[..., Any]]) -> None:
 
 
 def unverified_allowed() -> bool:
-    """Whether the operator took the risk of unverified patches."""
+    """Whether SGLANG_EXT_ALLOW_UNVERIFIED permits patches that were not verified."""
     return os.environ.get(ALLOW_UNVERIFIED, "") not in ("", "0")

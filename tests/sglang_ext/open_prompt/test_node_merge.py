@@ -1,4 +1,4 @@
-"""Nodes of SGLang's real radix cache, joined (without a model)."""
+"""Nodes of SGLang's real radix cache are merged (without a model)."""
 
 from array import array
 from typing import Any
@@ -7,7 +7,7 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sglang_ext.open_prompt.nodes import MOST, join
+from sglang_ext.open_prompt.node_merge import MAX_NODE_TOKENS, merge_chain
 
 
 class Freed:
@@ -56,15 +56,15 @@ def nodes(cache: Any) -> list[Any]:
 
 
 PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=24)
-STEPS = st.lists(st.tuples(st.sampled_from(["insert", "insert", "lock", "unlock", "join"]), PROMPTS), max_size=30)
+STEPS = st.lists(st.tuples(st.sampled_from(["insert", "insert", "lock", "unlock", "merge"]), PROMPTS), max_size=30)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(STEPS, st.sampled_from([1, 4]), st.sampled_from([8, MOST]))
-def test_joining_changes_nothing_that_the_cache_holds(
+@given(STEPS, st.sampled_from([1, 4]), st.sampled_from([8, MAX_NODE_TOKENS]))
+def test_merging_changes_nothing_that_the_cache_holds(
     steps: list[tuple[str, list[int]]], page_size: int, most: int
 ) -> None:
-    with patch("sglang_ext.open_prompt.nodes.MOST", most):
+    with patch("sglang_ext.open_prompt.node_merge.MAX_NODE_TOKENS", most):
         check(steps, page_size)
 
 
@@ -84,15 +84,15 @@ def check(steps: list[tuple[str, list[int]]], page_size: int) -> None:
             cache.inc_lock_ref(locked[-1])
         elif what == "unlock" and locked:
             cache.dec_lock_ref(locked.pop())
-        elif what == "join":
+        elif what == "merge":
             node = found(cache, ids).last_device_node
             before = [found(cache, each).device_indices.tolist() for each in seen]
             sizes, count = (cache.evictable_size(), cache.protected_size()), len(nodes(cache))
-            join(cache, node)
-            joined = len(nodes(cache))
-            assert joined <= count
-            join(cache, node)
-            assert len(nodes(cache)) == joined
+            merge_chain(cache, node)
+            merged = len(nodes(cache))
+            assert merged <= count
+            merge_chain(cache, node)
+            assert len(nodes(cache)) == merged
             assert [found(cache, each).device_indices.tolist() for each in seen] == before
             assert (cache.evictable_size(), cache.protected_size()) == sizes
         assert cache.evictable_leaves == {each for each in nodes(cache) if not (each.lock_ref or each.children)}
@@ -113,10 +113,10 @@ def test_one_node_for_a_prompt_that_came_in_pieces() -> None:
         insert(cache, ids[:end], 0)
     shared = found(cache, ids[:8]).last_device_node
     cache.inc_lock_ref(shared)
-    join(cache, found(cache, ids).last_device_node)
+    merge_chain(cache, found(cache, ids).last_device_node)
     assert sorted(len(each.key) for each in nodes(cache)) == [8, 32]  # what is held apart stays apart
     cache.dec_lock_ref(shared)
-    join(cache, found(cache, ids).last_device_node)
+    merge_chain(cache, found(cache, ids).last_device_node)
     assert [each.key.token_ids.tolist() for each in nodes(cache)] == [ids]
 
 
@@ -125,7 +125,7 @@ def test_where_prompts_part_there_is_a_node() -> None:
     for tail in ([7, 8], [9]):
         insert(cache, [1, 2, 3, *tail], 0)
     for tail in ([7, 8], [9]):
-        join(cache, found(cache, [1, 2, 3, *tail]).last_device_node)
+        merge_chain(cache, found(cache, [1, 2, 3, *tail]).last_device_node)
     assert sorted(len(each.key) for each in nodes(cache)) == [1, 2, 3]
 
 
@@ -133,11 +133,11 @@ def test_a_prompt_that_is_evicted_goes_piece_by_piece() -> None:
     from sglang.srt.mem_cache.base_prefix_cache import EvictParams
 
     cache, freed = cache_of(page_size=16)
-    ids = list(range(5 * MOST))
+    ids = list(range(5 * MAX_NODE_TOKENS))
     for end in range(256, len(ids) + 1, 256):
         insert(cache, ids[:end], 0)
-        join(cache, found(cache, ids[:end]).last_device_node)
-    assert sorted(len(each.key) for each in nodes(cache)) == [MOST] * 5
+        merge_chain(cache, found(cache, ids[:end]).last_device_node)
+    assert sorted(len(each.key) for each in nodes(cache)) == [MAX_NODE_TOKENS] * 5
     cache.evict(EvictParams(num_tokens=1))
-    assert sorted(freed.slots) == ids[4 * MOST :]
-    assert found(cache, ids).device_indices.tolist() == ids[: 4 * MOST]
+    assert sorted(freed.slots) == ids[4 * MAX_NODE_TOKENS :]
+    assert found(cache, ids).device_indices.tolist() == ids[: 4 * MAX_NODE_TOKENS]

@@ -1,36 +1,42 @@
-"""Requests that would end a server, or pass for its failure, refused before they reach its scheduler.
+"""Rejects requests that would end a server, or would be answered with 500.
 
-SGLang 0.5.17 checks most of what a request says, but a few values pass and fail inside a batch: the scheduler
-raises, and the whole server with every other client's request goes down with it. Others are answered with 500,
-after which a router tries again elsewhere, and stops sending to servers that did nothing wrong.
+SGLang 0.5.17 checks most values of a request. A few pass the checks and fail inside a batch: the scheduler
+raises, and the server ends with every client's request. Others are answered with 500, so that a router
+retries elsewhere and stops using servers that work.
 """
 
 import math
 import re
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
+from sglang_ext.upstream.request import HttpRequest
+from sglang_ext.upstream.scheduler import TokenizerManager
+
 INT32, INT64 = 2**31 - 1, 2**63 - 1
-LEFT_TO_UPSTREAM = {"custom_params", "json_schema", "structural_tag"}  # which takes more than their types say
-MOST_LOGPROBS = 128  # of a token, that a prefill server has room to tell its decode server
+NOT_CHECKED = {"custom_params", "json_schema", "structural_tag"}  # SGLang accepts more than their types say
+MAX_PAIR_LOGPROBS = 128  # for each token: a prefill server has no room to pass more to its decode server
 
 
-def refuse_harmful(manager: Any, obj: Any, input_ids: Any) -> None:
-    """BEFORE `TokenizerManager._validate_one_request`, whose `ValueError` becomes an answer with 400."""
+def reject_harmful_values(manager: TokenizerManager, obj: HttpRequest, input_ids: list[int] | None) -> None:
+    """BEFORE `TokenizerManager._validate_one_request`: a `ValueError` is answered with 400.
+
+    `obj` may also be an `EmbeddingReqInput`, of which only the token ids are checked.
+    """
     vocabulary = manager.model_config.vocab_size
     if input_ids:
         _check_ids(input_ids, vocabulary)
-    if hasattr(obj, "logprob_start_len"):  # a request to generate
+    if hasattr(obj, "logprob_start_len"):
         of_pair = manager.server_args.disaggregation_mode != "null"
-        _check_logprobs(obj, min(vocabulary, MOST_LOGPROBS) if of_pair else vocabulary)
+        _check_logprobs(obj, min(vocabulary, MAX_PAIR_LOGPROBS) if of_pair else vocabulary)
         if of_pair and getattr(obj, "return_sampling_mask", False):
             raise ValueError("`return_sampling_mask` is not available on prefill/decode servers; leave it out.")
         _check_sampling(obj.sampling_params or {}, manager.sampling_params_class)
 
 
-def _check_ids(ids: Any, vocabulary: int) -> None:
+def _check_ids(ids: list[int], vocabulary: int) -> None:
     try:
         outside = next((each for each in (min(ids), max(ids)) if not 0 <= each < vocabulary), None)
     except TypeError:
@@ -39,21 +45,21 @@ def _check_ids(ids: Any, vocabulary: int) -> None:
         raise ValueError(f"token ids must be from 0 to {vocabulary - 1}, got {outside}.")
 
 
-def _check_logprobs(obj: Any, limit: int) -> None:
-    most = obj.top_logprobs_num
-    if most is not None and not (_is_integer(most) and 0 <= most <= limit):
-        raise ValueError(f"`top_logprobs_num` must be an integer from 0 to {limit}, got {most}.")
+def _check_logprobs(obj: HttpRequest, limit: int) -> None:
+    count = obj.top_logprobs_num
+    if count is not None and not (_is_integer(count) and 0 <= count <= limit):
+        raise ValueError(f"`top_logprobs_num` must be an integer from 0 to {limit}, got {count}.")
     start = obj.logprob_start_len
     if start is not None and not (_is_integer(start) and start >= -1):
         raise ValueError(f"`logprob_start_len` must be -1, for none of the prompt, or an index into it, got {start}.")
 
 
-def _check_sampling(params: dict[str, Any], kind: type) -> None:
-    types = _types(kind)
+def _check_sampling(params: dict[str, Any], params_class: type) -> None:
+    types = _field_types(params_class)
     for name, value in params.items():
         if name not in types:
             raise ValueError(f"`sampling_params` knows no {name!r}.")
-        if value is not None and name not in LEFT_TO_UPSTREAM:
+        if value is not None and name not in NOT_CHECKED:
             _check_type(name, value, types[name])
     for name, low, high in (("top_k", -INT32, INT32), ("sampling_seed", -INT64, INT64)):
         if not low <= (params.get(name) or 0) <= high:
@@ -70,18 +76,18 @@ def _check_sampling(params: dict[str, Any], kind: type) -> None:
 
 
 @cache
-def _types(kind: type) -> dict[str, Any]:
-    return {each.name: each.type for each in msgspec.structs.fields(kind)}
+def _field_types(params_class: type) -> dict[str, Any]:
+    return {field.name: field.type for field in msgspec.structs.fields(params_class)}
 
 
-def _check_type(name: str, value: Any, wanted: Any) -> None:
+def _check_type(name: str, value: object, expected: object) -> None:
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # JSON does not tell 1 from 1.0
+        value = int(value)  # clients may write 1 as 1.0 in JSON
     try:
-        msgspec.convert(value, wanted)
+        msgspec.convert(value, expected)
     except msgspec.ValidationError as error:
         raise ValueError(f"`{name}` does not fit: {error}.") from None
 
 
-def _is_integer(value: Any) -> bool:
+def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""In how few pieces KV is sent: what the overlay does to free pages, over SGLang's real allocator and radix cache."""
+"""In how few runs of pages KV is sent: the order of free pages, over SGLang's real allocator and radix cache."""
 
 import random
 from array import array
@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sglang_ext.transfer import order
-from sglang_ext.transfer.order import RUN, longest_first
-from sglang_ext.transfer.pieces import Pieces
+from sglang_ext.transfer import page_order
+from sglang_ext.transfer.page_order import MIN_RUN_PAGES, longest_runs_first
+from sglang_ext.transfer.transfer_stats import TransferStats
 
 PAGE = 4
 POOL = 1200  # pages
@@ -31,18 +31,18 @@ def runs(pages: list[int]) -> list[list[int]]:
 
 @given(free=st.sets(st.integers(1, 120)))
 def test_the_longest_run_comes_first(free: set[int]) -> None:
-    ordered, in_runs = longest_first(torch.tensor(sorted(free), dtype=torch.int64))
+    ordered, in_runs = longest_runs_first(torch.tensor(sorted(free), dtype=torch.int64))
     there = sorted(runs(sorted(free)), key=len, reverse=True)
     assert ordered.tolist() == [page for run in there for page in run]
-    assert int(in_runs) == sum(len(run) for run in there if len(run) >= RUN)
+    assert int(in_runs) == sum(len(run) for run in there if len(run) >= MIN_RUN_PAGES)
 
 
-def test_pieces_are_counted() -> None:
-    pieces = Pieces()
-    pieces.count(np.array([], np.int32), np.array([], np.int32))
-    pieces.count(np.array([5, 6, 7, 8], np.int32), np.array([1, 2, 3, 4], np.int32))
-    pieces.count(np.array([5, 6, 8, 9], np.int32), np.array([1, 2, 3, 7], np.int32))
-    assert pieces.to_json() == {"pages": 8, "runs": 4}
+def test_runs_are_counted() -> None:
+    stats = TransferStats()
+    stats.count(np.array([], np.int32), np.array([], np.int32))
+    stats.count(np.array([5, 6, 7, 8], np.int32), np.array([1, 2, 3, 4], np.int32))
+    stats.count(np.array([5, 6, 8, 9], np.int32), np.array([1, 2, 3, 7], np.int32))
+    assert stats.to_json() == {"pages": 8, "runs": 4}
 
 
 class Server:
@@ -56,7 +56,8 @@ class Server:
 
         self.pool: Any = TorchPagedAllocator(POOL * PAGE, PAGE, torch.float32, "cpu", None, need_sort=True)
         self.tree_cache: Any = RadixCache(CacheInitParams(False, None, self.pool, PAGE))
-        order.attach(None, self)
+        scheduler: Any = self
+        page_order.install(None, scheduler)
 
     def allocate(self, tokens: int) -> Any:
         from sglang.srt.mem_cache.common import evict_from_tree_cache
@@ -82,13 +83,13 @@ def runs_sent() -> float:
     chance = random.Random(3)
     here, there = Server(), Server()
     under_way: deque[tuple[Any, Any, Any]] = deque()
-    pieces, requests = Pieces(), 0
+    stats, requests = TransferStats(), 0
     for number in range(600):
         tokens = PAGE * chance.choice((4, 4, 30, 30, 30, 100)) + chance.randrange(1, PAGE)
         ids = array("q", range(number * 1000, number * 1000 + tokens))
         slots = [server.allocate(tokens) for server in (here, there)]
         if number >= 300:
-            pieces.count(*(each[::PAGE].numpy() // PAGE for each in slots))
+            stats.count(*(each[::PAGE].numpy() // PAGE for each in slots))
             requests += 1
         under_way.append((ids, *slots))
         if len(under_way) > 4:
@@ -97,12 +98,12 @@ def runs_sent() -> float:
             del under_way[at]
             for server, each in zip((here, there), slots, strict=True):
                 server.finish(ids, each)
-    return pieces.runs / requests
+    return stats.runs / requests
 
 
 def test_requests_lie_in_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = runs_sent()
-    monkeypatch.setattr("sglang_ext.cpu.allocator.make_run", lambda *_: None)
+    monkeypatch.setattr("sglang_ext.cpu.allocator.order_before_alloc", lambda *_: None)
     upstream = runs_sent()
     assert ours < 2.5
     assert upstream > 4 * ours
@@ -123,9 +124,9 @@ def test_the_order_is_seldom_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def counted(free: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         made.append(len(free))
-        return longest_first(free)
+        return longest_runs_first(free)
 
-    monkeypatch.setattr(order, "longest_first", counted)
+    monkeypatch.setattr(page_order, "longest_runs_first", counted)
     runs_sent()
     assert 0 < len(made) < 0.4 * 2 * 600
 
@@ -147,7 +148,7 @@ def test_what_cannot_be_put_in_order_is_not_tried_again(monkeypatch: pytest.Monk
     for each in held[::2]:
         server.pool.free(each)
     server.allocate(PAGE)
-    monkeypatch.setattr(order, "longest_first", lambda _: pytest.fail("nothing was freed meanwhile"))
+    monkeypatch.setattr(page_order, "longest_runs_first", lambda _: pytest.fail("nothing was freed meanwhile"))
     for _ in range(5):
         server.allocate(PAGE)
 
@@ -172,17 +173,17 @@ def test_eviction_is_bounded() -> None:
 def test_the_hook_counts_new_pages_as_sglang_does(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
     server = Server()
     wanted: list[int] = []
-    monkeypatch.setattr(server.pool.overlay_order, "prepare", wanted.append)
+    monkeypatch.setattr(page_order.order_of(server.pool), "prepare", lambda _, pages: wanted.append(pages))
     before, after = torch.tensor([PAGE]), torch.tensor([PAGE + tokens])
-    order.in_one_run(server.pool, before, before, after, after, None, tokens)
-    order.in_one_run(server.pool, before, before, after, after, None, tokens, num_new_pages=3)
+    page_order.order_before_alloc_extend(server.pool, before, before, after, after, None, tokens)
+    page_order.order_before_alloc_extend(server.pool, before, before, after, after, None, tokens, num_new_pages=3)
     assert wanted == [-(-tokens // PAGE), 3]
 
 
 def test_where_no_order_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order, "WANTED", False)
+    monkeypatch.setattr(page_order, "ENABLED", False)
     server = Server()
-    assert not hasattr(server.pool, "overlay_order")
+    assert page_order.order_of(server.pool) is None
     after = torch.tensor([PAGE])
-    order.in_one_run(server.pool, after * 0, after * 0, after, after, None, PAGE)
+    page_order.order_before_alloc_extend(server.pool, after * 0, after * 0, after, after, None, PAGE)
     assert len(server.allocate(PAGE)) == PAGE

@@ -6,7 +6,7 @@ import pytest
 
 from launch.machine.ports import free_ports, is_free
 from launch.models.packaged import prepare
-from tests.sglang_ext.altered import altered_sglang, run
+from tests.sglang_ext.patching.altered import altered_sglang, run
 
 SCHEDULER = "srt/managers/scheduler.py"
 CHANGED_BODY = ('"""Idle housekeeping: guard', '"""Idle work: guard')
@@ -54,7 +54,7 @@ def test_loading_the_plugins_ends_the_process(tmp_path: Path, file: str, change:
 
 
 def test_going_on_at_ones_own_risk_is_reported(tmp_path: Path) -> None:
-    report = f"{LOAD}from sglang_ext.plugin import unverified_patches; print(unverified_patches())"
+    report = f"{LOAD}from sglang_ext.patching.apply import unverified_patches; print(unverified_patches())"
     path = altered_sglang(tmp_path, SCHEDULER, CHANGED_BODY)
     done = run(["-c", report], path, SGLANG_EXT_ALLOW_UNVERIFIED="1")
     assert done.returncode == 0, done.stderr
