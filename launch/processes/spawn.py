@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from launch.processes.base import Command, Process, Starter
-from router.server.processes.lifeline import die_with_parent
+from router.server.processes.parent_death_signal import die_with_parent
 
 
 class SpawnedProcess(Process):

@@ -11,7 +11,7 @@ from typing import Any
 from launch.errors import LaunchError
 from launch.processes.base import Command, Process, Starter, proportional_set_size
 from launch.processes.teardown import kill_all
-from router.server.processes.lifeline import die_with_parent
+from router.server.processes.parent_death_signal import die_with_parent
 
 
 class ForkedProcess(Process):

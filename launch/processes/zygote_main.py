@@ -18,7 +18,7 @@ import sys
 import traceback
 from typing import Any
 
-from router.server.processes.lifeline import die_with_parent
+from router.server.processes.parent_death_signal import die_with_parent
 from sglang_ext.cpu.fork import START_METHOD
 
 PRELOADED_MODULES = (

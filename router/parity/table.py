@@ -3,7 +3,8 @@
 import argparse
 from typing import Any
 
-from router.cli.parser import parser
+from router.cli.ignored_flags import IGNORED_FLAGS
+from router.cli.parser import build_parser
 from router.cli.refused_flags import REFUSED_FLAGS
 from router.endpoints.not_offered import PATHS_NOT_OFFERED
 from router.parity import differs
@@ -31,7 +32,7 @@ def our_flags() -> dict[str, argparse.Action]:
     """Every flag that the parser takes, the refused ones left out."""
     return {
         name: action
-        for action in parser()._actions
+        for action in build_parser()._actions
         for name in action.option_strings
         if name.startswith("--") and name not in REFUSED_FLAGS and name != "--help"
     }
@@ -41,6 +42,8 @@ def flag_verdict(name: str, theirs: dict[str, Any], ours: dict[str, argparse.Act
     """Same, differs (why) or refused (why)."""
     if name in REFUSED_FLAGS:
         return f"refused: {REFUSED_FLAGS[name]}"
+    if name in IGNORED_FLAGS:
+        return f"differs: accepted; {IGNORED_FLAGS[name].reason}"
     return _same_or(differs.FLAGS.get(name), name in ours)
 
 
