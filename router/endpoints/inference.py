@@ -7,7 +7,7 @@ from router.dispatch.pair_forwarding import PairForwarder, RoutedRequest
 from router.dispatch.plain import forward_to_plain
 from router.endpoints.access import refuse_reserved
 from router.endpoints.trees import TreeEndpoint
-from router.errors import BadRequest, NoWorker, RouterError, UpstreamTimeout, forget_frames
+from router.errors import BadRequest, NoWorker, RouterError, UpstreamTimeout, clear_tracebacks
 from router.http.asgi import while_connected
 from router.http.body import Body, read_body
 from router.http.client_request import ClientRequest
@@ -121,7 +121,7 @@ class InferenceEndpoints:
             await while_connected(request, _last_words(request, error), LAST_WORDS)
         except TimeoutError:
             raise error from None
-        forget_frames(error)
+        clear_tracebacks(error)
 
     async def _serve(self, request: ClientRequest, job: RoutedRequest) -> None:
         if self._clients.serves(job.body.fields):

@@ -21,7 +21,7 @@ from router.endpoints.routes import Route, RouteTable
 from router.endpoints.runs import RunEndpoints
 from router.endpoints.trees import TreeEndpoint
 from router.endpoints.workers import WorkerEndpoints
-from router.errors import NotFound, RouterError, forget_frames
+from router.errors import NotFound, RouterError, clear_tracebacks
 from router.http.asgi import ClientGone, Receive, Scope, Send
 from router.http.body import parse_object
 from router.http.client_request import ID_HEADERS, ClientRequest
@@ -154,11 +154,11 @@ class App:
                 await route.handler(request, *variable)
         except ClientGone as gone:
             logger.debug("client left: %s %s", request.method, request.path)
-            forget_frames(gone)
+            clear_tracebacks(gone)
         except RouterError as error:
             error_code = error.kind
             await self._refuse(request, error)
-            forget_frames(error)
+            clear_tracebacks(error)
         except Exception:
             logger.exception("unexpected error in %s %s", request.method, request.path)
             error_code = RouterError.kind

@@ -12,12 +12,12 @@ ENDPOINT = re.compile(r"(?:http://)?((?:[\w.-]+|\[[\da-fA-F:.]+\]):(\d{1,5}))", 
 class TraceSettings:
     """Tracing."""
 
-    enable_trace: bool = flag("--enable-trace", default=False, words="send spans to an OpenTelemetry collector")
+    enable_trace: bool = flag("--enable-trace", default=False, help_text="send spans to an OpenTelemetry collector")
     otlp_traces_endpoint: str = flag(
         "--otlp-traces-endpoint",
         default="localhost:4317",
         metavar="HOST:PORT",
-        words="the collector, which takes OTLP over gRPC without TLS",
+        help_text="the collector, which takes OTLP over gRPC without TLS",
     )
 
 
