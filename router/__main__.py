@@ -9,7 +9,7 @@ from functools import partial
 
 from router.cli.parser import parse
 from router.errors import RouterError
-from router.observability.logs import set_up_logs
+from router.observability.logs import configure_logging
 from router.server.app import App
 from router.server.connections.serve import serve
 from router.server.processes.parent import ProcessIdentity, ProcessManager, run_in_child
@@ -45,7 +45,7 @@ def _saying(work: Callable[[RouterSettings], int], settings: RouterSettings) -> 
 
 def _alone(settings: RouterSettings) -> int:
     server = settings.server
-    set_up_logs(server.log_level, server.log_dir)
+    configure_logging(server.log_level, server.log_dir)
     app = App(settings)
     listeners = [listen(server.host, server.port), *listen_on_metrics_port(server)]
     return serve(app, listeners, server)
@@ -53,7 +53,7 @@ def _alone(settings: RouterSettings) -> int:
 
 def _together(settings: RouterSettings) -> int:
     server = settings.server
-    set_up_logs(server.log_level, server.log_dir)
+    configure_logging(server.log_level, server.log_dir)
     # The collector writes into each object that it looks at: what was imported would be copied for every process.
     gc.collect()
     gc.freeze()
@@ -64,7 +64,7 @@ def _together(settings: RouterSettings) -> int:
 
 def _member(settings: RouterSettings, place: ProcessIdentity, listeners: list[socket.socket]) -> int:
     server = settings.server
-    set_up_logs(server.log_level, server.log_dir, f"router-{place.index}")
+    configure_logging(server.log_level, server.log_dir, f"router-{place.index}")
     peers = Peers(place.index, place.paths, again=place.again)
     app = App(process_share(settings, place.index, server.workers), peers=peers)
     return serve(app, listeners, server)

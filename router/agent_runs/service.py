@@ -77,7 +77,7 @@ class AgentRuns:
         with (
             self._limits.admit(request.client),
             self._board.join(run, agent, model, draft.names, order) as seat,
-            nullcontext() if span is None else span.agent(seat.trace, seat.agent) as sender,
+            nullcontext() if span is None else span.start_agent(seat.trace, seat.agent) as tracer,
         ):
             events: deque[bytes] = deque(maxlen=1)  # each of a server's native events tells all before it
             call = AgentCall(
@@ -93,7 +93,7 @@ class AgentRuns:
                 heard=bool(body.get("stream")),
                 extra=extra,
                 listen=events.append,
-                sender=sender,
+                tracer=tracer,
             )
             async with aclosing(run_agent(self._context, call)) as pieces:
                 if kind is None:

@@ -8,7 +8,7 @@ from router.config.flags import add_flags, read_flags
 from router.dispatch.retries import RetrySettings
 from router.load_balancing.flags import add_policy_flags, cache_aware_settings
 from router.moa.run_limits import RunSettings
-from router.observability.tracing.settings import TraceSettings, address_of
+from router.observability.tracing.settings import TraceSettings, collector_address
 from router.server.admission import AdmissionSettings
 from router.server.settings import RouterSettings, ServerSettings
 from router.service_discovery.flags import DiscoveryFlags, discovery_settings
@@ -103,7 +103,7 @@ def _prefill(made: argparse.ArgumentParser, url: str, *rest: str) -> tuple[str, 
 def _trace(made: argparse.ArgumentParser, given: argparse.Namespace) -> TraceSettings:
     trace = read_flags(made, given, TraceSettings)
     try:
-        address_of(trace.otlp_traces_endpoint)
+        collector_address(trace.otlp_traces_endpoint)
     except ValueError as error:
         made.error(str(error))
     return trace

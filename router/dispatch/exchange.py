@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from router.dispatch.worker_errors import abort_cause, error_message
 from router.errors import RouterError, UpstreamFailed
-from router.observability.tracing.legs import NO_LEGS, Legs
+from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, ExchangeTrace
 from router.workers.worker import Pair, Worker
 
 REFUSAL_WAIT = 1.0  # seconds that decode gets to refuse what prefill refused, with its own words
@@ -31,7 +31,7 @@ class Exchange:
         finished: Its body is over, and neither server waits for the other.
     """
 
-    def __init__(self, pair: Pair, raw: bytes, path: str, spans: Legs = NO_LEGS) -> None:
+    def __init__(self, pair: Pair, raw: bytes, path: str, spans: ExchangeTrace = UNTRACED_EXCHANGE) -> None:
         self.pair = pair
         self.spans = spans
         self.first: float | None = None
@@ -70,7 +70,7 @@ class Exchange:
             break
         if decode.error is not None:
             raise decode.error
-        self.spans.decode_answered(decode.status)
+        self.spans.decode_response_started(decode.status)
         if not isinstance(self._problem, _PrefillGaveUp) or not decode.status:  # decode may tell the same in its stream
             self._check_prefill()
 

@@ -72,13 +72,13 @@ class ClientRequest(AsgiRequest):
         whole, self._whole = self._whole, None
         return await super().body() if whole is None else whole
 
-    def watch_response(self, seen: Callable[[Message], None]) -> None:
+    def observe_response(self, observer: Callable[[Message], None]) -> None:
         """Let `seen` see each message of the answer before it goes out."""
         send = self._send
         self._connection = None  # which would send without a message
 
         async def shown(message: Message) -> None:
-            seen(message)
+            observer(message)
             await send(message)
 
         self._send = shown

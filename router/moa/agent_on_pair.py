@@ -31,7 +31,7 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
         pacer,
         context.limit(model),
         context.carry,
-        call.sender,
+        call.tracer,
         context.metrics,
     )
     call.answer.model = model

@@ -16,7 +16,7 @@ from router.moa.agent_call import AgentCall
 from router.moa.answer_events import AnswerProgress, read_openai_event
 from router.moa.idle_timeout import IdleTimeout
 from router.moa.run_context import RunContext
-from router.observability.tracing.legs import NO_LEG
+from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.speculative_prefill.upstream_answer import wait_for_change
 
 OPENAI_NAMES = {"max_new_tokens": "max_tokens", "sampling_seed": "seed"}
@@ -40,12 +40,12 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
     try:
         call.sent()
         async with AsyncExitStack() as stack:
-            leg = stack.enter_context(NO_LEG if call.sender is None else call.sender.leg(worker, path))
+            leg = stack.enter_context(UNTRACED_LEG if call.tracer is None else call.tracer.start_leg(worker, path))
             async with asyncio.timeout(call.timeout):
                 response = await stack.enter_async_context(
                     await worker.origin.request("POST", path, orjson.dumps(body), leg.headers)
                 )
-                leg.answered(response.status)
+                leg.response_started(response.status)
                 await _accepted(call, response)
             stream = await stack.enter_async_context(aclosing(events(response.chunks())))
             progress: AnswerProgress | None = None

@@ -143,7 +143,7 @@ class App:
                 return
             route, variable = self.routes.find(request)
             if self._tracing is not None and route.endpoint:
-                request.span = self._tracing.begin(request, route.path, route.endpoint)
+                request.span = self._tracing.start_request(request, route.path, route.endpoint)
             if metrics_only and route.path != "/metrics":
                 raise NotFound("this port is for /metrics only.")
             if not (route.public or request.internal):

@@ -138,7 +138,7 @@ class Peers:
     async def _send(self, request: ClientRequest, index: int, raw: bytes) -> Response:
         headers = [(CLIENT_HEADER.decode(), request.client), ("x-request-id", request.id)]
         if request.span is not None:
-            headers += request.span.carried
+            headers += request.span.trace_headers
         else:
             headers += [(name.decode(), value) for name in PASSED_ON if (value := request.header(name)) is not None]
         # The path was decoded: with a line break in it, as it is, a client could write headers here.
