@@ -10,7 +10,7 @@ import orjson
 
 from router.dispatch.worker_errors import error_message
 from router.errors import AgentRefused, UpstreamFailed, UpstreamTimeout
-from router.http.sse import events
+from router.http.sse import parse_events
 from router.http_client.origin import Response
 from router.moa.agent_call import AgentCall
 from router.moa.answer_events import AnswerProgress, read_openai_event
@@ -47,7 +47,7 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
                 )
                 leg.response_started(response.status)
                 await _accepted(call, response)
-            stream = await stack.enter_async_context(aclosing(events(response.chunks())))
+            stream = await stack.enter_async_context(aclosing(parse_events(response.chunks())))
             progress: AnswerProgress | None = None
             patience = stack.enter_context(IdleTimeout(call.timeout))
             while (event := await patience.next(stream)) is not None:

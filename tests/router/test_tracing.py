@@ -13,7 +13,7 @@ import pytest
 
 from router.cli.parser import parse
 from router.dispatch import exchange
-from router.http.sse import DONE, event
+from router.http.sse import DONE, format_event
 from router.observability.tracing import exporter as export
 from router.observability.tracing import start_tracing
 from router.observability.tracing.response_observer import MAX_PARSED_BYTES, ResponseObserver
@@ -434,7 +434,7 @@ def seen(*chunks: bytes, kind: bytes = b"application/json") -> ResponseObserver:
 
 
 def streamed(*events: object) -> ResponseObserver:
-    chunks = [event(each if isinstance(each, bytes) else orjson.dumps(each)) for each in events]
+    chunks = [format_event(each if isinstance(each, bytes) else orjson.dumps(each)) for each in events]
     return seen(*chunks, kind=b"text/event-stream; charset=utf-8")
 
 
@@ -451,7 +451,12 @@ def streamed(*events: object) -> ResponseObserver:
         (seen(b'{"meta_info": []}'), None, [], None),
         (seen(b"not JSON"), None, [], None),
         (seen(b"[1, null]"), None, [], None),
-        (seen(orjson.dumps({**native_event("x", "stop", (4, 9)), "more": "x" * MAX_PARSED_BYTES})), None, [], None),
+        (
+            seen(orjson.dumps({**native_event("x", "stop", (4, 9)), "more": "x" * MAX_PARSED_BYTES})),
+            None,
+            [],
+            None,
+        ),
         (seen(), None, [], None),
     ],
 )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from router.config.flags import flag
 from router.errors import TooManyRequests
-from router.http.asgi import while_connected
 from router.http.client_request import ClientRequest
+from router.http.disconnect import while_connected
 from router.server.admission.gate import ConcurrencyGate, Turn
 from router.server.admission.token_bucket import TokenBucket
 

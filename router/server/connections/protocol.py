@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from router.http.asgi import CONNECTION, Headers, Scope
+from router.http.asgi import CONNECTION_EXTENSION, Headers, Scope
 
 INTERIM = b"HTTP/1.1 100 "
 LONG = 1 << 18  # bytes of a body that is rather sent by itself than copied behind its head
@@ -79,7 +79,7 @@ class ClientProtocol(HttpToolsProtocol):
         if cycle is not before:
             headed = _Headed(cycle.transport, cycle.on_response)
             cycle.transport, cycle.on_response = cast(asyncio.Transport, headed), headed.over
-            cast(dict[str, Any], self.scope)["extensions"] = {CONNECTION: self}
+            cast(dict[str, Any], self.scope)["extensions"] = {CONNECTION_EXTENSION: self}
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; what knows this connection forgets it, or all would stay until the collector comes by."""
@@ -89,7 +89,7 @@ class ClientProtocol(HttpToolsProtocol):
             cast(_Headed, self.cycle.transport).leave()
             cast(dict[str, Any], self.cycle.scope)["extensions"].clear()
 
-    def answer_at_once(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
+    def try_send_response(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
         """Send a scope's whole answer, for which the headers name no length; False where that takes ASGI's messages."""
         cycle = self.cycle
         unfit = cycle.response_started or cycle.disconnected or self.flow.write_paused
