@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from router.http.asgi import SSE_HEADERS
 from router.http.client_request import ClientRequest
-from router.http_client.origin import Response
+from router.http_client.response import Response
 from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.workers.worker import Worker
 

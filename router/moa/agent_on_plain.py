@@ -11,7 +11,7 @@ import orjson
 from router.dispatch.worker_errors import error_message
 from router.errors import AgentRefused, UpstreamFailed, UpstreamTimeout
 from router.http.sse import parse_events
-from router.http_client.origin import Response
+from router.http_client.response import Response
 from router.moa.agent_call import AgentCall
 from router.moa.answer_events import AnswerProgress, read_openai_event
 from router.moa.idle_timeout import IdleTimeout

@@ -14,7 +14,8 @@ from router.errors import NoWorker, RouterError
 from router.http.client_request import CLIENT_HEADER, ClientRequest
 from router.http.disconnect import while_connected
 from router.http.ids import new_id
-from router.http_client.origin import Origin, Response, UnixOrigin
+from router.http_client.origin import Origin, UnixOrigin
+from router.http_client.response import Response
 
 logger = logging.getLogger(__name__)
 
