@@ -9,7 +9,7 @@ from functools import partial
 
 from router.cli.parser import parse
 from router.errors import RouterError
-from router.observability.logs import set_up_logs
+from router.observability.logs import configure_logging
 from router.server.app import App
 from router.server.connections.serve import serve
 from router.server.processes.limit_shares import process_share
@@ -47,7 +47,7 @@ def exit_code_of(run: Callable[[RouterSettings], int], settings: RouterSettings)
 def run_single_process(settings: RouterSettings) -> int:
     """Serve from this process."""
     server = settings.server
-    set_up_logs(server.log_level, server.log_dir)
+    configure_logging(server.log_level, server.log_dir)
     app = App(settings)
     listeners = [listen(server.host, server.port), *listen_on_metrics_port(server)]
     return serve(app, listeners, server)
@@ -56,7 +56,7 @@ def run_single_process(settings: RouterSettings) -> int:
 def run_multi_process(settings: RouterSettings) -> int:
     """Serve from `--workers` child processes, which this process starts and watches."""
     server = settings.server
-    set_up_logs(server.log_level, server.log_dir)
+    configure_logging(server.log_level, server.log_dir)
     # The garbage collector writes to every object it visits; frozen objects stay shared between the processes.
     gc.collect()
     gc.freeze()
@@ -74,7 +74,7 @@ def check_settings(settings: RouterSettings) -> int:
 def run_child_process(settings: RouterSettings, identity: ProcessIdentity, listeners: list[socket.socket]) -> int:
     """Serve as one of several processes, with this process's share of the limits."""
     server = settings.server
-    set_up_logs(server.log_level, server.log_dir, f"router-{identity.index}")
+    configure_logging(server.log_level, server.log_dir, f"router-{identity.index}")
     peers = Peers(identity.index, identity.paths, restarted=identity.restarted)
     app = App(process_share(settings, identity.index, server.workers), peers=peers)
     return serve(app, listeners, server)

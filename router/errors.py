@@ -1,59 +1,65 @@
-"""Every error of the router, as one tree.
+"""The router's exceptions, each with its HTTP status and OpenAI error type.
 
-RouterError                 has an HTTP status, an OpenAI error type and one sentence
-├── BadRequest        400   the request is wrong
-│   └── AgentRefused  400   a worker refused an agent's request
-├── Unauthorized      401   no or a wrong API key
+RouterError                 the base class
+├── BadRequest        400   the request is invalid
+│   └── AgentRefused  400   a worker refused the request of one agent of a run
+├── Unauthorized      401   the API key is missing or wrong
 ├── NotFound          404   no such model or path
 ├── MethodNotAllowed  405   the path exists, the method does not
-├── TimedOutInQueue   408   the request waited too long for its turn
+├── TimedOutInQueue   408   the request waited in the queue for too long
 ├── SlowClient        408   the client sent its request too slowly
-├── Conflict          409   what is asked for is there already
-├── TooLarge          413   the body is over the limit
-├── HeadTooLarge      431   the request's head is over the limit
-├── TooManyRequests   429   the limits are reached
-│   └── TooManyRuns   429   the client, or all clients, have enough runs under way
+├── Conflict          409   a resource of this name exists already
+├── TooLarge          413   the request body is over the limit
+├── HeadTooLarge      431   the request line and headers are over the limit
+├── TooManyRequests   429   a concurrency or rate limit is reached
+│   └── TooManyRuns   429   the limit of concurrent runs is reached, of one client or of all
 ├── NotOffered        501   sglang-router has this path, this router does not
-├── UpstreamFailed    502   a worker broke the connection or answered nonsense
-├── NoWorker          503   no healthy worker for the model
-└── UpstreamTimeout   504   a worker did not answer in time
+├── UpstreamFailed    502   a worker broke the connection or sent an invalid response
+├── NoWorker          503   no healthy worker serves the model
+└── UpstreamTimeout   504   a worker did not respond in time
 
 UpstreamFailed
-├── ConnectFailed           the worker could not be reached; nothing was sent
-└── ConnectionLost          the worker closed the connection before the answer was whole
+├── ConnectFailed           no connection to the worker; nothing was sent
+└── ConnectionLost          the worker closed the connection before the end of its response
 """
 
 from typing import Any, ClassVar
 
 
 class RouterError(Exception):
-    """An error that is answered to the client; `str(error)` is one sentence."""
+    """An error that becomes a response to the client; `str(error)` is one sentence.
+
+    Attributes:
+        status: The HTTP status.
+        kind: The OpenAI error type; also the error code in metrics and logs.
+        retry_after: Seconds after which the client may retry; None where that is unknown.
+    """
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "internal_error"
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.retry_after = retry_after  # seconds, where the client had better wait
+        self.retry_after = retry_after
 
     def body(self) -> dict[str, Any]:
-        """The OpenAI error object."""
+        """The error as OpenAI's API writes it."""
         return {"error": {"message": str(self), "type": self.kind, "code": self.status}}
 
 
 class BadRequest(RouterError):
-    """The request is wrong."""
+    """The request is invalid."""
 
     status = 400
     kind = "invalid_request_error"
 
 
 class AgentRefused(BadRequest):
-    """A worker refused an agent's request."""
+    """A worker refused the request of one agent of a run."""
 
 
 class Unauthorized(RouterError):
-    """No or a wrong API key."""
+    """The API key is missing or wrong."""
 
     status = 401
     kind = "authentication_error"
@@ -74,7 +80,7 @@ class MethodNotAllowed(RouterError):
 
 
 class TimedOutInQueue(RouterError):
-    """The request waited too long for its turn."""
+    """The request waited in the queue for too long."""
 
     status = 408
     kind = "timeout"
@@ -88,21 +94,21 @@ class SlowClient(RouterError):
 
 
 class Conflict(RouterError):
-    """What is asked for is there already."""
+    """A resource of this name exists already."""
 
     status = 409
     kind = "conflict_error"
 
 
 class TooManyRequests(RouterError):
-    """The limits are reached."""
+    """A concurrency or rate limit is reached."""
 
     status = 429
     kind = "rate_limit_error"
 
 
 class TooManyRuns(TooManyRequests):
-    """The client, or all clients together, have enough runs under way."""
+    """The limit of concurrent runs is reached, of one client or of all together."""
 
 
 class NotOffered(RouterError):
@@ -113,24 +119,24 @@ class NotOffered(RouterError):
 
 
 class TooLarge(RouterError):
-    """The body is over the limit."""
+    """The request body is over the limit."""
 
     status = 413
     kind = "invalid_request_error"
 
 
 class HeadTooLarge(RouterError):
-    """The request's head is over the limit."""
+    """The request line and headers are over the limit."""
 
     status = 431
     kind = "invalid_request_error"
 
 
 class UpstreamFailed(RouterError):
-    """A worker broke the connection or answered nonsense.
+    """A worker broke the connection or sent an invalid response.
 
     Attributes:
-        upstream_status: The status of a worker that refused; None when it did not get that far.
+        upstream_status: The HTTP status with which the worker refused; None when it sent none.
     """
 
     status = 502
@@ -139,35 +145,35 @@ class UpstreamFailed(RouterError):
 
 
 class ConnectFailed(UpstreamFailed):
-    """The worker could not be reached; nothing was sent."""
+    """No connection to the worker; nothing was sent."""
 
 
 class ConnectionLost(UpstreamFailed):
-    """The worker closed the connection before the answer was whole."""
+    """The worker closed the connection before the end of its response."""
 
 
 class NoWorker(RouterError):
-    """No healthy worker for the model."""
+    """No healthy worker serves the model."""
 
     status = 503
     kind = "service_unavailable"
 
 
 class UpstreamTimeout(RouterError):
-    """A worker did not answer in time."""
+    """A worker did not respond in time; `upstream_status` as for `UpstreamFailed`."""
 
     status = 504
     kind = "timeout"
     upstream_status: int | None = None
 
 
-def forget_frames(error: BaseException) -> None:
-    """Cut a handled error off from the frames it passed through.
+def clear_tracebacks(error: BaseException) -> None:
+    """Remove the traceback and context of a handled error, and of the errors before it.
 
-    They hold the request's body, and often the error too: a circle, which would keep the body until the garbage
-    collector comes by.
+    The frames hold the request body, and often the error itself: a reference cycle that would keep the body in memory
+    until the garbage collector runs.
     """
-    passed: BaseException | None = error
-    while passed is not None:
-        before, passed.__context__, passed.__traceback__ = passed.__context__, None, None
-        passed = before
+    current: BaseException | None = error
+    while current is not None:
+        previous, current.__context__, current.__traceback__ = current.__context__, None, None
+        current = previous

@@ -17,7 +17,7 @@ import orjson
 from router.agent_runs.board import AgentRunRegistry
 from router.errors import BadRequest, RouterError
 from router.http.asgi import AsgiRequest
-from router.http.sse import DONE, error_events, event
+from router.http.sse import DONE, format_error, format_event
 from router.moa.agent import run_agent
 from router.moa.agent_call import AgentCall
 from router.moa.openai_format import EndpointKind, OpenAIFormat
@@ -75,9 +75,9 @@ class AgentRuns:
         if kind is None and not self._context.registry.paired(model):
             raise BadRequest(f"{model} is served by plain servers, which have no /generate; use /v1/completions.")
         with (
-            self._limits.admit(request.client),
+            self._limits.admit(request.client_key),
             self._board.join(run, agent, model, draft.names, order) as seat,
-            nullcontext() if span is None else span.agent(seat.trace, seat.agent) as sender,
+            nullcontext() if span is None else span.start_agent(seat.trace, seat.agent) as tracer,
         ):
             events: deque[bytes] = deque(maxlen=1)  # each of a server's native events tells all before it
             call = AgentCall(
@@ -93,7 +93,7 @@ class AgentRuns:
                 heard=bool(body.get("stream")),
                 extra=extra,
                 listen=events.append,
-                sender=sender,
+                tracer=tracer,
             )
             async with aclosing(run_agent(self._context, call)) as pieces:
                 if kind is None:
@@ -125,14 +125,14 @@ async def _native(request: AsgiRequest, pieces: AsyncGenerator[str], events: Seq
     await anext(pieces, "")
 
     async def chunks() -> AsyncGenerator[bytes]:
-        yield event(events[-1])
+        yield format_event(events[-1])
         try:
             async for _ in pieces:
-                yield event(events[-1])
+                yield format_event(events[-1])
         except RouterError as error:
-            yield error_events(error)
+            yield format_error(error)
             return
-        yield event(DONE)
+        yield format_event(DONE)
 
     await request.send_stream(chunks())
 
@@ -140,18 +140,18 @@ async def _native(request: AsgiRequest, pieces: AsyncGenerator[str], events: Seq
 async def _events(
     form: OpenAIFormat, call: AgentCall, first: str, rest: AsyncGenerator[str], *, include_usage: bool
 ) -> AsyncGenerator[bytes]:
-    yield event(orjson.dumps(form.piece(0, first, first=True)))
+    yield format_event(orjson.dumps(form.piece(0, first, first=True)))
     try:
         async for text in rest:
             if text:
-                yield event(orjson.dumps(form.piece(0, text)))
+                yield format_event(orjson.dumps(form.piece(0, text)))
     except RouterError as error:
-        yield error_events(error)
+        yield format_error(error)
         return
-    yield event(orjson.dumps(form.last(0, call.trace.finish_reason)))
+    yield format_event(orjson.dumps(form.last(0, call.trace.finish_reason)))
     if include_usage:
-        yield event(orjson.dumps(form.usage(call.trace.usage())))
-    yield event(DONE)
+        yield format_event(orjson.dumps(form.usage(call.trace.usage())))
+    yield format_event(DONE)
 
 
 def _named(body: dict[str, Any]) -> tuple[str, str | None, AnswerOrder]:

@@ -9,7 +9,7 @@ from router.config.flags import add_flags, read_flags
 from router.dispatch.retries import RetrySettings
 from router.load_balancing.flags import add_policy_flags, cache_aware_settings
 from router.moa.run_limits import RunSettings
-from router.observability.tracing.settings import TraceSettings, address_of
+from router.observability.tracing.settings import TraceSettings, collector_address
 from router.server.admission import AdmissionSettings
 from router.server.settings import RouterSettings, ServerSettings
 from router.service_discovery.flags import DiscoveryFlags, discovery_settings
@@ -105,7 +105,7 @@ def _prefill_address(parser: argparse.ArgumentParser, url: str, *rest: str) -> t
 def _trace_settings(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> TraceSettings:
     trace = read_flags(parser, namespace, TraceSettings)
     try:
-        address_of(trace.otlp_traces_endpoint)
+        collector_address(trace.otlp_traces_endpoint)
     except ValueError as error:
         parser.error(str(error))
     return trace

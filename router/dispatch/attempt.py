@@ -46,7 +46,7 @@ class Attempt:
         elif error is None:
             prefill, decode = (None, False) if failed_worker_of(self.exchange) is self._pair.decode else (False, None)
         self._settle(prefill, decode)
-        self.exchange.spans.ended(
+        self.exchange.spans.exchange_ended(
             error, finished=self.exchange.finished, prefill_failed=self.failed_worker is self._pair.prefill
         )
 

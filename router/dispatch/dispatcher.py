@@ -15,7 +15,7 @@ from router.dispatch.exchanging import ExchangeScope
 from router.errors import RouterError
 from router.http.body import Body
 from router.load_balancing import CacheAwareSettings, Policy, PromptPrefix
-from router.observability.tracing.legs import Sender
+from router.observability.tracing.leg_tracer import LegTracer
 from router.workers.registry import Registry
 from router.workers.worker import ROLES, Pair, Worker
 
@@ -66,14 +66,14 @@ class Dispatcher:
                 return False
         return True
 
-    def exchange(self, path: str, body: Body, pair: Pair, sender: Sender | None = None) -> ExchangeScope:
+    def exchange(self, path: str, body: Body, pair: Pair, tracer: LegTracer | None = None) -> ExchangeScope:
         """Send `body` to both servers of a pair, in the name of a span, for as long as an `async with` block lasts.
 
         The block's end ends the exchange on both. Its beginning raises `BadRequest` as `own_fields`; `RouterError`
         when a leg fails before decode's answer begins; `NoWorker` when a breaker of the pair is open, and then
         nothing was sent.
         """
-        return ExchangeScope(path, body, pair, self.abort, sender)
+        return ExchangeScope(path, body, pair, self.abort, tracer)
 
     def abort(self, pair: Pair, rid: Any) -> None:
         """Tell both servers, without waiting: SGLang notices a closed connection only after seconds."""

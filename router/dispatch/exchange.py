@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from router.dispatch.worker_errors import abort_cause, error_message
 from router.errors import RouterError, UpstreamFailed
-from router.observability.tracing.legs import NO_LEGS, Legs
+from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, ExchangeTrace
 from router.workers.worker import Pair, Worker
 
 REFUSAL_WAIT = 1.0  # seconds that decode gets to refuse what prefill refused, with its own words
@@ -31,7 +31,7 @@ class Exchange:
         finished: Its body is over, and neither server waits for the other.
     """
 
-    def __init__(self, pair: Pair, raw: bytes, path: str, spans: Legs = NO_LEGS) -> None:
+    def __init__(self, pair: Pair, raw: bytes, path: str, spans: ExchangeTrace = UNTRACED_EXCHANGE) -> None:
         self.pair = pair
         self.spans = spans
         self.first: float | None = None
@@ -43,8 +43,10 @@ class Exchange:
         self._loaded: set[Worker] = set()
         prefill, decode = spans.headers
         # A room is entered once: a leg that comes a second time waits there for KV that was sent already.
-        self._prefill = pair.prefill.origin.ask("POST", path, raw, prefill, self._hear_prefill, once=True)
-        self.decode = pair.decode.origin.ask("POST", path, raw, decode, self._wake, once=True)
+        self._prefill = pair.prefill.origin.start_request(
+            "POST", path, raw, prefill, self._hear_prefill, at_most_once=True
+        )
+        self.decode = pair.decode.origin.start_request("POST", path, raw, decode, self._wake, at_most_once=True)
         self._loaded |= {pair.prefill, pair.decode}
         for worker in self._loaded:
             worker.load += 1
@@ -70,17 +72,17 @@ class Exchange:
             break
         if decode.error is not None:
             raise decode.error
-        self.spans.decode_answered(decode.status)
+        self.spans.decode_response_started(decode.status)
         if not isinstance(self._problem, _PrefillGaveUp) or not decode.status:  # decode may tell the same in its stream
             self._check_prefill()
 
     def _hear_prefill(self) -> None:
         """Take what prefill says; its last word tells whether all is well."""
         prefill = self._prefill
-        while (chunk := prefill.take()) is not None:
+        while (chunk := prefill.read_available()) is not None:
             self._said.append(chunk)
         try:
-            if not (prefill.error or (prefill.status and prefill.ended())):
+            if not (prefill.error or (prefill.status and prefill.finish())):
                 return
             self._problem = prefill.error or _refusal(prefill.status, b"".join(self._said))
         except RouterError as lost:
@@ -104,21 +106,21 @@ class Exchange:
         decode = self.decode
         given_up = decode.status >= 400
         while True:
-            chunk = decode.take()
+            chunk = decode.read_available()
             if chunk is not None:
                 self.first = self.first or time.monotonic()
                 # When decode alone gives up, prefill waits for it: that is not a finished exchange.
                 if not self._prefill_over or self._problem is not None:
                     given_up = given_up or abort_cause(chunk) is not None
                 yield chunk
-            elif decode.ended():
+            elif decode.finish():
                 break
             elif self._problem is None or given_up:
                 await self._change()
             else:
                 if isinstance(self._problem, _PrefillRefused):
-                    await self._wait(REFUSAL_WAIT, lambda: not decode.waits)
-                if decode.waits:
+                    await self._wait(REFUSAL_WAIT, lambda: not decode.awaiting_data)
+                if decode.awaiting_data:
                     self._check_prefill()
         if not given_up:
             self._check_prefill()

@@ -8,7 +8,7 @@ from router.dispatch.attempt import Attempt
 from router.dispatch.exchange import Exchange
 from router.dispatch.pair_fields import RESERVED_FIELDS, router_fields
 from router.http.body import Body
-from router.observability.tracing.legs import NO_LEGS, Sender
+from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, LegTracer
 from router.workers.worker import Pair, Worker
 
 
@@ -20,16 +20,16 @@ class ExchangeScope:
         body: The request's body, without the router's fields.
         pair: The two workers.
         abort: Tells both servers to end the request of an id.
-        sender: The span in whose name it is sent, if there is one.
+        tracer: Traces its two requests; None without tracing.
     """
 
     def __init__(
-        self, path: str, body: Body, pair: Pair, abort: Callable[[Pair, Any], None], sender: Sender | None
+        self, path: str, body: Body, pair: Pair, abort: Callable[[Pair, Any], None], tracer: LegTracer | None
     ) -> None:
         self._abort = abort
         self._path = path
         self._body = body
-        self._sender = sender
+        self._tracer = tracer
         self._attempt = Attempt(pair)
         self._pair = pair
         self._rid: Any = None
@@ -46,7 +46,7 @@ class ExchangeScope:
         raw = self._body.render(own, dropped=RESERVED_FIELDS)
         attempt.begin()
         try:
-            spans = NO_LEGS if self._sender is None else self._sender.legs(pair, path)
+            spans = UNTRACED_EXCHANGE if self._tracer is None else self._tracer.start_exchange(pair, path)
             attempt.exchange = exchange = Exchange(pair, raw, path, spans)
         except BaseException:
             attempt.give_up()

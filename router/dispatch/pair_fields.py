@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.errors import BadRequest
-from router.http.ids import fresh_id, fresh_room
+from router.http.ids import new_bootstrap_room, new_id
 from router.workers.worker import Pair
 
 # Fields only a router may set: a client that could name a bootstrap host could point the servers
@@ -40,8 +40,8 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str,
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
     rid = _request_ids(fields.get("rid"), size)
     if size is None:
-        return {"bootstrap_host": host, "bootstrap_port": port, "bootstrap_room": fresh_room(), "rid": rid}
-    rooms = [fresh_room() for _ in range(size)]
+        return {"bootstrap_host": host, "bootstrap_port": port, "bootstrap_room": new_bootstrap_room(), "rid": rid}
+    rooms = [new_bootstrap_room() for _ in range(size)]
     return {"bootstrap_host": [host] * size, "bootstrap_port": [port] * size, "bootstrap_room": rooms, "rid": rid}
 
 
@@ -71,11 +71,11 @@ def _check_samples(fields: Mapping[str, Any]) -> None:
 def _request_ids(given: Any, size: int | None) -> str | list[str]:
     """Ids none of which another one begins with."""
     if given is None and size is None:
-        return fresh_id()
+        return new_id()
     wanted = given if isinstance(given, list) else [given or ""] * (size or 1)
     if len(wanted) != (size or 1) or not all(isinstance(rid, str) for rid in wanted):
         raise BadRequest("`rid` must be a string, or a list of one string for each prompt.")
-    ids = [f"{rid}-{fresh_id()}" if rid else fresh_id() for rid in wanted]
+    ids = [f"{rid}-{new_id()}" if rid else new_id() for rid in wanted]
     return ids[0] if size is None else ids
 
 

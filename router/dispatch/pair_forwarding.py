@@ -12,7 +12,7 @@ from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
 from router.dispatch.metrics import DispatchMetrics
 from router.dispatch.retries import RetrySettings
-from router.errors import UpstreamFailed, UpstreamTimeout, forget_frames
+from router.errors import UpstreamFailed, UpstreamTimeout, clear_tracebacks
 from router.http.asgi import SSE_HEADERS
 from router.http.body import Body
 from router.http.client_request import ClientRequest
@@ -85,7 +85,7 @@ class PairForwarder:
                 if last:
                     self._metrics.exhausted(job.endpoint)
                     raise
-                forget_frames(error)
+                clear_tracebacks(error)
             if failing is not None:
                 avoid.add(failing)
             wait = self._retries.backoff(request.attempts)

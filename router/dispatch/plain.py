@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from router.http.asgi import SSE_HEADERS
 from router.http.client_request import ClientRequest
-from router.http_client.origin import Response
-from router.observability.tracing.legs import NO_LEG
+from router.http_client.response import Response
+from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.workers.worker import Worker
 
 
@@ -20,9 +20,9 @@ async def forward_to_plain(request: ClientRequest, workers: Sequence[Worker], pa
     request.attempts += 1
     worker.load += 1
     try:
-        with NO_LEG if request.span is None else request.span.leg(worker, path) as leg:
+        with UNTRACED_LEG if request.span is None else request.span.start_leg(worker, path) as leg:
             async with await worker.origin.request("POST", path, raw, leg.headers) as response:
-                leg.answered(response.status)
+                leg.response_started(response.status)
                 await _pass_on(request, response)
     finally:
         worker.load -= 1

@@ -11,21 +11,33 @@ class RetrySettings:
     """Exponential backoff with jitter."""
 
     max_retries: int = flag(
-        "--retry-max-retries", default=5, least=1, words="attempts of one request, the first included"
+        "--retry-max-retries", default=5, minimum=1, help_text="attempts of one request, the first included"
     )
     initial_backoff_ms: float = flag(
-        "--retry-initial-backoff-ms", default=50, kind=float, least=0, words="milliseconds before the second attempt"
+        "--retry-initial-backoff-ms",
+        default=50,
+        value_type=float,
+        minimum=0,
+        help_text="milliseconds before the second attempt",
     )
     max_backoff_ms: float = flag(
-        "--retry-max-backoff-ms", default=30000, kind=float, least=0, words="most milliseconds before an attempt"
+        "--retry-max-backoff-ms",
+        default=30000,
+        value_type=float,
+        minimum=0,
+        help_text="most milliseconds before an attempt",
     )
     backoff_multiplier: float = flag(
-        "--retry-backoff-multiplier", default=1.5, least=1, words="times the wait before the one before"
+        "--retry-backoff-multiplier", default=1.5, minimum=1, help_text="times the wait before the one before"
     )
     jitter_factor: float = flag(
-        "--retry-jitter-factor", default=0.2, least=0, most=1, words="share by which a wait is longer or shorter"
+        "--retry-jitter-factor",
+        default=0.2,
+        minimum=0,
+        maximum=1,
+        help_text="share by which a wait is longer or shorter",
     )
-    disable_retries: bool = flag("--disable-retries", default=False, words="one attempt only")
+    disable_retries: bool = flag("--disable-retries", default=False, help_text="one attempt only")
 
     @property
     def attempts(self) -> int:

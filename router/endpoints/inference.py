@@ -7,11 +7,11 @@ from router.dispatch.pair_forwarding import PairForwarder, RoutedRequest
 from router.dispatch.plain import forward_to_plain
 from router.endpoints.access import refuse_reserved
 from router.endpoints.trees import TreeEndpoint
-from router.errors import BadRequest, NoWorker, RouterError, UpstreamTimeout, forget_frames
-from router.http.asgi import while_connected
+from router.errors import BadRequest, NoWorker, RouterError, UpstreamTimeout, clear_tracebacks
 from router.http.body import Body, read_body
 from router.http.client_request import ClientRequest
-from router.http.sse import error_events
+from router.http.disconnect import while_connected
+from router.http.sse import format_error
 from router.moa.openai_format import EndpointKind
 from router.workers.registry import Registry
 
@@ -53,7 +53,7 @@ class InferenceEndpoints:
         if await self._passed_on(request, body):
             return
         model = self.model(body.fields)
-        body.without("model")
+        body.remove("model")
         await self._in_time(request, RoutedRequest("/generate", "generate", model, body))
 
     async def chat_completions(self, request: ClientRequest) -> None:
@@ -71,7 +71,7 @@ class InferenceEndpoints:
         named = body.fields.get("model")
         if self._moa.serves(named):
             request.model = named
-            await while_connected(request, self._moa.answer(request, body.whole(), kind, request.span))
+            await while_connected(request, self._moa.answer(request, body.all_fields(), kind, request.span))
             return
         await self._in_time(request, RoutedRequest(path, endpoint, self.model(body.fields), body))
 
@@ -121,11 +121,11 @@ class InferenceEndpoints:
             await while_connected(request, _last_words(request, error), LAST_WORDS)
         except TimeoutError:
             raise error from None
-        forget_frames(error)
+        clear_tracebacks(error)
 
     async def _serve(self, request: ClientRequest, job: RoutedRequest) -> None:
         if self._clients.serves(job.body.fields):
-            await self._clients.answer(request, job.path, job.model, job.body.whole(), request.span)
+            await self._clients.answer(request, job.path, job.model, job.body.all_fields(), request.span)
         elif self._registry.paired(job.model):
             await self._pairs.forward(request, job)
         else:
@@ -139,5 +139,5 @@ async def _read(request: ClientRequest) -> Body:
 
 
 async def _last_words(request: ClientRequest, error: RouterError) -> None:
-    await request.send_chunk(b"\n" + error_events(error))
+    await request.send_chunk(b"\n" + format_error(error))
     await request.send_chunk(b"", more=False)

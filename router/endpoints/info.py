@@ -12,8 +12,8 @@ from router.endpoints.access import ApiKey, refuse_reserved
 from router.endpoints.inference import InferenceEndpoints
 from router.endpoints.trees import TreeEndpoint
 from router.errors import NoWorker, RouterError
-from router.http.asgi import while_connected
 from router.http.client_request import ClientRequest
+from router.http.disconnect import while_connected
 from router.observability.prometheus import CONTENT_TYPE, metrics_text
 from router.workers.queries import fetch_body, fetch_response
 from router.workers.usage import worker_usage

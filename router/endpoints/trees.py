@@ -8,7 +8,7 @@ import orjson
 
 from router.errors import NoWorker, RouterError
 from router.http.asgi import AsgiRequest
-from router.http.sse import DONE, error_events, event
+from router.http.sse import DONE, format_error, format_event
 from router.moa.merge_streams import merge_streams
 from router.moa.openai_format import EndpointKind, OpenAIFormat
 from router.moa.run import Run
@@ -48,7 +48,7 @@ class TreeEndpoint:
     ) -> None:
         """Answer one request with a run of the tree it names, or one for each of its prompts."""
         asked = read_tree_request(body, kind, self._trees[body["model"]])
-        with self._limits.admit(request.client, len(asked.questions)):
+        with self._limits.admit(request.client_key, len(asked.questions)):
             runs = self._start(asked, span)
             form = OpenAIFormat(kind, runs[0].trace.id, asked.tree.name)
             if asked.stream:
@@ -117,7 +117,7 @@ async def _events(
         index = number * asked.n + k
         is_first = index not in begun
         begun.add(index)
-        return event(orjson.dumps(form.piece(index, text, first=is_first))) if text or is_first else b""
+        return format_event(orjson.dumps(form.piece(index, text, first=is_first))) if text or is_first else b""
 
     if first is not None:
         yield piece(first[0], *first[1])
@@ -126,15 +126,15 @@ async def _events(
             if chunk := piece(number, k, text):
                 yield chunk
     except RouterError as error:
-        yield error_events(error)
+        yield format_error(error)
         return
     finals = [run.final(k) for run in runs for k in range(asked.n)]
     for index, final in enumerate(finals):
         extra = {"moa": _moa(runs)} if index == len(finals) - 1 else {}
-        yield event(orjson.dumps({**form.last(index, final.finish_reason), **extra}))
+        yield format_event(orjson.dumps({**form.last(index, final.finish_reason), **extra}))
     if asked.include_usage:
-        yield event(orjson.dumps(form.usage(_usage(runs))))
-    yield event(DONE)
+        yield format_event(orjson.dumps(form.usage(_usage(runs))))
+    yield format_event(DONE)
 
 
 def _usage(runs: list[Run]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Any
 from router.dispatch.supervisor import WorkerSupervisor
 from router.errors import BadRequest
 from router.http.client_request import ClientRequest
-from router.http_client.origin import ADDRESS
+from router.http_client.address import WORKER_ADDRESS
 from router.workers.factory import WorkerFactory
 from router.workers.registry import Registry
 from router.workers.worker import ROLES, Worker
@@ -17,7 +17,7 @@ WORKER_SCHEMA = {
     "required": ["url", "worker_type"],
     "additionalProperties": False,
     "properties": {
-        "url": {"type": "string", "pattern": f"^{ADDRESS}$"},
+        "url": {"type": "string", "pattern": f"^{WORKER_ADDRESS}$"},
         "worker_type": {"enum": list(ROLES)},
         "bootstrap_port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
         "api_key": {"type": ["string", "null"]},

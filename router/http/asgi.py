@@ -1,11 +1,8 @@
-"""The ASGI side: a request, answers, and a watch on the client's connection."""
+"""One HTTP request over ASGI: reads its body and sends its response."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from hashlib import sha256
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -24,33 +21,46 @@ SSE_HEADERS: Headers = [
     (b"cache-control", b"no-cache"),
 ]
 
-CONNECTION = "router.connection"  # the scope's extension that is a `ClientConnection`
-WATCH_AFTER = 0.05  # seconds: most requests are over before
+CONNECTION_EXTENSION = "router.connection"  # the extension of the scope that is a `ClientConnection`
 
 
 class ClientConnection(Protocol):
-    """What a client's connection can do beyond ASGI."""
+    """A client's connection that can send a whole response faster than through ASGI messages."""
 
-    def answer_at_once(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
-        """Send a scope's whole answer, for which the headers name no length; False where that takes ASGI's messages."""
+    def try_send_response(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
+        """Send the whole response to the request of a scope; False, with nothing sent, where only ASGI messages can.
+
+        The headers have no content-length; the connection adds it.
+        """
 
 
 class ClientGone(Exception):
-    """The client closed its connection; nobody is left to answer."""
+    """The client closed its connection before its request was answered."""
 
 
 class AsgiRequest:
-    """One HTTP request of a client."""
+    """One HTTP request.
+
+    Args:
+        scope: The ASGI scope.
+        receive: Receives the client's ASGI messages.
+        send: Sends ASGI messages to the client.
+        max_body: The maximal length of the body in bytes.
+
+    Attributes:
+        response_started: Whether the response's headers were sent.
+        response_complete: Whether the whole response was sent.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, max_body: int) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: Headers = scope["headers"]
-        self._peer = scope.get("client")
+        self._client_address = scope.get("client")
         self._receive = receive
         self._send = send
         self._scope = scope
-        self._connection: ClientConnection | None = scope.get("extensions", {}).get(CONNECTION)
+        self._connection: ClientConnection | None = scope.get("extensions", {}).get(CONNECTION_EXTENSION)
         self._max_body = max_body
         self.response_started = False
         self.response_complete = False
@@ -63,176 +73,71 @@ class AsgiRequest:
         return None
 
     @property
-    def client(self) -> str:
-        """Who asks, as far as limits go: the key it shows, else where it comes from."""
-        shown = self.header(b"authorization")
-        if shown is not None:
-            return sha256(shown.encode()).hexdigest()
-        return str(self._peer[0]) if self._peer else "unknown"
+    def client_key(self) -> str:
+        """Identifies the client for its limits: a hash of its API key, or else its IP address."""
+        authorization = self.header(b"authorization")
+        if authorization is not None:
+            return sha256(authorization.encode()).hexdigest()
+        return str(self._client_address[0]) if self._client_address else "unknown"
 
     async def body(self) -> bytes:
-        """The whole body; raises `TooLarge` over the limit, `ClientGone` when it never ends."""
-        parts: list[bytes] = []
+        """The whole body; raises `TooLarge` over the limit, `ClientGone` when the client leaves before its end."""
+        chunks: list[bytes] = []
         size = 0
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            part = message.get("body", b"")
-            size += len(part)
+            chunk = message.get("body", b"")
+            size += len(chunk)
             if size > self._max_body:
                 raise TooLarge(f"the body is over {self._max_body} bytes; send a shorter one.")
-            parts.append(part)
+            chunks.append(chunk)
             if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def json(self) -> dict[str, Any]:
-        """The body as a JSON object."""
+        """The body as a JSON object; raises `BadRequest` when it is none, and as `body`."""
         return parse_object(await self.body())
 
-    async def disconnected(self) -> None:
-        """Return when the client is gone; call only after `body`."""
+    async def wait_for_disconnect(self) -> None:
+        """Return when the client has closed its connection; call only after `body`."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    def _begin(self, status: int, headers: Headers) -> Headers:
-        """The answer begins; all its headers."""
+    def _start_response(self, status: int, headers: Headers) -> Headers:
+        """Note that the response starts; returns all its headers."""
         self.response_started = True
         return headers
 
     async def send_headers(self, status: int, headers: Headers) -> None:
-        """Begin the answer."""
-        headers = self._begin(status, headers)
+        """Start the response."""
+        headers = self._start_response(status, headers)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send_chunk(self, chunk: bytes, *, more: bool = True) -> None:
-        """Send a piece of the body."""
+        """Send a chunk of the body; `more` is False for the last one."""
         await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
-        # Not before: while a slow client is waited for, it can still leave or be out of time.
+        # Only now: while a slow client is waited for, it can still leave or run into the timeout.
         self.response_complete = not more
 
     async def send_response(self, status: int, body: bytes, headers: Headers = JSON_HEADERS) -> None:
-        """Send a whole answer."""
+        """Send a whole response; the content-length is added."""
         if self._connection is not None:
-            whole = self._begin(status, headers)
-            if self._connection.answer_at_once(self._scope, status, whole, body):
+            all_headers = self._start_response(status, headers)
+            if self._connection.try_send_response(self._scope, status, all_headers, body):
                 self.response_complete = True
                 return
         await self.send_headers(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.send_chunk(body, more=False)
 
     async def send_json(self, value: Any, status: int = 200) -> None:
-        """Send a JSON answer."""
+        """Send a JSON response."""
         await self.send_response(status, orjson.dumps(value))
 
     async def send_stream(self, chunks: AsyncIterator[bytes], headers: Headers = SSE_HEADERS) -> None:
-        """Send an answer piece by piece."""
+        """Send a response chunk by chunk, with status 200."""
         await self.send_headers(200, headers)
         async for chunk in chunks:
             await self.send_chunk(chunk)
         await self.send_chunk(b"", more=False)
-
-
-class _Watch:
-    """Cancels a task when its client leaves, or when its time is over; it waits its turn in `_Rounds` until then."""
-
-    def __init__(self, task: asyncio.Task[Any], request: AsgiRequest, seconds: float | None) -> None:
-        self.reason: ClientGone | TimeoutError | None = None
-        self._watched = task
-        self._request = request
-        self._due = None if seconds is None else time.monotonic() + seconds
-        self._task: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
-        """Watch from now on."""
-        self._task = asyncio.create_task(self._look())
-
-    async def _look(self) -> None:
-        try:
-            async with asyncio.timeout(None if self._due is None else self._due - time.monotonic()):
-                await self._request.disconnected()
-            reason: ClientGone | TimeoutError = ClientGone()
-        except TimeoutError:
-            reason = TimeoutError()  # not the one that has this frame in its traceback: that would be a circle
-        # ASGI reports a whole answer and a lost client alike.
-        if not self._request.response_complete:
-            self.reason = reason
-            self._watched.cancel()
-
-    def end(self) -> asyncio.Task[None] | None:
-        """Watch no more; returns a task that is still to be waited for, or None."""
-        task, self._task = self._task, None  # its end's traceback has this: that would be a circle
-        if task is None or task.done():
-            return None
-        task.cancel()
-        return task
-
-
-class _Rounds:
-    """Begins watches, between `WATCH_AFTER` and twice that after they came.
-
-    One timer serves all: one for each, set and cancelled, would be most of what a short request's watch costs.
-    """
-
-    def __init__(self) -> None:
-        self._came: set[_Watch] = set()
-        self._waiting: set[_Watch] = set()
-        self._ticking = False
-
-    def add(self, watch: _Watch) -> None:
-        """A watch that nobody needs if the request is short."""
-        self._came.add(watch)
-        if not self._ticking:
-            self._ticking = True
-            asyncio.get_running_loop().call_later(WATCH_AFTER, self._tick)
-
-    def forget(self, watch: _Watch) -> None:
-        """It is over; at once rather than with hundreds of others in a round, which somebody would wait for."""
-        self._came.discard(watch)
-        self._waiting.discard(watch)
-
-    def _tick(self) -> None:
-        due, self._waiting, self._came = self._waiting, self._came, set()
-        for watch in due:
-            watch.begin()
-        self._ticking = bool(self._waiting)
-        if self._ticking:
-            asyncio.get_running_loop().call_later(WATCH_AFTER, self._tick)
-
-
-_rounds: WeakKeyDictionary[asyncio.AbstractEventLoop, _Rounds] = WeakKeyDictionary()
-
-
-async def while_connected(request: AsgiRequest, work: Awaitable[None], seconds: float | None = None) -> None:
-    """Run `work`, cancelled when the client goes away; call only after `AsgiRequest.body`.
-
-    The watch and the work both end before this returns. Work that goes on after the answer's last
-    chunk is finished.
-
-    Raises:
-        ClientGone: The client went away.
-        TimeoutError: It took longer than `seconds`, unless they are None.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    others = task.cancelling()
-    watch = _Watch(task, request, seconds)
-    loop = task.get_loop()
-    rounds = _rounds.get(loop) or _rounds.setdefault(loop, _Rounds())
-    if seconds is None or seconds > 2 * WATCH_AFTER:
-        rounds.add(watch)
-    else:
-        watch.begin()
-    try:
-        await work
-    finally:
-        rounds.forget(watch)
-        ending = watch.end()
-        if ending is not None:
-            await asyncio.gather(ending, return_exceptions=True)
-        reason, watch.reason = watch.reason, None
-        try:
-            if reason is not None and task.uncancel() <= others:
-                raise reason from None
-        finally:
-            del reason  # else its traceback and this frame are a circle

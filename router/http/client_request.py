@@ -1,42 +1,42 @@
-"""A client's request with what is noted about it: its id, its answer's status, who served it."""
+"""A client's request with its id and what logs, metrics and traces record about it."""
 
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from router.http.asgi import AsgiRequest, Headers, Message, Receive, Scope, Send
-from router.http.ids import fresh_id
+from router.http.ids import new_id
 
 if TYPE_CHECKING:
     from router.observability.tracing.request_span import RequestSpan
 
 ID_HEADERS = (b"x-request-id", b"x-correlation-id", b"x-trace-id", b"request-id")
-MAX_ID_LENGTH = 256  # characters of a client's own id
-CLIENT_HEADER = b"x-moa-client"  # who asks, in what one process of a router asks another
+MAX_ID_LENGTH = 256  # bytes of a request id that a client chose
+CLIENT_HEADER = b"x-moa-client"  # the client's key, in requests between processes of one router
 
 
 class ClientRequest(AsgiRequest):
     """One request of a client.
 
     Attributes:
-        id: The client's own id of the request, or a new one; it stands in the answer and in the log.
-        started_at: When it came, on the monotonic clock.
-        status: Of the answer; 499 when the client left before it.
-        extra_headers: Headers of every answer to it.
-        model: The model asked for, where there is one.
-        streaming: Whether the answer was a stream.
+        id: The request id that the client chose, or a new one; sent back and logged.
+        started_at: When it arrived, on the monotonic clock.
+        status: The response's HTTP status; 499 when the client left before it started.
+        extra_headers: Headers added to the response, whatever it is.
+        model: The requested model, where there is one.
+        streaming: Whether the response is a stream.
         workers: The addresses of the last attempt's workers, prefill first.
         attempts: How often it was sent to a pair.
-        first_chunk_at: When the first piece of the answer's body was there.
-        internal: Another process of this router asks.
-        span: What is traced of it; None without tracing.
+        first_chunk_at: When the first chunk of the response's body arrived, on the monotonic clock.
+        internal: Whether it comes from another process of this router.
+        span: Its span; None without tracing.
     """
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, *, max_body: int, id_headers: tuple[bytes, ...] = ID_HEADERS
     ) -> None:
         super().__init__(scope, receive, send, max_body=max_body)
-        self.id = self._given_id(id_headers) or fresh_id()
+        self.id = self._find_request_id(id_headers) or new_id()
         self.started_at = time.monotonic()
         self.status = 499
         self.extra_headers: Headers = [(b"x-request-id", self.id.encode("latin-1"))]
@@ -47,43 +47,44 @@ class ClientRequest(AsgiRequest):
         self.first_chunk_at: float | None = None
         self.internal = False
         self.span: RequestSpan | None = None
-        self._whole: bytes | None = None
+        self._prefetched_body: bytes | None = None
 
-    def _given_id(self, names: tuple[bytes, ...]) -> str | None:
-        given = {key: value for key, value in self.headers if key in names and 0 < len(value) <= MAX_ID_LENGTH}
-        for name in names if given else ():
-            if name in given:
-                return given[name].decode("latin-1")
+    def _find_request_id(self, id_headers: tuple[bytes, ...]) -> str | None:
+        """The request id that the client chose, from the first of the headers that has one."""
+        ids = {name: value for name, value in self.headers if name in id_headers and 0 < len(value) <= MAX_ID_LENGTH}
+        for name in id_headers if ids else ():
+            if name in ids:
+                return ids[name].decode("latin-1")
         return None
 
     @property
-    def client(self) -> str:
-        """As of a request; another process of this router tells whom it asks for."""
-        asks = self.header(CLIENT_HEADER) if self.internal else None
-        return super().client if asks is None else asks
+    def client_key(self) -> str:
+        """As of `AsgiRequest`; another process of this router forwards the key of its client."""
+        forwarded_key = self.header(CLIENT_HEADER) if self.internal else None
+        return super().client_key if forwarded_key is None else forwarded_key
 
     async def prefetch_body(self) -> bytes:
-        """Read the body now, for `body` to return it later too."""
-        self._whole = await super().body()
-        return self._whole
+        """Read the body now; the next call of `body` returns it again."""
+        self._prefetched_body = await super().body()
+        return self._prefetched_body
 
     async def body(self) -> bytes:
-        """As of a request; not kept, since bodies may be long."""
-        whole, self._whole = self._whole, None
-        return await super().body() if whole is None else whole
+        """As of `AsgiRequest`; the body is not kept, since it may be long."""
+        prefetched, self._prefetched_body = self._prefetched_body, None
+        return await super().body() if prefetched is None else prefetched
 
-    def watch_response(self, seen: Callable[[Message], None]) -> None:
-        """Let `seen` see each message of the answer before it goes out."""
+    def observe_response(self, observer: Callable[[Message], None]) -> None:
+        """Call `observer` with each ASGI message of the response before it is sent."""
         send = self._send
-        self._connection = None  # which would send without a message
+        self._connection = None  # it would send without ASGI messages
 
-        async def shown(message: Message) -> None:
-            seen(message)
+        async def observe_and_send(message: Message) -> None:
+            observer(message)
             await send(message)
 
-        self._send = shown
+        self._send = observe_and_send
 
-    def _begin(self, status: int, headers: Headers) -> Headers:
-        """As of a request, with its id among the headers."""
+    def _start_response(self, status: int, headers: Headers) -> Headers:
+        """As of `AsgiRequest`, with the extra headers."""
         self.status = status
-        return super()._begin(status, [*headers, *self.extra_headers])
+        return super()._start_response(status, [*headers, *self.extra_headers])

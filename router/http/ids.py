@@ -1,39 +1,43 @@
-"""Random numbers of the system's, fetched many at a time: a system call for each would be felt.
+"""Random ids and bootstrap rooms, from the system's random numbers.
 
-Not `random`: a program that seeds it would repeat its room numbers, and SGLang hangs on a room that was used before.
+Not from `random`: a program that seeds it would repeat its bootstrap rooms, and SGLang hangs on a room that was used
+before. Many bytes are fetched at a time, because a system call for each id would be felt.
 """
 
 import os
 
-POOL = 4096  # bytes
+BUFFER_SIZE = 4096  # bytes
 
 
-class _Pool:
+class _RandomBytes:
+    """A buffer of random bytes."""
+
     def __init__(self) -> None:
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
-        """A forked process must not give out what its parent gives out too."""
-        self._bytes = b""
-        self._at = 0
+    def clear(self) -> None:
+        """Drop the buffer: a forked process must not give out the same bytes as its parent."""
+        self._buffer = b""
+        self._offset = 0
 
-    def take(self, count: int) -> bytes:
-        if self._at + count > len(self._bytes):
-            self._bytes, self._at = os.urandom(POOL), 0
-        taken = self._bytes[self._at : self._at + count]
-        self._at += count
-        return taken
-
-
-_pool = _Pool()
-os.register_at_fork(after_in_child=_pool.forget)
+    def read(self, count: int) -> bytes:
+        """The next bytes."""
+        if self._offset + count > len(self._buffer):
+            self._buffer, self._offset = os.urandom(BUFFER_SIZE), 0
+        value = self._buffer[self._offset : self._offset + count]
+        self._offset += count
+        return value
 
 
-def fresh_id() -> str:
-    """32 hexadecimal digits that nobody else has."""
-    return _pool.take(16).hex()
+_random_bytes = _RandomBytes()
+os.register_at_fork(after_in_child=_random_bytes.clear)
 
 
-def fresh_room() -> int:
-    """A bootstrap room that no other request has, of 62 bits: SGLang adds small offsets to it for `n` > 1."""
-    return int.from_bytes(_pool.take(8), "little") >> 2
+def new_id() -> str:
+    """A unique id of 32 hexadecimal digits."""
+    return _random_bytes.read(16).hex()
+
+
+def new_bootstrap_room() -> int:
+    """A unique bootstrap room of 62 bits: SGLang adds small offsets to it for `n` > 1."""
+    return int.from_bytes(_random_bytes.read(8), "little") >> 2

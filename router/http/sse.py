@@ -1,4 +1,4 @@
-"""Server-sent events, as far as OpenAI-compatible servers use them."""
+"""Reads and writes server-sent events, as far as OpenAI-compatible servers use them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -9,14 +9,14 @@ from router.errors import RouterError
 DONE = b"[DONE]"
 
 
-async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """The `data:` payloads of a stream, without the closing `[DONE]`; chunks may cut anywhere.
+async def parse_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """The `data:` payloads of a stream, without the final `[DONE]`; chunks may be cut anywhere.
 
-    Reads the stream to its end, so that its connection can be used again.
+    Reads the stream to its end, so that its connection can be reused.
     """
-    rest = b""
+    incomplete_line = b""
     async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
+        *lines, incomplete_line = (incomplete_line + chunk).split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
                 payload = line[5:].strip()
@@ -24,11 +24,11 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
                     yield payload
 
 
-def event(payload: bytes) -> bytes:
-    """One event."""
+def format_event(payload: bytes) -> bytes:
+    """One event with this payload."""
     return b"data: " + payload + b"\n\n"
 
 
-def error_events(error: RouterError) -> bytes:
-    """What ends a stream that failed after its status line was sent."""
-    return event(orjson.dumps(error.body())) + event(DONE)
+def format_error(error: RouterError) -> bytes:
+    """The last events of a stream that failed after its status was sent: the error and `[DONE]`."""
+    return format_event(orjson.dumps(error.body())) + format_event(DONE)

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to a worker."""
+"""One HTTP/1.1 connection to a worker: sends one request at a time and parses its response."""
 
 import asyncio
 import time
@@ -7,77 +7,77 @@ from typing import cast
 
 import httptools
 
-HIGH_WATER = 1 << 20  # bytes of unread body at which reading from the worker pauses
+HIGH_WATER = 1 << 20  # bytes of buffered body at which reading from the worker pauses
 
 
-def _nobody() -> None:
-    """Hears nothing."""
+def _ignore() -> None:
+    """The listener of an idle connection."""
 
 
 class Connection(asyncio.Protocol):
-    """Parses one answer at a time, and calls a listener whenever more of it is known.
+    """Parses one response at a time, and calls a listener whenever more of it has arrived.
 
     Attributes:
-        status: Of the answer.
-        headers: Of the answer, names in lower case.
-        head_done: Both are there.
-        began: The worker has sent something since it was asked.
-        complete: The whole answer has been parsed; some of its body may still be there to take.
-        failure: What the worker did instead of answering, for a sentence that it is the subject of; or None.
-        closed: Nothing can be sent any more.
-        reused: It has brought an answer before.
-        rested: Since when it has waited for a request, on the monotonic clock; at first, since it was opened.
+        status: The response's status.
+        headers: The response's headers, names in lower case.
+        headers_complete: Whether status and headers have arrived.
+        response_started: Whether the worker has sent any byte since the request.
+        complete: Whether the whole response has arrived; some of its body may still be buffered.
+        failure: What the worker did instead of responding, as the rest of a sentence about it; or None.
+        closed: Whether nothing can be sent any more.
+        reused: Whether it has served a request before.
+        idle_since: When its last response ended or, before the first one, when it was opened; on the monotonic clock.
     """
 
     def __init__(self) -> None:
         self.closed = False
         self.reused = False
-        self.rested = 0.0
+        self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)  # for one answer after the other
-        self._reset()
+        self._parser = httptools.HttpResponseParser(self)  # reused for each response
+        self._clear()
 
-    def _reset(self) -> None:
+    def _clear(self) -> None:
         self._chunks: list[bytes] = []
-        self._listener = _nobody
+        self._listener = _ignore
         self._busy = False
-        self._buffered = 0
+        self._buffered_bytes = 0
         self._keep_alive = False
         self._paused = False
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
-        self.began = False
-        self.head_done = False
+        self.response_started = False
+        self.headers_complete = False
         self.complete = False
         self.failure: str | None = None
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
+        """The connection is open."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
-        self.rested = time.monotonic()
+        self.idle_since = time.monotonic()
 
     def data_received(self, data: bytes) -> None:
-        """A piece of the answer."""
+        """Bytes of the response have arrived."""
         if not self._busy:
-            # Nobody asked: kept, these bytes would pass for the answer to the next request.
+            # Without a request: these bytes would pass for the response to the next one.
             self.close()
             return
-        self.began = True
+        self.response_started = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(f"sent something that is not HTTP ({error})")
-            self._drop()
+            self._abort()
         self._listener()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone, which ends an answer without a length."""
-        if exc is None and not self.closed and self.head_done and self._ends_with_connection():
+        """The connection is gone, which ends a response without a length."""
+        if exc is None and not self.closed and self.headers_complete and self._ends_with_connection():
             self.complete = True
         self.closed = True
-        self._parser = None  # it knows this: both would stay until the garbage collector comes by
+        self._parser = None  # it refers to this object: a reference cycle
         if not self.complete:
             self._fail("closed the connection")
         self._listener()
@@ -85,39 +85,39 @@ class Connection(asyncio.Protocol):
     # httptools callbacks
 
     def on_message_begin(self) -> None:
-        """An answer begins."""
+        """A response starts."""
         if self.complete:
             raise ValueError("a second answer to one request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
+        """A header has arrived."""
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The head's end."""
+        """Status and headers have arrived."""
         self.status = self._parser.get_status_code()
-        self.head_done = self.status >= 200
+        self.headers_complete = self.status >= 200
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """A chunk of the body has arrived."""
         self._chunks.append(body)
-        self._buffered += len(body)
-        if self._buffered > HIGH_WATER and not self._paused and self._transport is not None:
+        self._buffered_bytes += len(body)
+        if self._buffered_bytes > HIGH_WATER and not self._paused and self._transport is not None:
             self._transport.pause_reading()
             self._paused = True
 
     def on_message_complete(self) -> None:
-        """The answer's end."""
-        if not self.head_done:
-            self.headers.clear()  # an interim answer (1xx); the real one follows
+        """The response has ended."""
+        if not self.headers_complete:
+            self.headers.clear()  # an interim response (1xx); the final one follows
             return
         self.complete = True
-        self._keep_alive = self._parser.should_keep_alive()  # the parser forgets it when this returns
+        self._keep_alive = self._parser.should_keep_alive()  # not known any more when this returns
 
-    # towards Response
+    # called by Response
 
     def send(self, head: bytes, body: bytes, listener: Callable[[], None]) -> None:
-        """Send a request; `listener` is called after each change, until `close` or `recycle`."""
+        """Send a request; `listener` is called when more of the response has arrived, until `close` or `reset`."""
         assert self._transport is not None
         self._busy = True
         self._listener = listener
@@ -125,42 +125,43 @@ class Connection(asyncio.Protocol):
         if len(body) >= HIGH_WATER:
             self._transport.write(body)
 
-    def take(self) -> bytes | None:
-        """What has come of the body and was not taken yet; None when nothing has."""
+    def read_available(self) -> bytes | None:
+        """Remove and return the buffered body; None when nothing is buffered."""
         chunks = self._chunks
         if not chunks:
             return None
-        taken = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
-        self._buffered = 0
+        self._buffered_bytes = 0
         if self._paused and not self.closed and self._transport is not None:
             self._transport.resume_reading()
             self._paused = False
-        return taken
+        return data
 
     @property
-    def waits(self) -> bool:
-        """Whether there is nothing to take, and more may come."""
+    def awaiting_data(self) -> bool:
+        """Whether nothing is buffered and more may arrive."""
         return not (self._chunks or self.complete or self.failure)
 
     def close(self) -> None:
-        """Drop it; nobody listens any more."""
-        self._listener = _nobody
-        self._drop()
+        """Close the connection; the listener is not called any more."""
+        self._listener = _ignore
+        self._abort()
 
-    def recycle(self) -> bool:
-        """Make ready for the next request; False when the connection cannot be used again."""
+    def reset(self) -> bool:
+        """Prepare for the next request; False when the connection cannot be reused."""
         if self.closed or not self.complete or not self._keep_alive:
             return False
-        self._reset()
+        self._clear()
         self.reused = True
-        self.rested = time.monotonic()
+        self.idle_since = time.monotonic()
         return True
 
     def _ends_with_connection(self) -> bool:
+        """Whether the response's end is the connection's."""
         return not any(name in {b"content-length", b"transfer-encoding"} for name, _ in self.headers)
 
-    def _drop(self) -> None:
+    def _abort(self) -> None:
         self.closed = True
         if self._transport is not None:
             self._transport.abort()

@@ -9,7 +9,7 @@ from router.errors import AgentRefused, NoWorker, RouterError, UpstreamFailed, U
 from router.moa.answer_events import AnswerProgress
 from router.moa.prompt_draft import PromptDraft
 from router.observability.run_trace import AgentTrace, RunTrace
-from router.observability.tracing.legs import Sender
+from router.observability.tracing.leg_tracer import LegTracer
 from router.speculative_prefill.composition import AnswerOrder
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
 
@@ -36,7 +36,7 @@ class AgentCall:
         timeout: Seconds for which its server may say nothing.
         extra: More fields for `/generate`.
         listen: Gets each event of its server as it came.
-        sender: In whose name its requests are sent, where it is traced.
+        tracer: Traces its requests to workers; None without tracing.
     """
 
     run: RunTrace
@@ -54,7 +54,7 @@ class AgentCall:
     timeout: float = 300.0
     extra: Mapping[str, Any] = field(default_factory=dict)
     listen: Callable[[bytes], None] = lambda _: None
-    sender: Sender | None = None
+    tracer: LegTracer | None = None
 
     def begin(self, backend: str) -> None:
         """Another attempt."""

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 from router.dispatch.exchange import Exchange
 from router.dispatch.worker_errors import error_message
 from router.errors import AgentRefused, UpstreamFailed, UpstreamTimeout
-from router.http.sse import events
+from router.http.sse import parse_events
 from router.load_balancing import token_prefix
 from router.moa.agent_call import AgentCall
 from router.moa.answer_events import AnswerProgress, read_event
@@ -31,7 +31,7 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
         pacer,
         context.limit(model),
         context.carry,
-        call.sender,
+        call.tracer,
         context.metrics,
     )
     call.answer.model = model
@@ -46,7 +46,7 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
                 async with asyncio.timeout(call.timeout):
                     exchange = await stack.enter_async_context(prompt.finish(body))
                     await _accepted(call, exchange)
-                stream = await stack.enter_async_context(aclosing(events(exchange.body())))
+                stream = await stack.enter_async_context(aclosing(parse_events(exchange.body())))
                 progress: AnswerProgress | None = None
                 patience = stack.enter_context(IdleTimeout(call.timeout))
                 while (event := await patience.next(stream)) is not None:

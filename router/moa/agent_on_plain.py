@@ -10,13 +10,13 @@ import orjson
 
 from router.dispatch.worker_errors import error_message
 from router.errors import AgentRefused, UpstreamFailed, UpstreamTimeout
-from router.http.sse import events
-from router.http_client.origin import Response
+from router.http.sse import parse_events
+from router.http_client.response import Response
 from router.moa.agent_call import AgentCall
 from router.moa.answer_events import AnswerProgress, read_openai_event
 from router.moa.idle_timeout import IdleTimeout
 from router.moa.run_context import RunContext
-from router.observability.tracing.legs import NO_LEG
+from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.speculative_prefill.upstream_answer import wait_for_change
 
 OPENAI_NAMES = {"max_new_tokens": "max_tokens", "sampling_seed": "seed"}
@@ -40,14 +40,14 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
     try:
         call.sent()
         async with AsyncExitStack() as stack:
-            leg = stack.enter_context(NO_LEG if call.sender is None else call.sender.leg(worker, path))
+            leg = stack.enter_context(UNTRACED_LEG if call.tracer is None else call.tracer.start_leg(worker, path))
             async with asyncio.timeout(call.timeout):
                 response = await stack.enter_async_context(
                     await worker.origin.request("POST", path, orjson.dumps(body), leg.headers)
                 )
-                leg.answered(response.status)
+                leg.response_started(response.status)
                 await _accepted(call, response)
-            stream = await stack.enter_async_context(aclosing(events(response.chunks())))
+            stream = await stack.enter_async_context(aclosing(parse_events(response.chunks())))
             progress: AnswerProgress | None = None
             patience = stack.enter_context(IdleTimeout(call.timeout))
             while (event := await patience.next(stream)) is not None:

@@ -61,7 +61,7 @@ class Run:
         self.trace = RunTrace(
             tree.name, tree.arm, tree.order, context.new_run(), question=question_text(question), seed=seed
         )
-        self._spans = None if span is None else span.run(self.trace)
+        self._spans = None if span is None else span.start_run(self.trace)
         self._context = context
         self._sampling = sampling
         self._question = question
@@ -194,7 +194,7 @@ class Run:
             retries=self._tree.retries,
             heard=self._heard and is_final,
             timeout=self._tree.timeout,
-            sender=None if self._spans is None else self._spans.agent(trace),
+            tracer=None if self._spans is None else self._spans.agent(trace),
         )
         return run_agent(self._context, call)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from router.dispatch.dispatcher import Dispatcher
 from router.early_exit import AgreementJudge
-from router.http.ids import fresh_id
+from router.http.ids import new_id
 from router.speculative_prefill.composition import AnswerEncoder, ids_unless_cut, reencoded_text
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.speculative_prefill.pacing import SegmentPacer
@@ -30,7 +30,7 @@ class RunContext:
         dispatcher: Dispatcher,
         carry: Callable[[Pair], SegmentTransport] = transport_for,
         judge: AgreementJudge | None = None,
-        new_run: Callable[[], str] = lambda: f"run-{fresh_id()}",
+        new_run: Callable[[], str] = lambda: f"run-{new_id()}",
         metrics: OpenPromptMetrics | None = None,
     ) -> None:
         self.dispatcher = dispatcher

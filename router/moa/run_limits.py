@@ -14,10 +14,10 @@ from router.errors import TooManyRuns
 class RunSettings:
     """How many runs are let in, and what judges their answers."""
 
-    total: int = flag("--max-runs", default=256, least=1, words="most runs of trees at once")
-    per_client: int = flag("--max-runs-per-client", default=64, least=1, words="the same of one client")
+    total: int = flag("--max-runs", default=256, minimum=1, help_text="most runs of trees at once")
+    per_client: int = flag("--max-runs-per-client", default=64, minimum=1, help_text="the same of one client")
     embedding_model: str = flag(
-        "--embedding-model", default=BUILTIN, words="what early exit embeds answers with: a folder or a hub's name"
+        "--embedding-model", default=BUILTIN, help_text="what early exit embeds answers with: a folder or a hub's name"
     )
 
 

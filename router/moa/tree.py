@@ -234,4 +234,4 @@ def read_trees(value: object, source: str) -> Trees:
     try:
         return read_struct(Trees, value)
     except InvalidValue as wrong:
-        raise BadRequest(f"{source} is wrong at {wrong.place or 'the top'}: {wrong.words}.") from None
+        raise BadRequest(f"{source} is wrong at {wrong.path or 'the top'}: {wrong.reason}.") from None

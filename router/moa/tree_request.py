@@ -98,8 +98,8 @@ def _options(given: object) -> dict[str, Any]:
     try:
         return {**given, "exit": read_checked(ExitRule, given["exit"])}
     except InvalidValue as wrong:
-        key = f"moa.exit.{wrong.place}".rstrip(".")
-        raise BadRequest(f"`{key}` is wrong: {wrong.words}.") from None
+        key = f"moa.exit.{wrong.path}".rstrip(".")
+        raise BadRequest(f"`{key}` is wrong: {wrong.reason}.") from None
 
 
 def _whole(given: object, key: str, *, least: int) -> int:

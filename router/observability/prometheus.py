@@ -1,12 +1,12 @@
-"""The registry of Prometheus metrics; each package registers its own."""
+"""A registry of Prometheus metrics as text. Each package registers its own metrics."""
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of series
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 def metrics_text(registry: CollectorRegistry) -> bytes:
-    """All metrics of a registry in Prometheus's text format."""
+    """All metrics of a registry in Prometheus's text exposition format."""
     return generate_latest(registry)

@@ -1,7 +1,7 @@
-"""What was answered: counted once a request, told to Prometheus in several families.
+"""Counts finished requests once each, and exposes them to Prometheus as several metric families.
 
-The prometheus client takes a lock and some Python for each of the nine counts that a short request makes, which is
-more than choosing its workers costs. A process answers on one thread, so plain numbers do.
+A short request would need nine calls of the Prometheus client, each with a lock: more than choosing its workers costs.
+A process answers requests on one thread, so plain numbers do.
 """
 
 from bisect import bisect_left
@@ -16,16 +16,16 @@ from prometheus_client.utils import floatToGoString
 
 
 class RequestOutcome(NamedTuple):
-    """What is told of a request.
+    """The labels of a finished request.
 
     Attributes:
         method: The HTTP method.
-        path: The path as it was routed.
-        status: Of the answer.
-        error_code: What went wrong; empty when nothing did.
-        model: Whom it was routed to; empty when it was not.
-        endpoint: Its name in metrics of routed requests.
-        streaming: The answer was a stream.
+        path: The path of its route, with variables in braces.
+        status: The HTTP status of the response.
+        error_code: The kind of the error; empty for a success.
+        model: The model it was routed to; empty when it was not routed.
+        endpoint: The endpoint's name in metrics of routed requests.
+        streaming: Whether the response was a stream.
     """
 
     method: str
@@ -37,114 +37,130 @@ class RequestOutcome(NamedTuple):
     streaming: bool
 
 
+LabelsOf = Callable[[RequestOutcome], tuple[str, ...] | None]  # None: not counted in this family
+
+
 @dataclass(slots=True)
 class DurationHistogram:
-    """A histogram: counts by bucket, the last one for all above the highest bound; and the sum in seconds."""
+    """A histogram of durations in seconds.
+
+    Attributes:
+        counts: Observations in each bucket; the last bucket has those above the highest bound.
+        total: The sum of all observations.
+    """
 
     counts: list[int]
     total: float = 0.0
 
     def observe(self, bounds: Sequence[float], seconds: float) -> None:
-        """Count one; a bound belongs to its bucket."""
+        """Count one duration; an upper bound belongs to its bucket."""
         self.counts[bisect_left(bounds, seconds)] += 1
         self.total += seconds
 
     def add(self, other: "DurationHistogram") -> None:
-        """Count all of another one."""
+        """Add all observations of another histogram with the same bounds."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         self.total += other.total
 
 
-def _where(answered: RequestOutcome) -> tuple[str, ...]:
-    return answered.method, answered.path
-
-
 class RequestStatistics(Collector):
-    """Requests by what is told of them.
+    """Counts and durations of finished requests by their labels.
 
     Args:
         bounds: The histograms' upper bounds, in seconds, ascending.
-        routed: Label values that all routed requests share.
+        router_labels: Values of `router_type`, `backend_type` and `connection_mode`, the same for all routed requests.
     """
 
-    def __init__(self, bounds: Sequence[float], routed: Sequence[str]) -> None:
+    def __init__(self, bounds: Sequence[float], router_labels: Sequence[str]) -> None:
         self._bounds = tuple(bounds)
-        self._routed = tuple(routed)
-        self._took: dict[RequestOutcome, DurationHistogram] = defaultdict(self._none)
-        self._first: dict[RequestOutcome, DurationHistogram] = defaultdict(self._none)
+        self._router_labels = tuple(router_labels)
+        self._durations: dict[RequestOutcome, DurationHistogram] = defaultdict(self._empty)
+        self._ttfts: dict[RequestOutcome, DurationHistogram] = defaultdict(self._empty)
 
-    def count(self, answered: RequestOutcome, took: float, first: float | None) -> None:
-        """A request is over; in seconds how long it took, and until the first piece of a stream."""
-        self._took[answered].observe(self._bounds, took)
-        if first is not None:
-            self._first[answered].observe(self._bounds, first)
+    def count(self, outcome: RequestOutcome, duration: float, ttft: float | None) -> None:
+        """Count a finished request.
+
+        Args:
+            outcome: Its labels.
+            duration: Seconds from the request to the end of the response.
+            ttft: Seconds from the request to the first chunk of a stream; None without a stream.
+        """
+        self._durations[outcome].observe(self._bounds, duration)
+        if ttft is not None:
+            self._ttfts[outcome].observe(self._bounds, ttft)
 
     def collect(self) -> Iterator[Metric]:
-        """The families."""
-        where, routed = ("method", "path"), ("router_type", "backend_type", "connection_mode", "model", "endpoint")
-        yield self._counter("smg_http_requests", "Requests", where, _where)
+        """The metric families."""
+        http, routed = ("method", "path"), ("router_type", "backend_type", "connection_mode", "model", "endpoint")
+        yield self._counter("smg_http_requests", "Requests", http, _http_labels)
         yield self._counter(
-            "smg_http_responses", "Answers", ("status_code", "error_code"), lambda a: (str(a.status), a.error_code)
+            "smg_http_responses", "Answers", ("status_code", "error_code"), lambda o: (str(o.status), o.error_code)
         )
         yield self._histogram(
-            "smg_http_request_duration_seconds", "From request to end of answer", where, self._took, _where
+            "smg_http_request_duration_seconds", "From request to end of answer", http, self._durations, _http_labels
         )
         yield self._counter(
             "smg_router_requests",
             "Requests for a model",
             (*routed, "streaming"),
-            lambda a: (*labels, "true" if a.streaming else "false") if (labels := self._labels(a)) else None,
+            lambda o: (*labels, "true" if o.streaming else "false") if (labels := self._routed_labels(o)) else None,
         )
         yield self._histogram(
-            "smg_router_request_duration_seconds", "Of requests for a model", routed, self._took, self._labels
+            "smg_router_request_duration_seconds",
+            "Of requests for a model",
+            routed,
+            self._durations,
+            self._routed_labels,
         )
         yield self._histogram(
             "smg_router_ttft_seconds",
             "From request to first piece of a streamed answer",
             routed,
-            self._first,
-            self._labels,
+            self._ttfts,
+            self._routed_labels,
         )
 
-    def _none(self) -> DurationHistogram:
+    def _empty(self) -> DurationHistogram:
         return DurationHistogram([0] * (len(self._bounds) + 1))
 
-    def _labels(self, answered: RequestOutcome) -> tuple[str, ...] | None:
-        return (*self._routed, answered.model, answered.endpoint) if answered.model else None
+    def _routed_labels(self, outcome: RequestOutcome) -> tuple[str, ...] | None:
+        return (*self._router_labels, outcome.model, outcome.endpoint) if outcome.model else None
 
-    def _counter(
-        self, name: str, words: str, labels: Sequence[str], of: Callable[[RequestOutcome], tuple[str, ...] | None]
-    ) -> Metric:
-        family = CounterMetricFamily(name, words, labels=labels)
-        for values, times in self._by(of, self._took).items():
-            family.add_metric(values, sum(times.counts))
+    def _counter(self, name: str, help_text: str, label_names: Sequence[str], labels_of: LabelsOf) -> Metric:
+        family = CounterMetricFamily(name, help_text, labels=label_names)
+        for labels, histogram in self._group(labels_of, self._durations).items():
+            family.add_metric(labels, sum(histogram.counts))
         return family
 
     def _histogram(
         self,
         name: str,
-        words: str,
-        labels: Sequence[str],
-        counted: dict[RequestOutcome, DurationHistogram],
-        of: Callable[[RequestOutcome], tuple[str, ...] | None],
+        help_text: str,
+        label_names: Sequence[str],
+        histograms: dict[RequestOutcome, DurationHistogram],
+        labels_of: LabelsOf,
     ) -> Metric:
-        family = HistogramMetricFamily(name, words, labels=labels)
-        for values, times in self._by(of, counted).items():
-            buckets, so_far = [], 0
-            for bound, count in zip((*self._bounds, float("inf")), times.counts, strict=True):
-                so_far += count
+        family = HistogramMetricFamily(name, help_text, labels=label_names)
+        for labels, histogram in self._group(labels_of, histograms).items():
+            buckets, cumulative = [], 0
+            for bound, count in zip((*self._bounds, float("inf")), histogram.counts, strict=True):
+                cumulative += count
                 le = floatToGoString(bound)  # type: ignore[no-untyped-call]
-                buckets.append((le, float(so_far)))
-            family.add_metric(values, buckets, times.total)
+                buckets.append((le, float(cumulative)))
+            family.add_metric(labels, buckets, histogram.total)
         return family
 
-    def _by(
-        self, of: Callable[[RequestOutcome], tuple[str, ...] | None], counted: dict[RequestOutcome, DurationHistogram]
+    def _group(
+        self, labels_of: LabelsOf, histograms: dict[RequestOutcome, DurationHistogram]
     ) -> dict[tuple[str, ...], DurationHistogram]:
-        """The counted requests, those of the same labels together."""
-        found: dict[tuple[str, ...], DurationHistogram] = defaultdict(self._none)
-        for answered, times in counted.items():
-            values = of(answered)
-            if values is not None:
-                found[values].add(times)
-        return found
+        """The histograms of requests with the same labels, added up."""
+        grouped: dict[tuple[str, ...], DurationHistogram] = defaultdict(self._empty)
+        for outcome, histogram in histograms.items():
+            labels = labels_of(outcome)
+            if labels is not None:
+                grouped[labels].add(histogram)
+        return grouped
+
+
+def _http_labels(outcome: RequestOutcome) -> tuple[str, ...]:
+    return outcome.method, outcome.path

@@ -1,42 +1,42 @@
-"""The runs of late, to be looked at."""
+"""Keeps the traces of recent runs in memory, for `/runs`."""
 
 from collections import OrderedDict
 
 from router.errors import NotFound
 from router.observability.run_trace import RunTrace
 
-MAX_UNFINISHED_FACTOR = 4  # times as many are kept while they go on
+MAX_RUNNING_FACTOR = 4  # runs that still go on may be this many times `max_runs`
 
 
 class RunStore:
-    """Keeps traces, the oldest ended ones giving way to new ones.
+    """Keeps traces of runs; the oldest finished ones are dropped for new ones.
 
     Args:
-        most: Traces to keep; one of thirteen agents with 300 words each takes some 50 kB.
+        max_runs: Traces to keep. One of thirteen agents with 300 words each takes some 50 kB.
     """
 
-    def __init__(self, most: int = 256) -> None:
-        self._most = most
+    def __init__(self, max_runs: int = 256) -> None:
+        self._max_runs = max_runs
         self._traces: OrderedDict[str, RunTrace] = OrderedDict()
 
     def add(self, trace: RunTrace) -> None:
-        """Keep a run that begins."""
+        """Keep the trace of a run that starts."""
         self._traces[trace.id] = trace
-        ended = [key for key, each in self._traces.items() if each.state != "running"]
-        for key in ended[: max(len(self._traces) - self._most, 0)]:
-            del self._traces[key]
-        while len(self._traces) > MAX_UNFINISHED_FACTOR * self._most:
+        finished = [run_id for run_id, kept in self._traces.items() if kept.state != "running"]
+        for run_id in finished[: max(len(self._traces) - self._max_runs, 0)]:
+            del self._traces[run_id]
+        while len(self._traces) > MAX_RUNNING_FACTOR * self._max_runs:
             self._traces.popitem(last=False)
 
-    def find(self, run: str) -> RunTrace:
-        """Raises `NotFound` when it is not, or no longer, kept."""
-        trace = self._traces.get(run)
+    def find(self, run_id: str) -> RunTrace:
+        """The trace of a run; raises `NotFound` when it is not kept, or not any more."""
+        trace = self._traces.get(run_id)
         if trace is None:
-            raise NotFound(f"there is no run {run!r} here; the last {self._most} are kept.")
+            raise NotFound(f"there is no run {run_id!r} here; the last {self._max_runs} are kept.")
         return trace
 
     def to_json(self) -> list[dict[str, object]]:
-        """All of them in short, the youngest first."""
+        """A summary of each run, newest first."""
         return [
             {"run": each.id, "tree": each.tree, "arm": each.arm, "state": each.state, "created": each.created}
             for each in reversed(self._traces.values())

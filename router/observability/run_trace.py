@@ -1,4 +1,4 @@
-"""What is kept of a run: who was asked, how much, and when."""
+"""The trace of a run: its agents, their tokens and times, and the early-exit decisions."""
 
 import time
 from collections.abc import Iterable
@@ -11,20 +11,20 @@ RunState = Literal["running", "done", "failed", "cancelled"]
 
 @dataclass
 class AgentTrace:
-    """One agent's call. Times are seconds since the run began; counts are tokens.
+    """One agent of a run. Times are seconds since the start of the run; counts are tokens.
 
     Attributes:
-        reads: Clusters it reads; for a client's own agents, the agents.
-        state: `waiting` until its request is sent; `aborted` when an early exit ended it, `skipped` when one came
-            before it was sent.
-        error: What it failed with, or its last attempt when a later one succeeded.
-        attempts: How often it was asked.
-        began: When its prompt began to be put together.
-        start: When its prompt was whole and its request was sent.
-        segments: Its speculative prefills: from, to, new tokens.
-        confidence: exp(mean log-probability of its tokens); None where the servers were not asked for them.
-        backend: How its server was spoken to.
-        speculation: What was prefilled ahead (`router.speculative_prefill.speculation.Speculation`).
+        reads: The clusters whose answers it reads; for agents named by a client's requests, the agents.
+        state: `waiting` until its request is sent. An early exit makes it `aborted`, or `skipped` when its request
+            was not sent yet.
+        error: Why it failed; or why an earlier attempt failed, when a retry succeeded.
+        attempts: How often its request was sent.
+        began: When its prompt was started.
+        start: When its prompt was complete and its request was sent.
+        segments: Segments prefilled speculatively: start, end, new tokens.
+        confidence: exp of the mean log-probability of its tokens; None where log-probabilities were not requested.
+        backend: What served it: `pair` or `plain`.
+        speculation: The fields of `router.speculative_prefill.speculation.Speculation`.
     """
 
     agent: str
@@ -52,17 +52,21 @@ class AgentTrace:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens to it."""
+        """Whether it is done, aborted, skipped or failed."""
         return self.state not in ("waiting", "running")
 
     def usage(self) -> dict[str, int]:
-        """Its tokens in OpenAI's form."""
+        """Its tokens as OpenAI's `usage`."""
         return _usage([self])
 
 
 @dataclass
 class RunTrace:
-    """One question through one tree, or the agents that a client's requests named as one run."""
+    """One question through one tree, or the agents that a client's requests named as one run.
+
+    Attributes:
+        created: The start, in seconds since the epoch.
+    """
 
     tree: str
     arm: str
@@ -75,35 +79,35 @@ class RunTrace:
     error: str | None = None
     agents: list[AgentTrace] = field(default_factory=list)
     decisions: list[dict[str, Any]] = field(default_factory=list)
-    _zero: float = field(default_factory=time.monotonic, repr=False)
-    _ended: float | None = field(default=None, repr=False)
+    _started_at: float = field(default_factory=time.monotonic, repr=False)
+    _duration: float | None = field(default=None, repr=False)
 
     def now(self) -> float:
-        """Seconds since the run began."""
+        """Seconds since the start of the run."""
         return self.at(time.monotonic())
 
-    def at(self, moment: float) -> float:
-        """A moment of the monotonic clock as seconds since the run began."""
-        return round(max(moment - self._zero, 0.0), 4)
+    def at(self, monotonic_time: float) -> float:
+        """A time of the monotonic clock as seconds since the start of the run."""
+        return round(max(monotonic_time - self._started_at, 0.0), 4)
 
     def end(self, state: RunState, error: str | None = None) -> None:
-        """Nothing more happens; agents that were under way are aborted with it."""
-        self.state, self.error, self._ended = state, error, self.now()
+        """The run is over; agents that still run are aborted, those not started skipped."""
+        self.state, self.error, self._duration = state, error, self.now()
         for agent in self.agents:
             if not agent.ended:
                 agent.state = "skipped" if agent.start is None else "aborted"
-                agent.end = self._ended
+                agent.end = self._duration
 
     def resume(self) -> None:
-        """It goes on: another agent has come."""
-        self.state, self.error, self._ended = "running", None, None
+        """Another agent joined a run that had ended."""
+        self.state, self.error, self._duration = "running", None, None
 
     def usage(self) -> dict[str, int]:
-        """Tokens over all agents, in OpenAI's form."""
+        """Tokens of all agents as OpenAI's `usage`."""
         return total_usage([self])
 
     def to_json(self) -> dict[str, Any]:
-        """The trace as it is answered under `moa` and by `/runs/{id}`."""
+        """The trace, as in the field `moa` of a response and in `/runs/{id}`."""
         return {
             "run": self.id,
             "tree": self.tree,
@@ -113,16 +117,16 @@ class RunTrace:
             "created": self.created,
             "state": self.state,
             "error": self.error,
-            "seconds": self.now() if self._ended is None else self._ended,
+            "seconds": self.now() if self._duration is None else self._duration,
             "question": self.question,
             "usage": self.usage(),
-            "agents": [_plain(agent) for agent in self.agents],
+            "agents": [_agent_to_json(agent) for agent in self.agents],
             "decisions": self.decisions,
         }
 
 
 def total_usage(traces: Iterable[RunTrace]) -> dict[str, int]:
-    """Tokens over all agents of runs, in OpenAI's form."""
+    """Tokens of all agents of several runs as OpenAI's `usage`."""
     return _usage([agent for trace in traces for agent in trace.agents])
 
 
@@ -132,6 +136,6 @@ def _usage(agents: list[AgentTrace]) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def _plain(agent: AgentTrace) -> dict[str, Any]:
-    """As `asdict`, which would copy thousands of ids one by one."""
-    return {each.name: getattr(agent, each.name) for each in fields(agent)}
+def _agent_to_json(agent: AgentTrace) -> dict[str, Any]:
+    """As `dataclasses.asdict`, which would copy thousands of token ids one by one."""
+    return {member.name: getattr(agent, member.name) for member in fields(agent)}

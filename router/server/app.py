@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from router.early_exit import AgreementJudge, Judge, JudgeError
 from router.endpoints.routes import Route
-from router.errors import NotFound, RouterError, forget_frames
+from router.errors import NotFound, RouterError, clear_tracebacks
 from router.http.asgi import ClientGone, Receive, Scope, Send
 from router.http.body import parse_object
 from router.http.client_request import ID_HEADERS, ClientRequest
@@ -90,7 +90,7 @@ class App:
                 return
             route, variable = self.routes.find(request)
             if self._tracing is not None and route.endpoint:
-                request.span = self._tracing.begin(request, route.path, route.endpoint)
+                request.span = self._tracing.start_request(request, route.path, route.endpoint)
             if metrics_only and route.path != "/metrics":
                 raise NotFound("this port is for /metrics only.")
             if not (route.public or request.internal):
@@ -101,11 +101,11 @@ class App:
                 await route.handler(request, *variable)
         except ClientGone as gone:
             logger.debug("client left: %s %s", request.method, request.path)
-            forget_frames(gone)
+            clear_tracebacks(gone)
         except RouterError as error:
             error_code = error.kind
             await self._send_error(request, error)
-            forget_frames(error)
+            clear_tracebacks(error)
         except Exception:
             logger.exception("unexpected error in %s %s", request.method, request.path)
             error_code = RouterError.kind

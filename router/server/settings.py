@@ -18,52 +18,69 @@ from router.workers.health import HealthSettings
 class ServerSettings:
     """The flags for listening, answering, logging and stopping."""
 
-    host: str = flag("--host", default="0.0.0.0", words="address to listen on")  # noqa: S104 - as sglang-router
-    port: int = flag("--port", default=30000, least=0, most=65535, words="port to listen on; 0 is a free one")
-    workers: int = flag("--workers", default=1, least=1, most=256, words="processes on the port")
+    host: str = flag("--host", default="0.0.0.0", help_text="address to listen on")  # noqa: S104 - as sglang-router
+    port: int = flag("--port", default=30000, minimum=0, maximum=65535, help_text="port to listen on; 0 is a free one")
+    workers: int = flag("--workers", default=1, minimum=1, maximum=256, help_text="processes on the port")
     api_key: str | None = flag(
-        "--api-key", default=None, words="key that clients must send, and that is sent to the workers"
+        "--api-key", default=None, help_text="key that clients must send, and that is sent to the workers"
     )
     cors_origins: tuple[str, ...] = flag(
-        "--cors-allowed-origins", default=(), many=True, words="origins whose web pages may read the answers; all"
+        "--cors-allowed-origins",
+        default=(),
+        multiple=True,
+        help_text="origins whose web pages may read the answers; all",
     )
     request_id_headers: tuple[str, ...] | None = flag(
-        "--request-id-headers", default=None, many=True, words="headers in which clients send a request's id"
+        "--request-id-headers", default=None, multiple=True, help_text="headers in which clients send a request's id"
     )
     request_timeout_secs: float = flag(
-        "--request-timeout-secs", default=1800, kind=float, above=0, words="seconds for one request"
+        "--request-timeout-secs",
+        default=1800,
+        value_type=float,
+        exclusive_minimum=0,
+        help_text="seconds for one request",
     )
     client_timeout_secs: float = flag(
         "--client-timeout-secs",
         default=60,
-        kind=float,
-        above=0,
-        words="seconds in which a client must send its request, and for which it may take nothing of its answer",
+        value_type=float,
+        exclusive_minimum=0,
+        help_text="seconds in which a client must send its request, and for which it may take nothing of its answer",
     )
-    max_payload_bytes: int = flag("--max-payload-size", default=512 * 1024 * 1024, least=1, words="largest body, bytes")
+    max_payload_bytes: int = flag(
+        "--max-payload-size", default=512 * 1024 * 1024, minimum=1, help_text="largest body, bytes"
+    )
     grace_secs: int = flag(
-        "--shutdown-grace-period-secs", default=180, least=0, words="seconds that requests get to end after SIGTERM"
+        "--shutdown-grace-period-secs",
+        default=180,
+        minimum=0,
+        help_text="seconds that requests get to end after SIGTERM",
     )
     prometheus_port: int | None = flag(
-        "--prometheus-port", default=None, kind=int, least=1, most=65535, words="a port of its own for /metrics too"
+        "--prometheus-port",
+        default=None,
+        value_type=int,
+        minimum=1,
+        maximum=65535,
+        help_text="a port of its own for /metrics too",
     )
     prometheus_host: str = flag(
         "--prometheus-host",
         default="0.0.0.0",  # noqa: S104 - as sglang-router
-        words="address of that port",
+        help_text="address of that port",
     )
     duration_buckets: tuple[float, ...] | None = flag(
         "--prometheus-duration-buckets",
         default=None,
-        kind=float,
-        many=True,
-        above=0,
-        words="upper bounds of the duration histograms, in seconds",
+        value_type=float,
+        multiple=True,
+        exclusive_minimum=0,
+        help_text="upper bounds of the duration histograms, in seconds",
     )
     log_level: str = flag(
-        "--log-level", default="info", choices=("debug", "info", "warn", "warning", "error"), words="what is logged"
+        "--log-level", default="info", choices=("debug", "info", "warn", "warning", "error"), help_text="what is logged"
     )
-    log_dir: str | None = flag("--log-dir", default=None, words="folder for log files, one a day")
+    log_dir: str | None = flag("--log-dir", default=None, help_text="folder for log files, one a day")
 
 
 @dataclass(frozen=True)

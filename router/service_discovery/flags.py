@@ -17,20 +17,24 @@ _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 class DiscoveryFlags:
     """The flags as they are given."""
 
-    service_discovery: bool = flag("--service-discovery", default=False, words="find workers by watching pods")
+    service_discovery: bool = flag("--service-discovery", default=False, help_text="find workers by watching pods")
     selector: tuple[str, ...] = flag(
-        "--selector", default=(), many=True, metavar="KEY=VALUE", words="labels of pods that are plain servers"
+        "--selector", default=(), multiple=True, metavar="KEY=VALUE", help_text="labels of pods that are plain servers"
     )
     prefill_selector: tuple[str, ...] = flag(
-        "--prefill-selector", default=(), many=True, metavar="KEY=VALUE", words="labels of prefill servers' pods"
+        "--prefill-selector",
+        default=(),
+        multiple=True,
+        metavar="KEY=VALUE",
+        help_text="labels of prefill servers' pods",
     )
     decode_selector: tuple[str, ...] = flag(
-        "--decode-selector", default=(), many=True, metavar="KEY=VALUE", words="labels of decode servers' pods"
+        "--decode-selector", default=(), multiple=True, metavar="KEY=VALUE", help_text="labels of decode servers' pods"
     )
     pod_port: int = flag(
-        "--service-discovery-port", default=80, least=1, most=65535, words="port of the worker on each pod"
+        "--service-discovery-port", default=80, minimum=1, maximum=65535, help_text="port of the worker on each pod"
     )
-    namespace: str | None = flag("--service-discovery-namespace", default=None, words="the pods' namespace; all")
+    namespace: str | None = flag("--service-discovery-namespace", default=None, help_text="the pods' namespace; all")
 
 
 def discovery_settings(parser: argparse.ArgumentParser, given: argparse.Namespace) -> DiscoverySettings | None:

@@ -12,7 +12,7 @@ from router.dispatch.pair_fields import pair_body
 from router.dispatch.worker_errors import error_message
 from router.errors import BadRequest, RouterError, UpstreamFailed
 from router.http.body import Body
-from router.observability.tracing.legs import Sender
+from router.observability.tracing.leg_tracer import LegTracer
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.speculative_prefill.pacing import SegmentPacer
 from router.speculative_prefill.speculation import SpeculationStats
@@ -35,7 +35,7 @@ class OpenPrompt:
         pacer: Decides which segments are worth sending; None sends none (a blocking prompt).
         limit: The model's context length in tokens; None when it is not known.
         carry: How to speak to a pair; the best that it knows unless told otherwise.
-        sender: The span in whose name requests are sent, if there is one; only the final request is a span itself.
+        tracer: Traces the final request; those for segments only carry its trace headers. None without tracing.
         metrics: Counts what was prefilled ahead when the prompt closes; None counts nothing.
 
     Attributes:
@@ -51,7 +51,7 @@ class OpenPrompt:
         pacer: SegmentPacer | None,
         limit: int | None = None,
         carry: Callable[[Pair], SegmentTransport] = transport_for,
-        sender: Sender | None = None,
+        tracer: LegTracer | None = None,
         metrics: OpenPromptMetrics | None = None,
     ) -> None:
         self.ids: list[int] = []
@@ -64,7 +64,7 @@ class OpenPrompt:
         self._carrier: SegmentTransport
         self._pacer = pacer
         self._limit = limit
-        self._sender = sender
+        self._tracer = tracer
         self._metrics = metrics
         self._ready = 0  # tokens from the front that both servers hold
         self._pump: asyncio.Task[None] | None = None
@@ -123,7 +123,7 @@ class OpenPrompt:
         pair = self._sticky_pair()
         self.speculation.tail = len(self.ids) - self._ready
         final = Body(self._carrier.final(body, self.ids, self._ready))
-        async with self._dispatcher.exchange("/generate", final, pair, self._sender) as exchange:
+        async with self._dispatcher.exchange("/generate", final, pair, self._tracer) as exchange:
             if self._pump is not None:
                 self._pump.cancel()  # a segment that still waits is of no use any more
             yield exchange
@@ -191,7 +191,7 @@ class OpenPrompt:
 
     async def _send(self, pair: Pair, ids: list[int], at: int) -> None:
         self.speculation.mode = self._carrier.mode
-        segment, quiet = Body(self._carrier.segment(ids, at)), self._sender and self._sender.quietly()
+        segment, quiet = Body(self._carrier.segment(ids, at)), self._tracer and self._tracer.propagate_only()
         async with self._dispatcher.exchange("/generate", segment, pair, quiet) as exchange:
             raw = b"".join([chunk async for chunk in exchange.body()])
             if exchange.decode.status != 200:

@@ -21,18 +21,29 @@ class CircuitBreakerSettings:
     """When a breaker opens and closes."""
 
     failure_threshold: int = flag(
-        "--cb-failure-threshold", default=10, least=1, words="failures in a row after which a worker gets no requests"
+        "--cb-failure-threshold",
+        default=10,
+        minimum=1,
+        help_text="failures in a row after which a worker gets no requests",
     )
     success_threshold: int = flag(
-        "--cb-success-threshold", default=3, least=1, words="successes one after another that bring it back"
+        "--cb-success-threshold", default=3, minimum=1, help_text="successes one after another that bring it back"
     )
     timeout_secs: float = flag(
-        "--cb-timeout-duration-secs", default=60, kind=float, above=0, words="seconds until it is tried again"
+        "--cb-timeout-duration-secs",
+        default=60,
+        value_type=float,
+        exclusive_minimum=0,
+        help_text="seconds until it is tried again",
     )
     window_secs: float = flag(
-        "--cb-window-duration-secs", default=120, kind=float, above=0, words="seconds in which the failures must be"
+        "--cb-window-duration-secs",
+        default=120,
+        value_type=float,
+        exclusive_minimum=0,
+        help_text="seconds in which the failures must be",
     )
-    disable_breaker: bool = flag("--disable-circuit-breaker", default=False, words="workers keep getting requests")
+    disable_breaker: bool = flag("--disable-circuit-breaker", default=False, help_text="workers keep getting requests")
 
 
 class CircuitBreaker:

@@ -12,31 +12,42 @@ class HealthSettings:
     """How it is found out whether a worker can be sent requests."""
 
     failure_threshold: int = flag(
-        "--health-failure-threshold", default=3, least=1, words="failed looks in a row that make a worker unhealthy"
+        "--health-failure-threshold",
+        default=3,
+        minimum=1,
+        help_text="failed looks in a row that make a worker unhealthy",
     )
     success_threshold: int = flag(
-        "--health-success-threshold", default=2, least=1, words="good looks in a row that make it healthy again"
+        "--health-success-threshold", default=2, minimum=1, help_text="good looks in a row that make it healthy again"
     )
     timeout_secs: float = flag(
-        "--health-check-timeout-secs", default=5, kind=float, above=0, words="seconds it may take to answer one"
+        "--health-check-timeout-secs",
+        default=5,
+        value_type=float,
+        exclusive_minimum=0,
+        help_text="seconds it may take to answer one",
     )
     interval_secs: float = flag(
-        "--health-check-interval-secs", default=60, kind=float, above=0, words="seconds between health checks"
+        "--health-check-interval-secs",
+        default=60,
+        value_type=float,
+        exclusive_minimum=0,
+        help_text="seconds between health checks",
     )
-    endpoint: str = flag("--health-check-endpoint", default="/health", words="path that says whether it is well")
+    endpoint: str = flag("--health-check-endpoint", default="/health", help_text="path that says whether it is well")
     disable_checks: bool = flag(
-        "--disable-health-check", default=False, words="look at a worker only until it was found"
+        "--disable-health-check", default=False, help_text="look at a worker only until it was found"
     )
     probe_interval_secs: float = flag(
         "--worker-startup-check-interval",
         "--worker-probe-interval",
         default=5,
-        kind=float,
-        above=0,
-        words="seconds between looks at a worker's /server_info, while it starts and later",
+        value_type=float,
+        exclusive_minimum=0,
+        help_text="seconds between looks at a worker's /server_info, while it starts and later",
     )
     skip_warm_up: bool = flag(
-        "--skip-warm-up", default=False, words="send requests to a pair that has not yet generated anything"
+        "--skip-warm-up", default=False, help_text="send requests to a pair that has not yet generated anything"
     )
 
 

@@ -60,7 +60,7 @@ class Worker:
     def __post_init__(self) -> None:
         self.origin = Origin(self.url)
         if self.api_key is not None:
-            self.origin.send_always(("authorization", f"Bearer {self.api_key}"))
+            self.origin.add_default_header(("authorization", f"Bearer {self.api_key}"))
         self.url = self.origin.url
         # The same in every process of a router, and after a restart.
         self.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.role} {self.url}"))

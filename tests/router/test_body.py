@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from router.dispatch.pair_fields import batch_size
 from router.errors import BadRequest
-from router.http.body import LONG, Body, LongBody, read_body
-from router.http.body.json_body import BEGIN
-from router.http.body.json_scan import Skim, SkimError
+from router.http.body import LONG_BODY, Body, LongBody, read_body
+from router.http.body.json_body import MAX_PREFIX
+from router.http.body.json_scanner import JsonScanner, ScanError
 
 strings = st.text() | st.text('"\\[]{},: \n\té😀\ud7ff', max_size=30)
 values = st.recursive(
@@ -40,8 +40,8 @@ def texts(draw: st.DrawFn) -> tuple[dict[str, Any], bytes]:
 @given(texts())
 def test_members_are_found(told: tuple[dict[str, Any], bytes]) -> None:
     value, raw = told
-    found = Skim(raw).members()
-    assert {each.name: json.loads(raw[each.value : each.end]) for each in found} == value
+    found = JsonScanner(raw).members()
+    assert {each.name: json.loads(raw[each.value_start : each.end]) for each in found} == value
     assert [json.loads(b"{%b}" % raw[each.start : each.end]) for each in found] == [{k: v} for k, v in value.items()]
 
 
@@ -59,8 +59,8 @@ def test_what_is_no_object_is_noticed_or_left_to_the_workers(
     except orjson.JSONDecodeError:
         parsed = None
     try:
-        found = Skim(raw).members()
-    except SkimError:
+        found = JsonScanner(raw).members()
+    except ScanError:
         assert not isinstance(parsed, dict)
     else:
         # Without a parsed object to hold it against, what is wrong is inside a value.
@@ -77,9 +77,9 @@ def test_what_is_sent(told: tuple[dict[str, Any], bytes], own: dict[str, Any], d
         sent = json.loads(body.render(own, dropped))
         assert sent == {**kept, **own}
         for name in dropped:
-            body.without(name)
+            body.remove(name)
         assert json.loads(body.render({})) == kept
-        assert body.whole() == kept
+        assert body.all_fields() == kept
 
 
 LONG_TEXT = "Say \"it\\' again, é😀. " * 9000
@@ -107,7 +107,7 @@ def test_the_begin_of_a_long_body(key: str, value: Any) -> None:
     assert 50_000 < len(orjson.dumps(body.fields[key])) < 90_000 or (
         key == "sampling_params" and body.fields[key] == value
     )
-    assert body.whole() == orjson.loads(raw)
+    assert body.all_fields() == orjson.loads(raw)
 
 
 def begins(part: Any, whole: Any) -> bool:
@@ -128,7 +128,7 @@ def begins(part: Any, whole: Any) -> bool:
 @pytest.mark.parametrize("value", ['["a", "b"]', '["a"%s, "b"]', "[[1, 2]%s, [3]]"])
 def test_space_hides_no_prompt(value: str) -> None:
     """A batch gets a room for each of its prompts, whatever stands between them."""
-    space = " " * 2 * BEGIN
+    space = " " * 2 * MAX_PREFIX
     body = read_body(f'{{"text": [{space}{value[1:].replace("%s", space)}}}'.encode())
     assert isinstance(body, LongBody)
     assert batch_size(body.fields, "/generate") == 2
@@ -148,16 +148,16 @@ class Searched(bytes):
 @pytest.mark.parametrize("each", ["{}", '{"role": "user"}', '["]"]', "[}", "[[}]"])
 def test_a_bracket_is_not_searched_for_beyond_its_value(each: str) -> None:
     """Else the time that a long body takes would grow with its length times its number of values."""
-    raw = Searched(f'{{"messages": ["{"x" * BEGIN}", {f"{each}," * 1000}"{"x" * LONG}"]}}'.encode())
-    with suppress(SkimError):
-        (member,) = Skim(raw).members()
-        Skim(raw).begin(member.value, member.end, BEGIN)
+    raw = Searched(f'{{"messages": ["{"x" * MAX_PREFIX}", {f"{each}," * 1000}"{"x" * LONG_BODY}"]}}'.encode())
+    with suppress(ScanError):
+        (member,) = JsonScanner(raw).members()
+        JsonScanner(raw).prefix(member.value_start, member.end, MAX_PREFIX)
     assert raw.searched < 10 * len(raw)
 
 
 def test_a_reserved_field_cannot_hide() -> None:
     """Neither behind an escape, nor as a second one of its name."""
-    filler = b" " * LONG
+    filler = b" " * LONG_BODY
     hidden = read_body(rb'{"text": "x", "bootstrap\u005fhost": "10.0.0.1"' + filler + b"}")
     assert hidden.fields["bootstrap_host"] == "10.0.0.1"
     twice = read_body(b'{"rid": "a", "text": "x", "rid": null, "rid": "b"' + filler + b"}")
@@ -169,14 +169,14 @@ def test_a_reserved_field_cannot_hide() -> None:
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"[" + b" " * LONG + b"]", "must be a JSON object, not a list"),
-        (b"{" + b" " * LONG, "the body is not JSON"),
-        (b'{"text": "' + b"x" * LONG, "the body is not JSON"),
-        (b'{"text": "' + b"x" * LONG + b'\\"}', "the body is not JSON"),
-        (b'{"text": "' + b"x" * LONG + b'"} {}', "the body is not JSON"),
-        (b'{"text": [' + b"1," * LONG + b"1}", "the body is not JSON"),
-        (b'{"text": ' + b"x" * LONG + b"}", "the body is not JSON"),
-        ('{"text": "x"}'.encode("utf-16") + b" " * LONG, "the body is not JSON"),
+        (b"[" + b" " * LONG_BODY + b"]", "must be a JSON object, not a list"),
+        (b"{" + b" " * LONG_BODY, "the body is not JSON"),
+        (b'{"text": "' + b"x" * LONG_BODY, "the body is not JSON"),
+        (b'{"text": "' + b"x" * LONG_BODY + b'\\"}', "the body is not JSON"),
+        (b'{"text": "' + b"x" * LONG_BODY + b'"} {}', "the body is not JSON"),
+        (b'{"text": [' + b"1," * LONG_BODY + b"1}", "the body is not JSON"),
+        (b'{"text": ' + b"x" * LONG_BODY + b"}", "the body is not JSON"),
+        ('{"text": "x"}'.encode("utf-16") + b" " * LONG_BODY, "the body is not JSON"),
     ],
 )
 def test_long_bodies_that_are_none(raw: bytes, words: str) -> None:
@@ -200,4 +200,4 @@ def test_intricate_bodies_are_parsed(raw: bytes, kind: type[Body]) -> None:
     """Looking at every bracket in Python would stop the event loop; a string's escapes cost nothing."""
     body = read_body(raw)
     assert type(body) is kind
-    assert body.whole() == orjson.loads(raw)
+    assert body.all_fields() == orjson.loads(raw)

@@ -11,9 +11,9 @@ from typing import TypeVar
 import pytest
 
 from router.dispatch.retries import RetrySettings
-from router.http.asgi import WATCH_AFTER
 from router.http.body import Body
 from router.http.client_request import ClientRequest as Asked
+from router.http.disconnect import WATCH_DELAY
 from router.http_client.connection import Connection
 from router.server.connections.protocol import ClientProtocol
 from router.server.settings import ServerSettings
@@ -165,7 +165,7 @@ async def test_no_watched_request_waits_for_the_garbage_collector() -> None:
     usual = pair.decode.generate
 
     async def slowly(call: Call) -> None:
-        await asyncio.sleep(3 * WATCH_AFTER)
+        await asyncio.sleep(3 * WATCH_DELAY)
         await usual(call)
 
     pair.prefill.generate, pair.decode.generate = answering(200), slowly

@@ -22,7 +22,7 @@ from schemathesis.core.result import Ok
 
 from router.dispatch.pair_fields import HARMFUL_FIELDS, RESERVED_FIELDS, batch_size
 from router.endpoints.routes import Route
-from router.http_client.origin import ADDRESS
+from router.http_client.address import WORKER_ADDRESS
 from router.server.settings import ServerSettings
 from tests.router.fakes import Call, FakePair, chat_event, native_event, toy_ids
 from tests.router.serving import Serving
@@ -167,7 +167,7 @@ def fuzz(
         if operation.path in GENERATING and any(body.get(name) is not None for name in RESERVED_FIELDS):
             assert answer.status_code == 400
         if operation.label == "POST /workers" and answer.status_code == 202:
-            assert re.fullmatch(ADDRESS, str(body["url"]))
+            assert re.fullmatch(WORKER_ADDRESS, str(body["url"]))
             assert session.delete(client.url + answer.json()["location"], timeout=10).status_code == 202
 
     make()

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from router.errors import BadRequest, RouterError, TooLarge
-from router.http.asgi import AsgiRequest, ClientGone, Message, while_connected
+from router.http.asgi import AsgiRequest, ClientGone, Message
+from router.http.disconnect import while_connected
 from tests.router.aio import aio, run, until
 
 GONE: Message = {"type": "http.disconnect"}

@@ -208,7 +208,7 @@ async def test_what_may_be_done_once_is_not_sent_again() -> None:
         origin = Origin(server.url)
         await get(origin)
         with pytest.raises(ConnectionLost, match="closed the connection without an answer"):
-            await origin.request("POST", "/", b"{}", once=True)
+            await origin.request("POST", "/", b"{}", at_most_once=True)
         assert [call.connection for call in server.calls] == [1, 1]
         origin.close()
 
@@ -223,11 +223,11 @@ async def test_what_may_be_done_once_is_not_kept_while_it_is_answered() -> None:
 
     async with FakeServer(handler) as server:
         origin, body = Origin(server.url), bytes(1000)
-        response = origin.ask("POST", "/", body, once=True)
+        response = origin.start_request("POST", "/", body, at_most_once=True)
         await until(lambda: bool(server.calls), "it was sent")
         assert sys.getrefcount(body) == 2  # `body`, and what is counted
         answer.set()
-        await response.head()
+        await response.wait_for_headers()
         assert await response.read() == b"x"
         origin.close()
 
@@ -235,12 +235,12 @@ async def test_what_may_be_done_once_is_not_kept_while_it_is_answered() -> None:
 @aio
 async def test_what_may_be_done_once_is_sent_on_a_fresh_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """On one that has long been idle it might be lost, since the worker may close it any moment."""
-    monkeypatch.setattr("router.http_client.origin.FRESH", 0.05)
+    monkeypatch.setattr("router.http_client.response.SAFE_IDLE_SECONDS", 0.05)
     async with FakeServer(says(whole(b""))) as server:
         origin = Origin(server.url)
         for once, pause in ((True, 0.0), (True, 0.1), (True, 0.1), (False, 0.1), (False, 0.0)):
             await asyncio.sleep(pause)
-            await (await origin.request("POST", "/", b"{}", once=once)).read()
+            await (await origin.request("POST", "/", b"{}", at_most_once=once)).read()
         assert [call.connection for call in server.calls] == [1, 2, 3, 3, 3]
         await until(lambda: len(server.open) == 1, "the others are closed")
         origin.close()
@@ -532,7 +532,7 @@ async def test_who_waits_for_a_new_connection_takes_one_that_is_given_back() -> 
         slow.set()
         await until(lambda: len(origin._idle) == 2, "the one that was opened meanwhile is kept")
         # It has brought no answer yet, but is as fresh as one that has.
-        both = [await origin.request("POST", "/", b"{}", once=True) for _ in range(2)]
+        both = [await origin.request("POST", "/", b"{}", at_most_once=True) for _ in range(2)]
         assert [await each.read() for each in both] == [b"x", b"x"]
         assert server.accepted == 2
         origin.close()

@@ -320,7 +320,7 @@ async def test_a_client_has_so_many_runs(agents: Agents, tmp_path: Path) -> None
 
 
 def test_old_runs_give_way() -> None:
-    store = RunStore(most=2)
+    store = RunStore(max_runs=2)
     traces = [RunTrace("t", "tree", "declared", f"run-{i}") for i in range(4)]
     for trace in traces[:2]:
         store.add(trace)

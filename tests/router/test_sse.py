@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import ConnectionLost
-from router.http.sse import error_events, event, events
+from router.http.sse import format_error, format_event, parse_events
 
 STREAM = 'data: {"a": "é"}\n\n: a comment\nevent: x\r\ndata:{"b":"\\n"}\r\n\r\ndata: \n\ndata: [DONE]\n\n'.encode()
 PAYLOADS = ['{"a": "é"}'.encode(), b'{"b":"\\n"}']
@@ -22,7 +22,7 @@ async def _pieces(pieces: list[bytes]) -> AsyncIterator[bytes]:
 
 def read(*pieces: bytes) -> list[bytes]:
     async def collect() -> list[bytes]:
-        return [payload async for payload in events(_pieces([*pieces]))]
+        return [payload async for payload in parse_events(_pieces([*pieces]))]
 
     return asyncio.run(collect())
 
@@ -47,12 +47,12 @@ def test_the_stream_is_read_past_done() -> None:
     taken: list[bytes] = []
 
     async def source() -> AsyncIterator[bytes]:
-        for piece in (event(b"1"), event(b"[DONE]"), b"\n"):
+        for piece in (format_event(b"1"), format_event(b"[DONE]"), b"\n"):
             taken.append(piece)
             yield piece
 
     async def collect() -> list[bytes]:
-        return [payload async for payload in events(source())]
+        return [payload async for payload in parse_events(source())]
 
     assert asyncio.run(collect()) == [b"1"]
     assert len(taken) == 3
@@ -63,7 +63,7 @@ def test_an_event_cut_off_by_the_end_is_no_event() -> None:
 
 
 def test_what_ends_a_failed_stream() -> None:
-    raw = error_events(ConnectionLost("the worker is gone."))
+    raw = format_error(ConnectionLost("the worker is gone."))
     assert raw == (
         b'data: {"error":{"message":"the worker is gone.","type":"upstream_error","code":502}}\n\ndata: [DONE]\n\n'
     )

@@ -13,10 +13,10 @@ import pytest
 
 from router.cli.parser import parse
 from router.dispatch import exchange
-from router.http.sse import DONE, event
+from router.http.sse import DONE, format_event
 from router.observability.tracing import exporter as export
 from router.observability.tracing import start_tracing
-from router.observability.tracing.answer_watch import MOST, AnswerWatch
+from router.observability.tracing.response_observer import MAX_PARSED_BYTES, ResponseObserver
 from router.observability.tracing.settings import TraceSettings
 from tests.router.aio import aio, run, until, within
 from tests.router.collector import Collector, Span, collecting
@@ -424,8 +424,8 @@ async def test_agents_of_clients_and_plain_servers(collector: Collector) -> None
 # ---- what answers tell
 
 
-def seen(*chunks: bytes, kind: bytes = b"application/json") -> AnswerWatch:
-    watch = AnswerWatch()
+def seen(*chunks: bytes, kind: bytes = b"application/json") -> ResponseObserver:
+    watch = ResponseObserver()
     watch({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
     for chunk in chunks:
         watch({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -433,8 +433,8 @@ def seen(*chunks: bytes, kind: bytes = b"application/json") -> AnswerWatch:
     return watch
 
 
-def streamed(*events: object) -> AnswerWatch:
-    chunks = [event(each if isinstance(each, bytes) else orjson.dumps(each)) for each in events]
+def streamed(*events: object) -> ResponseObserver:
+    chunks = [format_event(each if isinstance(each, bytes) else orjson.dumps(each)) for each in events]
     return seen(*chunks, kind=b"text/event-stream; charset=utf-8")
 
 
@@ -451,16 +451,21 @@ def streamed(*events: object) -> AnswerWatch:
         (seen(b'{"meta_info": []}'), None, [], None),
         (seen(b"not JSON"), None, [], None),
         (seen(b"[1, null]"), None, [], None),
-        (seen(orjson.dumps({**native_event("x", "stop", (4, 9)), "more": "x" * MOST})), None, [], None),
+        (
+            seen(orjson.dumps({**native_event("x", "stop", (4, 9)), "more": "x" * MAX_PARSED_BYTES})),
+            None,
+            [],
+            None,
+        ),
         (seen(), None, [], None),
     ],
 )
 def test_what_an_answer_tells(
-    watch: AnswerWatch, tokens: tuple[int, int] | None, reasons: list[str], error: str | None
+    watch: ResponseObserver, tokens: tuple[int, int] | None, reasons: list[str], error: str | None
 ) -> None:
-    told = watch.told()
+    told = watch.summary()
     assert (told.tokens, told.finish_reasons, told.error) == (tokens, reasons, error)
-    assert watch.whole
+    assert watch.complete
 
 
 # ---- the collector, and the flag
@@ -509,7 +514,7 @@ def test_complaints_are_few(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
     monkeypatch.setattr(library, "handlers", [export.RateLimitedHandler()])
     monkeypatch.setattr(library, "propagate", False)
     for pause in (60.0, 0.0):
-        monkeypatch.setattr(export, "PAUSE", pause)
+        monkeypatch.setattr(export, "LOG_INTERVAL", pause)
         for name in ("opentelemetry.a", "opentelemetry.b", "opentelemetry.a", "opentelemetry.a"):
             logging.getLogger(name).error("no %s", "luck")
     assert [record.getMessage() for record in caplog.records] == [

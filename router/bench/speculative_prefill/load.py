@@ -16,7 +16,7 @@ from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
 from router.errors import RouterError
 from router.http.body import Body
-from router.http.sse import events
+from router.http.sse import parse_events
 from router.moa.answer_events import read_event
 from router.speculative_prefill.composition import Truncate, compose_prompt, same_tokenizer_ids
 from router.speculative_prefill.open_prompt import OpenPrompt
@@ -176,7 +176,7 @@ class Bench:
 
 
 async def _progress(exchange: Exchange) -> AsyncIterator[list[int]]:
-    async for event in events(exchange.body()):
+    async for event in parse_events(exchange.body()):
         ids = read_event(event, "of the benchmark").ids
         if ids:
             yield ids

@@ -1,5 +1,5 @@
-"""Bodies of requests: what of them the router looks at, and how they are sent on."""
+"""JSON request bodies: reading their fields, and rendering them for the workers."""
 
-from router.http.body.json_body import LONG, Body, LongBody, parse_object, read_body
+from router.http.body.json_body import LONG_BODY, Body, LongBody, parse_object, read_body
 
-__all__ = ["LONG", "Body", "LongBody", "parse_object", "read_body"]
+__all__ = ["LONG_BODY", "Body", "LongBody", "parse_object", "read_body"]

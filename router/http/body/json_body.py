@@ -1,4 +1,4 @@
-"""A request's body, sent on with the router's own fields."""
+"""A JSON request body: the fields that the router reads, and the body rendered anew with the router's own fields."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -6,98 +6,105 @@ from typing import Any
 import orjson
 
 from router.errors import BadRequest
-from router.http.body.json_scan import Skim, SkimError
+from router.http.body.json_scanner import JsonScanner, ScanError
 
-LONG = 1 << 16  # bytes from which on a body is not parsed
-BEGIN = 1 << 16  # bytes of a long value that are looked at
-WHOLE = ("sampling_params", "rid")  # of which every part counts
+LONG_BODY = 1 << 16  # bytes from which on a body is scanned rather than parsed
+MAX_PREFIX = 1 << 16  # bytes of a long value that are parsed
+FULL_FIELDS = ("sampling_params", "rid")  # parsed whole, however long
 
 
 class Body:
-    """A body that was parsed.
+    """A parsed body.
 
     Attributes:
-        fields: Its top-level fields.
+        fields: The top-level fields.
     """
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.fields = fields
 
-    def whole(self) -> dict[str, Any]:
-        """All of it."""
+    def all_fields(self) -> dict[str, Any]:
+        """All top-level fields with their whole values."""
         return self.fields
 
-    def without(self, name: str) -> None:
-        """Take a field away."""
+    def remove(self, name: str) -> None:
+        """Remove a field, if it is there."""
         self.fields.pop(name, None)
 
-    def render(self, own: Mapping[str, Any], dropped: Collection[str] = ()) -> bytes:
-        """As it is sent: the fields in `own` instead of its own ones, and none of those `dropped`.
+    def render(self, overrides: Mapping[str, Any], dropped: Collection[str] = ()) -> bytes:
+        """The JSON text to send on.
+
+        Args:
+            overrides: Fields that replace or extend the body's own.
+            dropped: Names of the body's fields to leave out.
 
         Raises:
-            BadRequest: It is nested too deeply.
+            BadRequest: The body is nested too deeply.
         """
-        kept = {key: value for key, value in self.fields.items() if key not in dropped}
+        kept = {name: value for name, value in self.fields.items() if name not in dropped}
         try:
-            return orjson.dumps({**kept, **own})
-        except TypeError:  # orjson reads deeper nesting than it writes
+            return orjson.dumps({**kept, **overrides})
+        except TypeError:  # orjson parses deeper nesting than it writes
             raise BadRequest("the request is nested too deeply; send a flatter one.") from None
 
 
 class LongBody(Body):
-    """A long body, kept as it came: `fields` has the begin only of long strings and lists.
+    """A long body, kept as bytes; `fields` has only the first part of long strings and lists.
 
-    What is wrong inside its values is for the workers to say, who parse them.
+    Values are not checked: the workers parse them and report errors.
 
     Raises:
-        SkimError: It is no JSON object, or too intricate for this.
+        ScanError: It is no JSON object, or has too many values to scan.
     """
 
     def __init__(self, raw: bytes) -> None:
-        skim = Skim(raw)
+        scanner = JsonScanner(raw)
         self._raw = raw
-        self._members = skim.members()
-        most = {name: len(raw) for name in WHOLE}
+        self._members = scanner.members()
+        limits = {name: len(raw) for name in FULL_FIELDS}
         super().__init__(
-            {each.name: skim.begin(each.value, each.end, most.get(each.name, BEGIN)) for each in self._members}
+            {
+                member.name: scanner.prefix(member.value_start, member.end, limits.get(member.name, MAX_PREFIX))
+                for member in self._members
+            }
         )
 
-    def whole(self) -> dict[str, Any]:
-        """All of it, parsed; raises `BadRequest`."""
+    def all_fields(self) -> dict[str, Any]:
+        """As of `Body`; parses the body, and raises `BadRequest` when it is no JSON."""
         parsed = parse_object(self._raw)
-        return {key: value for key, value in parsed.items() if key in self.fields}
+        return {name: value for name, value in parsed.items() if name in self.fields}
 
-    def without(self, name: str) -> None:
-        """Take a field away."""
-        super().without(name)
-        self._members = [each for each in self._members if each.name != name]
+    def remove(self, name: str) -> None:
+        """Remove a field, if it is there."""
+        super().remove(name)
+        self._members = [member for member in self._members if member.name != name]
 
-    def render(self, own: Mapping[str, Any], dropped: Collection[str] = ()) -> bytes:
-        """As of a short body, of which only the router's fields are written."""
-        kept = [each for each in self._members if each.name not in own and each.name not in dropped]
+    def render(self, overrides: Mapping[str, Any], dropped: Collection[str] = ()) -> bytes:
+        """As of `Body`; the body's own fields are copied as bytes."""
+        kept = [member for member in self._members if member.name not in overrides and member.name not in dropped]
         view = memoryview(self._raw)
-        pieces: list[bytes | memoryview] = [b"{", orjson.dumps(dict(own))[1:-1]]
-        for each in kept:
-            pieces += [b"," if pieces[-1] else b"", view[each.start : each.end]]
-        return b"".join([*pieces, b"}"])
+        parts: list[bytes | memoryview] = [b"{", orjson.dumps(dict(overrides))[1:-1]]
+        for member in kept:
+            parts += [b"," if parts[-1] else b"", view[member.start : member.end]]
+        return b"".join([*parts, b"}"])
 
 
 def read_body(raw: bytes) -> Body:
-    """A body as it came.
+    """A body from its bytes; a long one is scanned where that is possible.
 
     Raises:
         BadRequest: It is no JSON object.
     """
-    if len(raw) < LONG:
+    if len(raw) < LONG_BODY:
         return Body(parse_object(raw))
     try:
         return LongBody(raw)
-    except SkimError:
-        return Body(parse_object(raw))  # which says what is wrong, if anything is
+    except ScanError:
+        return Body(parse_object(raw))  # names the mistake, if there is one
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """A JSON object; raises `BadRequest` with a sentence on what it is instead."""
+    """A JSON object from its bytes; raises `BadRequest` for anything else."""
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""Requests to workers as spans."""
+"""Requests to workers as OpenTelemetry spans."""
 
 from types import TracebackType
 
@@ -7,41 +7,41 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from router.errors import RouterError, UpstreamFailed, UpstreamTimeout
-from router.observability.tracing.legs import Headers, Leg, Legs, TracedPair, TracedWorker
+from router.observability.tracing.leg_tracer import ExchangeTrace, Headers, LegTrace, TracedPair, TracedWorker
 
 PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class ParentSpan:
-    """A span with its children; a `Sender`."""
+    """A span whose children are requests to workers; a `LegTracer`."""
 
     def __init__(self, tracer: Tracer, span: Span) -> None:
         self._tracer = tracer
         self._span = span
-        # Always a context of our own: without one, every new span would look for the running one.
+        # An explicit context: without one, each new span would look up the current span.
         self._context = set_span_in_context(span, Context())
-        self._sent = 0
+        self._attempts = 0
 
-    def leg(self, worker: TracedWorker, path: str) -> "LegSpan":
-        """A request to one worker begins."""
-        self._sent += 1
-        return self._leg(worker, path)
+    def start_leg(self, worker: TracedWorker, path: str) -> "LegSpan":
+        """A request to one worker starts."""
+        self._attempts += 1
+        return self._start_leg(worker, path)
 
-    def legs(self, pair: TracedPair, path: str) -> "LegSpans":
-        """An exchange begins."""
-        self._sent += 1
-        return LegSpans(self._leg(pair.prefill, path), self._leg(pair.decode, path))
+    def start_exchange(self, pair: TracedPair, path: str) -> "ExchangeSpans":
+        """The two requests of an exchange start."""
+        self._attempts += 1
+        return ExchangeSpans(self._start_leg(pair.prefill, path), self._start_leg(pair.decode, path))
 
     @property
-    def carried(self) -> Headers:
-        """What a request must carry for the spans of who gets it to be this one's children."""
-        return _carried(self._context)
+    def trace_headers(self) -> Headers:
+        """Headers with which a request makes the receiver's spans children of this one."""
+        return _trace_headers(self._context)
 
-    def quietly(self) -> "UntracedSender":
-        """A sender whose requests are no spans; they carry this one."""
-        return UntracedSender(self.carried)
+    def propagate_only(self) -> "PropagateOnlyTracer":
+        """A tracer that makes no spans; its requests carry this span's headers."""
+        return PropagateOnlyTracer(self.trace_headers)
 
-    def _leg(self, worker: TracedWorker, path: str) -> "LegSpan":
+    def _start_leg(self, worker: TracedWorker, path: str) -> "LegSpan":
         attributes: dict[str, str | int] = {
             "http.request.method": "POST",
             "url.full": worker.url + path,
@@ -51,62 +51,67 @@ class ParentSpan:
         }
         if worker.model is not None:
             attributes["gen_ai.request.model"] = worker.model
-        if self._sent > 1:
-            attributes["http.request.resend_count"] = self._sent - 1
+        if self._attempts > 1:
+            attributes["http.request.resend_count"] = self._attempts - 1
         return LegSpan(self._tracer.start_span(f"{worker.role} {path}", self._context, SpanKind.CLIENT, attributes))
 
 
-class UntracedSender:
-    """A `Sender` whose requests are no spans of their own."""
+class PropagateOnlyTracer:
+    """A `LegTracer` that makes no spans and only passes trace headers on."""
 
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
 
-    def leg(self, worker: TracedWorker, path: str) -> Leg:
-        """A request to one worker begins."""
-        return Leg(self._headers)
+    def start_leg(self, worker: TracedWorker, path: str) -> LegTrace:
+        """A request to one worker starts."""
+        return LegTrace(self._headers)
 
-    def legs(self, pair: TracedPair, path: str) -> Legs:
-        """An exchange begins."""
-        return Legs((self._headers, self._headers))
+    def start_exchange(self, pair: TracedPair, path: str) -> ExchangeTrace:
+        """The two requests of an exchange start."""
+        return ExchangeTrace((self._headers, self._headers))
 
-    def quietly(self) -> "UntracedSender":
+    def propagate_only(self) -> "PropagateOnlyTracer":
         """Itself."""
         return self
 
 
-class LegSpan(Leg):
-    """A request to one worker as a span; it ends once, however often it is told to."""
+class LegSpan(LegTrace):
+    """A request to one worker as a span. `end` may be called several times; the first call counts."""
 
     def __init__(self, span: Span) -> None:
-        super().__init__(_carried(set_span_in_context(span, Context())))
+        super().__init__(_trace_headers(set_span_in_context(span, Context())))
         self._span = span
         self._status: int | None = None
         self._ended = False
 
     @property
     def refused(self) -> bool:
-        """Whether its worker answered with an error."""
+        """Whether the worker responded with an error."""
         return self._status is not None and self._status >= 400
 
-    def answered(self, status: int) -> None:
-        """The head of its answer is there."""
+    def response_started(self, status: int) -> None:
+        """The response's status and headers have arrived; a status of 0 is ignored."""
         if status == 0:
             return
         self._status = status
         self._span.set_attribute("http.response.status_code", status)
 
     def end(self, error: BaseException | None = None, *, aborted: bool = False) -> None:
-        """It is over: its worker answered or failed, or the router gave it up."""
+        """End the span.
+
+        Args:
+            error: Why the request failed, if it did.
+            aborted: Whether the router gave the request up; such a span is no error.
+        """
         if self._ended:
             return
         self._ended = True
         if aborted:
             self._span.set_attribute("moa.aborted", True)
         elif error is not None:
-            fail(self._span, kind_of(error), str(error))
+            mark_failed(self._span, error_type(error), str(error))
         elif self.refused:
-            fail(self._span, str(self._status))
+            mark_failed(self._span, str(self._status))
         self._span.end()
 
     def __exit__(
@@ -115,7 +120,7 @@ class LegSpan(Leg):
         self.end(error, aborted=not isinstance(error, Exception | None))
 
 
-class LegSpans(Legs):
+class ExchangeSpans(ExchangeTrace):
     """The two requests of an exchange as spans."""
 
     def __init__(self, prefill: LegSpan, decode: LegSpan) -> None:
@@ -123,17 +128,17 @@ class LegSpans(Legs):
         self._prefill = prefill
         self._decode = decode
 
-    def decode_answered(self, status: int) -> None:
-        """The head of decode's answer is there."""
-        self._decode.answered(status)
+    def decode_response_started(self, status: int) -> None:
+        """Decode's status and headers have arrived."""
+        self._decode.response_started(status)
 
-    def prefill_ended(self, status: int, problem: BaseException | None) -> None:
-        """Prefill has answered, or failed."""
-        self._prefill.answered(status)
-        self._prefill.end(problem)
+    def prefill_ended(self, status: int, error: BaseException | None) -> None:
+        """Prefill's response is complete, or failed with `error`."""
+        self._prefill.response_started(status)
+        self._prefill.end(error)
 
-    def ended(self, error: BaseException | None, *, finished: bool, prefill_failed: bool) -> None:
-        """The exchange is over: what has not ended by itself was given up."""
+    def exchange_ended(self, error: BaseException | None, *, finished: bool, prefill_failed: bool) -> None:
+        """The exchange is over: legs that have not ended by themselves were aborted."""
         if isinstance(error, UpstreamFailed | UpstreamTimeout):
             (self._prefill if prefill_failed else self._decode).end(error)
         elif isinstance(error, TimeoutError):
@@ -144,20 +149,20 @@ class LegSpans(Legs):
         self._prefill.end(aborted=True)
 
 
-def fail(span: Span, kind: str, words: str | None = None) -> None:
-    """Mark a span as failed."""
-    span.set_attribute("error.type", kind)
-    span.set_status(Status(StatusCode.ERROR, words))
+def mark_failed(span: Span, error_type: str, description: str | None = None) -> None:
+    """Set a span's status to error."""
+    span.set_attribute("error.type", error_type)
+    span.set_status(Status(StatusCode.ERROR, description))
 
 
-def kind_of(error: BaseException) -> str:
-    """An error's kind, as metrics name it."""
+def error_type(error: BaseException) -> str:
+    """The `error.type` attribute for an error; for a `RouterError`, the same word as in metrics."""
     if isinstance(error, RouterError):
         return error.kind
     return "timeout" if isinstance(error, TimeoutError) else type(error).__name__
 
 
-def _carried(context: Context) -> Headers:
+def _trace_headers(context: Context) -> Headers:
     carrier: dict[str, str] = {}
     PROPAGATOR.inject(carrier, context)
     return tuple(carrier.items())

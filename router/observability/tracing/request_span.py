@@ -1,4 +1,4 @@
-"""A client's request as a span."""
+"""A client's request as a span, with the agents of its run as children."""
 
 from collections.abc import Callable, MutableMapping
 from typing import Any, Protocol
@@ -8,17 +8,19 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Tracer
 
 from router.observability.run_trace import AgentTrace, RunTrace
-from router.observability.tracing.agent_spans import AgentSpan, moment
-from router.observability.tracing.answer_watch import AnswerWatch
+from router.observability.tracing.agent_spans import AgentSpan, to_epoch_ns
 from router.observability.tracing.exporter import SpanExporter
-from router.observability.tracing.leg_spans import PROPAGATOR, ParentSpan, fail
+from router.observability.tracing.leg_spans import PROPAGATOR, ParentSpan, mark_failed
+from router.observability.tracing.response_observer import ResponseObserver
 
-OF_DECISION = ("cluster", "rule", "exit", "by", "answers", "remaining", "C", "P", "B", "Q", "u", "problem", "seconds")
-OPERATIONS = {"chat": "chat", "completions": "text_completion", "generate": "text_completion"}
+DECISION_FIELDS = (
+    "cluster", "rule", "exit", "by", "answers", "remaining", "C", "P", "B", "Q", "u", "problem", "seconds"
+)  # fmt: skip
+OPERATION_NAMES = {"chat": "chat", "completions": "text_completion", "generate": "text_completion"}
 
 
 class TracedRequest(Protocol):
-    """What a span tells of a client's request."""
+    """The attributes of a client's request that its span has."""
 
     id: str
     method: str
@@ -31,42 +33,42 @@ class TracedRequest(Protocol):
     def header(self, name: bytes) -> str | None:
         """A header's value by lower-case name."""
 
-    def watch_response(self, seen: Callable[[MutableMapping[str, Any]], None]) -> None:
-        """Let `seen` see each message of the answer before it goes out."""
+    def observe_response(self, observer: Callable[[MutableMapping[str, Any]], None]) -> None:
+        """Call `observer` with each ASGI message of the response before it is sent."""
 
 
 class Tracing:
-    """All spans of one router.
+    """Creates the spans of one router and exports them.
 
     Args:
         endpoint: The collector's host and port.
     """
 
     def __init__(self, endpoint: str) -> None:
-        self._export = SpanExporter(endpoint)
+        self._exporter = SpanExporter(endpoint)
 
-    def begin(self, request: TracedRequest, route: str, endpoint: str) -> "RequestSpan":
-        """The span of a client's request that has come.
+    def start_request(self, request: TracedRequest, route: str, endpoint: str) -> "RequestSpan":
+        """Start the span of a client's request.
 
         Args:
             request: The request.
-            route: The path as it was routed, with variables in braces.
-            endpoint: Its name in metrics.
+            route: The path of its route, with variables in braces.
+            endpoint: The endpoint's name in metrics.
         """
-        span = RequestSpan(self._export.tracer, request, route, endpoint)
-        request.watch_response(span.answer)
+        span = RequestSpan(self._exporter.tracer, request, route, endpoint)
+        request.observe_response(span.response)
         return span
 
     async def stop(self) -> None:
-        """Send what is left, within a bounded time."""
-        await self._export.stop()
+        """Send the last spans, within a timeout."""
+        await self._exporter.stop()
 
 
 class RequestSpan(ParentSpan):
     """The span of one request.
 
     Attributes:
-        answer: What is seen of its answer.
+        response: Observes the response to the client.
     """
 
     def __init__(self, tracer: Tracer, request: TracedRequest, route: str, endpoint: str) -> None:
@@ -76,76 +78,76 @@ class RequestSpan(ParentSpan):
             "url.path": request.path,
             "url.scheme": "http",
             "http.response.header.x-request-id": [request.id],
-            **_server(request.header(b"host")),
+            **_server_attributes(request.header(b"host")),
         }
-        if (agent := request.header(b"user-agent")) is not None:
-            attributes["user_agent.original"] = agent
-        if (operation := OPERATIONS.get(endpoint)) is not None:
+        if (user_agent := request.header(b"user-agent")) is not None:
+            attributes["user_agent.original"] = user_agent
+        if (operation := OPERATION_NAMES.get(endpoint)) is not None:
             attributes["gen_ai.operation.name"] = operation
         name = f"{request.method} {route}"
-        super().__init__(tracer, tracer.start_span(name, _continued(request), SpanKind.SERVER, attributes))
-        self.answer = AnswerWatch()
+        super().__init__(tracer, tracer.start_span(name, _client_context(request), SpanKind.SERVER, attributes))
+        self.response = ResponseObserver()
         self._tokens: tuple[int, int] | None = None
         self._finish_reasons: list[str] = []
 
-    def run(self, trace: RunTrace) -> "RunSpans":
-        """The agents of a tree's run, as children."""
+    def start_run(self, trace: RunTrace) -> "RunSpans":
+        """The spans of a run's agents, as children."""
         self._span.set_attributes({"moa.tree": trace.tree, "moa.arm": trace.arm})
         return RunSpans(self, trace)
 
-    def agent(self, run: RunTrace, agent: AgentTrace) -> AgentSpan:
-        """An agent, as a child."""
+    def start_agent(self, run: RunTrace, agent: AgentTrace) -> AgentSpan:
+        """Start the span of an agent, as a child."""
         return AgentSpan(self._tracer, self._context, run, agent)
 
-    def event(self, name: str, attributes: dict[str, str | int | float | list[str]], at: int) -> None:
-        """Something happened, at a moment in ns since the epoch."""
-        self._span.add_event(name, attributes, at)
+    def add_event(self, name: str, attributes: dict[str, str | int | float | list[str]], time_ns: int) -> None:
+        """Add an event; `time_ns` is in ns since the epoch."""
+        self._span.add_event(name, attributes, time_ns)
 
-    def used(self, prompt: int, completion: int, finish_reasons: list[str]) -> None:
-        """Tokens of a run; the answer may not tell them."""
-        before = self._tokens or (0, 0)
-        self._tokens = before[0] + prompt, before[1] + completion
+    def add_usage(self, prompt_tokens: int, completion_tokens: int, finish_reasons: list[str]) -> None:
+        """Add the tokens of a run, which the response itself may not tell."""
+        so_far = self._tokens or (0, 0)
+        self._tokens = so_far[0] + prompt_tokens, so_far[1] + completion_tokens
         self._finish_reasons += finish_reasons
 
     def end(self, request: TracedRequest, error_code: str) -> None:
-        """The request is over.
+        """End the span.
 
         Args:
             request: The request.
-            error_code: The kind of the error that it was answered with; empty when it was not.
+            error_code: The kind of the error that the client got; empty for a success.
         """
-        span, answer = self._span, self.answer
+        span, response = self._span, self.response
         span.set_attribute("http.response.status_code", request.status)
         if request.model is not None:
             span.set_attribute("gen_ai.request.model", request.model)
         if request.attempts:
             span.set_attribute("moa.attempts", request.attempts)
-        if answer.streamed:
+        if response.streamed:
             span.set_attribute("gen_ai.request.stream", True)
-            if answer.first is not None:
-                span.add_event("moa.first_token", timestamp=answer.first)
-        self._end_of_answer(request, error_code)
+            if response.first_chunk_ns is not None:
+                span.add_event("moa.first_token", timestamp=response.first_chunk_ns)
+        self._describe_response(request, error_code)
         span.end()
 
-    def _end_of_answer(self, request: TracedRequest, error_code: str) -> None:
-        told = self.answer.told()
+    def _describe_response(self, request: TracedRequest, error_code: str) -> None:
+        summary = self.response.summary()
         if request.status < 400:
-            tokens = self._tokens or told.tokens
+            tokens = self._tokens or summary.tokens
             if tokens is not None:
                 self._span.set_attribute("gen_ai.usage.input_tokens", tokens[0])
                 self._span.set_attribute("gen_ai.usage.output_tokens", tokens[1])
-            if reasons := self._finish_reasons or told.finish_reasons:
+            if reasons := self._finish_reasons or summary.finish_reasons:
                 self._span.set_attribute("gen_ai.response.finish_reasons", reasons)
-        if not self.answer.whole:
-            fail(self._span, error_code or "client_gone", None if error_code else "the client left.")
+        if not self.response.complete:
+            mark_failed(self._span, error_code or "client_gone", None if error_code else "the client left.")
         elif request.status >= 500:
-            fail(self._span, error_code or str(request.status))
-        elif self.answer.streamed and told.error is not None:
-            fail(self._span, told.error, "the stream ended with an error.")
+            mark_failed(self._span, error_code or str(request.status))
+        elif self.response.streamed and summary.error is not None:
+            mark_failed(self._span, summary.error, "the stream ended with an error.")
 
 
 class RunSpans:
-    """The agents of one run of a tree."""
+    """The spans of the agents of one run."""
 
     def __init__(self, request: RequestSpan, trace: RunTrace) -> None:
         self._request = request
@@ -153,31 +155,31 @@ class RunSpans:
         self._agents: dict[str, AgentSpan] = {}
 
     def agent(self, agent: AgentTrace) -> AgentSpan:
-        """The span of an agent, which begins now if there is none yet."""
+        """The span of an agent; starts it if it was not started yet."""
         if agent.agent not in self._agents:
-            self._agents[agent.agent] = self._request.agent(self._trace, agent)
+            self._agents[agent.agent] = self._request.start_agent(self._trace, agent)
         return self._agents[agent.agent]
 
     def end(self, finals: list[str]) -> None:
-        """The run is over.
+        """End all spans, and add the run's decisions and usage to the request's span.
 
         Args:
-            finals: The agents whose answers are the client's.
+            finals: The agents whose answers the client gets.
         """
         trace = self._trace
         for agent in trace.agents:
             self.agent(agent).end()
         for decision in trace.decisions:
-            told = {name: value for name in OF_DECISION if (value := decision.get(name)) is not None}
-            attributes = {"moa.run": trace.id, **{f"moa.{name}": value for name, value in told.items()}}
-            self._request.event("moa.decision", attributes, moment(trace, decision["at"]))
+            values = {name: value for name in DECISION_FIELDS if (value := decision.get(name)) is not None}
+            attributes = {"moa.run": trace.id, **{f"moa.{name}": value for name, value in values.items()}}
+            self._request.add_event("moa.decision", attributes, to_epoch_ns(trace, decision["at"]))
         usage = trace.usage()
-        reasons = [each.finish_reason for each in trace.agents if each.agent in finals and each.finish_reason]
-        self._request.used(usage["prompt_tokens"], usage["completion_tokens"], reasons)
+        reasons = [agent.finish_reason for agent in trace.agents if agent.agent in finals and agent.finish_reason]
+        self._request.add_usage(usage["prompt_tokens"], usage["completion_tokens"], reasons)
 
 
-def _continued(request: TracedRequest) -> Context:
-    """The client's own trace, where it sent one."""
+def _client_context(request: TracedRequest) -> Context:
+    """The context of the client's own trace, where it sent a `traceparent`."""
     carrier = {
         name: [value.decode("latin-1") for key, value in request.headers if key == name.encode()]
         for name in ("traceparent", "tracestate")
@@ -185,11 +187,11 @@ def _continued(request: TracedRequest) -> Context:
     return PROPAGATOR.extract(carrier, Context())
 
 
-def _server(host: str | None) -> dict[str, str | int]:
-    """Where the client thinks that it is."""
+def _server_attributes(host: str | None) -> dict[str, str | int]:
+    """The server's address as the `host` header names it."""
     try:
         parts = urlsplit(f"//{host or ''}")
-        told = {"server.address": parts.hostname, "server.port": parts.port}
-    except ValueError:  # a header that a client made up
+        attributes = {"server.address": parts.hostname, "server.port": parts.port}
+    except ValueError:  # an invalid header
         return {}
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in attributes.items() if value is not None}

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from router.config.flags import flag
 from router.errors import TooManyRequests
-from router.http.asgi import while_connected
 from router.http.client_request import ClientRequest
+from router.http.disconnect import while_connected
 from router.server.admission.gate import ConcurrencyGate, QueuePlace
 from router.server.admission.token_bucket import TokenBucket
 
@@ -16,14 +16,18 @@ class AdmissionSettings:
     """The flags for admission limits."""
 
     max_concurrent: int = flag(
-        "--max-concurrent-requests", default=-1, least=-1, words="requests at once; -1 is no limit"
+        "--max-concurrent-requests", default=-1, minimum=-1, help_text="requests at once; -1 is no limit"
     )
-    queue_size: int = flag("--queue-size", default=100, least=0, words="requests that may wait for their turn")
+    queue_size: int = flag("--queue-size", default=100, minimum=0, help_text="requests that may wait for their turn")
     queue_timeout_secs: float = flag(
-        "--queue-timeout-secs", default=60, kind=float, above=0, words="seconds that one may wait"
+        "--queue-timeout-secs", default=60, value_type=float, exclusive_minimum=0, help_text="seconds that one may wait"
     )
     rate: float | None = flag(
-        "--rate-limit-tokens-per-second", default=None, kind=float, above=0, words="requests a second"
+        "--rate-limit-tokens-per-second",
+        default=None,
+        value_type=float,
+        exclusive_minimum=0,
+        help_text="requests a second",
     )
 
 

@@ -1,7 +1,7 @@
 """A client's connection: uvicorn's protocol, but a response's head is sent with the first chunk of its body.
 
 uvicorn sends the two apart, which costs two system calls and two packets. A whole response goes to the connection in
-one call (`answer_at_once`) instead of two ASGI messages.
+one call (`try_send_response`) instead of two ASGI messages.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from router.http.asgi import CONNECTION, Headers, Scope
+from router.http.asgi import CONNECTION_EXTENSION, Headers, Scope
 
 CONTINUE = b"HTTP/1.1 100 "
 LARGE_BODY_BYTES = 1 << 18  # from this size on, a body is sent by itself rather than copied behind its head
@@ -86,7 +86,7 @@ class ClientProtocol(HttpToolsProtocol):
         if cycle is not previous:
             head_buffer = _HeadBuffer(cycle.transport, cycle.on_response)
             cycle.transport, cycle.on_response = cast(asyncio.Transport, head_buffer), head_buffer.complete
-            cast(dict[str, Any], self.scope)["extensions"] = {CONNECTION: self}
+            cast(dict[str, Any], self.scope)["extensions"] = {CONNECTION_EXTENSION: self}
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: break reference cycles, so that memory is freed without the garbage collector."""
@@ -96,7 +96,7 @@ class ClientProtocol(HttpToolsProtocol):
             cast(_HeadBuffer, self.cycle.transport).detach()
             cast(dict[str, Any], self.cycle.scope)["extensions"].clear()
 
-    def answer_at_once(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
+    def try_send_response(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
         """Send a whole response; `headers` have no content-length.
 
         Returns:

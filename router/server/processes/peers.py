@@ -11,10 +11,11 @@ from urllib.parse import quote
 import orjson
 
 from router.errors import NoWorker, RouterError
-from router.http.asgi import while_connected
 from router.http.client_request import CLIENT_HEADER, ClientRequest
-from router.http.ids import fresh_id
-from router.http_client.origin import Origin, Response, UnixOrigin
+from router.http.disconnect import while_connected
+from router.http.ids import new_id
+from router.http_client.origin import Origin, UnixOrigin
+from router.http_client.response import Response
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Peers:
     def new_run(self) -> str:
         """A fresh run id that this process owns."""
         while True:
-            run = f"run-{fresh_id()}"
+            run = f"run-{new_id()}"
             if self.owner(run) == self.index:
                 return run
 
@@ -143,9 +144,9 @@ class Peers:
             await request.send_chunk(b"", more=False)
 
     async def _send(self, request: ClientRequest, index: int, raw: bytes) -> Response:
-        headers = [(CLIENT_HEADER.decode(), request.client), ("x-request-id", request.id)]
+        headers = [(CLIENT_HEADER.decode(), request.client_key), ("x-request-id", request.id)]
         if request.span is not None:
-            headers += request.span.carried
+            headers += request.span.trace_headers
         else:
             headers += [
                 (name.decode(), value) for name in FORWARDED_HEADERS if (value := request.header(name)) is not None

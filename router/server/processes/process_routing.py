@@ -10,8 +10,9 @@ import orjson
 
 from router.endpoints.routes import Handler, Route
 from router.errors import NotFound
-from router.http.asgi import JSON_HEADERS, while_connected
+from router.http.asgi import JSON_HEADERS
 from router.http.client_request import ClientRequest
+from router.http.disconnect import while_connected
 from router.observability.prometheus import CONTENT_TYPE
 from router.server.processes.merged_responses import merge_info, merge_metrics, merge_runs, merge_worker, merge_workers
 from router.server.processes.peers import FORWARD_TIMEOUT, PeerResponse, Peers, parsed_responses, send_peer_response
