@@ -93,7 +93,7 @@ class App:
         self._watcher = self._discovery(settings.discovery, factory) if settings.discovery is not None else None
         trees = load_trees(settings.trees)
         self.judge = judge or Judge(settings.runs.embedding_model)
-        self._judges = any(tree.arm == "exit" and tree.exit.measures for tree in trees.trees)
+        self._judges = any(tree.arm == "exit" and tree.exit.needs_judge for tree in trees.trees)
         self._loading: asyncio.Task[None] | None = None
         context = RunContext(self.dispatcher, judge=self.judge, metrics=OpenPromptMetrics(self._prometheus))
         if peers is not None:
