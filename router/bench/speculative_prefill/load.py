@@ -88,7 +88,7 @@ class Bench:
         template = PromptTemplate((tuple(literal), tuple(self.ids(8))), (upstream.name,))
         pair = self.dispatcher.choose_pair(self.model)
         carry = transport_for if way == "overlay" else lambda _: FallbackTransport()
-        async with OpenPrompt(self.dispatcher, lambda: pair, self.pacers.get(way), carry=carry) as prompt:
+        async with OpenPrompt(self.dispatcher, lambda: pair, self.pacers.get(way), new_transport=carry) as prompt:
             async for part in compose_prompt(template, {upstream.name: upstream}, "declared", same_tokenizer_ids):
                 assert not isinstance(part, Truncate)
                 prompt.append(part)
@@ -150,7 +150,7 @@ class Bench:
             began = None
             async for progress in _progress(exchange):
                 began = began or time.monotonic()
-                answer.grow(progress)
+                answer.update(progress)
         answer.finish()
         return (time.monotonic() - (began or time.monotonic())) / (length - 1)
 
