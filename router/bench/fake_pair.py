@@ -84,11 +84,11 @@ class Server(asyncio.Protocol):
         if method == b"GET":
             self._transport.write(self._get_responses.get(path, response(b"{}")))
             return
-        wanted = STREAM_REQUEST.search(body) if self._role == "decode" else None
-        if wanted is None:
+        match = STREAM_REQUEST.search(body) if self._role == "decode" else None
+        if match is None:
             self._transport.write(response(GENERATED))
             return
-        self._tokens, self._tick = int(wanted[1]), int(wanted[2]) / 1e6
+        self._tokens, self._tick = int(match[1]), int(match[2]) / 1e6
         self._transport.write(STREAM_HEAD)
         self._send_token()
 
