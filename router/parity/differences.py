@@ -1,11 +1,9 @@
 """Flags, paths and metrics of sglang-router that differ here or are absent, each with what is different or why."""
 
 FLAGS: dict[str, str] = {
-    "--backend": "sglang only",
     "--decode-policy": "no `manual`",
     "--decode-selector": "what is no KEY=VALUE is refused, not skipped",
     "--disable-health-check": "a worker is still asked who it is until it was found",
-    "--enable-igw": "accepted; several models are always served",
     "--enable-trace": "needs the extra `otel`; a client's trace is continued, and reaches the workers only with this",
     "--health-check-interval-secs": "besides, /server_info is read every `--worker-startup-check-interval`",
     "--log-level": "`warning` may be written out",

@@ -2,7 +2,8 @@
 
 import argparse
 
-from router.cli.parser import parser
+from router.cli.ignored_flags import IGNORED_FLAGS
+from router.cli.parser import build_parser
 from router.cli.refused_flags import REFUSED_FLAGS
 from router.endpoints.not_offered import PATHS_NOT_OFFERED
 from router.parity.differences import ABSENT_METRICS, FLAGS, METRICS, PATHS
@@ -30,7 +31,7 @@ def our_flags() -> dict[str, argparse.Action]:
     """The flags of this router's parser, without those that are refused."""
     return {
         name: action
-        for action in parser()._actions
+        for action in build_parser()._actions
         for name in action.option_strings
         if name.startswith("--") and name not in REFUSED_FLAGS and name != "--help"
     }
@@ -40,6 +41,8 @@ def flag_verdict(name: str, ours: dict[str, argparse.Action]) -> str:
     """Same, differs (why) or refused (why)."""
     if name in REFUSED_FLAGS:
         return f"refused: {REFUSED_FLAGS[name]}"
+    if name in IGNORED_FLAGS:
+        return f"differs: accepted; {IGNORED_FLAGS[name].reason}"
     return _same_or(FLAGS.get(name), name in ours)
 
 

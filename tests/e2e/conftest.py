@@ -16,17 +16,18 @@ from typing import Any
 import orjson
 import pytest
 
-from launch.config import LaunchConfig, ModelConfig
-from launch.inventory import Inventory
-from launch.models import prepare
-from launch.plan import make_plan
-from launch.ports import free_ports
+from launch.config.schema import LaunchConfig, ModelConfig
+from launch.machine.inventory import Inventory
+from launch.machine.ports import free_ports
+from launch.moa.trees_file import trees_json
+from launch.models.packaged import prepare
+from launch.planning.plan import make_plan
 from launch.processes.base import Command
+from launch.processes.exit_error import raise_if_exited
 from launch.processes.spawn import SpawnedProcess, Spawner
 from launch.processes.teardown import stop_all
-from launch.readiness import died, wait_until_answers
-from launch.supervisor import Supervisor
-from launch.trees import trees_json
+from launch.supervision.readiness import wait_until_ready
+from launch.supervision.supervisor import Supervisor
 from router.http_client.origin import Origin
 from tests.e2e.servers import MODEL, Servers
 
@@ -102,7 +103,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
         try:
             runner.run(supervisor.start())
             base = f"http://127.0.0.1:{plain_port}"
-            runner.run(wait_until_answers(Origin(base), "/model_info", lambda: _alive(plain)))
+            runner.run(wait_until_ready(Origin(base), "/model_info", lambda: raise_if_exited(plain)))
             found = {}
             for prefill, decode in zip(plan.servers[::2], plan.servers[1::2], strict=True):
                 assert prefill.bootstrap_port is not None
@@ -139,9 +140,3 @@ async def _start_plain(model: Path, port: int, logs: Path) -> SpawnedProcess:
     return await Spawner("sglang.launch_server").start(
         Command("plain", tuple(argv), {"OMP_NUM_THREADS": "1"}, logs / "plain.log")
     )
-
-
-def _alive(process: SpawnedProcess) -> None:
-    code = process.exit_code()
-    if code is not None:
-        raise died(process.command.name, code, process.command.log)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from launch.ports import is_free
+from launch.machine.ports import is_free
 from router.dispatch.dispatcher import Dispatcher
 from router.errors import RouterError
 from router.load_balancing import POLICIES

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sglang_ext.open_prompt.prefill import HANDSHAKE
+from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS
 from tests.e2e.conftest import TTL
 from tests.e2e.open_prompts import Prompt, counters, send, some_ids, statuses
 from tests.e2e.servers import TIMEOUT, Servers, generate, is_quiet, overlay_state, post, wait_for
@@ -197,7 +197,7 @@ def test_segments_leave_a_handshake_its_time(servers: Servers) -> None:
         first = pool.submit(post, f"{servers.prefill}/generate", legs)
         assert wait_for(lambda: sum(overlay_state(servers.prefill)["requests"].values()) == 1)
         assert statuses(prompt.append(some_ids(20))) == [200, 200]
-        assert counters(servers.prefill)["held"] - before == HANDSHAKE
+        assert counters(servers.prefill)["held"] - before == MAX_HOLD_STEPS
         assert not first.done()
         answers = [post(f"{servers.decode}/generate", legs), first.result()]
     assert statuses(answers) == [200, 200]

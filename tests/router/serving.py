@@ -87,7 +87,7 @@ async def together(
         routers = []
         for index, path in enumerate(paths[:count]):
             app = App(
-                _settings(pairs, None, server or ServerSettings(), settings), peers=Peers(index, paths, again=again)
+                _settings(pairs, None, server or ServerSettings(), settings), peers=Peers(index, paths, restarted=again)
             )
             routers.append(await stack.enter_async_context(_listening(app, pairs, path)))
         yield routers

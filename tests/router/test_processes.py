@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from router.cli.parser import parse
 from router.moa.run_limits import RunSettings
 from router.server.admission import AdmissionSettings
-from router.server.processes.merge import merge_metrics, merge_runs, merge_workers
-from router.server.processes.parent import ProcessIdentity, ProcessManager, run_in_child
+from router.server.processes.limit_shares import process_share
+from router.server.processes.merged_responses import merge_metrics, merge_runs, merge_workers
 from router.server.processes.peers import Peers
-from router.server.processes.shares import process_share
+from router.server.processes.process_manager import ProcessIdentity, ProcessManager, run_in_child
 from router.server.settings import RouterSettings, ServerSettings
 from tests.router.aio import aio, run, until
 from tests.router.fakes import FakePair, started
@@ -237,7 +237,7 @@ def test_a_process_that_cannot_be_started_is_tried_again() -> None:
     """As when memory is short, of which the last one may have died; the others serve on."""
 
     def serve(place: ProcessIdentity, listeners: list[socket.socket]) -> int:
-        if not place.again:
+        if not place.restarted:
             return 1
         os.kill(os.getppid(), signal.SIGTERM)
         return 0

@@ -42,9 +42,10 @@ from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.workers.metrics import register_worker_metrics
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
-from sglang_ext.open_prompt.pins import Pins
-from sglang_ext.open_prompt.prompts import Limits, Prompts
-from sglang_ext.open_prompt.protocol import Mark, Refused
+from sglang_ext.open_prompt.operation import InvalidOperation, Operation
+from sglang_ext.open_prompt.pins import PinnedPrefixes
+from sglang_ext.open_prompt.settings import Settings
+from sglang_ext.open_prompt.table import OpenPromptTable
 from tests.router.aio import aio, run, until
 from tests.router.fakes import Call, FakePair, started
 from tests.router.histories import History, Step, histories, whole
@@ -201,7 +202,7 @@ def test_of_a_short_prompt_little_waits() -> None:
 class Segments:
     """A fake pair that remembers the prompts it was sent; `hold` keeps segments under way.
 
-    With `overlay` its decode server keeps prompts as the real one does, with the overlay's own book of them.
+    With `overlay` its decode server keeps prompts as the real one does, with the overlay's own table of them.
     """
 
     def __init__(self, *, overlay: bool = False, ttl: float = 60.0) -> None:
@@ -214,7 +215,8 @@ class Segments:
         self.sent: list[int] = []  # tokens that travelled, a request each
         self.info = {"overlay": {"open_prompts": {"ttl": ttl, "pinned": 7} if overlay else {"missing": "it is a fake"}}}
         self.registry = CollectorRegistry()
-        self.prompts = Prompts(10_000, Pins(None, budget=0), Limits(ttl=ttl), time.monotonic)
+        cache: Any = None  # nothing is cached
+        self.prompts = OpenPromptTable(10_000, PinnedPrefixes(cache, budget=0), Settings(ttl=ttl), time.monotonic)
 
     async def _generate(self, call: Call) -> None:
         self.pair.room(call).set()
@@ -223,14 +225,16 @@ class Segments:
         ids = body["input_ids"]
         self.sent.append(len(ids))
         try:
-            mark = Mark.read(sampling["custom_params"]["open_prompt"]) if "custom_params" in sampling else None
-            if mark is not None and mark.op == "close":
-                self.prompts.close(mark.id)
+            operation = (
+                Operation.from_json(sampling["custom_params"]["open_prompt"]) if "custom_params" in sampling else None
+            )
+            if operation is not None and operation.op == "close":
+                self.prompts.close(operation.id)
                 await call.answer({})
                 return
-            if mark is not None:
-                ids = self.prompts.extend(mark, ids, body["rid"]).tolist()
-        except Refused as error:
+            if operation is not None:
+                ids = self.prompts.extend(operation, ids, body["rid"]).tolist()
+        except InvalidOperation as error:
             await call.answer({"error": {"message": str(error)}}, 400)
             return
         if sampling["max_new_tokens"] > 1:
