@@ -119,7 +119,7 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
     # Runs: of trees, and of agents that clients name.
     trees = load_trees(settings.trees)
     judge = judge or Judge(settings.runs.embedding_model)
-    preload_judge = any(tree.arm == "exit" and tree.exit.measures for tree in trees.trees)
+    preload_judge = any(tree.arm == "exit" and tree.exit.needs_judge for tree in trees.trees)
     run_context = RunContext(dispatcher, judge=judge, metrics=OpenPromptMetrics(prometheus))
     if peers is not None:
         run_context.new_run = peers.new_run

@@ -28,9 +28,9 @@ from router.speculative_prefill.composition import (
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.speculative_prefill.open_prompt import OpenPrompt
 from router.speculative_prefill.pacing import (
-    IDLE,
-    IDLE_MOST,
-    IDLE_SHARE,
+    IDLE_FACTOR,
+    IDLE_MAX_SHARE,
+    IDLE_MAX_TOKENS,
     MAX_TOKENS,
     MIN_TOKENS,
     START_TOKENS,
@@ -134,7 +134,7 @@ def test_declared_order_streams_the_answer_whose_turn_it_is() -> None:
 @aio
 async def test_an_answer_that_fails_fails_its_reader() -> None:
     answers = {"a": UpstreamAnswer("a")}
-    answers["a"].grow([1])
+    answers["a"].update([1])
     answers["a"].fail(UpstreamFailed("agent a failed."))
     with pytest.raises(UpstreamFailed, match="agent a failed"):
         async for _ in compose_prompt(PromptTemplate(((), ()), ("a",)), answers, "declared", same_tokenizer_ids):
@@ -155,7 +155,7 @@ async def test_reencoding_holds_the_last_word_back() -> None:
     encode = reencoded_text(Recording())
     answer = UpstreamAnswer("a")
     for text in ("Blu", "Blue sk", "Blue sky\nover"):
-        answer.grow((), text)
+        answer.update((), text)
         await encode(answer)
     answer.finish()
     await encode(answer)
@@ -173,7 +173,7 @@ def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) ->
     assert pacer.min_tokens(LONG, busy=True) == START_TOKENS
     for tokens in (20, 60, 200, 90, 40):
         pacer.observe(tokens, fixed + per_token * tokens)
-    for busy, share, most in ((True, 1, MAX_TOKENS), (False, IDLE, IDLE_MOST)):
+    for busy, share, most in ((True, 1, MAX_TOKENS), (False, IDLE_FACTOR, IDLE_MAX_TOKENS)):
         wanted = max(min(share * fixed / per_token, most), MIN_TOKENS)
         assert pacer.min_tokens(LONG, busy=busy) == pytest.approx(wanted, rel=0.05, abs=1)
 
@@ -185,14 +185,14 @@ def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
     assert pacer.min_tokens(LONG, busy=True) == START_TOKENS
     pacer.observe(640, 0.01)
     assert pacer.min_tokens(LONG, busy=True) == MAX_TOKENS
-    assert pacer.min_tokens(LONG, busy=False) == IDLE_MOST, "it must be able to find out that it was wrong"
+    assert pacer.min_tokens(LONG, busy=False) == IDLE_MAX_TOKENS, "it must be able to find out that it was wrong"
 
 
 def test_of_a_short_prompt_little_waits() -> None:
     pacer = SegmentPacer()
     for tokens in (64, 640):
         pacer.observe(tokens, 0.02)
-    assert pacer.min_tokens(2000, busy=False) == IDLE_SHARE * 2000
+    assert pacer.min_tokens(2000, busy=False) == IDLE_MAX_SHARE * 2000
     assert pacer.min_tokens(100, busy=False) == MIN_TOKENS
 
 

@@ -1,8 +1,8 @@
-"""What the benchmark of splicing reads from a prefill server's log."""
+"""What the benchmark of speculative prefill reads from a prefill server's log."""
 
 from pathlib import Path
 
-from router.bench.speculative_prefill.waits import waits, waits_table
+from router.bench.speculative_prefill.prefill_durations import durations_table, prefill_durations
 
 LINE = (
     "[2026-11-25 02:50:40] ReqTimeStats(rid={rid}-6f6a16f96d03, bootstrap_room=2215998279258898851, input_len=60, "
@@ -20,9 +20,9 @@ def test_waits_of_a_run(tmp_path: Path) -> None:
         + LINE.format(rid="bbbb-ordinary-1-0", queue=100.0)  # another run
         + LINE.format(rid="aaaa-overlay_ordinary-1-0", queue=5.0)
     )
-    told = waits(log, "aaaa", ("ordinary", "overlay_ordinary", "blocking_ordinary"))
-    assert told["ordinary"]["queue_duration"] == {"p50": 1.0, "p95": 3.0, "p99": 3.0}
-    assert told["overlay_ordinary"]["queue_duration"]["p50"] == 5.0
-    assert told["ordinary"]["forward_duration"]["p99"] == 896.81
-    assert told["blocking_ordinary"] == {}
-    assert "overlay_ordinary, queue_duration" in waits_table(told)
+    durations = prefill_durations(log, "aaaa", ("ordinary", "overlay_ordinary", "blocking_ordinary"))
+    assert durations["ordinary"]["queue_duration"] == {"p50": 1.0, "p95": 3.0, "p99": 3.0}
+    assert durations["overlay_ordinary"]["queue_duration"]["p50"] == 5.0
+    assert durations["ordinary"]["forward_duration"]["p99"] == 896.81
+    assert durations["blocking_ordinary"] == {}
+    assert "overlay_ordinary, queue_duration" in durations_table(durations)

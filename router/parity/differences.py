@@ -1,4 +1,4 @@
-"""What is here too but not quite the same, each with what is different."""
+"""Flags, paths and metrics of sglang-router that differ here or are absent, each with what is different or why."""
 
 FLAGS: dict[str, str] = {
     "--decode-policy": "no `manual`",
@@ -50,4 +50,47 @@ METRICS: dict[str, str] = {
     "smg_worker_errors_total": "`error_type` has this router's kinds of errors",
     "smg_worker_cb_outcomes_total": "a leg counts against the worker that failed, not against both",
     "smg_router_ttft_seconds": "here for HTTP; sglang-router has it for gRPC only",
+}
+
+ABSENT_METRICS: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "smg_db_connections_active",
+            "smg_db_items_stored",
+            "smg_db_operation_duration_seconds",
+            "smg_db_operations_total",
+        ),
+        "nothing is stored",
+    ),
+    **dict.fromkeys(
+        (
+            "smg_mcp_servers_active",
+            "smg_mcp_tool_calls_total",
+            "smg_mcp_tool_duration_seconds",
+            "smg_mcp_tool_iterations_total",
+        ),
+        "no tools are called",
+    ),
+    **dict.fromkeys(
+        (
+            "smg_manual_policy_branch_total",
+            "smg_manual_policy_cache_entries",
+            "smg_prefix_hash_policy_branch_total",
+            "smg_consistent_hashing_policy_branch_total",
+            "smg_worker_routing_keys_active",
+        ),
+        "no such policy",
+    ),
+    **dict.fromkeys(
+        (
+            "smg_router_generation_duration_seconds",
+            "smg_router_stage_duration_seconds",
+            "smg_router_tokens_total",
+            "smg_router_tpot_seconds",
+        ),
+        "of gRPC workers only",
+    ),
+    "smg_router_request_errors_total": "see `smg_http_responses_total`, which has the kind of error",
+    "smg_router_upstream_responses_total": "see `smg_worker_errors_total` and `smg_worker_cb_outcomes_total`",
+    "smg_worker_connections_active": "see `smg_worker_requests_active`",
 }

@@ -1,4 +1,4 @@
-"""What the fake servers say; the same whether nginx or Python says it."""
+"""The responses of the fake servers, the same from nginx and from Python."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ Role = Literal["prefill", "decode"]
 
 MODEL = "fake"
 GENERATED = orjson.dumps({"text": "one two", "meta_info": {"id": "0", "finish_reason": {"type": "stop", "matched": 2}}})
-# About what one token of a streamed answer takes in SGLang's OpenAI format.
+# About the size of one streamed token in SGLang's OpenAI format.
 EVENT = b"data: " + orjson.dumps(
     {
         "id": "0" * 32,
@@ -22,8 +22,8 @@ EVENT = b"data: " + orjson.dumps(
 DONE = b"data: [DONE]"
 
 
-def told(role: Role) -> dict[str, bytes]:
-    """Answers to GET, by path: all that either router asks a worker before it sends requests to it."""
+def worker_info(role: Role) -> dict[str, bytes]:
+    """Responses to GET, by path: all that either router asks a worker before it sends requests to it."""
     server = orjson.dumps(
         {"served_model_name": MODEL, "disaggregation_mode": role, "version": "0.5.17", "tp_size": 1, "dp_size": 1}
     )

@@ -1,16 +1,16 @@
-"""nginx as a fake prefill and decode server: static answers, in one process."""
+"""nginx as a fake prefill and decode server: static responses, from one process."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from router.bench.answers import GENERATED, Role, told
 from router.bench.errors import BenchError
-from router.bench.processes import free_port, running, until_open
+from router.bench.fake_responses import GENERATED, Role, worker_info
+from router.bench.processes import free_port, running, wait_until_listening
 
-# One process on purpose: the machine's cores are what the router and the load generator share with it.
-FRAME = """
+# One process on purpose: the router and the load generator share the cores with it.
+CONFIG = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr warn;
 events {{ worker_connections 8192; }}
 http {{
@@ -24,8 +24,8 @@ http {{
 
 
 @contextmanager
-def nginx(folder: Path) -> Iterator[tuple[str, str]]:
-    """Run nginx; the addresses of the prefill and the decode server.
+def nginx_pair(folder: Path) -> Iterator[tuple[str, str]]:
+    """Run nginx; gives the addresses of the prefill and the decode server.
 
     Raises:
         BenchError: It is not installed or does not start.
@@ -36,16 +36,17 @@ def nginx(folder: Path) -> Iterator[tuple[str, str]]:
     prefill, decode = free_port(), free_port()
     config = folder / "nginx.conf"
     servers = "\n".join((_server("prefill", prefill), _server("decode", decode)))
-    config.write_text(FRAME.format(folder=folder, servers=servers))
+    config.write_text(CONFIG.format(folder=folder, servers=servers))
     with running("nginx", [program, "-e", "stderr", "-c", str(config)], folder) as process:
-        until_open(process, decode)
+        wait_until_listening(process, decode)
         yield f"http://127.0.0.1:{prefill}", f"http://127.0.0.1:{decode}"
 
 
 def _server(role: Role, port: int) -> str:
-    places = [f"location = {path} {_says(answer)}" for path, answer in told(role).items()]
-    return "\n".join((f"server {{ listen 127.0.0.1:{port} backlog=4096;", *places, f"location / {_says(GENERATED)} }}"))
+    locations = [f"location = {path} {_return(body)}" for path, body in worker_info(role).items()]
+    rest = f"location / {_return(GENERATED)} }}"
+    return "\n".join((f"server {{ listen 127.0.0.1:{port} backlog=4096;", *locations, rest))
 
 
-def _says(answer: bytes) -> str:
-    return f"{{ return 200 '{answer.decode()}'; }}"
+def _return(body: bytes) -> str:
+    return f"{{ return 200 '{body.decode()}'; }}"

@@ -13,14 +13,14 @@ from router.bench.errors import BenchError
 from router.bench.sample import Sample, percentile
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-MARK = b'"delta"'  # once in each token's event
-LAST = b"\r\n0\r\n\r\n"
-GRACE = 30.0  # seconds that requests under way get after the time is over
+TOKEN_MARK = b'"delta"'  # once in each token's event
+STREAM_END = b"\r\n0\r\n\r\n"
+DRAIN_TIMEOUT = 30.0  # seconds for requests in flight after the measurement
 
 
 @dataclass
-class _Tally:
-    """What all connections saw."""
+class _Totals:
+    """Counts over all connections."""
 
     deadline: float
     limit: int | None  # requests on each connection
@@ -32,35 +32,35 @@ class _Tally:
 class _Connection(asyncio.Protocol):
     """Sends the same request again and again."""
 
-    def __init__(self, request: bytes, tally: _Tally) -> None:
+    def __init__(self, request: bytes, totals: _Totals) -> None:
         self._request = request
-        self._tally = tally
+        self._totals = totals
         self._transport: asyncio.Transport
         self._sent = 0
-        self._began = 0.0
-        self._rest = b""  # the head until it is whole; then the end of what came, where a mark may be cut
-        self._left: int | None = None  # bytes of the body to come; None before the head and in chunked bodies
+        self._started = 0.0
+        self._rest = b""  # the head until it is complete; then the end of the stream so far, where a mark may be cut
+        self._body_left: int | None = None  # bytes; None before the head and in chunked bodies
         self._streaming = False
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._next()
+        self._send_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
-            self._tally.errors += 1
+            self._totals.errors += 1
             self.done.set_result(None)
 
-    def _next(self) -> None:
+    def _send_request(self) -> None:
         now = time.perf_counter()
-        if now >= self._tally.deadline or self._sent == self._tally.limit:
+        if now >= self._totals.deadline or self._sent == self._totals.limit:
             self._finish()
             return
         self._sent += 1
-        self._began = now
+        self._started = now
         self._rest = b""
-        self._left = None
+        self._body_left = None
         self._streaming = False
         self._transport.write(self._request)
 
@@ -71,46 +71,46 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._streaming:
-            self._stream(data)
+            self._read_stream(data)
             return
-        if self._left is None:
+        if self._body_left is None:
             head, end, data = (self._rest + data).partition(b"\r\n\r\n")
             if not end:
                 self._rest = head
                 return
             self._rest = b""
             if head.split(b" ", 2)[1] != b"200":
-                self._tally.errors += 1
+                self._totals.errors += 1
                 self._finish()
                 return
             length = LENGTH.search(head)
             if length is None:
                 self._streaming = True
-                self._stream(data)
+                self._read_stream(data)
                 return
-            self._left = int(length[1])
-        self._left -= len(data)
-        if not self._left:
-            self._answered()
+            self._body_left = int(length[1])
+        self._body_left -= len(data)
+        if not self._body_left:
+            self._record_response()
 
-    def _stream(self, data: bytes) -> None:
+    def _read_stream(self, data: bytes) -> None:
         data = self._rest + data
-        self._tally.tokens += data.count(MARK)
-        if data.endswith(LAST):
-            self._answered()
+        self._totals.tokens += data.count(TOKEN_MARK)
+        if data.endswith(STREAM_END):
+            self._record_response()
             return
-        # Shorter than the mark, so that no mark is counted twice; long enough to find the end in.
-        self._rest = data[-(len(MARK) - 1) :]
-        if time.perf_counter() >= self._tally.deadline:
+        # Shorter than the mark, so that no mark is counted twice; long enough to recognise the end of the stream.
+        self._rest = data[-(len(TOKEN_MARK) - 1) :]
+        if time.perf_counter() >= self._totals.deadline:
             self._finish()
 
-    def _answered(self) -> None:
-        self._tally.latencies.append(time.perf_counter() - self._began)
-        self._next()
+    def _record_response(self) -> None:
+        self._totals.latencies.append(time.perf_counter() - self._started)
+        self._send_request()
 
 
-def request(url: str, path: str, body: bytes) -> bytes:
-    """A POST as it goes over the wire."""
+def encode_request(url: str, path: str, body: bytes) -> bytes:
+    """A POST request as bytes."""
     return (
         f"POST {path} HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -121,40 +121,40 @@ async def _measure(url: str, raw: bytes, connections: int, seconds: float, limit
     loop = asyncio.get_running_loop()
     address = urlsplit(url)
     host, port = address.hostname or "", address.port or 80
-    began = time.perf_counter()
-    tally = _Tally(began + seconds, limit, [])
+    started = time.perf_counter()
+    totals = _Totals(started + seconds, limit, [])
     pairs = await asyncio.gather(
-        *(loop.create_connection(lambda: _Connection(raw, tally), host, port) for _ in range(connections))
+        *(loop.create_connection(lambda: _Connection(raw, totals), host, port) for _ in range(connections))
     )
     try:
-        async with asyncio.timeout(seconds + GRACE):
+        async with asyncio.timeout(seconds + DRAIN_TIMEOUT):
             await asyncio.gather(*(connection.done for _, connection in pairs))
     except TimeoutError:
-        raise BenchError(f"{url} left a request without an answer for {GRACE:g} s.") from None
+        raise BenchError(f"{url} left a request without an answer for {DRAIN_TIMEOUT:g} s.") from None
     finally:
         for transport, _ in pairs:
             transport.abort()
-    elapsed = time.perf_counter() - began
-    latencies = sorted(tally.latencies)
+    elapsed = time.perf_counter() - started
+    latencies = sorted(totals.latencies)
     return Sample(
         p50=percentile(latencies, 0.50) * 1e6,
         p99=percentile(latencies, 0.99) * 1e6,
         requests=len(latencies),
-        tokens=tally.tokens,
+        tokens=totals.tokens,
         seconds=elapsed,
-        errors=tally.errors,
+        errors=totals.errors,
     )
 
 
 def measure(url: str, path: str, body: bytes, *, connections: int, seconds: float, limit: int | None = None) -> Sample:
-    """Post `body` on each connection, again after each answer, for `seconds` or `limit` times.
+    """Post `body` on each connection, again after each response, for `seconds` or `limit` times.
 
-    Streams under way at the end are cut and only their tokens count.
+    Of streams in flight at the end, only the tokens count.
 
     Raises:
-        BenchError: An answer does not come.
+        BenchError: A response does not come, or the server cannot be reached.
     """
     try:
-        return uvloop.run(_measure(url, request(url, path, body), connections, seconds, limit))
+        return uvloop.run(_measure(url, encode_request(url, path, body), connections, seconds, limit))
     except OSError as error:
         raise BenchError(f"{url} cannot be reached ({error}).") from None
