@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+RANDOM = random.SystemRandom()  # whoever seeds the common generator, no two requests share a room
 TIMEOUT = 120.0
 MODEL = "smol"  # what the first pair and the plain server are called
 
@@ -46,7 +47,7 @@ def both_legs(servers: Servers, prompt: str, tokens: int = 8) -> tuple[dict[str,
         "sampling_params": {"temperature": 0, "max_new_tokens": tokens},
         "bootstrap_host": "127.0.0.1",
         "bootstrap_port": servers.bootstrap_port,
-        "bootstrap_room": random.getrandbits(62),
+        "bootstrap_room": RANDOM.getrandbits(62),
     }
     with ThreadPoolExecutor(2) as pool:
         legs = [pool.submit(post, f"{base}/generate", body) for base in (servers.prefill, servers.decode)]

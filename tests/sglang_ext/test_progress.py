@@ -4,21 +4,23 @@ from typing import Any
 
 import pytest
 from nixl import _api
-from sglang.srt.disaggregation.utils import DisaggregationMode
 
 from sglang_ext.transfer.progress import poll_transfers
 
-PREFILL, DECODE = DisaggregationMode.PREFILL, DisaggregationMode.DECODE
+PREFILL, DECODE = "prefill", "decode"
 
 
-def thread_of(mode: DisaggregationMode) -> bool:
+def thread_of(mode: str) -> bool:
     """Whether a KV manager of this mode makes its agent with a thread, as SGLang makes it."""
+    # Here, since it takes seconds, which every process that collects tests would spend.
+    from sglang.srt.disaggregation.utils import DisaggregationMode
+
     made: list[Any] = []
 
     def init(manager: object, args: object, mode: object, server_args: object, mla: bool = False) -> None:
         made.append(_api.nixl_agent_config(backends=[], num_threads=8))
 
-    poll_transfers(init, object(), object(), mode, object(), mla=True)
+    poll_transfers(init, object(), object(), DisaggregationMode(mode), object(), mla=True)
     assert made[0].num_threads == 8
     return bool(made[0].enable_pthread)
 
