@@ -41,9 +41,7 @@ class Watched:
 
     def _note_files(self) -> None:
         """Remember new files that the command's processes map."""
-        new = {
-            file for file in shared_files() - self._before - self._mapped if self._looks.setdefault(file, 0) < LOOKS
-        }
+        new = {file for file in shared_files() - self._before - self._mapped if self._looks.setdefault(file, 0) < LOOKS}
         if not new:
             return
         for file in new:

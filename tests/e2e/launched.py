@@ -34,6 +34,6 @@ class Launched(Watched):
         assert found, f"{words!r} did not come:\n{self.text()}"
         assert words in self.text(), self.text()
 
-    def end(self, number: signal.Signals, seconds: float = 60.0) -> int:
+    def end(self, number: signal.Signals, seconds: float = 300.0) -> int:
         self.popen.send_signal(number)
         return self.popen.wait(seconds)

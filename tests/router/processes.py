@@ -44,11 +44,11 @@ def free_port() -> int:
 
 def wait_for(url: str, process: "subprocess.Popen[str]") -> None:
     """Return when the URL answers 200."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         assert process.poll() is None
         try:
-            if httpx.get(url, timeout=5.0).status_code == 200:
+            if httpx.get(url, timeout=60.0).status_code == 200:
                 return
         except httpx.ConnectError:
             pass
