@@ -1,6 +1,7 @@
 """For all tests: which need servers, their order, which run in one process, and how many examples properties get."""
 
 import gc
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ END_TO_END = HERE / "e2e"
 # These start servers of their own, on ports that are free when they look: one after the other.
 OWN_SERVERS = ("test_launch.py", "test_kills.py")
 WATCHDOG = 1200  # seconds for an end-to-end test, with the start of its servers
+
+# Two processes share the tests: neither takes more than one core for PyTorch, nor do those they start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No deadlines: a slow machine fails no test. `--hypothesis-profile` chooses another one.
 settings.register_profile("full", deadline=None)
@@ -53,7 +57,7 @@ OWN = "servers of their own"
 
 def _scope(nodeid: str) -> str:
     """What must run in one process: all tests of the common servers, else those of one module."""
-    module = nodeid.split("::")[0]
+    module = nodeid.split("::", maxsplit=1)[0]
     folder, _, name = module.rpartition("/")
     if folder.endswith("tests/sglang_ext"):
         return folder  # they import SGLang, for seconds
@@ -67,7 +71,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Shares the work out by `_scope`, in the order of the tests."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByServers(LoadScopeScheduling):
+    class ByServers(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             return _scope(nodeid)
 
