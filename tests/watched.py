@@ -10,14 +10,14 @@ from pathlib import Path
 import psutil
 
 SHARED_MEMORY = Path("/dev/shm")
-WATCH_SECONDS = 0.1
-LOOKS = 20  # at processes that could map a new file; most files are mapped by who makes them at once
+WATCH_SECONDS = 0.2
+LOOKS = 10  # at processes that could map a new file; most files are mapped by who makes them at once
 
 File = tuple[Path, int]  # path and inode
 
 
 class Watched:
-    """A started command and every process below it, as they were seen ten times a second."""
+    """A started command and every process below it, as they were seen five times a second."""
 
     def __init__(self, popen: "subprocess.Popen[bytes]", before: set[File]) -> None:
         """`before`: `shared_files()` of a moment before the command was started."""

@@ -91,7 +91,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
     shown["trees"] += [small_tree(), tiny_tree()]
     trees.write_bytes(orjson.dumps(shown))
     # Away from the ports of launches, and from those of other runs of the tests.
-    ports = free_ports(start=31000 + os.getpid() % 80 * 20)
+    ports = free_ports(start=31000 + os.getpid() % 40 * 20)
     plan = make_plan(config, Inventory.detect(), ports=lambda: next(ports), router_port=next(ports))
     supervisor = Supervisor(plan, logs, trees, print, fork=True)
     with asyncio.Runner() as runner:

@@ -174,7 +174,8 @@ def test_ordinary_requests_go_first(servers: Servers) -> None:
     with ThreadPoolExecutor(8) as pool:
         slow = [pool.submit(segment, *each) for each in prompts]
         assert wait_for(lambda: in_use(servers.prefill) >= CHUNK), "the first is in the middle of its chunks"
-        answers = [pool.submit(ordinary, ids).result() for ids in plain]
+        # All at once: while a slow client got one after the other ready, the segments would go on, and end.
+        answers = [each.result() for each in [pool.submit(ordinary, ids) for ids in plain]]
         for each in slow:
             each.result()
     assert ended[:3] == ["ordinary"] * 3
