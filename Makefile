@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?=
 QUESTION ?= Why is the sky blue during the day and red at sunset?
 K ?=
-# Processes that share the tests: one has those with servers, the other ones have the rest.
-WORKERS ?= 2
+# Processes that share the tests: one has those with common servers, the other one has the rest, among which a launch
+# of six servers is. With less than 16 GB of memory all run in one.
+WORKERS ?= $(shell awk '/MemTotal/ {print ($$2 > 15000000 ? 2 : 0)}' /proc/meminfo)
 PYTEST = .venv/bin/python -m pytest
 
 .PHONY: help install demo test test-quick nightly lint types format clean browser curl
@@ -44,7 +45,7 @@ test: install browser curl
 endif
 
 test-quick: install browser
-	@$(PYTEST) -n $(WORKERS) -m "not servers" --ignore=tests/e2e --hypothesis-profile=quick
+	@$(PYTEST) -n 2 -m "not servers" --ignore=tests/e2e --hypothesis-profile=quick
 
 nightly: install browser curl
 	@.venv/bin/python -m tests.nightly
