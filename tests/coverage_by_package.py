@@ -25,7 +25,7 @@ def main() -> None:
     lines: dict[str, int] = defaultdict(int)
     missed: dict[str, int] = defaultdict(int)
     handlers: list[str] = []
-    for measured in sorted(coverage.get_data().measured_files()):
+    for measured in sorted(name for name in coverage.get_data().measured_files() if name.endswith(".py")):
         path = Path(measured)
         _, executable, _, missing, _ = coverage.analysis2(measured)
         for package in (package_of(path), "total"):
