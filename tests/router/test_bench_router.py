@@ -162,7 +162,7 @@ def test_wrong_flags(arguments: list[str], words: str, capsys: pytest.CaptureFix
 def test_what_is_refused_at_the_start() -> None:
     command = [sys.executable, "-m", "router.bench", "--cores", "100000"]
     root = Path(__file__).parents[2]
-    done = subprocess.run(command, check=False, cwd=root, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, check=False, cwd=root, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     assert "cores, not 100000; give --cores " in done.stderr
 

@@ -11,6 +11,7 @@ from tests.sglang_ext.patching.altered import altered_sglang, run
 SCHEDULER = "srt/managers/scheduler.py"
 CHANGED_BODY = ('"""Idle housekeeping: guard', '"""Idle work: guard')
 RENAMED = ("    def on_idle(self):", "    def on_idle_renamed(self):")
+pytestmark = pytest.mark.servers  # each of them starts SGLang, or what imports as much of it
 LOAD = "from sglang.srt.plugins import load_plugins; load_plugins(); "
 
 

@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 from nixl import _api
-from sglang.srt.disaggregation.utils import DisaggregationMode
 
 from sglang_ext.cpu.transfer import use_host_memory
 from sglang_ext.transfer.progress_thread import disable_progress_thread
 
-PREFILL, DECODE = DisaggregationMode.PREFILL, DisaggregationMode.DECODE
+PREFILL, DECODE = "prefill", "decode"
 NOTHING: Any = object()
 
 
-def thread_of(mode: DisaggregationMode, *, on_cpu: bool = False) -> bool:
+def thread_of(mode: str, *, on_cpu: bool = False) -> bool:
     """Whether a KV manager of this mode makes its agent with a thread, as SGLang makes it."""
+    # Here, since it takes seconds, which every process that collects tests would spend.
+    from sglang.srt.disaggregation.utils import DisaggregationMode
+
     made: list[Any] = []
     args: Any = SimpleNamespace(kv_data_ptrs=[1, 2])
 
@@ -26,7 +28,7 @@ def thread_of(mode: DisaggregationMode, *, on_cpu: bool = False) -> bool:
     hooked = partial(disable_progress_thread, init)
     if on_cpu:
         hooked = partial(use_host_memory, hooked)  # as the list of patches puts them around each other
-    hooked(NOTHING, args, mode, object(), mla=True)
+    hooked(NOTHING, args, DisaggregationMode(mode), object(), mla=True)
     assert made[0].num_threads == 8
     assert vars(args).get("kv_data_mem_kinds") == (["DRAM", "DRAM"] if on_cpu else None)
     return bool(made[0].enable_pthread)
