@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from launch.config import LaunchConfig
 from launch.errors import ConfigError
 from router.errors import BadRequest
-from router.moa.tree import DEFAULT_TREE, Agent, Tree, load_trees, read_trees, shipped_trees
+from router.moa.tree import Agent, Tree
+from router.moa.tree_files import DEFAULT_TREE, load_trees, read_trees, shipped_trees
 
 TREE_FILE = "trees.json"
 # A 135M model on two cores decodes some 70 tokens a second: short answers keep the demo short.

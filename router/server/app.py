@@ -14,11 +14,9 @@ from router.dispatch.pair_forwarding import PairForwarder
 from router.dispatch.supervisor import WorkerSupervisor
 from router.early_exit import AgreementJudge, Judge, JudgeError
 from router.endpoints.access import ApiKey
-from router.endpoints.inference import InferenceEndpoints
-from router.endpoints.info import InfoEndpoints
 from router.endpoints.route_table import all_routes
 from router.endpoints.routes import Route, RouteTable
-from router.endpoints.runs import RunEndpoints
+from router.endpoints.services import EndpointServices
 from router.endpoints.trees import TreeEndpoint
 from router.endpoints.workers import WorkerEndpoints
 from router.errors import NotFound, RouterError, forget_frames
@@ -28,7 +26,7 @@ from router.http.client_request import ID_HEADERS, ClientRequest
 from router.load_balancing import make_policy
 from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
-from router.moa.tree import load_trees
+from router.moa.tree_files import load_trees
 from router.observability.run_store import RunStore
 from router.observability.tracing import start_tracing
 from router.server.access_log import log
@@ -97,17 +95,27 @@ class App:
         self._loading: asyncio.Task[None] | None = None
         context = RunContext(self.dispatcher, judge=self.judge, metrics=OpenPromptMetrics(self._prometheus))
         if peers is not None:
-            context.new_run = peers.new_run
+            context.new_run_id = peers.new_run
         run_limits, runs = RunLimits(settings.runs), RunStore()
         moa = TreeEndpoint(context, trees, run_limits, runs)
         self._clients = AgentRuns(context, run_limits, runs)
-        timeout = server.request_timeout_secs
         pairs = PairForwarder(self.dispatcher, settings.retries, DispatchMetrics(self._prometheus, policies))
-        proxy = InferenceEndpoints(self.registry, moa, self._clients, pairs, timeout, peers)
         self._key = ApiKey(server.api_key)
-        info = InfoEndpoints(self.dispatcher, moa, self.keeper, proxy, self._key, self._prometheus)
         self._admin = WorkerEndpoints(self.registry, self.keeper, factory)
-        table = all_routes(proxy, info, self._admin, RunEndpoints(runs))
+        services = EndpointServices(
+            dispatcher=self.dispatcher,
+            supervisor=self.keeper,
+            pairs=pairs,
+            trees=moa,
+            agent_runs=self._clients,
+            run_store=runs,
+            workers=self._admin,
+            key=self._key,
+            collectors=self._prometheus,
+            request_timeout=server.request_timeout_secs,
+            peers=peers,
+        )
+        table = all_routes(services)
         self._peers = peers
         self._spread = None if peers is None else ProcessRouting(peers)
         self.routes = RouteTable(table if self._spread is None else self._spread.over(table))
@@ -212,7 +220,7 @@ class App:
         """What an operator told the other processes before this one began; what does not fit any more is left."""
         with suppress(RouterError):
             if change.method == "POST":
-                self._admin.take_in(parse_object(change.body.encode()))
+                self._admin.register(parse_object(change.body.encode()))
             else:
                 # Nothing was asked of it here: gone at once, it is not in the way of one that came there later.
                 self.registry.drop(self.registry.by_id(change.path.rpartition("/")[2]))

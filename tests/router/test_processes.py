@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.cli.parser import parse
-from router.moa.run_limits import RunSettings
+from router.moa.settings import RunSettings
 from router.server.admission import AdmissionSettings
 from router.server.processes.merge import merge_metrics, merge_runs, merge_workers
 from router.server.processes.parent import ProcessIdentity, ProcessManager, run_in_child
