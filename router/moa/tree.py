@@ -47,10 +47,10 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         name: Unique in its tree.
         model: Name of a served model; None takes one in turn.
-        role: Its system prompt; None takes the default for proposers or aggregators.
+        role: Its system prompt; None takes the default of its place in the tree.
         reads: Clusters of earlier layers whose answers it reads.
-        max_tokens: Limit of its answer.
-        sampling: Sampling parameters by OpenAI's names; they override the model's defaults.
+        max_tokens: Most tokens it may answer.
+        sampling: Sampling parameters of OpenAI's API, over the model's defaults.
     """
 
     name: Name
@@ -65,7 +65,7 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Cluster(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Agents that run in parallel and whose answers go to the same readers."""
+    """Agents side by side whose answers go to the same readers."""
 
     name: Name
     agents: Annotated[tuple[Agent, ...], Meta(min_length=1)]
@@ -81,14 +81,14 @@ class Tree(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A checked tree.
 
     Attributes:
-        name: The model name of requests to it.
-        arm: `dense`: each agent reads the whole layer before it and waits for complete answers. `tree`: it reads the
-            clusters of `reads` and waits. `splice`: its prompt is prefilled while its upstream agents still decode.
-            `exit`: as `splice`, and a cluster whose answers agree aborts its last agents.
+        name: The model name it is asked by.
+        arm: `dense` has each agent read the whole layer before it and waits for whole answers; `tree` has it read
+            what `reads` says, and waits; `splice` prefills readers while their upstreams still decode; `exit`
+            does too, and a cluster whose answers agree does not wait for its last agents.
         order: Of the answers in a reader's prompt: as they end, or as declared.
         exit: When a cluster exits early, in the arm `exit`.
-        retries: Retries of an agent after its first attempt.
-        timeout: Seconds without any event after which an agent's server counts as failed.
+        retries: How often an agent that failed is asked again.
+        timeout: Seconds for which an agent's server may say nothing.
         layers: The agents.
     """
 

@@ -19,12 +19,7 @@ from router.moa.tree import Sampling, Tree, check_sampling
 
 
 class Trees(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A trees file.
-
-    Attributes:
-        models: Default sampling by model name.
-        trees: The trees.
-    """
+    """A configuration file: trees, and default sampling by model."""
 
     models: dict[str, Sampling] = field(default_factory=dict)
     trees: Annotated[tuple[Tree, ...], Meta(min_length=1)]
