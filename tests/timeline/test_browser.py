@@ -81,7 +81,7 @@ def test_no_text_covers_another_and_nothing_leaves_the_window(
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_names_agent_factss_stay_in_their_nodes(chromium: Browser, tmp_path: Path, sample: str) -> None:
+def test_names_of_agents_stay_in_their_nodes(chromium: Browser, tmp_path: Path, sample: str) -> None:
     shown(chromium, tmp_path, getattr(traces, sample)())
     nodes, names = boxes(chromium, ".node rect"), boxes(chromium, ".node text")
     assert len(nodes) == len(names) == 13
