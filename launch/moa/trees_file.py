@@ -10,7 +10,8 @@ from launch.config.schema import LaunchConfig
 from launch.errors import ConfigError
 from launch.machine.inventory import Device
 from router.errors import BadRequest
-from router.moa.tree import DEFAULT_TREE, Agent, Tree, load_trees, read_trees, shipped_trees
+from router.moa.tree import Agent, Tree
+from router.moa.tree_files import DEFAULT_TREE, load_trees, read_trees, shipped_trees
 
 TREES_FILE = "trees.json"
 MAX_TOKENS: dict[Device, tuple[int, int]] = {"cpu": (96, 192), "gpu": (512, 1024)}

@@ -8,7 +8,7 @@ from router.cli.refused_flags import add_refused_flags
 from router.config.flags import add_flags, read_flags
 from router.dispatch.retries import RetrySettings
 from router.load_balancing.flags import add_policy_flags, cache_aware_settings
-from router.moa.run_limits import RunSettings
+from router.moa.settings import RunSettings
 from router.observability.tracing.settings import TraceSettings, collector_address
 from router.server.admission import AdmissionSettings
 from router.server.settings import RouterSettings, ServerSettings

@@ -1,4 +1,4 @@
-"""Who may ask: the API key, and what of a request only this router may say."""
+"""Access: the API key, and request fields that only the router may set."""
 
 import hmac
 from typing import Any
@@ -9,26 +9,30 @@ from router.http.client_request import ClientRequest
 
 
 class ApiKey:
-    """Compares in constant time, so that the time of an answer tells nothing about the key."""
+    """The router's API key; compared in constant time, so that response times reveal nothing about it.
+
+    Args:
+        key: None lets every request in.
+    """
 
     def __init__(self, key: str | None) -> None:
-        self._wanted = None if key is None else f"Bearer {key}".encode()
+        self._expected = None if key is None else f"Bearer {key}".encode()
 
-    def fits(self, request: ClientRequest) -> bool:
-        """Whether a request has the key, or none is wanted."""
-        if self._wanted is None:
+    def matches(self, request: ClientRequest) -> bool:
+        """Whether a request has the key, or none is needed."""
+        if self._expected is None:
             return True
-        given = (request.header(b"authorization") or "").encode("latin-1")
-        return hmac.compare_digest(given, self._wanted)
+        authorization = (request.header(b"authorization") or "").encode("latin-1")
+        return hmac.compare_digest(authorization, self._expected)
 
     def check(self, request: ClientRequest) -> None:
-        """Raise `Unauthorized` without the key."""
-        if not self.fits(request):
+        """Raise `Unauthorized` for a request without the key."""
+        if not self.matches(request):
             raise Unauthorized("the API key is missing or wrong; send it as `Authorization: Bearer KEY`.")
 
 
 def refuse_reserved(body: dict[str, Any]) -> None:
-    """Raise `BadRequest` when a client says where the servers shall meet: that could be any address."""
+    """Raise `BadRequest` for bootstrap fields: with them a client could make servers connect to any address."""
     for name in RESERVED_FIELDS:
         if body.get(name) is not None:
             raise BadRequest(f"`{name}` is set by the router alone; send the request without it.")

@@ -1,13 +1,17 @@
-"""Endpoints that generate text or rank documents: each request goes to a tree, a client's run, a pair or a server."""
+"""Inference: `/generate`, `/v1/chat/completions`, `/v1/completions` and `/v1/rerank`.
 
-from typing import Any, Protocol
+Each request goes to a tree, to a client's run of agents, to a pair, or to a plain server.
+"""
+
+from typing import Protocol
 
 from router.agent_runs.service import AgentRuns
 from router.dispatch.pair_forwarding import PairForwarder, RoutedRequest
 from router.dispatch.plain import forward_to_plain
 from router.endpoints.access import refuse_reserved
+from router.endpoints.requested_model import requested_model
 from router.endpoints.trees import TreeEndpoint
-from router.errors import BadRequest, NoWorker, RouterError, UpstreamTimeout, clear_tracebacks
+from router.errors import RouterError, UpstreamTimeout, clear_tracebacks
 from router.http.body import Body, read_body
 from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
@@ -15,46 +19,55 @@ from router.http.sse import format_error
 from router.moa.openai_format import EndpointKind
 from router.workers.registry import Registry
 
-LAST_WORDS = 5.0  # seconds that a client gets to take the event of an error
+ERROR_EVENT_TIMEOUT = 5.0  # seconds for a client to receive the event of an error
 
 
 class RunOwners(Protocol):
-    """The processes of one router: all requests of a run are answered by one of them."""
+    """The processes of one router: one of them answers all requests of a run."""
 
     def owns(self, run: str) -> bool:
-        """Whether a run is this process's."""
+        """Whether this process answers the requests of a run."""
 
     async def forward_run(self, request: ClientRequest, run: str, raw: bytes, seconds: float) -> None:
-        """Answer a request with what the process that owns its run answers; raises `NoWorker`."""
+        """Forward a request to the process that owns its run, and its response to the client; raises `NoWorker`."""
 
 
 class InferenceEndpoints:
-    """What a pair answers: generation, and reranking."""
+    """Generation and reranking.
+
+    Args:
+        registry: The workers.
+        trees: Answers requests to trees.
+        agent_runs: Answers requests with `run`.
+        pairs: Forwards requests to pairs.
+        timeout: Seconds for a whole response.
+        peers: The router's other processes; None if there is one.
+    """
 
     def __init__(
         self,
         registry: Registry,
-        moa: TreeEndpoint,
-        clients: AgentRuns,
+        trees: TreeEndpoint,
+        agent_runs: AgentRuns,
         pairs: PairForwarder,
         timeout: float,
         peers: RunOwners | None = None,
     ) -> None:
         self._registry = registry
-        self._moa = moa
-        self._clients = clients
+        self._trees = trees
+        self._agent_runs = agent_runs
         self._pairs = pairs
         self._timeout = timeout
         self._peers = peers
 
     async def generate(self, request: ClientRequest) -> None:
-        """SGLang's native endpoint; `model` chooses among several models and is not passed on."""
-        body = await _read(request)
-        if await self._passed_on(request, body):
+        """SGLang's native endpoint; `model` chooses the model and is not passed on."""
+        body = await _read_body(request)
+        if await self._forwarded_to_owner(request, body):
             return
-        model = self.model(body.fields)
+        model = requested_model(self._registry, body.fields)
         body.remove("model")
-        await self._in_time(request, RoutedRequest("/generate", "generate", model, body))
+        await self._serve_within_timeout(request, RoutedRequest("/generate", "generate", model, body))
 
     async def chat_completions(self, request: ClientRequest) -> None:
         """OpenAI chat; a tree's name as `model` runs the tree."""
@@ -65,79 +78,67 @@ class InferenceEndpoints:
         await self._complete(request, "completion", "/v1/completions", "completions")
 
     async def _complete(self, request: ClientRequest, kind: EndpointKind, path: str, endpoint: str) -> None:
-        body = await _read(request)
-        if await self._passed_on(request, body):
+        body = await _read_body(request)
+        if await self._forwarded_to_owner(request, body):
             return
-        named = body.fields.get("model")
-        if self._moa.serves(named):
-            request.model = named
-            await while_connected(request, self._moa.answer(request, body.all_fields(), kind, request.span))
+        model = body.fields.get("model")
+        if self._trees.serves(model):
+            request.model = model
+            await while_connected(request, self._trees.answer(request, body.all_fields(), kind, request.span))
             return
-        await self._in_time(request, RoutedRequest(path, endpoint, self.model(body.fields), body))
+        routed = RoutedRequest(path, endpoint, requested_model(self._registry, body.fields), body)
+        await self._serve_within_timeout(request, routed)
 
-    async def _passed_on(self, request: ClientRequest, body: Body) -> bool:
-        """Whether another process has answered: agents of one run read each other's answers in one place."""
+    async def _forwarded_to_owner(self, request: ClientRequest, body: Body) -> bool:
+        """Whether another process has answered: the agents of one run must meet in one process."""
         run = body.fields.get("run")
         if self._peers is None or request.internal or not isinstance(run, str) or self._peers.owns(run):
             return False
-        # The other one's limit is to come first: it knows what to say.
-        await self._peers.forward_run(request, run, body.render({}), self._timeout + LAST_WORDS)
+        # Longer than the other process's own timeout, whose error says more.
+        await self._peers.forward_run(request, run, body.render({}), self._timeout + ERROR_EVENT_TIMEOUT)
         return True
 
     async def rerank(self, request: ClientRequest) -> None:
-        """Documents by relevance, where the pair's model can do that."""
-        body = await _read(request)
-        await self._in_time(request, RoutedRequest("/v1/rerank", "rerank", self.model(body.fields), body))
+        """Rank documents by relevance, if the model can do that."""
+        body = await _read_body(request)
+        routed = RoutedRequest("/v1/rerank", "rerank", requested_model(self._registry, body.fields), body)
+        await self._serve_within_timeout(request, routed)
 
-    def model(self, body: dict[str, Any]) -> str:
-        """The model that a body asks for, or the only one; raises `BadRequest` or `NoWorker`."""
-        named = body.get("model")
-        if named is not None and not isinstance(named, str):
-            raise BadRequest("`model` must be a string.")
-        # "default" is SGLang's own name for whatever the server has.
-        model = self._registry.default_model() if named in (None, "default") else named
-        if model is None:
-            known = self._registry.models()
-            if not known:
-                raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.")
-            raise BadRequest(f"several models are served here; name one in `model`: {', '.join(known)}.")
-        return model
+    async def _serve_within_timeout(self, request: ClientRequest, routed: RoutedRequest) -> None:
+        """Answer the request; an error after the response began becomes an event of its stream, as in OpenAI's API.
 
-    async def _in_time(self, request: ClientRequest, job: RoutedRequest) -> None:
-        """Answer the request; an error after the answer began becomes an event of its stream, as OpenAI's API does it.
-
-        A client that does not take that event is left.
+        A client that does not receive that event in time is disconnected.
         """
         try:
-            await while_connected(request, self._serve(request, job), self._timeout)
+            await while_connected(request, self._serve(request, routed), self._timeout)
             return
         except TimeoutError:
             error: RouterError = UpstreamTimeout(f"the request was not answered within {self._timeout:g} s.")
-        except RouterError as failed:
-            error = failed
+        except RouterError as raised:
+            error = raised
         if not request.response_started or request.response_complete:
             raise error
         try:
-            await while_connected(request, _last_words(request, error), LAST_WORDS)
+            await while_connected(request, _send_error_event(request, error), ERROR_EVENT_TIMEOUT)
         except TimeoutError:
             raise error from None
         clear_tracebacks(error)
 
-    async def _serve(self, request: ClientRequest, job: RoutedRequest) -> None:
-        if self._clients.serves(job.body.fields):
-            await self._clients.answer(request, job.path, job.model, job.body.all_fields(), request.span)
-        elif self._registry.paired(job.model):
-            await self._pairs.forward(request, job)
+    async def _serve(self, request: ClientRequest, routed: RoutedRequest) -> None:
+        if self._agent_runs.serves(routed.body.fields):
+            await self._agent_runs.answer(request, routed.path, routed.model, routed.body.all_fields(), request.span)
+        elif self._registry.paired(routed.model):
+            await self._pairs.forward(request, routed)
         else:
-            await forward_to_plain(request, self._registry.plain(job.model), job.path, job.body.render({}))
+            await forward_to_plain(request, self._registry.plain(routed.model), routed.path, routed.body.render({}))
 
 
-async def _read(request: ClientRequest) -> Body:
+async def _read_body(request: ClientRequest) -> Body:
     body = read_body(await request.body())
     refuse_reserved(body.fields)
     return body
 
 
-async def _last_words(request: ClientRequest, error: RouterError) -> None:
+async def _send_error_event(request: ClientRequest, error: RouterError) -> None:
     await request.send_chunk(b"\n" + format_error(error))
     await request.send_chunk(b"", more=False)

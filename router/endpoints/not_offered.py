@@ -1,53 +1,53 @@
-"""Paths of sglang-router that this router does not have: each answers 501 with the reason."""
+"""Paths that sglang-router has and this router has not: each answers 501 with the reason."""
 
 from router.endpoints.routes import Handler
 from router.errors import NotOffered
 from router.http.client_request import ClientRequest
 
-_STORE = "nothing is stored between requests; there is no /v1/responses or /v1/conversations"
-_TEXT = "the router passes text on as it is; give it to the SGLang servers"
-_GENERATION = "prefill/decode servers run generation models; ask a server that runs without disaggregation"
-_OWN_TOKENIZERS = "the router keeps no tokenizers; /v1/tokenize asks a server of the model"
-_WASM = "the router runs no modules of others"
-_MESH = "routers do not share state; each finds the workers' health by itself"
+_NO_STORE = "nothing is stored between requests; there is no /v1/responses or /v1/conversations"
+_NO_PARSERS = "the router passes text on as it is; give it to the SGLang servers"
+_NO_EMBEDDINGS = "prefill/decode servers run generation models; ask a server that runs without disaggregation"
+_NO_TOKENIZERS = "the router keeps no tokenizers; /v1/tokenize asks a server of the model"
+_NO_MODULES = "the router runs no modules of others"
+_NO_MESH = "routers do not share state; each finds the workers' health by itself"
 
 PATHS_NOT_OFFERED: dict[str, str] = {
-    "POST /v1/embeddings": _GENERATION,
-    "POST /v1/classify": _GENERATION,
-    "POST /v1/responses": _STORE,
-    "GET /v1/responses/{id}": _STORE,
-    "DELETE /v1/responses/{id}": _STORE,
-    "POST /v1/responses/{id}/cancel": _STORE,
-    "GET /v1/responses/{id}/input_items": _STORE,
-    "POST /v1/conversations": _STORE,
-    "GET /v1/conversations/{id}": _STORE,
-    "POST /v1/conversations/{id}": _STORE,
-    "DELETE /v1/conversations/{id}": _STORE,
-    "GET /v1/conversations/{id}/items": _STORE,
-    "POST /v1/conversations/{id}/items": _STORE,
+    "POST /v1/embeddings": _NO_EMBEDDINGS,
+    "POST /v1/classify": _NO_EMBEDDINGS,
+    "POST /v1/responses": _NO_STORE,
+    "GET /v1/responses/{id}": _NO_STORE,
+    "DELETE /v1/responses/{id}": _NO_STORE,
+    "POST /v1/responses/{id}/cancel": _NO_STORE,
+    "GET /v1/responses/{id}/input_items": _NO_STORE,
+    "POST /v1/conversations": _NO_STORE,
+    "GET /v1/conversations/{id}": _NO_STORE,
+    "POST /v1/conversations/{id}": _NO_STORE,
+    "DELETE /v1/conversations/{id}": _NO_STORE,
+    "GET /v1/conversations/{id}/items": _NO_STORE,
+    "POST /v1/conversations/{id}/items": _NO_STORE,
     "GET /engine_metrics": "let Prometheus scrape each worker's own /metrics, which names the worker",
-    "POST /parse/function_call": _TEXT,
-    "POST /parse/reasoning": _TEXT,
-    "GET /wasm": _WASM,
-    "POST /wasm": _WASM,
-    "DELETE /wasm/{id}": _WASM,
-    "GET /v1/tokenizers": _OWN_TOKENIZERS,
-    "POST /v1/tokenizers": _OWN_TOKENIZERS,
-    "GET /v1/tokenizers/{id}": _OWN_TOKENIZERS,
-    "DELETE /v1/tokenizers/{id}": _OWN_TOKENIZERS,
-    "GET /v1/tokenizers/{id}/status": _OWN_TOKENIZERS,
+    "POST /parse/function_call": _NO_PARSERS,
+    "POST /parse/reasoning": _NO_PARSERS,
+    "GET /wasm": _NO_MODULES,
+    "POST /wasm": _NO_MODULES,
+    "DELETE /wasm/{id}": _NO_MODULES,
+    "GET /v1/tokenizers": _NO_TOKENIZERS,
+    "POST /v1/tokenizers": _NO_TOKENIZERS,
+    "GET /v1/tokenizers/{id}": _NO_TOKENIZERS,
+    "DELETE /v1/tokenizers/{id}": _NO_TOKENIZERS,
+    "GET /v1/tokenizers/{id}/status": _NO_TOKENIZERS,
     "PUT /workers/{id}": "nothing of a worker can be changed; DELETE it and POST it again",
-    "GET /ha/status": _MESH,
-    "GET /ha/health": _MESH,
-    "GET /ha/workers": _MESH,
-    "GET /ha/workers/{id}": _MESH,
-    "GET /ha/policies": _MESH,
-    "GET /ha/policies/{id}": _MESH,
-    "GET /ha/config": _MESH,
-    "POST /ha/rate-limit": _MESH,
-    "GET /ha/rate-limit": _MESH,
-    "GET /ha/rate-limit/stats": _MESH,
-    "POST /ha/shutdown": _MESH,
+    "GET /ha/status": _NO_MESH,
+    "GET /ha/health": _NO_MESH,
+    "GET /ha/workers": _NO_MESH,
+    "GET /ha/workers/{id}": _NO_MESH,
+    "GET /ha/policies": _NO_MESH,
+    "GET /ha/policies/{id}": _NO_MESH,
+    "GET /ha/config": _NO_MESH,
+    "POST /ha/rate-limit": _NO_MESH,
+    "GET /ha/rate-limit": _NO_MESH,
+    "GET /ha/rate-limit/stats": _NO_MESH,
+    "POST /ha/shutdown": _NO_MESH,
 }
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the router's own paths."""
+"""The OpenAPI 3.1 document of the router's own paths: `/openapi.json`."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,6 @@ ERRORS = {
     503: "no healthy worker",
     504: "a worker did not answer in time",
 }
-KINDS = {"/metrics": "text/plain", "/liveness": "text/plain", "/runs/{id}/timeline": "text/html"}  # of good answers
 ERROR_SCHEMA = {
     "type": "object",
     "required": ["error"],
@@ -44,17 +43,17 @@ ERROR_SCHEMA = {
 
 
 def openapi_handler(routes: list[Route]) -> Callable[[ClientRequest], Awaitable[None]]:
-    """A handler that answers with the document, made once."""
-    raw = orjson.dumps(openapi_document(routes))
+    """A handler that answers with the document, which is made once."""
+    document = orjson.dumps(openapi_document(routes))
 
-    async def answer(request: ClientRequest) -> None:
-        await request.send_response(200, raw, JSON_HEADERS)
+    async def send_document(request: ClientRequest) -> None:
+        await request.send_response(200, document, JSON_HEADERS)
 
-    return answer
+    return send_document
 
 
 def openapi_document(routes: list[Route]) -> dict[str, Any]:
-    """OpenAPI 3.1."""
+    """The document of the given routes."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -70,19 +69,18 @@ def openapi_document(routes: list[Route]) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    kinds: dict[str, Any] = {KINDS.get(route.path, "application/json"): {}}
+    content: dict[str, Any] = {route.content_type: {}}
     if route.endpoint:
-        kinds["text/event-stream"] = {}
-    good = "202" if route.path.startswith("/workers") and route.method in {"POST", "DELETE"} else "200"
+        content["text/event-stream"] = {}
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    if route.limited:  # a worker's own words pass through as they are
+    if route.limited:  # a worker's own error passes through as it is
         error = {"application/json": {}, "text/plain": {}}
     operation: dict[str, Any] = {
-        "summary": route.words,
+        "summary": route.summary,
         "operationId": re.sub(r"\W+", "_", f"{route.method} {route.path}").strip("_").lower(),
         "responses": {
-            good: {"description": "done", "content": kinds},
-            **{str(status): {"description": words, "content": error} for status, words in ERRORS.items()},
+            str(route.status): {"description": "done", "content": content},
+            **{str(status): {"description": meaning, "content": error} for status, meaning in ERRORS.items()},
         },
         "security": [{}] if route.public else [{"key": []}, {}],
     }

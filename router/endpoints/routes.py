@@ -1,4 +1,4 @@
-"""Which handler answers a path."""
+"""Routes: from a method and a path to a handler."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,54 +15,59 @@ class Route:
     """A method of a path.
 
     Attributes:
-        path: The path; one segment may be variable, written `{name}`.
-        handler: Gets the request, and the variable segment where there is one.
-        words: What it does, for the OpenAPI document.
+        method: The HTTP method.
+        path: The path; one segment may be a parameter, written `{name}`.
+        handler: Gets the request, and the value of the path's parameter if it has one.
+        summary: What it does, for the OpenAPI document.
         public: It needs no API key.
-        limited: The limits of concurrency and rate hold for it.
-        endpoint: Its name in metrics of routed requests; empty where nothing is routed.
-        schema: JSON schema of the body, or None.
+        limited: It counts for the limits of concurrency and rate.
+        endpoint: Its name in metrics of routed requests; empty if it routes nothing.
+        schema: JSON schema of the body; None without a body.
+        status: Of a successful response.
+        content_type: Of a successful response.
     """
 
     method: str
     path: str
     handler: Handler
-    words: str
+    summary: str
     public: bool = False
     limited: bool = False
     endpoint: str = ""
     schema: dict[str, Any] | None = None
+    status: int = 200
+    content_type: str = "application/json"
 
 
 class RouteTable:
-    """All routes of a router."""
+    """Finds the route of a request."""
 
     def __init__(self, routes: list[Route]) -> None:
         self.all = routes
-        self._plain: dict[str, dict[str, Route]] = {}
-        self._variable: dict[tuple[str, str], dict[str, Route]] = {}
+        self._fixed: dict[str, dict[str, Route]] = {}
+        self._with_parameter: dict[tuple[str, str], dict[str, Route]] = {}
         for route in routes:
             before, brace, rest = route.path.partition("{")
             if brace:
-                self._variable.setdefault((before, rest.partition("}")[2]), {})[route.method] = route
+                self._with_parameter.setdefault((before, rest.partition("}")[2]), {})[route.method] = route
             else:
-                self._plain.setdefault(route.path, {})[route.method] = route
+                self._fixed.setdefault(route.path, {})[route.method] = route
 
     def find(self, request: ClientRequest) -> tuple[Route, tuple[str, ...]]:
-        """The route of a request, and its variable segment if it has one; raises `NotFound` or `MethodNotAllowed`."""
-        variable: tuple[str, ...] = ()
-        methods = self._plain.get(request.path)
+        """The route of a request, and its path parameter if it has one; raises `NotFound` or `MethodNotAllowed`."""
+        parameters: tuple[str, ...] = ()
+        methods = self._fixed.get(request.path)
         if methods is None:
-            methods, variable = self._match(request.path)
+            methods, parameters = self._match(request.path)
         route = methods.get(request.method)
         if route is None:
             request.extra_headers.append((b"allow", ", ".join(methods).encode()))
             raise MethodNotAllowed(f"{request.path} takes {' or '.join(methods)}, not {request.method}.")
-        return route, variable
+        return route, parameters
 
     def _match(self, path: str) -> tuple[dict[str, Route], tuple[str, ...]]:
-        for (before, after), methods in self._variable.items():
-            middle = path[len(before) : len(path) - len(after)]
-            if path.startswith(before) and path.endswith(after) and middle and "/" not in middle:
-                return methods, (middle,)
+        for (before, after), methods in self._with_parameter.items():
+            value = path[len(before) : len(path) - len(after)]
+            if path.startswith(before) and path.endswith(after) and value and "/" not in value:
+                return methods, (value,)
         raise NotFound(f"there is no {path} here; GET /openapi.json tells all paths.")

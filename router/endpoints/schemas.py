@@ -1,7 +1,4 @@
-"""JSON schemas of the bodies that clients send: what the router itself looks at.
-
-The rest is for the servers to judge, in their own words.
-"""
+"""JSON schemas of request bodies: the fields that the router itself reads. Workers check the others."""
 
 from typing import Any, get_args
 
@@ -15,33 +12,33 @@ from router.speculative_prefill.template import AGENT_NAME
 
 Schema = dict[str, Any]
 
-TEXT: Schema = {"type": ["string", "null"]}
-SWITCH: Schema = {"type": ["boolean", "null"]}
-IDS: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
-PROMPT: Schema = {"anyOf": [TEXT, {"type": "array", "items": {"anyOf": [{"type": "string"}, IDS]}}, IDS]}
+STRING: Schema = {"type": ["string", "null"]}
+BOOLEAN: Schema = {"type": ["boolean", "null"]}
+TOKEN_IDS: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+PROMPT: Schema = {"anyOf": [STRING, {"type": "array", "items": {"anyOf": [{"type": "string"}, TOKEN_IDS]}}, TOKEN_IDS]}
 
 
 def _body(**fields: Schema) -> Schema:
-    """An object with these fields; none of those that a client may not send."""
-    barred = {name: {"type": "null"} for name in (*RESERVED_FIELDS, *HARMFUL_FIELDS)}
-    return {"type": "object", "properties": {"model": TEXT, **fields, **barred}}
+    """An object with these fields, and without the fields that a client may not send."""
+    forbidden = {name: {"type": "null"} for name in (*RESERVED_FIELDS, *HARMFUL_FIELDS)}
+    return {"type": "object", "properties": {"model": STRING, **fields, **forbidden}}
 
 
 def _generation(**fields: Schema) -> Schema:
     name = {"type": "string", "pattern": f"^{AGENT_NAME}$"}
     run: dict[str, Schema] = {"run": name, "agent": name, "order": {"enum": list(get_args(AnswerOrder))}}
-    rid = {"anyOf": [TEXT, {"type": "array", "items": {"type": "string"}}]}
-    return _body(**fields, stream=SWITCH, rid=rid, **run)
+    rid = {"anyOf": [STRING, {"type": "array", "items": {"type": "string"}}]}
+    return _body(**fields, stream=BOOLEAN, rid=rid, **run)
 
 
 def _openai(**fields: Schema) -> Schema:
-    options = {"type": ["object", "null"], "properties": {"include_usage": SWITCH}}
+    options = {"type": ["object", "null"], "properties": {"include_usage": BOOLEAN}}
     count = {"type": ["integer", "null"], "minimum": 1}
     return _generation(**fields, n=count, max_tokens=count, stream_options=options, moa=_moa())
 
 
 def _moa() -> Schema:
-    """What a request to a tree may change of it."""
+    """`moa` of a request to a tree: what it changes of the tree."""
     fields = {
         "arm": {"enum": list(get_args(Arm))},
         "order": {"enum": list(get_args(AnswerOrder))},
@@ -52,16 +49,16 @@ def _moa() -> Schema:
 
 
 _SAMPLING: Schema = {"type": ["object", "null"], "properties": {"n": {"type": ["integer", "null"], "minimum": 1}}}
-_IDS_OF_ALL: Schema = {"anyOf": [{"type": "null"}, IDS, {"type": "array", "items": IDS}]}
-_MESSAGE: Schema = {"type": "object", "properties": {"role": {"type": "string"}, "content": TEXT}}
+_PROMPT_IDS: Schema = {"anyOf": [{"type": "null"}, TOKEN_IDS, {"type": "array", "items": TOKEN_IDS}]}
+_MESSAGE: Schema = {"type": "object", "properties": {"role": {"type": "string"}, "content": STRING}}
 _MESSAGES: Schema = {"type": "array", "items": _MESSAGE}
 
 RERANK = _body(run={"type": "null"})
 TOKENIZE = _body(prompt=PROMPT, messages=_MESSAGES)
-DETOKENIZE = _body(tokens=_IDS_OF_ALL)
+DETOKENIZE = _body(tokens=_PROMPT_IDS)
 GENERATE = _generation(
     text=PROMPT,
-    input_ids={"anyOf": [{"type": "null"}, IDS, {"type": "array", "items": IDS}]},
+    input_ids=_PROMPT_IDS,
     sampling_params=_SAMPLING,
 )
 CHAT = _openai(messages=_MESSAGES)

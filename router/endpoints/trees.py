@@ -1,4 +1,4 @@
-"""A tree as a model of OpenAI's endpoints."""
+"""Trees as models: answers requests of `/v1/chat/completions` and `/v1/completions` whose `model` is a tree."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -14,7 +14,8 @@ from router.moa.openai_format import EndpointKind, OpenAIFormat
 from router.moa.run import Run
 from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
-from router.moa.tree import Tree, Trees
+from router.moa.tree import Tree
+from router.moa.tree_files import Trees
 from router.moa.tree_request import TreeRequest, read_tree_request
 from router.observability.run_store import RunStore
 from router.observability.run_trace import total_usage
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TreeEndpoint:
-    """Runs trees for `/v1/chat/completions` and `/v1/completions`."""
+    """Runs trees and answers with their final agents' texts."""
 
     def __init__(self, context: RunContext, trees: Trees, limits: RunLimits, store: RunStore) -> None:
         self._registry = context.registry
@@ -35,105 +36,122 @@ class TreeEndpoint:
         self._store = store
 
     def serves(self, model: object) -> bool:
-        """Whether a model name is a tree's."""
+        """Whether a request's `model` is a tree."""
         return isinstance(model, str) and model in self._trees
 
     def ready_trees(self) -> list[str]:
-        """Trees whose models are all healthy."""
+        """Names of the trees whose models are all served."""
         served = set(self._registry.models())
-        return [name for name, tree in self._trees.items() if served and _wanted(tree) <= served]
+        return [name for name, tree in self._trees.items() if served and _required_models(tree) <= served]
 
     async def answer(
         self, request: AsgiRequest, body: dict[str, Any], kind: EndpointKind, span: "RequestSpan | None" = None
     ) -> None:
-        """Answer one request with a run of the tree it names, or one for each of its prompts."""
-        asked = read_tree_request(body, kind, self._trees[body["model"]])
-        with self._limits.admit(request.client_key, len(asked.questions)):
-            runs = self._start(asked, span)
-            form = OpenAIFormat(kind, runs[0].trace.id, asked.tree.name)
-            if asked.stream:
-                await _stream(request, asked, runs, form)
-            else:
-                await _whole(request, asked, runs, form)
+        """Answer one request with a run of the tree that it names, one for each of its prompts.
 
-    def _start(self, asked: TreeRequest, span: "RequestSpan | None") -> list[Run]:
-        models = self._assign(asked.tree)
+        Raises:
+            BadRequest: The request is wrong.
+            TooManyRuns: The client, or all clients, have enough runs.
+            NoWorker: A model of the tree is not served.
+            RouterError: A run failed before the response began.
+        """
+        tree_request = read_tree_request(body, kind, self._trees[body["model"]])
+        with self._limits.admit(request.client_key, len(tree_request.questions)):
+            runs = self._start_runs(tree_request, span)
+            response_format = OpenAIFormat(kind, runs[0].trace.id, tree_request.tree.name)
+            if tree_request.stream:
+                await _send_stream(request, tree_request, runs, response_format)
+            else:
+                await _send_response(request, tree_request, runs, response_format)
+
+    def _start_runs(self, tree_request: TreeRequest, span: "RequestSpan | None") -> list[Run]:
+        models = self._assign_models(tree_request.tree)
         runs = [
             Run(
                 self._context,
-                asked.tree,
+                tree_request.tree,
                 models,
                 self._sampling,
                 question,
-                asked.sampling,
-                n=asked.n,
-                seed=asked.seed,
-                heard=asked.stream,
+                tree_request.sampling,
+                n=tree_request.n,
+                seed=tree_request.seed,
+                streaming=tree_request.stream,
                 span=span,
             )
-            for question in asked.questions
+            for question in tree_request.questions
         ]
         for run in runs:
             self._store.add(run.trace)
         return runs
 
-    def _assign(self, tree: Tree) -> dict[str, str]:
-        """A model for each agent: its own, else the served ones in turn."""
+    def _assign_models(self, tree: Tree) -> dict[str, str]:
+        """Model name by agent name: the agent's own, else the served ones in turn."""
         served = self._registry.models()
-        missing = _wanted(tree) - set(served)
+        missing = _required_models(tree) - set(served)
         if not served or missing:
-            what = f"the model {sorted(missing)[0]!r} has no" if missing else "no model has a"
-            raise NoWorker(f"the tree {tree.name!r} cannot run: {what} healthy pair; try again later.")
+            reason = f"the model {sorted(missing)[0]!r} has no" if missing else "no model has a"
+            raise NoWorker(f"the tree {tree.name!r} cannot run: {reason} healthy pair; try again later.")
         agents = [agent for _, _, agent in tree.agents()]
         return {agent.name: agent.model or served[i % len(served)] for i, agent in enumerate(agents)}
 
 
-async def _whole(request: AsgiRequest, asked: TreeRequest, runs: list[Run], form: OpenAIFormat) -> None:
-    async with aclosing(merge_streams([run.answer() for run in runs])) as pieces:
-        async for _ in pieces:
+async def _send_response(
+    request: AsgiRequest, tree_request: TreeRequest, runs: list[Run], response_format: OpenAIFormat
+) -> None:
+    async with aclosing(merge_streams([run.answer() for run in runs])) as texts:
+        async for _ in texts:
             pass
-    finals = [run.final(k) for run in runs for k in range(asked.n)]
-    choices = [form.choice(i, each.text, each.finish_reason, each.output_ids) for i, each in enumerate(finals)]
-    await request.send_json({**form.whole(choices, _usage(runs)), "moa": _moa(runs)})
+    finals = [run.final_trace(k) for run in runs for k in range(tree_request.n)]
+    choices = [
+        response_format.choice(index, final.text, final.finish_reason, final.output_ids)
+        for index, final in enumerate(finals)
+    ]
+    await request.send_json({**response_format.response(choices, _usage(runs)), "moa": _moa(runs)})
 
 
-async def _stream(request: AsgiRequest, asked: TreeRequest, runs: list[Run], form: OpenAIFormat) -> None:
-    async with aclosing(merge_streams([run.answer() for run in runs])) as pieces:
-        # The first piece comes before the status line, so that a run that fails early has an honest status.
-        first = await anext(pieces, None)
-        await request.send_stream(_events(asked, runs, form, first, pieces))
+async def _send_stream(
+    request: AsgiRequest, tree_request: TreeRequest, runs: list[Run], response_format: OpenAIFormat
+) -> None:
+    async with aclosing(merge_streams([run.answer() for run in runs])) as texts:
+        # The first text comes before the status line, so that a run that fails early gets its error's status.
+        first = await anext(texts, None)
+        await request.send_stream(_chunks(tree_request, runs, response_format, first, texts))
 
 
-async def _events(
-    asked: TreeRequest,
+async def _chunks(
+    tree_request: TreeRequest,
     runs: list[Run],
-    form: OpenAIFormat,
+    response_format: OpenAIFormat,
     first: tuple[int, tuple[int, str]] | None,
     rest: AsyncIterator[tuple[int, tuple[int, str]]],
 ) -> AsyncIterator[bytes]:
-    begun: set[int] = set()
+    """Events of the response; items of `rest` are a run's index, and a final answer's index with its new text."""
+    started: set[int] = set()
 
-    def piece(number: int, k: int, text: str) -> bytes:
-        index = number * asked.n + k
-        is_first = index not in begun
-        begun.add(index)
-        return format_event(orjson.dumps(form.piece(index, text, first=is_first))) if text or is_first else b""
+    def text_event(run: int, k: int, text: str) -> bytes:
+        index = run * tree_request.n + k
+        is_first = index not in started
+        started.add(index)
+        return (
+            format_event(orjson.dumps(response_format.chunk(index, text, first=is_first))) if text or is_first else b""
+        )
 
     if first is not None:
-        yield piece(first[0], *first[1])
+        yield text_event(first[0], *first[1])
     try:
-        async for number, (k, text) in rest:
-            if chunk := piece(number, k, text):
+        async for run_index, (k, text) in rest:
+            if chunk := text_event(run_index, k, text):
                 yield chunk
     except RouterError as error:
         yield format_error(error)
         return
-    finals = [run.final(k) for run in runs for k in range(asked.n)]
+    finals = [run.final_trace(k) for run in runs for k in range(tree_request.n)]
     for index, final in enumerate(finals):
         extra = {"moa": _moa(runs)} if index == len(finals) - 1 else {}
-        yield format_event(orjson.dumps({**form.last(index, final.finish_reason), **extra}))
-    if asked.include_usage:
-        yield format_event(orjson.dumps(form.usage(_usage(runs))))
+        yield format_event(orjson.dumps({**response_format.last_chunk(index, final.finish_reason), **extra}))
+    if tree_request.include_usage:
+        yield format_event(orjson.dumps(response_format.usage_chunk(_usage(runs))))
     yield format_event(DONE)
 
 
@@ -142,10 +160,11 @@ def _usage(runs: list[Run]) -> dict[str, int]:
 
 
 def _moa(runs: list[Run]) -> Any:
-    """The trace, or a list of them for a request of several prompts."""
+    """`moa` of the response: the run's trace, or a list of them for several prompts."""
     traces = [run.trace.to_json() for run in runs]
     return traces[0] if len(traces) == 1 else traces
 
 
-def _wanted(tree: Tree) -> set[str]:
+def _required_models(tree: Tree) -> set[str]:
+    """The models that agents of the tree name."""
     return {agent.model for _, _, agent in tree.agents() if agent.model is not None}

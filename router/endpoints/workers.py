@@ -1,4 +1,4 @@
-"""Workers that come and go while the router runs."""
+"""Workers: `/workers` and `/workers/{id}` list, add and remove them while the router runs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,21 +26,21 @@ WORKER_SCHEMA = {
 
 
 def worker_counts(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How many workers there are, and of which roles, for those that `/workers` tells of."""
+    """`total` and `stats` of `/workers`: how many workers there are, and of which roles."""
     stats = {f"{role}_count": sum(worker["role"] == role for worker in workers) for role in ROLES}
     return {"total": len(workers), "stats": stats}
 
 
 class WorkerEndpoints:
-    """`/workers` and `/workers/{id}`."""
+    """Lists, adds and removes workers."""
 
-    def __init__(self, registry: Registry, keeper: WorkerSupervisor, factory: WorkerFactory) -> None:
+    def __init__(self, registry: Registry, supervisor: WorkerSupervisor, factory: WorkerFactory) -> None:
         self._registry = registry
-        self._keeper = keeper
+        self._supervisor = supervisor
         self._factory = factory
 
     async def list(self, request: ClientRequest) -> None:
-        """Every worker, and which pairs have generated something."""
+        """Every worker, and for each pair whether it has generated something."""
         workers = [worker.describe() for worker in self._registry.workers]
         await request.send_json(
             {
@@ -59,9 +59,9 @@ class WorkerEndpoints:
         )
 
     async def add(self, request: ClientRequest) -> None:
-        """Take a worker in; it gets requests once a pair with it has generated something."""
-        worker = self.take_in(await request.json())
-        answer = {
+        """Add a worker; it gets requests once a pair with it has generated something."""
+        worker = self.register(await request.json())
+        response = {
             "status": "accepted",
             "worker_id": worker.id,
             "url": worker.url,
@@ -69,28 +69,28 @@ class WorkerEndpoints:
             "message": "the worker is asked who it is; GET its location tells how it is",
         }
         request.extra_headers.append((b"location", f"/workers/{worker.id}".encode()))
-        await request.send_json(answer, 202)
+        await request.send_json(response, 202)
 
-    def take_in(self, body: dict[str, Any]) -> Worker:
-        """The worker that a body tells of; raises `BadRequest` or `Conflict`."""
+    def register(self, body: dict[str, Any]) -> Worker:
+        """Add the worker that a body describes; raises `BadRequest` or `Conflict`."""
         worker = self._read(body)
         self._registry.add(worker)
-        self._keeper.added(worker)
+        self._supervisor.added(worker)
         return worker
 
-    def let_go(self, number: str) -> Worker:
-        """A worker that gets no new requests from now on; raises `NotFound`."""
-        worker = self._registry.by_id(number)
-        self._keeper.remove(worker)
+    def deregister(self, worker_id: str) -> Worker:
+        """Give a worker no new requests from now on; raises `NotFound`."""
+        worker = self._registry.by_id(worker_id)
+        self._supervisor.remove(worker)
         return worker
 
-    async def show(self, request: ClientRequest, number: str) -> None:
+    async def show(self, request: ClientRequest, worker_id: str) -> None:
         """One worker."""
-        await request.send_json(self._registry.by_id(number).describe())
+        await request.send_json(self._registry.by_id(worker_id).describe())
 
-    async def remove(self, request: ClientRequest, number: str) -> None:
-        """Let a worker's requests end, and forget it."""
-        worker = self.let_go(number)
+    async def remove(self, request: ClientRequest, worker_id: str) -> None:
+        """Remove a worker once its requests have ended."""
+        worker = self.deregister(worker_id)
         message = f"the worker gets no new requests; it is gone when its {worker.load} are over"
         await request.send_json({"status": "accepted", "worker_id": worker.id, "message": message}, 202)
 

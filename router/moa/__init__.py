@@ -1,1 +1,1 @@
-"""Mixture-of-Agents: trees of agents, run layer by layer through the router's own pairs."""
+"""Mixture-of-Agents: trees of LLM agents, run layer by layer on the router's own workers."""

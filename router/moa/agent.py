@@ -1,40 +1,39 @@
-"""One agent: its call is sent, followed, and sent again when its server fails."""
+"""One agent: runs its call, and retries it when its server fails."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from router.errors import RouterError
+from router.moa.agent_backends import backend_for
 from router.moa.agent_call import AgentCall
-from router.moa.agent_on_pair import run_on_pair
-from router.moa.agent_on_plain import run_on_plain
 from router.moa.run_context import RunContext
 
-RETRY_PAUSE = 0.1  # seconds before an agent is asked again
+RETRY_BACKOFF = 0.1  # seconds between two attempts
 
 
 async def run_agent(context: RunContext, call: AgentCall) -> AsyncGenerator[str]:
-    """Pieces of one agent's answer, some of them empty; its trace and answer fill meanwhile.
+    """Yield new text of one agent's answer, some of it empty; its trace and answer fill meanwhile.
 
-    When it is asked again after it said something, the pieces begin anew.
+    After a retry the text begins anew.
 
     Raises:
-        RouterError: It failed for good, or an answer that it reads did.
+        RouterError: The last attempt failed, or an upstream answer did.
     """
-    said = False
+    text_sent = False
     while True:
-        paired = context.registry.paired(call.trace.model)
-        call.begin("pair" if paired else "plain")
+        backend = backend_for(context.registry, call.trace.model)
+        call.begin_attempt(backend.name)
         try:
-            async with aclosing((run_on_pair if paired else run_on_plain)(context, call)) as pieces:
-                async for piece in pieces:
-                    said = said or bool(piece)
-                    yield piece
+            async with aclosing(backend.run(context, call)) as texts:
+                async for text in texts:
+                    text_sent = text_sent or bool(text)
+                    yield text
             return
         except RouterError as error:
             call.trace.error = str(error)
-            if not call.again(error, said=said):
-                call.trace.state, call.trace.end = "failed", call.run.now()
+            if not call.should_retry(error, text_sent=text_sent):
+                call.trace.state, call.trace.end = "failed", call.run_trace.now()
                 raise
         call.answer.restart()
-        await asyncio.sleep(RETRY_PAUSE)
+        await asyncio.sleep(RETRY_BACKOFF)

@@ -1,4 +1,4 @@
-"""One agent's call: asked, followed, and asked again when its server fails."""
+"""One agent's call: what is sent, and what its trace and its readers learn of the answer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,33 +13,33 @@ from router.observability.tracing.leg_tracer import LegTracer
 from router.speculative_prefill.composition import AnswerOrder
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
 
-RETRIED_ERRORS = (UpstreamFailed, UpstreamTimeout, AgentRefused, NoWorker)
+RETRYABLE_ERRORS = (UpstreamFailed, UpstreamTimeout, AgentRefused, NoWorker)
 
 
 @dataclass(frozen=True)
 class AgentCall:
-    """What an agent is asked, and where its answer goes.
+    """One agent's call, over all its attempts.
 
     Attributes:
-        run: The run's trace, for its clock.
-        trace: The agent's own.
-        answer: What others read.
-        draft: The prompt.
-        upstream: The answers that the draft names.
-        order: In which they stand in the prompt.
+        run_trace: The run's trace, for its clock.
+        trace: The agent's own trace.
+        answer: The answer that readers follow.
+        draft: The prompt, with placeholders for upstream answers.
+        upstream: Upstream answers by agent name, at least those that the draft names.
+        order: Order of the upstream answers in the prompt.
         sampling: Sampling parameters by SGLang's names.
-        splice: Whether the prompt is prefilled while the answers it reads still come.
-        logprobs: Whether log-probabilities are asked for, for the answer's confidence.
-        ids: Whether the answer's token ids are kept in the trace.
-        retries: How often it may be asked again.
-        heard: Whether a client gets the pieces as they come: then what was said cannot be said anew.
-        timeout: Seconds for which its server may say nothing.
-        extra: More fields for `/generate`.
-        listen: Gets each event of its server as it came.
-        tracer: Traces its requests to workers; None without tracing.
+        splice: Whether the prompt is prefilled while upstream answers are still being written.
+        return_logprobs: Whether log-probabilities are requested, for the answer's confidence.
+        keep_output_ids: Whether the trace keeps the answer's token ids.
+        retries: Retries after the first attempt.
+        streaming: Whether a client gets the text as it comes: then an answer cannot begin anew.
+        timeout: Seconds without any event after which the server counts as failed.
+        extra_fields: More fields of the `/generate` body.
+        on_event: Called with each event of the server, as it came.
+        tracer: The span in whose name requests are sent; None without tracing.
     """
 
-    run: RunTrace
+    run_trace: RunTrace
     trace: AgentTrace
     answer: UpstreamAnswer
     draft: PromptDraft
@@ -47,54 +47,54 @@ class AgentCall:
     order: AnswerOrder
     sampling: dict[str, Any]
     splice: bool = False
-    logprobs: bool = False
-    ids: bool = False
+    return_logprobs: bool = False
+    keep_output_ids: bool = False
     retries: int = 1
-    heard: bool = False
+    streaming: bool = False
     timeout: float = 300.0
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    listen: Callable[[bytes], None] = lambda _: None
+    extra_fields: Mapping[str, Any] = field(default_factory=dict)
+    on_event: Callable[[bytes], None] = lambda _: None
     tracer: LegTracer | None = None
 
-    def begin(self, backend: str) -> None:
-        """Another attempt."""
+    def begin_attempt(self, backend: str) -> None:
+        """Reset the trace for another attempt."""
         self.trace.attempts += 1
         self.trace.backend = backend
         self.trace.state = "waiting"
-        self.trace.began, self.trace.start, self.trace.first_token = self.run.now(), None, None
+        self.trace.began, self.trace.start, self.trace.first_token = self.run_trace.now(), None, None
         self.trace.segments = []
 
-    def sent(self) -> None:
-        """Its prompt is whole, its request goes out."""
-        self.trace.start, self.trace.state = self.run.now(), "running"
+    def mark_sent(self) -> None:
+        """Note that the prompt is complete and the request goes out."""
+        self.trace.start, self.trace.state = self.run_trace.now(), "running"
 
-    def learn(self, before: AnswerProgress | None, now: AnswerProgress) -> str:
-        """Take what its server says; return the new text."""
+    def update(self, before: AnswerProgress | None, now: AnswerProgress) -> str:
+        """Copy one event's progress to the trace and to readers; return the text that is new since `before`."""
         trace = self.trace
         trace.finish_reason = now.finish_reason
-        trace.prompt_tokens, trace.completion_tokens, trace.cached_tokens = now.counts
+        trace.prompt_tokens, trace.completion_tokens, trace.cached_tokens = now.token_counts
         if trace.first_token is None and (now.ids or now.text):
-            trace.first_token = self.run.now()
+            trace.first_token = self.run_trace.now()
         trace.text = now.text
-        if self.ids:
+        if self.keep_output_ids:
             trace.output_ids = now.ids
         self.answer.update(now.answer_ids, now.text)
         return now.text[len(before.text) if before else 0 :]
 
     def finish(self, progress: AnswerProgress | None) -> None:
-        """Its stream is over; raises `UpstreamFailed` when its answer is not whole."""
+        """Close the answer at the end of the stream; raises `UpstreamFailed` without a finish reason."""
         if progress is None or progress.finish_reason is None:
             raise UpstreamFailed(f"agent {self.trace.agent} failed: its answer ended without a finish reason.")
-        self.trace.confidence = _confidence(progress.logprobs) if self.logprobs else None
-        self.trace.state, self.trace.end = "done", self.run.now()
+        self.trace.confidence = _confidence(progress.logprobs) if self.return_logprobs else None
+        self.trace.state, self.trace.end = "done", self.run_trace.now()
         self.answer.finish(cut=progress.cut)
 
-    def again(self, error: RouterError, *, said: bool) -> bool:
-        """Whether it is worth asking again."""
+    def should_retry(self, error: RouterError, *, text_sent: bool) -> bool:
+        """Whether another attempt may help and is allowed; an upstream's error is not this agent's to retry."""
         return (
-            isinstance(error, RETRIED_ERRORS)
+            isinstance(error, RETRYABLE_ERRORS)
             and self.trace.attempts <= self.retries
-            and not (said and self.heard)
+            and not (text_sent and self.streaming)
             and not any(answer.error is error for answer in self.upstream.values())
         )
 

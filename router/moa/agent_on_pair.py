@@ -1,4 +1,7 @@
-"""An agent's call on a prefill/decode pair: its prompt is composed of token ids, in segments where that is wanted."""
+"""Backend `pair`: an agent's call on a prefill/decode pair.
+
+The prompt is composed of token ids. With speculative prefill it is sent in segments while upstream answers come.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -18,41 +21,41 @@ from router.speculative_prefill.open_prompt import OpenPrompt
 
 
 async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[str]:
-    """Pieces of the answer.
+    """Yield the answer's new text, event by event.
 
     Raises:
-        RouterError: A server failed, or an answer that the agent reads did.
+        RouterError: A server failed, or an upstream answer did.
     """
     model, dispatcher = call.trace.model, context.dispatcher
-    pacer = context.pacer(model) if call.splice and call.draft.names else None
+    pacer = context.pacer(model) if call.splice and call.draft.upstream_names else None
     prompt = OpenPrompt(
         dispatcher,
         lambda: dispatcher.choose_pair(model, token_prefix(prompt.ids)),
         pacer,
-        context.limit(model),
-        context.carry,
+        context.context_length(model),
+        context.make_transport,
         call.tracer,
         context.metrics,
     )
     call.answer.model = model
     try:
         async with prompt, AsyncExitStack() as stack:
-            await _write(context, call, prompt)
-            call.sent()
-            body = {**call.extra, "stream": True, "sampling_params": call.sampling}
-            if call.logprobs:
+            await _compose(context, call, prompt)
+            call.mark_sent()
+            body = {**call.extra_fields, "stream": True, "sampling_params": call.sampling}
+            if call.return_logprobs:
                 body["return_logprob"] = True
             try:
                 async with asyncio.timeout(call.timeout):
                     exchange = await stack.enter_async_context(prompt.finish(body))
-                    await _accepted(call, exchange)
+                    await _check_status(call, exchange)
                 stream = await stack.enter_async_context(aclosing(parse_events(exchange.body())))
                 progress: AnswerProgress | None = None
-                patience = stack.enter_context(IdleTimeout(call.timeout))
-                while (event := await patience.next(stream)) is not None:
-                    call.listen(event)
+                idle_timeout = stack.enter_context(IdleTimeout(call.timeout))
+                while (event := await idle_timeout.next(stream)) is not None:
+                    call.on_event(event)
                     before, progress = progress, read_event(event, call.trace.agent)
-                    yield call.learn(before, progress)
+                    yield call.update(before, progress)
             except TimeoutError:
                 raise UpstreamTimeout(
                     f"agent {call.trace.agent} failed: its servers said nothing for {call.timeout:g} s."
@@ -60,14 +63,14 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
             call.finish(progress)
     finally:
         call.trace.speculation = prompt.speculation.to_json()
-        call.trace.segments = [(call.run.at(a), call.run.at(b), tokens) for a, b, tokens in prompt.segments]
+        call.trace.segments = [(call.run_trace.at(a), call.run_trace.at(b), tokens) for a, b, tokens in prompt.segments]
 
 
-async def _write(context: RunContext, call: AgentCall, prompt: OpenPrompt) -> None:
-    """Put the prompt together as the answers come; returns when it is whole."""
+async def _compose(context: RunContext, call: AgentCall, prompt: OpenPrompt) -> None:
+    """Append to the prompt as upstream answers come; return when it is complete."""
     model = call.trace.model
     template = await call.draft.template(lambda: context.tokenizer(model))
-    encode = same_tokenizer_ids if call.draft.is_ids or not template.slots else context.encoder(model)
+    encode = same_tokenizer_ids if call.draft.is_token_ids or not template.slots else context.answer_encoder(model)
     async with aclosing(compose_prompt(template, call.upstream, call.order, encode)) as parts:
         async for part in parts:
             if isinstance(part, Truncate):
@@ -76,10 +79,10 @@ async def _write(context: RunContext, call: AgentCall, prompt: OpenPrompt) -> No
                 prompt.append(part)
 
 
-async def _accepted(call: AgentCall, exchange: Exchange) -> None:
+async def _check_status(call: AgentCall, exchange: Exchange) -> None:
     status = exchange.decode.status
     if status == 200:
         return
-    words = error_message(b"".join([chunk async for chunk in exchange.body()]))
-    kind = AgentRefused if 400 <= status < 500 else UpstreamFailed
-    raise kind(f"agent {call.trace.agent} failed with {status}: {words}")
+    message = error_message(b"".join([chunk async for chunk in exchange.body()]))
+    error_type = AgentRefused if 400 <= status < 500 else UpstreamFailed
+    raise error_type(f"agent {call.trace.agent} failed with {status}: {message}")

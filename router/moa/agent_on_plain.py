@@ -1,4 +1,7 @@
-"""An agent's call on any OpenAI-compatible server: its prompt is sent when it is whole, as messages or text."""
+"""Backend `plain`: an agent's call on any OpenAI-compatible server.
+
+The prompt is sent as messages or text, once all upstream answers are complete.
+"""
 
 import asyncio
 import uuid
@@ -16,21 +19,20 @@ from router.moa.agent_call import AgentCall
 from router.moa.answer_events import AnswerProgress, read_openai_event
 from router.moa.idle_timeout import IdleTimeout
 from router.moa.run_context import RunContext
+from router.moa.sampling import openai_sampling
 from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.speculative_prefill.upstream_answer import wait_for_change
 
-OPENAI_NAMES = {"max_new_tokens": "max_tokens", "sampling_seed": "seed"}
-
 
 async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[str]:
-    """Pieces of the answer.
+    """Yield the answer's new text, event by event.
 
     Raises:
-        RouterError: The server failed, or an answer that the agent reads did.
+        RouterError: The server failed, or an upstream answer did.
     """
-    texts = await _texts(call)
+    answers = await _upstream_texts(call)
     worker = min(context.registry.plain(call.trace.model), key=lambda each: each.load)
-    path, body = _body(call, call.draft.filled(texts))
+    path, body = _request_body(call, call.draft.with_answers(answers))
     is_sglang = worker.info.get("sglang") is not None
     rid = uuid.uuid4().hex
     if is_sglang:
@@ -38,7 +40,7 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
     finished = False
     worker.load += 1
     try:
-        call.sent()
+        call.mark_sent()
         async with AsyncExitStack() as stack:
             leg = stack.enter_context(UNTRACED_LEG if call.tracer is None else call.tracer.start_leg(worker, path))
             async with asyncio.timeout(call.timeout):
@@ -46,14 +48,14 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
                     await worker.origin.request("POST", path, orjson.dumps(body), leg.headers)
                 )
                 leg.response_started(response.status)
-                await _accepted(call, response)
+                await _check_status(call, response)
             stream = await stack.enter_async_context(aclosing(parse_events(response.chunks())))
             progress: AnswerProgress | None = None
-            patience = stack.enter_context(IdleTimeout(call.timeout))
-            while (event := await patience.next(stream)) is not None:
-                call.listen(event)
+            idle_timeout = stack.enter_context(IdleTimeout(call.timeout))
+            while (event := await idle_timeout.next(stream)) is not None:
+                call.on_event(event)
                 before, progress = progress, read_openai_event(event, call.trace.agent, progress)
-                yield call.learn(before, progress)
+                yield call.update(before, progress)
             call.finish(progress)
             finished = True
     except TimeoutError:
@@ -66,17 +68,18 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
             context.dispatcher.abort_on_worker(worker, rid)
 
 
-def _body(call: AgentCall, content: Any) -> tuple[str, dict[str, Any]]:
-    sampling = {OPENAI_NAMES.get(key, key): value for key, value in call.sampling.items()}
+def _request_body(call: AgentCall, content: Any) -> tuple[str, dict[str, Any]]:
+    """Path and body of the request: completions for text, chat for messages."""
+    sampling = openai_sampling(call.sampling)
     body = {"model": call.trace.model, **sampling, "stream": True, "stream_options": {"include_usage": True}}
     if isinstance(content, str):
-        return "/v1/completions", {**body, "prompt": content, **({"logprobs": 1} if call.logprobs else {})}
-    return "/v1/chat/completions", {**body, "messages": content, **({"logprobs": True} if call.logprobs else {})}
+        return "/v1/completions", {**body, "prompt": content, **({"logprobs": 1} if call.return_logprobs else {})}
+    return "/v1/chat/completions", {**body, "messages": content, **({"logprobs": True} if call.return_logprobs else {})}
 
 
-async def _texts(call: AgentCall) -> list[str]:
-    """The answers' texts in their order, once all have ended; raises what any failed with."""
-    answers = [call.upstream[name] for name in call.draft.names]
+async def _upstream_texts(call: AgentCall) -> list[str]:
+    """The upstream answers' texts in prompt order, once all have ended; raises the error of one that failed."""
+    answers = [call.upstream[name] for name in call.draft.upstream_names]
     while True:
         for answer in answers:
             if answer.error is not None:
@@ -89,9 +92,9 @@ async def _texts(call: AgentCall) -> list[str]:
     return [answer.text for answer in answers if not answer.dropped]
 
 
-async def _accepted(call: AgentCall, response: Response) -> None:
+async def _check_status(call: AgentCall, response: Response) -> None:
     if response.status == 200:
         return
-    words = error_message(await response.read())
-    kind = AgentRefused if 400 <= response.status < 500 else UpstreamFailed
-    raise kind(f"agent {call.trace.agent} failed with {response.status}: {words}")
+    message = error_message(await response.read())
+    error_type = AgentRefused if 400 <= response.status < 500 else UpstreamFailed
+    raise error_type(f"agent {call.trace.agent} failed with {response.status}: {message}")

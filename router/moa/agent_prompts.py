@@ -1,4 +1,4 @@
-"""What agents are told."""
+"""The prompts of agents: default system prompts, and how upstream answers stand in a conversation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,23 +13,23 @@ AGGREGATOR = (
 
 
 def proposer_messages(role: str | None, question: Messages) -> Messages:
-    """The client's conversation under the agent's role; the client's own system prompt is kept."""
-    return _under(role or PROPOSER, question)
+    """The client's conversation with the agent's system prompt `role`; the client's own system prompt is kept."""
+    return _with_system_prompt(role or PROPOSER, question)
 
 
 def aggregator_messages(role: str | None, question: Messages, answers: Sequence[str]) -> Messages:
-    """The conversation with the upstream answers, or their places, before its last message.
+    """The conversation with the upstream answers, or their placeholders, before its last message.
 
     The question stands last and the answers have no headings: small models that see either go on
     listing answers.
     """
-    listed = "\n\n".join(f"- {answer}" for answer in answers)
+    notes = "\n\n".join(f"- {answer}" for answer in answers)
     *before, last = question
-    asked = f"Notes by other assistants:\n\n{listed}\n\nUse what is right in these notes. {_text(last)}"
-    return _under(role or AGGREGATOR, [*before, {**last, "content": asked}])
+    content = f"Notes by other assistants:\n\n{notes}\n\nUse what is right in these notes. {_text(last)}"
+    return _with_system_prompt(role or AGGREGATOR, [*before, {**last, "content": content}])
 
 
-def _under(role: str, messages: Messages) -> Messages:
+def _with_system_prompt(role: str, messages: Messages) -> Messages:
     if messages[0].get("role") == "system":
         first = {"role": "system", "content": f"{_text(messages[0])}\n\n{role}"}
         return [first, *messages[1:]]
@@ -44,6 +44,6 @@ def _text(message: dict[str, Any]) -> str:
 
 
 def question_text(question: Messages | list[int]) -> str:
-    """What a run was asked, in words."""
+    """A run's question as a trace shows it: the last message, or the number of token ids."""
     last = question[-1]
     return _text(last) if isinstance(last, dict) else f"{len(question)} token ids"

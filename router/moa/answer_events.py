@@ -1,4 +1,4 @@
-"""What one event of a streamed answer says: of `/generate`, or of an OpenAI-compatible server."""
+"""Reads the events of a streamed answer: of SGLang's `/generate`, and of OpenAI-compatible servers."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -17,22 +17,22 @@ class AnswerProgress:
     Attributes:
         text: All text so far; empty without a tokenizer.
         ids: All token ids so far, a stop token included.
-        counts: Prompt tokens, completion tokens, cached prompt tokens.
-        finish_reason: OpenAI's word for how it ended; None while it runs.
+        token_counts: Prompt tokens, completion tokens, cached prompt tokens.
+        finish_reason: As in OpenAI's API; None while it runs.
         matched: The stop token or stop string that ended it, or the cause of an abort.
-        logprobs: Log-probabilities of its tokens, where they were asked for: of `/generate` only with the last event.
+        logprobs: Log-probabilities of its tokens, if requested; from `/generate` only with the last event.
     """
 
     text: str
     ids: list[int]
-    counts: tuple[int, int, int]
+    token_counts: tuple[int, int, int]
     finish_reason: str | None
     matched: int | str | None
     logprobs: list[float] = field(default_factory=list)
 
     @property
     def cut(self) -> bool:
-        """Whether a stop string ended it, behind which its ids may go on."""
+        """Whether a stop string ended it: then `ids` may go on behind the end of `text`."""
         return isinstance(self.matched, str)
 
     @property
@@ -42,12 +42,16 @@ class AnswerProgress:
 
 
 def read_event(event: bytes, agent: str) -> AnswerProgress:
-    """Read one event; raises `UpstreamFailed`, which names the agent, when it tells an error or is odd."""
+    """Read one event of `/generate`, which has the whole answer so far.
+
+    Raises:
+        UpstreamFailed: The event has an error or an unknown form; the message names the agent.
+    """
     try:
-        told = orjson.loads(event)
-        if "error" in told:
+        payload = orjson.loads(event)
+        if "error" in payload:
             raise UpstreamFailed(f"agent {agent} failed while it answered: {error_message(event)}")
-        progress = _read(told)
+        progress = _read_generate(payload)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UpstreamFailed(f"agent {agent} failed: its answer is not in SGLang's form.") from None
     if progress.finish_reason == "abort":
@@ -55,31 +59,36 @@ def read_event(event: bytes, agent: str) -> AnswerProgress:
     return progress
 
 
-def _read(told: dict[str, Any]) -> AnswerProgress:
-    meta = told["meta_info"]
-    ended = meta.get("finish_reason") or {}
-    if ended.get("type") == "abort":  # such an event has no counts
-        return AnswerProgress("", [], (0, 0, 0), "abort", ended.get("message"))
-    counts = (meta["prompt_tokens"], meta["completion_tokens"], meta.get("cached_tokens", 0))
-    finish = ended.get("type")
-    # Each event brings those of all tokens: to read them once is enough.
-    drawn = meta.get("output_token_logprobs") or [] if finish is not None else []
-    logprobs = [math.nan if each[0] is None else float(each[0]) for each in drawn]
-    return AnswerProgress(told.get("text") or "", told["output_ids"], counts, finish, ended.get("matched"), logprobs)
+def _read_generate(payload: dict[str, Any]) -> AnswerProgress:
+    meta = payload["meta_info"]
+    finish = meta.get("finish_reason") or {}
+    if finish.get("type") == "abort":  # such an event has no counts
+        return AnswerProgress("", [], (0, 0, 0), "abort", finish.get("message"))
+    token_counts = (meta["prompt_tokens"], meta["completion_tokens"], meta.get("cached_tokens", 0))
+    finish_reason = finish.get("type")
+    # Each event has those of all tokens so far: only the last one is read.
+    token_logprobs = meta.get("output_token_logprobs") or [] if finish_reason is not None else []
+    logprobs = [math.nan if entry[0] is None else float(entry[0]) for entry in token_logprobs]
+    text, ids = payload.get("text") or "", payload["output_ids"]
+    return AnswerProgress(text, ids, token_counts, finish_reason, finish.get("matched"), logprobs)
 
 
 def read_openai_event(event: bytes, agent: str, before: AnswerProgress | None) -> AnswerProgress:
-    """Add one event of `/v1/chat/completions` or `/v1/completions` to what came before; raises as `read_event`."""
+    """Add one event of `/v1/chat/completions` or `/v1/completions` to the answer before it.
+
+    Raises:
+        UpstreamFailed: The event has an error or an unknown form; the message names the agent.
+    """
     progress = before or AnswerProgress("", [], (0, 0, 0), None, None)
     try:
-        told = orjson.loads(event)
-        if "error" in told:
+        payload = orjson.loads(event)
+        if "error" in payload:
             raise UpstreamFailed(f"agent {agent} failed while it answered: {error_message(event)}")
-        usage = told.get("usage")
+        usage = payload.get("usage")
         if usage is not None:
             cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-            progress = replace(progress, counts=(usage["prompt_tokens"], usage["completion_tokens"], cached))
-        for choice in told["choices"]:
+            progress = replace(progress, token_counts=(usage["prompt_tokens"], usage["completion_tokens"], cached))
+        for choice in payload["choices"]:
             delta = choice.get("delta")
             text = (delta.get("content") if delta is not None else choice.get("text")) or ""
             progress = replace(
@@ -95,9 +104,12 @@ def read_openai_event(event: bytes, agent: str, before: AnswerProgress | None) -
     return progress
 
 
-def _openai_logprobs(told: Any) -> list[float]:
-    """Of one choice, in the form of chat or of completions."""
-    if not told:
+def _openai_logprobs(logprobs: Any) -> list[float]:
+    """The log-probabilities of one choice's `logprobs`, in the form of chat or of completions."""
+    if not logprobs:
         return []
-    drawn = [each["logprob"] for each in told["content"] or []] if "content" in told else told["token_logprobs"] or []
-    return [math.nan if each is None else float(each) for each in drawn]
+    if "content" in logprobs:
+        values = [entry["logprob"] for entry in logprobs["content"] or []]
+    else:
+        values = logprobs["token_logprobs"] or []
+    return [math.nan if value is None else float(value) for value in values]

@@ -1,4 +1,4 @@
-"""How long a silent server is waited for."""
+"""A timeout for each item of a stream."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,23 +9,23 @@ T = TypeVar("T")
 
 
 class IdleTimeout:
-    """As `asyncio.timeout` around each step of a stream, at a hundredth of its price: one timer for all steps.
+    """As `asyncio.timeout` around each item of a stream, at a hundredth of its price: one timer for all items.
 
     Use as a context; `next` belongs to the task that entered it.
 
     Args:
-        seconds: How long one step may take.
+        seconds: How long one item may take.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._since: float | None = None  # the step under way began
+        self._waiting_since: float | None = None  # of the loop's clock; None between two items
         self._expired = False
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._timer = self._loop.call_later(self._seconds, self._look)
+        self._timer = self._loop.call_later(self._seconds, self._check)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -33,7 +33,7 @@ class IdleTimeout:
 
     async def next(self, stream: AsyncIterator[T]) -> T | None:
         """The stream's next item, None at its end; raises `TimeoutError`."""
-        self._since = self._loop.time()
+        self._waiting_since = self._loop.time()
         try:
             return await anext(stream, None)
         except asyncio.CancelledError:
@@ -41,12 +41,12 @@ class IdleTimeout:
                 raise TimeoutError from None
             raise
         finally:
-            self._since = None
+            self._waiting_since = None
 
-    def _look(self) -> None:
-        waited = 0.0 if self._since is None else self._loop.time() - self._since
-        if waited < self._seconds:
-            self._timer = self._loop.call_later(self._seconds - waited, self._look)
+    def _check(self) -> None:
+        idle = 0.0 if self._waiting_since is None else self._loop.time() - self._waiting_since
+        if idle < self._seconds:
+            self._timer = self._loop.call_later(self._seconds - idle, self._check)
         elif self._task is not None:
             self._expired = True
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""Several answers at once, as one stream."""
+"""Merges several streams into one."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -8,32 +8,32 @@ from typing import TypeVar
 from router.errors import RouterError
 
 T = TypeVar("T")
-BUFFERED_ITEMS = 8  # pieces that wait for a slow client before the servers do
+BUFFERED_ITEMS = 8  # items that wait for a slow client before the servers do
 
 
 async def merge_streams(streams: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
-    """Items of all streams as they come, each with its stream's number; closes all at the end.
+    """Yield the items of all streams as they come, each with its stream's index; close all at the end.
 
-    Raises what the first one to fail raises.
+    Raises the error of the first stream that fails.
     """
     if len(streams) == 1:
         async with aclosing(streams[0]) as only:
             async for item in only:
                 yield 0, item
         return
-    items: asyncio.Queue[tuple[int, T] | None] = asyncio.Queue(BUFFERED_ITEMS)
+    items: asyncio.Queue[tuple[int, T] | None] = asyncio.Queue(BUFFERED_ITEMS)  # None: nothing more comes
 
-    async def pump(number: int) -> None:
-        async with aclosing(streams[number]) as stream:
+    async def pump(index: int) -> None:
+        async with aclosing(streams[index]) as stream:
             async for item in stream:
-                await items.put((number, item))
+                await items.put((index, item))
 
     async def pump_all() -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for number in range(len(streams)):
-                    group.create_task(pump(number))
-        except asyncio.CancelledError:  # nobody reads any more
+                for index in range(len(streams)):
+                    group.create_task(pump(index))
+        except asyncio.CancelledError:  # the reader has left
             raise
         except BaseException:
             await items.put(None)
@@ -42,8 +42,8 @@ async def merge_streams(streams: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[
 
     pumping = asyncio.create_task(pump_all())
     try:
-        while (found := await items.get()) is not None:
-            yield found
+        while (entry := await items.get()) is not None:
+            yield entry
         try:
             await pumping
         except* RouterError as errors:

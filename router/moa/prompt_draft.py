@@ -1,4 +1,4 @@
-"""A prompt with places for answers, before any tokenizer has seen it."""
+"""A prompt with placeholders for upstream answers, before tokenization."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,32 +14,32 @@ Content = Messages | str | list[int | str]
 
 @dataclass(frozen=True)
 class PromptDraft:
-    """What an agent is asked, given the answers it reads.
+    """An agent's prompt as a function of the answers it reads.
 
     Attributes:
-        names: Whose answers it reads, in the order of their places.
-        write: Puts texts, or places, where the answers belong: chat messages, plain text, or token ids with
-            places among them.
-        nonce: What marks this draft's own places, so that a client's text cannot be taken for one.
+        upstream_names: The agents whose answers it reads, in the order of their placeholders.
+        fill: Makes the prompt from one text for each of them, an answer or a placeholder: chat messages, plain text,
+            or token ids with strings among them.
+        nonce: Marks this draft's own placeholders, so that a client's text cannot contain one.
     """
 
-    names: tuple[str, ...]
-    write: Callable[[Sequence[str]], Content]
+    upstream_names: tuple[str, ...]
+    fill: Callable[[Sequence[str]], Content]
     nonce: str = ""
 
-    def content(self) -> Content:
-        """The draft with its places."""
-        return self.write([placeholder(name, self.nonce) for name in self.names])
+    def with_placeholders(self) -> Content:
+        """The prompt with its placeholders."""
+        return self.fill([placeholder(name, self.nonce) for name in self.upstream_names])
 
     @property
-    def is_ids(self) -> bool:
+    def is_token_ids(self) -> bool:
         """Whether it is made of token ids, so that no tokenizer is needed."""
-        content = self.content()
+        content = self.with_placeholders()
         return isinstance(content, list) and not isinstance(content[0], dict)
 
     async def template(self, tokenizer: Callable[[], WorkerTokenizer]) -> PromptTemplate:
-        """The draft as token ids of one model; raises what `PromptTemplate` does."""
-        content = self.content()
+        """The prompt as token ids of one model; raises what `PromptTemplate` does."""
+        content = self.with_placeholders()
         if isinstance(content, str):
             return await PromptTemplate.of_text(tokenizer(), content, self.nonce)
         messages = [item for item in content if isinstance(item, dict)]
@@ -47,13 +47,13 @@ class PromptDraft:
             return await PromptTemplate.of_messages(tokenizer(), messages, self.nonce)
         return PromptTemplate.of_ids(item for item in content if not isinstance(item, dict))
 
-    def filled(self, texts: Sequence[str]) -> Messages | str:
-        """The draft with answers for its places, for servers that take text only.
+    def with_answers(self, answers: Sequence[str]) -> Messages | str:
+        """The prompt with answers instead of its placeholders, for servers that take text only.
 
         Raises:
             BadRequest: The draft is made of token ids.
         """
-        if self.is_ids:
+        if self.is_token_ids:
             raise BadRequest("an OpenAI-compatible server cannot read answers into token ids; give messages or text.")
-        content = self.write(texts)
+        content = self.fill(answers)
         return content if isinstance(content, str) else [item for item in content if isinstance(item, dict)]

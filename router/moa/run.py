@@ -1,4 +1,4 @@
-"""One question through one tree: every agent starts as soon as the answers it reads are there, or begin to be."""
+"""One run: one question through one tree. Agents start as soon as their upstream answers are known or begin to come."""
 
 import asyncio
 import logging
@@ -16,6 +16,7 @@ from router.moa.agent_prompts import aggregator_messages, proposer_messages, que
 from router.moa.merge_streams import merge_streams
 from router.moa.prompt_draft import Content, Messages, PromptDraft
 from router.moa.run_context import RunContext
+from router.moa.sampling import sglang_sampling
 from router.moa.tree import Agent, Tree
 from router.observability.run_trace import AgentTrace, RunTrace
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
@@ -30,16 +31,16 @@ class Run:
     """A run; `answer` yields the final agent's text as it comes, `trace` fills meanwhile.
 
     Args:
-        context: What it shares with other runs.
+        context: Shared with other runs.
         tree: The tree.
-        models: Agent name -> model name.
-        sampling: Model name -> default sampling.
-        question: The client's messages, or its token ids where the models run without a tokenizer.
-        final_sampling: What the client asked for; goes to the final agent.
-        n: How many final answers are wanted.
-        seed: Of the draws of early exit; None for a random one.
-        heard: Whether the client gets pieces as they come; an answer that begins anew is then no answer.
-        span: The request's, where it is traced.
+        models: Model name by agent name.
+        sampling: Default sampling by model name.
+        question: The client's messages, or its token ids for models that run without a tokenizer.
+        final_sampling: The client's sampling parameters, for the final agent.
+        n: Number of final answers.
+        seed: Of the draws of early exit; None takes a random one.
+        streaming: Whether the client gets the text as it comes: then the final answer cannot begin anew.
+        span: The request's span; None without tracing.
     """
 
     def __init__(
@@ -53,62 +54,66 @@ class Run:
         *,
         n: int = 1,
         seed: int | None = None,
-        heard: bool = True,
+        streaming: bool = True,
         span: "RequestSpan | None" = None,
     ) -> None:
         self._tree = tree = tree.dense() if tree.arm == "dense" else tree
         seed = random.getrandbits(32) if seed is None else seed
         self.trace = RunTrace(
-            tree.name, tree.arm, tree.order, context.new_run(), question=question_text(question), seed=seed
+            tree.name, tree.arm, tree.order, context.new_run_id(), question=question_text(question), seed=seed
         )
         self._spans = None if span is None else span.start_run(self.trace)
         self._context = context
         self._sampling = sampling
         self._question = question
         self._final_sampling = final_sampling
-        self._heard = heard
+        self._streaming = streaming
         self._nonce = f"{uuid.uuid4().hex[:12]}:"
-        self._members: dict[str, list[str]] = {}
+        self._members: dict[str, list[str]] = {}  # agent names by cluster; the others by agent name
         self._answers: dict[str, UpstreamAnswer] = {}
         self._traces: dict[str, AgentTrace] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._exits: dict[str, ClusterExit] = {}
-        self._considered: dict[str, int] = {}
+        self._exits: dict[str, ClusterExit] = {}  # by cluster
+        self._decided_answers: dict[str, int] = {}  # by cluster: number of answers at the last exit decision
         for layer, cluster, agent in tree.agents():
-            self._add(layer, cluster.name, agent, agent.name, models[agent.name])
+            self._add_agent(layer, cluster.name, agent, agent.name, models[agent.name])
             self._members.setdefault(cluster.name, []).append(agent.name)
         for name, members in self._members.items():
             if tree.arm == "exit" and len(members) > 1:
                 self._exits[name] = ClusterExit(tree.exit, name, members, seed, context.judge)
-        self.finals = [tree.final.name]
+        self._final_names = [tree.final.name]
+        final_layer, final_cluster = len(tree.layers) - 1, tree.layers[-1].clusters[0].name
         for k in range(2, n + 1):
             name = f"{tree.final.name}#{k}"
-            self._add(len(tree.layers) - 1, tree.layers[-1].clusters[0].name, tree.final, name, models[tree.final.name])
-            self.finals.append(name)
+            self._add_agent(final_layer, final_cluster, tree.final, name, models[tree.final.name])
+            self._final_names.append(name)
 
-    def _add(self, layer: int, cluster: str, agent: Agent, name: str, model: str) -> None:
+    def _add_agent(self, layer: int, cluster: str, agent: Agent, name: str, model: str) -> None:
         self._traces[name] = AgentTrace(name, cluster, layer, model, agent.reads)
         self._answers[name] = UpstreamAnswer(name)
         self.trace.agents.append(self._traces[name])
 
-    def final(self, k: int) -> AgentTrace:
-        """The trace of final answer k."""
-        return self._traces[self.finals[k]]
+    def final_trace(self, k: int) -> AgentTrace:
+        """The trace of final answer k, from 0."""
+        return self._traces[self._final_names[k]]
 
     async def answer(self) -> AsyncGenerator[tuple[int, str]]:
-        """Which of the final answers, and a piece of it (empty ones for token-id runs).
+        """Yield the index of a final answer and its new text (empty for token-id runs).
 
-        Raises `RouterError` when an agent fails that the run cannot do without; all others are cancelled.
+        Raises:
+            RouterError: An agent failed that the run cannot do without; all others are cancelled.
         """
         final = self._tree.final
         for _, cluster, agent in self._tree.agents():
             if agent.name != final.name:
-                self._tasks[agent.name] = asyncio.create_task(self._inner(agent, cluster.name))
+                self._tasks[agent.name] = asyncio.create_task(self._run_upstream_agent(agent, cluster.name))
         try:
-            answers = [self._ask(final, name, self._asked_of(k)) for k, name in enumerate(self.finals)]
-            async with aclosing(merge_streams(answers)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            answers = [
+                self._run_agent(final, name, self._sampling_of_final(k)) for k, name in enumerate(self._final_names)
+            ]
+            async with aclosing(merge_streams(answers)) as texts:
+                async for text in texts:
+                    yield text
         except RouterError as error:
             self.trace.end("failed", str(error))
             raise
@@ -121,18 +126,18 @@ class Run:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             if self._spans is not None:
-                self._spans.end(self.finals)
+                self._spans.end(self._final_names)
 
-    def _asked_of(self, k: int) -> dict[str, Any]:
-        """The client's sampling for final answer k: with one seed, n answers would be one."""
+    def _sampling_of_final(self, k: int) -> dict[str, Any]:
+        """The client's sampling for final answer k, with a seed of its own: else n answers would be the same."""
         seed = self._final_sampling.get("seed")
         return self._final_sampling if seed is None else {**self._final_sampling, "seed": seed + k}
 
-    async def _inner(self, agent: Agent, cluster: str) -> None:
-        """An agent that others read, and what its end means for its cluster."""
-        mine = self._answers[agent.name]
+    async def _run_upstream_agent(self, agent: Agent, cluster: str) -> None:
+        """Run an agent that others read; on its failure drop or fail its answer, else consider the cluster's exit."""
+        answer = self._answers[agent.name]
         try:
-            async for _ in self._ask(agent, agent.name, {}):
+            async for _ in self._run_agent(agent, agent.name, {}):
                 pass
         except Exception as error:
             if not isinstance(error, RouterError):
@@ -141,58 +146,58 @@ class Run:
             # A cluster without any answer fails the run: its readers raise its error in turn.
             others = [self._answers[name] for name in self._members[cluster] if name != agent.name]
             upstream = [self._answers[name] for read in agent.reads for name in self._members[read]]
-            own = not any(answer.error is error for answer in upstream)
-            if own and any(other.error is None and not other.dropped for other in others):
-                mine.drop()
+            is_own_error = not any(upstream_answer.error is error for upstream_answer in upstream)
+            if is_own_error and any(other.error is None and not other.dropped for other in others):
+                answer.drop()
             else:
-                mine.fail(error)
+                answer.fail(error)
             return
-        await self._consider(cluster)
+        await self._consider_exit(cluster)
 
-    async def _consider(self, cluster: str) -> None:
-        """After an answer: whether the cluster waits for its others."""
-        gate = self._exits.get(cluster)
-        if gate is None:
+    async def _consider_exit(self, cluster: str) -> None:
+        """After an answer of a cluster: decide whether it exits; abort its unfinished agents if so."""
+        cluster_exit = self._exits.get(cluster)
+        if cluster_exit is None:
             return
         names = self._members[cluster]
         done = [name for name in names if self._answers[name].done and not self._answers[name].dropped]
-        if len(done) <= self._considered.get(cluster, 0):
-            return  # two answers that came at once are one question
-        self._considered[cluster] = len(done)
+        if len(done) <= self._decided_answers.get(cluster, 0):
+            return  # two answers that ended at once make one decision
+        self._decided_answers[cluster] = len(done)
         done.sort(key=lambda name: self._answers[name].finish_order or 0)
-        finished = {name: (self._traces[name].text, _known(self._traces[name].confidence)) for name in done}
-        decision = await gate.consider(finished, sum(not self._answers[name].done for name in names))
+        finished = {name: (self._traces[name].text, _nan_if_unknown(self._traces[name].confidence)) for name in done}
+        decision = await cluster_exit.consider(finished, sum(not self._answers[name].done for name in names))
         if decision is None:
             return
-        stragglers = [name for name in names if not self._answers[name].done]
+        unfinished = [name for name in names if not self._answers[name].done]
         self.trace.decisions.append({**decision.to_json(), "at": self.trace.now()})
         if not decision.exit:
             return
-        for name in stragglers:
+        for name in unfinished:
             trace = self._traces[name]
             trace.state, trace.end = "skipped" if trace.start is None else "aborted", self.trace.now()
             self._answers[name].drop()
             self._tasks[name].cancel()
 
-    def _ask(self, agent: Agent, name: str, sampling: dict[str, Any]) -> AsyncGenerator[str]:
+    def _run_agent(self, agent: Agent, name: str, client_sampling: dict[str, Any]) -> AsyncGenerator[str]:
         trace = self._traces[name]
         upstream = [member for cluster in agent.reads for member in self._members[cluster]]
-        chosen = {**self._sampling.get(trace.model, {}), **agent.sampling, **sampling}
-        chosen.setdefault("max_tokens", agent.max_tokens)
-        is_final = name in self.finals
+        sampling = {**self._sampling.get(trace.model, {}), **agent.sampling, **client_sampling}
+        sampling.setdefault("max_tokens", agent.max_tokens)
+        is_final = name in self._final_names
         call = AgentCall(
-            run=self.trace,
+            run_trace=self.trace,
             trace=trace,
             answer=self._answers[name],
             draft=self._draft(agent, upstream),
             upstream={member: self._answers[member] for member in upstream},
             order=self._tree.order,
-            sampling=sglang_sampling(chosen),
+            sampling=sglang_sampling(sampling),
             splice=self._tree.arm in ("splice", "exit"),
-            logprobs=trace.cluster in self._exits,
-            ids=_is_ids(self._question),
+            return_logprobs=trace.cluster in self._exits,
+            keep_output_ids=_is_token_ids(self._question),
             retries=self._tree.retries,
-            heard=self._heard and is_final,
+            streaming=self._streaming and is_final,
             timeout=self._tree.timeout,
             tracer=None if self._spans is None else self._spans.agent(trace),
         )
@@ -200,29 +205,20 @@ class Run:
 
     def _draft(self, agent: Agent, upstream: list[str]) -> PromptDraft:
         question: Any = self._question
-        if _is_ids(question):
-            return PromptDraft(tuple(upstream), lambda places: [*question, *places])
+        if _is_token_ids(question):
+            return PromptDraft(tuple(upstream), lambda answers: [*question, *answers])
 
-        def write(answers: Sequence[str]) -> Content:
+        def fill(answers: Sequence[str]) -> Content:
             if not upstream:
                 return proposer_messages(agent.role, question)
             return aggregator_messages(agent.role, question, answers)
 
-        return PromptDraft(tuple(upstream), write, self._nonce)
+        return PromptDraft(tuple(upstream), fill, self._nonce)
 
 
-def _known(confidence: float | None) -> float:
+def _nan_if_unknown(confidence: float | None) -> float:
     return float("nan") if confidence is None else confidence
 
 
-def _is_ids(question: Messages | list[int]) -> bool:
+def _is_token_ids(question: Messages | list[int]) -> bool:
     return isinstance(question[0], int)
-
-
-def sglang_sampling(sampling: dict[str, Any]) -> dict[str, Any]:
-    """OpenAI's sampling names as SGLang's `/generate` takes them."""
-    renamed = dict(sampling)
-    for theirs, ours in (("max_tokens", "max_new_tokens"), ("seed", "sampling_seed")):
-        if theirs in renamed:
-            renamed[ours] = renamed.pop(theirs)
-    return renamed

@@ -1,4 +1,4 @@
-"""What runs share: the way to the workers, and what was learned of them."""
+"""What all runs of one router share: the dispatcher, the judge, metrics and what was learned of each model."""
 
 from collections.abc import Callable
 
@@ -15,56 +15,57 @@ from router.workers.worker import Pair
 
 
 class RunContext:
-    """Of one router.
+    """Shared by all runs.
 
     Args:
         dispatcher: Sends the requests.
-        carry: How open prompts reach a pair.
-        judge: Measures how much answers agree; None where no run exits early by Q.
-        new_run: Gives a name to each run of a tree.
-        metrics: Counts what open prompts did; None counts nothing.
+        make_transport: How segments of open prompts are sent to a pair.
+        judge: Measures how much answers agree; None when no run exits early by Q.
+        new_run_id: Makes the id of a tree's run.
+        metrics: Counts open prompts; None counts nothing.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        carry: Callable[[Pair], SegmentTransport] = transport_for,
+        make_transport: Callable[[Pair], SegmentTransport] = transport_for,
         judge: AgreementJudge | None = None,
-        new_run: Callable[[], str] = lambda: f"run-{new_id()}",
+        new_run_id: Callable[[], str] = lambda: f"run-{new_id()}",
         metrics: OpenPromptMetrics | None = None,
     ) -> None:
         self.dispatcher = dispatcher
         self.registry = dispatcher.registry
-        self.carry = carry
+        self.make_transport = make_transport
         self.judge = judge
-        self.new_run = new_run
+        self.new_run_id = new_run_id
         self.metrics = metrics
         self._pacers: dict[str, SegmentPacer] = {}
-        self._same: dict[tuple[str, str], bool] = {}
+        self._same_tokenizer: dict[tuple[str, str], bool] = {}
 
     def pacer(self, model: str) -> SegmentPacer:
-        """What is known of the cost of a model's segments."""
+        """The pacer of a model, which learns what its segments cost."""
         return self._pacers.setdefault(model, SegmentPacer())
 
     def tokenizer(self, model: str) -> WorkerTokenizer:
         """The tokenizer of a model; raises `NoWorker` when no prefill server of it is healthy."""
         return WorkerTokenizer(self.registry.healthy(model, "prefill")[0])
 
-    def limit(self, model: str) -> int | None:
-        """The context length of a model, in tokens; None when its workers do not tell."""
-        told = self.registry.healthy(model, "decode")[0].info.get("context_length")
-        return told if isinstance(told, int) else None
+    def context_length(self, model: str) -> int | None:
+        """The context length of a model, in tokens; None when its workers do not report it."""
+        length = self.registry.healthy(model, "decode")[0].info.get("context_length")
+        return length if isinstance(length, int) else None
 
-    def encoder(self, reader: str) -> AnswerEncoder:
-        """How answers become token ids of a model: their own where the tokenizers agree, else their text's."""
-        mine = self.tokenizer(reader)
-        ids, text = ids_unless_cut(mine), reencoded_text(mine)
+    def answer_encoder(self, reader_model: str) -> AnswerEncoder:
+        """Encodes upstream answers for a model: their own token ids if the tokenizers agree, else their text's."""
+        tokenizer = self.tokenizer(reader_model)
+        ids, text = ids_unless_cut(tokenizer), reencoded_text(tokenizer)
 
         async def encode(answer: UpstreamAnswer) -> list[int]:
             model = answer.model
-            if model is not None and (model, reader) not in self._same:
-                self._same[model, reader] = model == reader or await mine.same_as(self.tokenizer(model))
-            passes = model is not None and self._same[model, reader]
-            return list(await (ids if passes else text)(answer))
+            if model is not None and (model, reader_model) not in self._same_tokenizer:
+                same = model == reader_model or await tokenizer.same_as(self.tokenizer(model))
+                self._same_tokenizer[model, reader_model] = same
+            is_same = model is not None and self._same_tokenizer[model, reader_model]
+            return list(await (ids if is_same else text)(answer))
 
         return encode

@@ -159,7 +159,7 @@ class App:
         """Apply a change made before this process was restarted; ignore it when it no longer applies."""
         with suppress(RouterError):
             if change.method == "POST":
-                self._worker_endpoints.take_in(parse_object(change.body.encode()))
+                self._worker_endpoints.register(parse_object(change.body.encode()))
             else:
                 # Dropped at once, as it has no requests here: it may have been added again later.
                 self.registry.drop(self.registry.by_id(change.path.rpartition("/")[2]))

@@ -11,18 +11,16 @@ from router.dispatch.pair_forwarding import PairForwarder
 from router.dispatch.supervisor import WorkerSupervisor
 from router.early_exit import AgreementJudge, Judge
 from router.endpoints.access import ApiKey
-from router.endpoints.inference import InferenceEndpoints
-from router.endpoints.info import InfoEndpoints
 from router.endpoints.route_table import all_routes
 from router.endpoints.routes import RouteTable
-from router.endpoints.runs import RunEndpoints
+from router.endpoints.services import EndpointServices
 from router.endpoints.trees import TreeEndpoint
 from router.endpoints.workers import WorkerEndpoints
 from router.http.client_request import ClientRequest
 from router.load_balancing import make_policy
 from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
-from router.moa.tree import load_trees
+from router.moa.tree_files import load_trees
 from router.observability.run_store import RunStore
 from router.server.admission import AdmissionLimits
 from router.server.metrics import DURATION_BUCKETS, RequestMetrics
@@ -122,19 +120,29 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
     preload_judge = any(tree.arm == "exit" and tree.exit.needs_judge for tree in trees.trees)
     run_context = RunContext(dispatcher, judge=judge, metrics=OpenPromptMetrics(prometheus))
     if peers is not None:
-        run_context.new_run = peers.new_run
+        run_context.new_run_id = peers.new_run
     run_limits, run_store = RunLimits(settings.runs), RunStore()
     tree_endpoint = TreeEndpoint(run_context, trees, run_limits, run_store)
     agent_runs = AgentRuns(run_context, run_limits, run_store)
 
     # Endpoints and their routes.
     pairs = PairForwarder(dispatcher, settings.retries, DispatchMetrics(prometheus, policies))
-    timeout = server.request_timeout_secs
-    inference = InferenceEndpoints(registry, tree_endpoint, agent_runs, pairs, timeout, peers)
     api_key = ApiKey(server.api_key)
-    info = InfoEndpoints(dispatcher, tree_endpoint, keeper, inference, api_key, prometheus)
     worker_endpoints = WorkerEndpoints(registry, keeper, factory)
-    routes = all_routes(inference, info, worker_endpoints, RunEndpoints(run_store))
+    services = EndpointServices(
+        dispatcher=dispatcher,
+        supervisor=keeper,
+        pairs=pairs,
+        trees=tree_endpoint,
+        agent_runs=agent_runs,
+        run_store=run_store,
+        workers=worker_endpoints,
+        key=api_key,
+        collectors=prometheus,
+        request_timeout=server.request_timeout_secs,
+        peers=peers,
+    )
+    routes = all_routes(services)
     process_routing = None
     if peers is not None:
         process_routing = ProcessRouting(peers)

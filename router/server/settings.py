@@ -6,7 +6,7 @@ from pathlib import Path
 from router.config.flags import flag
 from router.dispatch.retries import RetrySettings
 from router.load_balancing import DEFAULT_POLICY, CacheAwareSettings
-from router.moa.run_limits import RunSettings
+from router.moa.settings import RunSettings
 from router.observability.tracing.settings import TraceSettings
 from router.server.admission import AdmissionSettings
 from router.service_discovery.settings import DiscoverySettings

@@ -21,7 +21,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A saved trace. Raises `BadRequest` when the file cannot be read or holds no JSON object."""
+    """Read a saved trace; raises `BadRequest` when the file cannot be read or is no JSON object."""
     try:
         value = orjson.loads(path.read_bytes())
     except OSError as error:

@@ -1,25 +1,25 @@
-"""A run's trace in Chrome's trace event format, which Perfetto and chrome://tracing open."""
+"""A run in Chrome's trace event format, for Perfetto and chrome://tracing."""
 
 from typing import Any
 
-from router.timeline.record import AgentRecord, DecisionRecord, Record, read
+from router.timeline.formatting import PHASES
+from router.timeline.record import AgentRecord, DecisionRecord, RunRecord, read_run
 from router.timeline.spans import Row, rows
-from router.timeline.words import PHASES
 
 PROCESS = 1
 
 
 def chrome_trace(run: dict[str, Any]) -> dict[str, Any]:
-    """Trace events in microseconds: a process for the run, a thread for each agent, arrows to who read it.
+    """Trace events in microseconds: a process for the run, a thread for each agent, an arrow from answer to reader.
 
     Raises `BadRequest` when the trace is wrong.
     """
-    record = read(run)
+    record = read_run(run)
     tracks = sorted(rows(record), key=lambda row: row.agent.layer)
     threads = {id(row): number for number, row in enumerate(tracks, 1)}
     timed = [event for row in tracks for event in _slices(row, threads[id(row)])]
     timed += _flows(tracks, threads)
-    # Above the agents: a decision belongs to its cluster, not to one of them.
+    # On a thread of their own: a decision belongs to a cluster, not to one agent.
     timed += [_instant(decision) for decision in record.decisions]
     return {
         "traceEvents": [*_names(record, tracks), *sorted(timed, key=lambda event: event["ts"])],
@@ -28,32 +28,32 @@ def chrome_trace(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _names(record: Record, tracks: list[Row]) -> list[dict[str, Any]]:
-    names = [_named("process_name", 0, f"{record.run} ({record.tree}, {record.arm})")]
+def _names(record: RunRecord, tracks: list[Row]) -> list[dict[str, Any]]:
+    names = [_metadata("process_name", 0, f"{record.run} ({record.tree}, {record.arm})")]
     if record.decisions:
-        names += [_named("thread_name", 0, "early-exit decisions"), _sorted(0)]
+        names += [_metadata("thread_name", 0, "early-exit decisions"), _sort_index(0)]
     for number, row in enumerate(tracks, 1):
-        names += [_named("thread_name", number, _title(row.agent)), _sorted(number)]
+        names += [_metadata("thread_name", number, _title(row.agent)), _sort_index(number)]
     return names
 
 
 def _title(agent: AgentRecord) -> str:
-    never = "" if agent.state != "skipped" else " (never sent)"
-    return f"{agent.layer} / {agent.cluster} / {agent.agent}{never}"
+    suffix = "" if agent.state != "skipped" else " (never sent)"
+    return f"{agent.layer} / {agent.cluster} / {agent.agent}{suffix}"
 
 
-def _sorted(thread: int) -> dict[str, Any]:
+def _sort_index(thread: int) -> dict[str, Any]:
     return {"ph": "M", "name": "thread_sort_index", "pid": PROCESS, "tid": thread, "args": {"sort_index": thread}}
 
 
-def _named(kind: str, thread: int, name: str) -> dict[str, Any]:
+def _metadata(kind: str, thread: int, name: str) -> dict[str, Any]:
     return {"ph": "M", "name": kind, "pid": PROCESS, "tid": thread, "args": {"name": name}}
 
 
 def _slices(row: Row, thread: int) -> list[dict[str, Any]]:
     agent = row.agent
-    kept = {"model", "state", "prompt_tokens", "cached_tokens", "completion_tokens", "finish_reason", "error"}
-    about = agent.model_dump(include=kept)
+    shown = {"model", "state", "prompt_tokens", "cached_tokens", "completion_tokens", "finish_reason", "error"}
+    details = agent.model_dump(include=shown)
     return [
         {
             "ph": "X",
@@ -63,7 +63,7 @@ def _slices(row: Row, thread: int) -> list[dict[str, Any]]:
             "dur": _micro(span.end) - _micro(span.start),
             "pid": PROCESS,
             "tid": thread,
-            "args": {**about, "during": PHASES[span.during], "tokens": span.tokens},
+            "args": {**details, "during": PHASES[span.during], "tokens": span.tokens},
         }
         for span in row.spans
     ]
@@ -80,16 +80,16 @@ def _flows(tracks: list[Row], threads: dict[int, int]) -> list[dict[str, Any]]:
     """An arrow from the end of each answer to the request that has it in its prompt."""
     events: list[dict[str, Any]] = []
     for reader in tracks:
-        # A request that was aborted or failed in the queue is drawn as that, and still was sent.
-        arrival = next((span.start for span in reader.spans if span.during in ("prefill", "decode")), None)
+        # By `during`: a request that was aborted or failed in the queue was sent, too.
+        sent = next((span.start for span in reader.spans if span.during in ("prefill", "decode")), None)
         for source in tracks:
-            if arrival is None or not _read_by(source, reader) or source.spans[-1].end > arrival:
+            if sent is None or not _read_by(source, reader) or source.spans[-1].end > sent:
                 continue
             common = {"name": "answer", "cat": "answer", "id": len(events) // 2 + 1, "pid": PROCESS}
-            # An arrow leaves the slice that its time lies in, and a slice ends before its last microsecond does.
-            leaves = max(_micro(source.spans[-1].start), _micro(source.spans[-1].end) - 1)
-            events.append({**common, "ph": "s", "ts": leaves, "tid": threads[id(source)]})
-            events.append({**common, "ph": "f", "bp": "e", "ts": _micro(arrival), "tid": threads[id(reader)]})
+            # An arrow starts in the slice that contains its time, and a slice does not contain its end.
+            start = max(_micro(source.spans[-1].start), _micro(source.spans[-1].end) - 1)
+            events.append({**common, "ph": "s", "ts": start, "tid": threads[id(source)]})
+            events.append({**common, "ph": "f", "bp": "e", "ts": _micro(sent), "tid": threads[id(reader)]})
     return events
 
 

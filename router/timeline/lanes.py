@@ -1,14 +1,14 @@
-"""The timeline's drawing: bars and marks in percent of the width, grouped by layer and cluster."""
+"""The drawing of the timeline: bars and marks by layer and cluster. Positions are in percent of the width."""
 
 from dataclasses import dataclass
 from itertools import groupby
 
 from router.timeline.axis import Axis
-from router.timeline.record import AgentRecord, DecisionRecord, Record
+from router.timeline.formatting import DASH, PHASES, count, score, seconds, width
+from router.timeline.record import AgentRecord, DecisionRecord, RunRecord
 from router.timeline.spans import Row, Span
-from router.timeline.words import NOTHING, PHASES, count, score, seconds, width
 
-NARROWEST = 360  # pixels of the plot in the narrowest window that the page is made for
+MIN_PLOT_WIDTH = 360  # pixels, in the narrowest window that the page supports
 MARK_FONT, MARK_RADIUS = 11, 6
 
 
@@ -25,7 +25,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Mark:
-    """A decision on its cluster's lane. `anchor` says on which side of it the label stands; none without room."""
+    """A decision on its cluster's lane; `anchor` is the SVG text anchor of its label, empty without a label."""
 
     x: float
     exit: bool
@@ -35,8 +35,8 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Line:
-    """An agent's row; `number` is its place in the trace, `cross` where it was stopped, in percent."""
+class AgentLane:
+    """One agent; `number` is its index in the trace, `cross` the position at which it was stopped."""
 
     number: int
     agent: AgentRecord
@@ -47,51 +47,53 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Group:
-    """A cluster's rows; `exits` are the times of its early exits, in percent."""
+class ClusterLanes:
+    """One cluster and its agents; `exits` are the positions of its early exits."""
 
     cluster: str
     layer: int
     marks: tuple[Mark, ...]
     exits: tuple[float, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[AgentLane, ...]
 
 
-def groups(record: Record, rows: list[Row], axis: Axis) -> list[Group]:
+def groups(record: RunRecord, rows: list[Row], axis: Axis) -> list[ClusterLanes]:
     """The clusters, first layer first; agents keep their order."""
     numbered = sorted(enumerate(rows), key=lambda pair: pair[1].agent.layer)
-    order = {key: place for place, key in enumerate(dict.fromkeys(_place(row) for _, row in numbered))}
-    numbered.sort(key=lambda pair: order[_place(pair[1])])
-    found: list[Group] = []
-    for (layer, cluster), members in groupby(numbered, key=lambda pair: _place(pair[1])):
+    order = {key: index for index, key in enumerate(dict.fromkeys(_cluster_key(row) for _, row in numbered))}
+    numbered.sort(key=lambda pair: order[_cluster_key(pair[1])])
+    lanes: list[ClusterLanes] = []
+    for (layer, cluster), members in groupby(numbered, key=lambda pair: _cluster_key(pair[1])):
         decisions = sorted((d for d in record.decisions if d.cluster == cluster), key=lambda decision: decision.at)
         marks = _marks(decisions, axis)
         exits = tuple(axis.at(decision.at) for decision in decisions if decision.exit)
-        found.append(Group(cluster, layer, marks, exits, tuple(_line(number, row, axis) for number, row in members)))
-    return found
+        lanes.append(
+            ClusterLanes(cluster, layer, marks, exits, tuple(_agent_lane(number, row, axis) for number, row in members))
+        )
+    return lanes
 
 
-def decision_words(decision: DecisionRecord) -> str:
-    """What was decided, for a tooltip."""
+def decision_tooltip(decision: DecisionRecord) -> str:
+    """A decision in words."""
     verdict = "exit" if decision.exit else "go on"
     scores = " · ".join(f"{letter} {score(getattr(decision, letter))}" for letter in "CPBQu")
-    lines = [f"{decision.cluster}: {verdict} at {seconds(decision.at)}", f"{scores} · rule {decision.rule or NOTHING}"]
+    lines = [f"{decision.cluster}: {verdict} at {seconds(decision.at)}", f"{scores} · rule {decision.rule or DASH}"]
     lines += [f"answers: {', '.join(decision.answers)}"] if decision.answers else []
     lines += [f"majority: {decision.majority}"] if decision.majority is not None else []
     lines += [f"problem: {decision.problem}"] if decision.problem is not None else []
     return "\n".join(lines)
 
 
-def _place(row: Row) -> tuple[int, str]:
+def _cluster_key(row: Row) -> tuple[int, str]:
     return row.agent.layer, row.agent.cluster
 
 
-def _line(number: int, row: Row, axis: Axis) -> Line:
+def _agent_lane(number: int, row: Row, axis: Axis) -> AgentLane:
     bars = tuple(_bar(row.agent, span, axis) for span in row.spans)
     phases = ", ".join(f"{PHASES[span.phase]} {seconds(span.seconds)}" for span in row.spans)
     summary = f"{row.agent.agent}: {row.agent.state}. {phases or row.note}."
     cross = None if row.stopped is None else axis.at(row.stopped)
-    return Line(number, row.agent, bars, cross, row.note, summary)
+    return AgentLane(number, row.agent, bars, cross, row.note, summary)
 
 
 def _bar(agent: AgentRecord, span: Span, axis: Axis) -> Bar:
@@ -106,18 +108,18 @@ def _bar(agent: AgentRecord, span: Span, axis: Axis) -> Bar:
 
 
 def _marks(decisions: list[DecisionRecord], axis: Axis) -> tuple[Mark, ...]:
-    """Labels go right of their mark, else left, else nowhere: they never touch, in any window."""
-    spots = [axis.at(decision.at) * NARROWEST / 100 for decision in decisions]
+    """A label stands right of its mark, else left, else it is left out: labels never overlap, in any window."""
+    positions = [axis.at(decision.at) * MIN_PLOT_WIDTH / 100 for decision in decisions]
     marks: list[Mark] = []
-    taken = 0.0
-    for place, (decision, spot) in enumerate(zip(decisions, spots, strict=True)):
+    occupied = 0.0
+    for index, (decision, position) in enumerate(zip(decisions, positions, strict=True)):
         label = f"exit {score(decision.Q)}" if decision.exit and decision.Q is not None else ""
         label = label or ("exit" if decision.exit else score(decision.Q) if decision.Q is not None else "")
-        room = width(label, MARK_FONT) + MARK_RADIUS + 8
-        after = spots[place + 1] - MARK_RADIUS if place + 1 < len(spots) else float(NARROWEST)
-        anchor = "start" if spot + room <= after else "end" if spot - room >= taken else ""
-        taken = spot + (room if anchor == "start" else MARK_RADIUS)
+        needed = width(label, MARK_FONT) + MARK_RADIUS + 8
+        free_until = positions[index + 1] - MARK_RADIUS if index + 1 < len(positions) else float(MIN_PLOT_WIDTH)
+        anchor = "start" if position + needed <= free_until else "end" if position - needed >= occupied else ""
+        occupied = position + (needed if anchor == "start" else MARK_RADIUS)
         marks.append(
-            Mark(axis.at(decision.at), decision.exit, label, anchor if label else "", decision_words(decision))
+            Mark(axis.at(decision.at), decision.exit, label, anchor if label else "", decision_tooltip(decision))
         )
     return tuple(marks)

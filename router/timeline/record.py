@@ -1,4 +1,4 @@
-"""A run's trace as it is answered, read into types. All times are seconds since the run began."""
+"""A run's trace, as `GET /runs/{id}` answers it, as types. All times are seconds since the run began."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,14 +12,14 @@ AgentState = Literal["waiting", "running", "done", "aborted", "skipped", "failed
 RunState = Literal["running", "done", "failed", "cancelled"]
 
 
-class Part(BaseModel):
-    """Unknown keys are left alone: a newer router's trace still draws."""
+class TracePart(BaseModel):
+    """A part of a trace. Unknown keys are ignored, so that the trace of a newer router can be shown."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
-class SpeculationRecord(Part):
-    """What speculative prefill did for an agent's prompt; tokens, but for `segments`, `failed`, `moves`."""
+class SpeculationRecord(TracePart):
+    """Speculative prefill of an agent's prompt; all counts are tokens, except `segments`, `failed` and `moves`."""
 
     segments: Count = 0
     failed: Count = 0
@@ -31,13 +31,13 @@ class SpeculationRecord(Part):
     mode: str | None = None
 
 
-class AgentRecord(Part):
+class AgentRecord(TracePart):
     """One agent's call.
 
     Attributes:
-        began: When its prompt began to be put together.
-        start: When its prompt was whole and its request was sent.
-        segments: Its speculative prefills, as (from, to, tokens).
+        began: When its prompt began to be composed.
+        start: When its prompt was complete and its request was sent.
+        segments: Its speculative prefills, as (start, end, tokens).
         end: When it was done, aborted or failed.
     """
 
@@ -63,8 +63,8 @@ class AgentRecord(Part):
     speculation: SpeculationRecord = SpeculationRecord()
 
 
-class DecisionRecord(Part):
-    """One early-exit decision of a cluster; the letters are those of the Q-metric."""
+class DecisionRecord(TracePart):
+    """One early-exit decision of a cluster; the letters are those of the Q-metric (arXiv 2512.18126)."""
 
     cluster: str
     at: Seconds
@@ -82,16 +82,16 @@ class DecisionRecord(Part):
     seconds: Seconds = 0.0
 
 
-class Usage(Part):
-    """Tokens over all agents."""
+class Usage(TracePart):
+    """Tokens of all agents."""
 
     prompt_tokens: Count = 0
     completion_tokens: Count = 0
     total_tokens: Count = 0
 
 
-class Record(Part):
-    """One question through one tree. `created` is in Unix seconds, `seconds` is how long it ran or runs."""
+class RunRecord(TracePart):
+    """One run. `created` is in Unix seconds, `seconds` is its duration so far."""
 
     run: str
     tree: str
@@ -111,14 +111,14 @@ class Record(Part):
         return [agent for agent in self.agents if agent.cluster == name]
 
 
-def read(run: dict[str, Any]) -> Record:
-    """A run's trace as it is answered.
+def read_run(run: dict[str, Any]) -> RunRecord:
+    """Read a trace.
 
     Raises:
         BadRequest: One sentence that names the first wrong key.
     """
     try:
-        return Record.model_validate(run)
+        return RunRecord.model_validate(run)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the top"

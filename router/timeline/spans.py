@@ -1,10 +1,10 @@
-"""What each agent did when: phases that neither overlap nor have a negative length."""
+"""The phases of each agent over time; they do not overlap, and none has a negative length."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from router.timeline.record import AgentRecord, Record
+from router.timeline.record import AgentRecord, RunRecord
 
 Phase = Literal["wait", "speculative", "prefill", "decode", "aborted", "failed"]
 
@@ -14,9 +14,9 @@ class Span:
     """One phase, in seconds since the run began; `end` is after `start`.
 
     Attributes:
-        during: What an aborted or failed phase was before; otherwise the phase itself.
-        tokens: Tokens prefilled or decoded in it; None when nothing is counted.
-        open: It goes on: the run was looked at while it ran.
+        during: The phase in which an aborted or failed phase was stopped; otherwise the phase itself.
+        tokens: Tokens prefilled or decoded in it; None for phases without tokens.
+        open: It has not ended: the trace is of a run in progress.
     """
 
     phase: Phase
@@ -28,17 +28,17 @@ class Span:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Its length in seconds."""
         return self.end - self.start
 
 
 @dataclass(frozen=True)
 class Row:
-    """One agent's line in the timeline.
+    """One agent's row in the timeline.
 
     Attributes:
         stopped: When it was aborted or failed; None otherwise.
-        note: What is said instead of bars; empty where there are bars.
+        note: Shown instead of bars; empty if there are bars.
     """
 
     agent: AgentRecord
@@ -47,12 +47,12 @@ class Row:
     note: str
 
 
-def rows(record: Record) -> list[Row]:
-    """One row an agent, in the order of the trace. Open phases end at the run's `seconds`."""
+def rows(record: RunRecord) -> list[Row]:
+    """One row for each agent, in the order of the trace. Open phases end at the run's `seconds`."""
     return [_row(agent, record) for agent in record.agents]
 
 
-def _row(agent: AgentRecord, record: Record) -> Row:
+def _row(agent: AgentRecord, record: RunRecord) -> Row:
     spans = [] if agent.state == "skipped" else list(_phases(agent, record.seconds))
     stopped = agent.end if agent.state in ("aborted", "failed") else None
     if spans:
@@ -61,14 +61,14 @@ def _row(agent: AgentRecord, record: Record) -> Row:
 
 
 def _phases(agent: AgentRecord, now: float) -> Iterator[Span]:
-    """The phases of an agent that was begun. Times out of order are moved up to what came before."""
+    """The phases of an agent that has begun. A time that is out of order is moved up to the one before it."""
     known = [agent.began, *(segment[0] for segment in agent.segments), agent.start, agent.first_token]
     cursor = next((time for time in known if time is not None), None)
     if cursor is None:
         return
     end = max(cursor, now if agent.end is None else agent.end)
-    sent = _between(cursor, agent.start if agent.start is not None else agent.first_token, end)
-    first = _between(sent, agent.first_token, end)
+    sent = _clamp(cursor, agent.start if agent.start is not None else agent.first_token, end)
+    first = _clamp(sent, agent.first_token, end)
     for since, until, tokens in sorted(agent.segments):
         start, stop = max(cursor, since), min(until, sent)
         if stop > start:
@@ -80,7 +80,7 @@ def _phases(agent: AgentRecord, now: float) -> Iterator[Span]:
     yield from _span("decode", first, end, agent.completion_tokens)
 
 
-def _between(low: float, time: float | None, high: float) -> float:
+def _clamp(low: float, time: float | None, high: float) -> float:
     return high if time is None else min(max(low, time), high)
 
 
@@ -97,7 +97,7 @@ def _last(span: Span, agent: AgentRecord, *, running: bool) -> Span:
             return replace(span, open=running and agent.end is None)
 
 
-def _note(agent: AgentRecord, record: Record) -> str:
+def _note(agent: AgentRecord, record: RunRecord) -> str:
     if agent.state == "failed":
         return "failed before it was sent"
     if agent.state == "aborted":

@@ -12,7 +12,7 @@ from router.early_exit import ExitRule, Judge
 from router.load_balancing import POLICIES
 from router.moa.run import Run
 from router.moa.run_context import RunContext
-from router.moa.tree import read_trees
+from router.moa.tree_files import read_trees
 from router.observability.run_trace import RunTrace
 from router.workers.registry import Registry
 from router.workers.worker import Worker

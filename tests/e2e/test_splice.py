@@ -147,7 +147,7 @@ def test_answers_that_grow_restart_and_are_aborted(servers: Servers, paged: Serv
     async def splice(shared: RunContext, model: str, history: History) -> list[int]:
         answers = {name: UpstreamAnswer(name) for name in history.template.slots}
         pair = shared.dispatcher.choose_pair(model)
-        async with OpenPrompt(shared.dispatcher, lambda: pair, Eager(), new_transport=shared.carry) as prompt:
+        async with OpenPrompt(shared.dispatcher, lambda: pair, Eager(), new_transport=shared.make_transport) as prompt:
 
             async def write() -> None:
                 async for part in compose_prompt(history.template, answers, "declared", same_tokenizer_ids):

@@ -346,7 +346,7 @@ def test_a_client_that_takes_nothing_is_left_when_its_time_is_over(ends: bool, m
             await router.settled()
             writer.transport.abort()
 
-    monkeypatch.setattr("router.endpoints.inference.LAST_WORDS", 0.1)
+    monkeypatch.setattr("router.endpoints.inference.ERROR_EVENT_TIMEOUT", 0.1)
     pair = FakePair()
     pair.decode.generate = decode
     run(test)

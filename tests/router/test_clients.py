@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from router.agent_runs import board
+from router.agent_runs import registry
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, native_event
 from tests.router.serving import Serving, serving
@@ -23,7 +23,7 @@ def agents() -> Agents:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "UPSTREAM_WAIT", 0.1)
+    monkeypatch.setattr(registry, "UPSTREAM_TIMEOUT", 0.1)
 
 
 def chat(role: str, said: str, **more: Any) -> dict[str, Any]:
@@ -205,7 +205,7 @@ async def _leave(router: Serving, body: dict[str, Any], agents: Agents) -> None:
 async def test_a_run_is_forgotten(agents: Agents, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(agents.pair) as router:
         await router.post(CHAT, chat("a", "Speak.", agent="a"))
-        monkeypatch.setattr(board, "FORGET_AFTER", 0.0)
+        monkeypatch.setattr(registry, "RUN_TTL", 0.0)
         assert (await router.post(CHAT, chat("a", "Speak.", agent="a"))).status_code == 200
 
 

@@ -14,8 +14,9 @@ import pytest
 from router.endpoints.trees import TreeEndpoint
 from router.http.asgi import AsgiRequest, Message
 from router.moa.run_context import RunContext
-from router.moa.run_limits import RunLimits, RunSettings
-from router.moa.tree import load_trees
+from router.moa.run_limits import RunLimits
+from router.moa.settings import RunSettings
+from router.moa.tree_files import load_trees
 from router.observability.run_store import RunStore
 from tests.router.aio import aio, run, until, within
 from tests.router.fakes import Call, FakePair, chunk, head, native_event, whole

@@ -159,7 +159,7 @@ def test_a_process_that_hangs_holds_nobody(
                 assert answer.json()["error"]["message"] == "process 1 of the router, which has this run, is not there."
             await until(left.is_set, "the other process is told that nobody waits")
 
-    for patience in ("server.processes.process_routing.FORWARD_TIMEOUT", "endpoints.inference.LAST_WORDS"):
+    for patience in ("server.processes.process_routing.FORWARD_TIMEOUT", "endpoints.inference.ERROR_EVENT_TIMEOUT"):
         monkeypatch.setattr(f"router.{patience}", 60.0 if leaves else 0.1)
     run(test)
 

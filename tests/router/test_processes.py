@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.cli.parser import parse
-from router.moa.run_limits import RunSettings
+from router.moa.settings import RunSettings
 from router.server.admission import AdmissionSettings
 from router.server.processes.limit_shares import process_share
 from router.server.processes.merged_responses import merge_metrics, merge_runs, merge_workers

@@ -13,7 +13,7 @@ import pytest
 from router.early_exit import Agreement, JudgeError
 from router.moa.idle_timeout import IdleTimeout
 from router.moa.merge_streams import merge_streams
-from router.moa.run_limits import RunSettings
+from router.moa.settings import RunSettings
 from router.observability.run_store import RunStore
 from router.observability.run_trace import RunTrace
 from tests.router.aio import aio, run, until, within

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import to_builtins
 
 from router.errors import BadRequest
-from router.moa.tree import load_trees, read_trees
+from router.moa.tree_files import load_trees, read_trees
 
 
 def valid() -> dict[str, Any]:

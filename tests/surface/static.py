@@ -22,7 +22,7 @@ from router.cli.parser import build_parser
 from router.cli.refused_flags import REFUSED_FLAGS
 from router.early_exit import Decision
 from router.endpoints.not_offered import PATHS_NOT_OFFERED
-from router.moa.tree import Trees, shipped_trees
+from router.moa.tree_files import Trees, shipped_trees
 from sglang_ext.patches import PATCHES
 
 ROOT = Path(__file__).parents[2]

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from router.timeline import page
 from router.timeline.__main__ import main
 from router.timeline.axis import Axis
-from router.timeline.lanes import MARK_FONT, MARK_RADIUS, NARROWEST, groups
+from router.timeline.formatting import fit, seconds, width
+from router.timeline.lanes import MARK_FONT, MARK_RADIUS, MIN_PLOT_WIDTH, groups
 from router.timeline.page import CSP
-from router.timeline.record import read
+from router.timeline.record import read_run
 from router.timeline.spans import rows
-from router.timeline.words import fit, seconds, width
 from tests.timeline import traces
 from tests.timeline.strategies import any_run
 
@@ -84,7 +84,7 @@ def test_any_run_has_a_whole_and_closed_page(run: traces.Json) -> None:
 
 @any_run
 def test_bars_lie_side_by_side_inside_the_plot(run: traces.Json) -> None:
-    record = read(run)
+    record = read_run(run)
     lines = rows(record)
     total = max([1e-6, record.seconds, *(span.end for line in lines for span in line.spans)])
     for group in groups(record, lines, Axis(total)):
@@ -101,17 +101,17 @@ def test_bars_lie_side_by_side_inside_the_plot(run: traces.Json) -> None:
 @given(st.lists(st.floats(0, 30), max_size=8), st.booleans())
 def test_labels_of_decisions_never_touch(times: list[float], exits: bool) -> None:
     made = [traces.decision("c", at, ["a"], quality=0.5, draw=0.4, exits=exits) for at in times]
-    record = read(traces.run([traces.ran("a", "c", 0, (0, 1, 2, 30))], 30, decisions=made))
+    record = read_run(traces.run([traces.ran("a", "c", 0, (0, 1, 2, 30))], 30, decisions=made))
     taken: list[tuple[float, float]] = []
     for mark in groups(record, rows(record), Axis(30.0))[0].marks:
-        spot = mark.x * NARROWEST / 100
+        spot = mark.x * MIN_PLOT_WIDTH / 100
         long = width(mark.label, MARK_FONT) + MARK_RADIUS + 4
         if mark.anchor:
             low, high = (
                 (spot + MARK_RADIUS, spot + long) if mark.anchor == "start" else (spot - long, spot - MARK_RADIUS)
             )
             assert low >= 0
-            assert high <= NARROWEST
+            assert high <= MIN_PLOT_WIDTH
             assert all(high <= other_low or low >= other_high for other_low, other_high in taken)
             taken.append((low, high))
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from router.errors import BadRequest
-from router.timeline.critical import critical_path
-from router.timeline.record import read
+from router.timeline.critical_path import critical_path
+from router.timeline.record import read_run
 from router.timeline.spans import Row, rows
 from tests.timeline import traces
 from tests.timeline.strategies import any_run
@@ -14,7 +14,7 @@ from tests.timeline.strategies import any_run
 
 def row(state: str = "done", *, seconds: float = 20.0, run_state: str = "done", **more: Any) -> Row:
     one = traces.agent("a", "c", 0, state=state, **more)
-    return rows(read(traces.run([one], seconds, state=run_state)))[0]
+    return rows(read_run(traces.run([one], seconds, state=run_state)))[0]
 
 
 def phases(row: Row) -> list[tuple[str, float, float]]:
@@ -90,7 +90,7 @@ def test_a_skipped_agent_has_no_bar_even_with_times() -> None:
 
 @any_run
 def test_phases_are_in_order_and_have_a_length(run: traces.Json) -> None:
-    record = read(run)
+    record = read_run(run)
     for drawn in rows(record):
         for span in drawn.spans:
             assert span.end > span.start >= 0
@@ -101,24 +101,24 @@ def test_phases_are_in_order_and_have_a_length(run: traces.Json) -> None:
 
 
 def test_the_critical_path_is_the_chain_of_the_slowest() -> None:
-    steps = critical_path(read(traces.finished()))
+    steps = critical_path(read_run(traces.finished()))
     assert [step.agent for step in steps] == ["proposer-33", "aggregator-3", "final"]
     assert [step.seconds for step in steps] == pytest.approx([10.8, 8.6, 12.0])
 
 
 def test_an_aborted_agent_holds_nobody_up() -> None:
-    steps = critical_path(read(traces.early_exit()))
+    steps = critical_path(read_run(traces.early_exit()))
     assert [step.agent for step in steps] == ["proposer-13", "aggregator-1", "final"]
 
 
 def test_the_critical_path_of_a_running_run_ends_with_what_runs() -> None:
-    steps = critical_path(read(traces.running()))
+    steps = critical_path(read_run(traces.running()))
     assert [(step.agent, step.end) for step in steps] == [("proposer-13", 9.7), ("aggregator-1", 9.7)]
 
 
 @any_run
 def test_the_critical_path_adds_up(run: traces.Json) -> None:
-    steps = critical_path(read(run))
+    steps = critical_path(read_run(run))
     assert all(step.seconds >= 0 for step in steps)
     assert sum(step.seconds for step in steps) == pytest.approx(steps[-1].end if steps else 0)
 
@@ -135,4 +135,4 @@ def test_the_critical_path_adds_up(run: traces.Json) -> None:
 )
 def test_a_wrong_trace_is_refused_by_its_key(change: traces.Json, key: str) -> None:
     with pytest.raises(BadRequest, match=rf"^the trace is wrong at {key}: .*\.$"):
-        read({**traces.finished(), **change})
+        read_run({**traces.finished(), **change})

@@ -16,7 +16,7 @@ import uvloop
 
 from router.bench.processes import free_port, running
 from router.early_exit import Judge
-from router.moa.run_limits import RunSettings
+from router.moa.settings import RunSettings
 from router.server.app import App
 from router.server.connections.protocol import ClientProtocol
 from router.server.settings import RouterSettings, ServerSettings

@@ -1,21 +1,21 @@
-"""The critical path: the chain of answers that each waited for the one before."""
+"""The critical path: the chain of agents in which each waited for the one before."""
 
 from dataclasses import dataclass
 
-from router.timeline.record import AgentRecord, Record
+from router.timeline.record import AgentRecord, RunRecord
 
 
 @dataclass(frozen=True)
 class Step:
-    """One agent of the path; `seconds` is what it added after the step before it ended."""
+    """One agent of the path; `seconds` is the time from the end of the step before to its own end."""
 
     agent: str
     end: float
     seconds: float
 
 
-def critical_path(record: Record) -> list[Step]:
-    """From the first agent to the last that was begun; empty when nothing was."""
+def critical_path(record: RunRecord) -> list[Step]:
+    """The path from the first agent to the last one that has begun; empty if none has."""
     begun = [agent for agent in record.agents if agent.state != "skipped" and _begun(agent)]
     if not begun:
         return []
@@ -33,8 +33,8 @@ def critical_path(record: Record) -> list[Step]:
     return steps
 
 
-def _slowest(agent: AgentRecord, record: Record) -> AgentRecord | None:
-    """The upstream whose answer came last. An aborted one held nobody up: its cluster had exited."""
+def _slowest(agent: AgentRecord, record: RunRecord) -> AgentRecord | None:
+    """The upstream agent whose answer came last. Aborted ones delayed nobody: their cluster had exited."""
     upstream = [
         other
         for other in record.agents
@@ -48,5 +48,5 @@ def _begun(agent: AgentRecord) -> bool:
     return agent.began is not None or agent.start is not None
 
 
-def _end(agent: AgentRecord, record: Record) -> float:
+def _end(agent: AgentRecord, record: RunRecord) -> float:
     return record.seconds if agent.end is None else agent.end

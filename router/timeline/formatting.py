@@ -1,9 +1,9 @@
-"""Numbers and names as the page shows them."""
+"""Formats numbers and names for the page."""
 
 import unicodedata
 from datetime import UTC, datetime
 
-NOTHING = "\u2013"  # a dash, where there is no value
+DASH = "\u2013"  # shown for a missing value
 
 PHASES = {
     "wait": "wait",
@@ -18,7 +18,7 @@ PHASES = {
 def seconds(value: float | None) -> str:
     """`83 ms`, `1.25 s`, `12.3 s`, `3 min 05 s`; a dash for None."""
     if value is None:
-        return NOTHING
+        return DASH
     if value < 0.9995:
         return f"{value * 1000:.0f} ms" if value else "0 s"
     if value < 9.995:
@@ -32,36 +32,36 @@ def seconds(value: float | None) -> str:
 
 
 def count(value: int | None) -> str:
-    """With thousands apart; a dash for None."""
-    return NOTHING if value is None else f"{value:,}"
+    """With thousands separators; a dash for None."""
+    return DASH if value is None else f"{value:,}"
 
 
 def score(value: float | None) -> str:
-    """Two digits; a dash for None."""
-    return NOTHING if value is None else f"{value:.2f}" if abs(value) < 1e6 else f"{value:.1e}"
+    """Two decimals; a dash for None."""
+    return DASH if value is None else f"{value:.2f}" if abs(value) < 1e6 else f"{value:.1e}"
 
 
 def percent(part: int, whole: int) -> str:
-    """Of a whole, without digits; a dash of nothing."""
-    return f"{100 * part / whole:.0f}%" if whole else NOTHING
+    """Share of a whole, without decimals; a dash if the whole is 0."""
+    return f"{100 * part / whole:.0f}%" if whole else DASH
 
 
 def date(unix: float) -> str:
-    """UTC, to the second."""
+    """Unix seconds as UTC date and time."""
     return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def width(text: str, size: float) -> float:
-    """About how wide a text is in a sans-serif font of that size, in pixels; rather too wide than too narrow."""
+    """Estimate a text's width in pixels, in a sans-serif font of `size` pixels; rather too wide than too narrow."""
     return size * sum(_em(character) for character in text)
 
 
-def fit(text: str, size: float, room: float) -> str:
-    """The text, cut in its middle where it is wider than the room: names mostly differ at their end."""
-    if width(text, size) <= room:
+def fit(text: str, size: float, max_width: float) -> str:
+    """The text, shortened in its middle to `max_width` pixels: names mostly differ at their end."""
+    if width(text, size) <= max_width:
         return text
     head, tail = text[:64], text[-64:]
-    while (head or tail) and width(f"{head}…{tail}", size) > room:
+    while (head or tail) and width(f"{head}…{tail}", size) > max_width:
         if len(head) > len(tail):
             head = head[:-1]
         else:
@@ -70,6 +70,7 @@ def fit(text: str, size: float, room: float) -> str:
 
 
 def _em(character: str) -> float:
+    """The estimated width of a character, relative to the font size."""
     if unicodedata.east_asian_width(character) in "WF":
         return 1.05
     if character in "iljtfr.,:;'|!I ()[]":

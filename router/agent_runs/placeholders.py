@@ -1,0 +1,59 @@
+"""The prompt of an agent's request: text, messages or token ids with `<|answer:NAME|>` placeholders."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from router.errors import BadRequest
+from router.moa.prompt_draft import Content, PromptDraft
+from router.speculative_prefill.template import PLACEHOLDER
+
+PROMPT_FIELDS = ("messages", "prompt", "text", "input_ids")
+
+
+def read_prompt(body: dict[str, Any]) -> PromptDraft:
+    """The prompt of a request and the agents that it reads; raises `BadRequest`."""
+    prompts = [(key, body[key]) for key in PROMPT_FIELDS if body.get(key) is not None]
+    if len(prompts) != 1:
+        raise BadRequest(f"a request of a run has one prompt: one of {', '.join(f'`{key}`' for key in PROMPT_FIELDS)}.")
+    key, content = prompts[0]
+    if not content:
+        raise BadRequest(f"`{key}` is empty; give a prompt.")
+    if key == "messages":
+        if not isinstance(content, list) or not all(isinstance(message, dict) for message in content):
+            raise BadRequest("`messages` must be a list of messages.")
+        names = [name for message in content for name in PLACEHOLDER.findall(_text_of(message))]
+    elif isinstance(content, str):
+        names = PLACEHOLDER.findall(content)
+    else:
+        names = _names_among_ids(content, key)
+    return PromptDraft(tuple(names), lambda answers: _fill(content, answers))
+
+
+def _names_among_ids(content: object, key: str) -> list[str]:
+    """The agents of placeholders among token ids."""
+    items = content if isinstance(content, list) else [None]
+    matches = [PLACEHOLDER.fullmatch(item) if isinstance(item, str) else None for item in items]
+    if any(match is None and type(item) is not int for match, item in zip(matches, items, strict=True)):
+        raise BadRequest(f"`{key}` must be one text, or token ids with places like '<|answer:NAME|>' among them.")
+    return [match[1] for match in matches if match is not None]
+
+
+def _text_of(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if content is not None and not isinstance(content, str):
+        raise BadRequest("in a request of a run each message's `content` must be one text.")
+    return content or ""
+
+
+def _fill(content: Any, answers: Sequence[str]) -> Content:
+    """The prompt with `answers` in its placeholders, in their order; a placeholder without an answer becomes empty."""
+    remaining = iter(answers)
+
+    def fill(text: str) -> str:
+        return PLACEHOLDER.sub(lambda _: next(remaining, ""), text)
+
+    if isinstance(content, str):
+        return fill(content)
+    if isinstance(content[0], dict):
+        return [{**message, "content": fill(message.get("content") or "")} for message in content]
+    return [fill(item) if isinstance(item, str) else item for item in content]

@@ -1,0 +1,54 @@
+"""Health: `/health`, `/health_generate`, `/liveness` and `/readiness`."""
+
+from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.supervisor import WorkerSupervisor
+from router.errors import NoWorker
+from router.http.client_request import ClientRequest
+from router.http.disconnect import while_connected
+
+TEXT_HEADERS = [(b"content-type", b"text/plain; charset=utf-8")]
+
+
+class HealthEndpoints:
+    """Whether the router runs, and whether requests can be served."""
+
+    def __init__(self, dispatcher: Dispatcher, supervisor: WorkerSupervisor) -> None:
+        self._dispatcher = dispatcher
+        self._registry = dispatcher.registry
+        self._supervisor = supervisor
+
+    async def health(self, request: ClientRequest) -> None:
+        """200 when at least one model can be served; raises `NoWorker`."""
+        await request.send_json({"status": "ok", "models": self._healthy_models()})
+
+    async def liveness(self, request: ClientRequest) -> None:
+        """200 as long as the router runs."""
+        await request.send_response(200, b"OK", TEXT_HEADERS)
+
+    async def readiness(self, request: ClientRequest) -> None:
+        """200 once every known pair has generated something; raises `NoWorker` before."""
+        reason = self._supervisor.unready()
+        if reason is not None:
+            raise NoWorker(reason, retry_after=1.0)
+        workers = self._registry.workers
+        usable = sum(worker.usable for worker in workers)
+        await request.send_json({"status": "ready", "healthy_workers": usable, "total_workers": len(workers)})
+
+    async def health_generate(self, request: ClientRequest) -> None:
+        """200 when a pair of each model has generated something for this request; raises `RouterError`."""
+        models = self._healthy_models()
+        pairs = [self._dispatcher.choose_pair(model) for model in models]
+
+        async def generate() -> None:
+            for pair in pairs:
+                await self._supervisor.generate(pair)
+
+        await request.body()
+        await while_connected(request, generate())
+        await request.send_json({"status": "ok", "models": models})
+
+    def _healthy_models(self) -> list[str]:
+        models = self._registry.models()
+        if not models:
+            raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.", retry_after=1.0)
+        return models

@@ -1,0 +1,53 @@
+"""Models: `/v1/models`, `/model_info`, and `/v1/tokenize` and `/v1/detokenize` by a model's tokenizer."""
+
+import orjson
+
+from router.endpoints.access import refuse_reserved
+from router.endpoints.requested_model import requested_model
+from router.endpoints.trees import TreeEndpoint
+from router.errors import NoWorker
+from router.http.client_request import ClientRequest
+from router.workers.queries import fetch_body, fetch_response
+from router.workers.registry import Registry
+from router.workers.worker import Worker
+
+
+class ModelEndpoints:
+    """Lists models and trees, and asks a model's workers."""
+
+    def __init__(self, registry: Registry, trees: TreeEndpoint) -> None:
+        self._registry = registry
+        self._trees = trees
+
+    async def models(self, request: ClientRequest) -> None:
+        """The models and trees that can be served now, in OpenAI's form."""
+        served = [(name, "sglang") for name in self._registry.models()]
+        served += [(name, "faster-moa") for name in self._trees.ready_trees()]
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in served]
+        await request.send_json({"object": "list", "data": data})
+
+    async def model_info(self, request: ClientRequest) -> None:
+        """`/model_info` of a decode server."""
+        worker = self._any_decode()
+        await request.send_response(200, await fetch_body(worker, "GET", "/model_info"))
+
+    async def tokenize(self, request: ClientRequest) -> None:
+        """Text to token ids, by a server of the model."""
+        await self._forward(request, "/tokenize")
+
+    async def detokenize(self, request: ClientRequest) -> None:
+        """Token ids to text, by a server of the model."""
+        await self._forward(request, "/detokenize")
+
+    def _any_decode(self) -> Worker:
+        for worker in self._registry.workers:
+            if worker.usable and worker.role == "decode":
+                return worker
+        raise NoWorker("no decode server is healthy yet.", retry_after=1.0)
+
+    async def _forward(self, request: ClientRequest, path: str) -> None:
+        body = await request.json()
+        refuse_reserved(body)
+        worker = self._registry.healthy(requested_model(self._registry, body), "decode")[0]
+        status, content, content_type = await fetch_response(worker, "POST", path, orjson.dumps(body))
+        await request.send_response(status, content, [(b"content-type", content_type or b"application/json")])

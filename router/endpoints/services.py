@@ -1,0 +1,46 @@
+"""The objects that endpoints work with; the server makes them once."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from router.agent_runs.service import AgentRuns
+from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.pair_forwarding import PairForwarder
+from router.dispatch.supervisor import WorkerSupervisor
+from router.endpoints.access import ApiKey
+from router.endpoints.inference import RunOwners
+from router.endpoints.trees import TreeEndpoint
+from router.endpoints.workers import WorkerEndpoints
+from router.observability.run_store import RunStore
+
+
+@dataclass(frozen=True)
+class EndpointServices:
+    """What handlers need of the rest of the router.
+
+    Attributes:
+        dispatcher: Chooses workers (`dispatcher.registry`) and sends to them.
+        supervisor: Warms up, watches and removes workers.
+        pairs: Forwards requests to pairs, with retries.
+        trees: Answers requests to trees.
+        agent_runs: Answers requests with `run`.
+        run_store: The traces of recent runs.
+        workers: Adds and removes workers.
+        key: The API key.
+        collectors: The metrics.
+        request_timeout: Seconds for a whole response.
+        peers: The router's other processes; None if there is one.
+    """
+
+    dispatcher: Dispatcher
+    supervisor: WorkerSupervisor
+    pairs: PairForwarder
+    trees: TreeEndpoint
+    agent_runs: AgentRuns
+    run_store: RunStore
+    workers: WorkerEndpoints
+    key: ApiKey
+    collectors: CollectorRegistry
+    request_timeout: float
+    peers: RunOwners | None = None

@@ -1,0 +1,76 @@
+"""What the workers hold, and emptying it: `/server_info`, `/get_loads` and `/flush_cache`."""
+
+import asyncio
+from typing import Any
+
+import orjson
+
+from router.endpoints.access import ApiKey
+from router.endpoints.trees import TreeEndpoint
+from router.errors import RouterError
+from router.http.client_request import ClientRequest
+from router.workers.queries import fetch_body
+from router.workers.registry import Registry
+from router.workers.usage import worker_usage
+from router.workers.worker import Worker
+
+
+class WorkerStateEndpoints:
+    """Asks all workers at once."""
+
+    def __init__(self, registry: Registry, trees: TreeEndpoint, key: ApiKey) -> None:
+        self._registry = registry
+        self._trees = trees
+        self._key = key
+
+    async def server_info(self, request: ClientRequest) -> None:
+        """Models, trees and the number of workers; for a client with the API key also what each worker holds."""
+        workers = self._registry.workers
+        info: dict[str, Any] = {
+            "router": "faster-moa",
+            "models": self._registry.models(),
+            "trees": self._trees.ready_trees(),
+            "workers_count": len(workers),
+        }
+        if self._key.matches(request):
+            info["workers"] = await worker_usage(workers)
+        await request.send_json(info)
+
+    async def loads(self, request: ClientRequest) -> None:
+        """Tokens that each worker reports to hold; -1 where it reports none."""
+        workers = self._registry.workers
+        loads = await asyncio.gather(*(_load(worker) for worker in workers))
+        await request.send_json(
+            {"workers": [{"worker": w.url, "load": load} for w, load in zip(workers, loads, strict=True)]}
+        )
+
+    async def flush_cache(self, request: ClientRequest) -> None:
+        """Empty the KV caches of all workers; 502 when any did not."""
+        workers = self._registry.workers
+        flushed = await asyncio.gather(*(_flush(worker) for worker in workers))
+        failed = [worker.url for worker, succeeded in zip(workers, flushed, strict=True) if not succeeded]
+        message = f"{', '.join(failed)} did not flush" if failed else f"all {len(workers)} workers flushed"
+        result = {
+            "status": "partial" if failed else "success",
+            "message": message,
+            "workers_flushed": len(workers) - len(failed),
+            "total_workers": len(workers),
+        }
+        await request.send_json(result, 502 if failed else 200)
+
+
+async def _flush(worker: Worker) -> bool:
+    """Empty one worker's cache; False when it failed."""
+    try:
+        await fetch_body(worker, "POST", "/flush_cache")
+    except RouterError:
+        return False
+    return True
+
+
+async def _load(worker: Worker) -> int:
+    try:
+        ranks = orjson.loads(await fetch_body(worker, "GET", "/get_load"))
+        return sum(int(rank["num_tokens"]) for rank in ranks)
+    except (RouterError, ValueError, KeyError, TypeError):
+        return -1

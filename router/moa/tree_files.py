@@ -1,0 +1,76 @@
+"""Reads trees files, and the shipped trees in the folder `trees/`.
+
+models:                       # default sampling by model, optional
+  smollm2-a: {temperature: 0}
+trees:
+  - {name: moa, layers: [...]}  # see `router.moa.tree`
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from msgspec import Meta, Struct, field
+
+from router.config.structs import InvalidValue, read_struct
+from router.errors import BadRequest
+from router.moa.tree import Sampling, Tree, check_sampling
+
+
+class Trees(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A configuration file: trees, and default sampling by model."""
+
+    models: dict[str, Sampling] = field(default_factory=dict)
+    trees: Annotated[tuple[Tree, ...], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        for model, sampling in self.models.items():
+            check_sampling(sampling, f"models.{model}: ")
+        names = [tree.name for tree in self.trees]
+        duplicate = next((name for name in names if names.count(name) > 1), None)
+        if duplicate is not None:
+            raise ValueError(f"two trees are called {duplicate!r}; names must be unique")
+
+
+SHIPPED_TREES = Path(__file__).parent / "trees"
+DEFAULT_TREE = "tree-3x3-3-1"
+
+
+def shipped_trees() -> list[str]:
+    """Names of the trees that come with the router."""
+    return sorted(path.stem for path in SHIPPED_TREES.glob("*.yaml"))
+
+
+def load_trees(path: Path | None) -> Trees:
+    """Read a YAML or JSON file, or a shipped one by its name; None reads the default tree.
+
+    Raises:
+        BadRequest: The file cannot be read or is wrong; one sentence names the file and the key.
+    """
+    if path is None or str(path) in shipped_trees():
+        path = SHIPPED_TREES / f"{path or DEFAULT_TREE}.yaml"
+    try:
+        text = path.read_text()
+        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except OSError as error:
+        raise BadRequest(
+            f"the trees file {path} cannot be read ({error.strerror}); shipped: {', '.join(shipped_trees())}."
+        ) from None
+    except RecursionError:
+        raise BadRequest(f"the trees file {path} is not valid (it is nested too deeply).") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise BadRequest(f"the trees file {path} is not valid ({' '.join(str(error).split())}).") from None
+    return read_trees(value, f"the trees file {path}")
+
+
+def read_trees(value: object, source: str) -> Trees:
+    """Check parsed YAML or JSON; `source` names it in the error.
+
+    Raises:
+        BadRequest: One sentence that names the key and what is wrong with it.
+    """
+    try:
+        return read_struct(Trees, value)
+    except InvalidValue as wrong:
+        raise BadRequest(f"{source} is wrong at {wrong.path or 'the top'}: {wrong.reason}.") from None
