@@ -72,7 +72,7 @@ class AgentRuns:
         run, agent, order = _named(body)
         draft = _draft(body)
         sampling, extra = _sampling(body, kind)
-        if kind is None and not self._context.registry.paired(model):
+        if kind is None and not self._context.registry.served_by_pairs(model):
             raise BadRequest(f"{model} is served by plain servers, which have no /generate; use /v1/completions.")
         with (
             self._limits.admit(request.client_key),

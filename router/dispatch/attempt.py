@@ -26,7 +26,7 @@ class Attempt:
         """Take both breakers' tickets; raises `NoWorker` when one lets nothing through."""
         pair = self._pair
         check_breakers((pair.prefill, pair.decode))
-        self._tickets = pair.prefill.breaker.begin(), pair.decode.breaker.begin()
+        self._tickets = pair.prefill.breaker.begin_request(), pair.decode.breaker.begin_request()
 
     def give_up(self) -> None:
         """It came to nothing before anything was sent."""
@@ -51,8 +51,8 @@ class Attempt:
         )
 
     def _settle(self, prefill: bool | None, decode: bool | None) -> None:
-        self._pair.prefill.breaker.settle(self._tickets[0], prefill)
-        self._pair.decode.breaker.settle(self._tickets[1], decode)
+        self._pair.prefill.breaker.record_outcome(self._tickets[0], prefill)
+        self._pair.decode.breaker.record_outcome(self._tickets[1], decode)
 
 
 def failed_worker_of(exchange: Exchange) -> Worker:

@@ -17,7 +17,7 @@ from router.http.body import Body
 from router.load_balancing import CacheAwareSettings, Policy, PromptPrefix
 from router.observability.tracing.leg_tracer import LegTracer
 from router.workers.registry import Registry
-from router.workers.worker import ROLES, Pair, Worker
+from router.workers.worker import PAIR_ROLES, Pair, Worker
 
 ABORT_TIMEOUT = 5.0  # seconds
 
@@ -51,7 +51,7 @@ class Dispatcher:
         Workers in `avoid` are chosen only where there is no other. Raises `NotFound`, or `NoWorker` when
         a role has no healthy worker, or none whose breaker lets a request through.
         """
-        prefill, decode = (available_workers(self.registry.healthy(model, role)) for role in ROLES)
+        prefill, decode = (available_workers(self.registry.usable(model, role)) for role in PAIR_ROLES)
         if avoid:
             prefill, decode = ([w for w in group if w not in avoid] or group for group in (prefill, decode))
         return Pair(self._prefill_policy.choose(prefill, prompt), self._decode_policy.choose(decode, prompt))
@@ -61,7 +61,7 @@ class Dispatcher:
         for worker in (pair.prefill, pair.decode):
             if not (worker.usable and worker.breaker.allows()):
                 return False
-            least = min(each.load for each in self.registry.healthy(str(worker.model), worker.role))
+            least = min(each.load for each in self.registry.usable(str(worker.model), worker.role))
             if self._balance.uneven(worker.load, least):
                 return False
         return True

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Summary
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from router.workers.worker import ROLES, Pair, Role, Worker
+from router.workers.worker import PAIR_ROLES, Pair, Role, Worker
 
 
 class DispatchMetrics(Collector):
@@ -41,13 +41,13 @@ class DispatchMetrics(Collector):
 
     def retried(self, endpoint: str, attempt: int, wait: float) -> None:
         """Another attempt follows the one of this number."""
-        for role in ROLES:
+        for role in PAIR_ROLES:
             self._retries.labels(role, endpoint).inc()
         self._backoff.labels(str(attempt)).observe(wait)
 
     def exhausted(self, endpoint: str) -> None:
         """The last attempt failed too."""
-        for role in ROLES:
+        for role in PAIR_ROLES:
             self._exhausted.labels(role, endpoint).inc()
 
     def failed(self, pair: Pair, worker: Worker | None, kind: str) -> None:
@@ -60,6 +60,6 @@ class DispatchMetrics(Collector):
             "smg_worker_selection", "Choices", labels=("worker_type", "connection_mode", "model", "policy")
         )
         for model, times in self._selected.items():
-            for role in ROLES:
+            for role in PAIR_ROLES:
                 choices.add_metric((role, "http", model, self._policies[role]), times)
         yield choices

@@ -55,7 +55,7 @@ class WorkerSupervisor:
             nothing = "no model has both a healthy prefill and a healthy decode server that generated something yet."
             return self.missing() or nothing
         if not self._was_ready and self._warm_up:
-            left = [pair for pair in self._registry.pairs() if pair not in self._registry.proven]
+            left = [pair for pair in self._registry.pairs() if pair not in self._registry.warmed_up_pairs]
             if left:
                 return f"{left[0].prefill.url} and {left[0].decode.url} have not generated anything together yet."
         self._was_ready = True
@@ -126,7 +126,7 @@ class WorkerSupervisor:
             return
         for pair in self._registry.pairs():
             tried = "half_open" in (pair.prefill.breaker.state, pair.decode.breaker.state)
-            if (tried or pair not in self._registry.proven) and pair not in self._warming:
+            if (tried or pair not in self._registry.warmed_up_pairs) and pair not in self._warming:
                 self._warming.add(pair)
                 self._spawn(self._prove(pair))
 
@@ -139,12 +139,12 @@ class WorkerSupervisor:
             problem = f"the first generation of {names} failed: {error}"
             logger.warning("%s", problem)
             for worker in (pair.prefill, pair.decode):
-                if not worker.proven:
+                if not worker.warmed_up:
                     worker.problem = problem
         else:
             logger.info("%s generated their first tokens in %.2f s", names, time.monotonic() - began)
             if pair in self._registry.pairs():
-                self._registry.prove(pair)
+                self._registry.mark_warmed_up(pair)
         finally:
             self._warming.discard(pair)
 

@@ -126,10 +126,10 @@ class InferenceEndpoints:
     async def _serve(self, request: ClientRequest, job: RoutedRequest) -> None:
         if self._clients.serves(job.body.fields):
             await self._clients.answer(request, job.path, job.model, job.body.all_fields(), request.span)
-        elif self._registry.paired(job.model):
+        elif self._registry.served_by_pairs(job.model):
             await self._pairs.forward(request, job)
         else:
-            await forward_to_plain(request, self._registry.plain(job.model), job.path, job.body.render({}))
+            await forward_to_plain(request, self._registry.usable_plain(job.model), job.path, job.body.render({}))
 
 
 async def _read(request: ClientRequest) -> Body:

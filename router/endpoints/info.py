@@ -29,7 +29,7 @@ class InfoEndpoints:
         self,
         dispatcher: Dispatcher,
         moa: TreeEndpoint,
-        keeper: WorkerSupervisor,
+        supervisor: WorkerSupervisor,
         proxy: InferenceEndpoints,
         key: ApiKey,
         metrics: CollectorRegistry,
@@ -38,7 +38,7 @@ class InfoEndpoints:
         self._registry = dispatcher.registry
         self._metrics = metrics
         self._moa = moa
-        self._keeper = keeper
+        self._supervisor = supervisor
         self._proxy = proxy
         self._key = key
 
@@ -62,7 +62,7 @@ class InfoEndpoints:
 
     async def readiness(self, request: ClientRequest) -> None:
         """200 once every pair that is there has generated something."""
-        reason = self._keeper.unready()
+        reason = self._supervisor.unready()
         if reason is not None:
             raise NoWorker(reason, retry_after=1.0)
         workers = self._registry.workers
@@ -78,7 +78,7 @@ class InfoEndpoints:
 
         async def generate() -> None:
             for pair in pairs:
-                await self._keeper.generate(pair)
+                await self._supervisor.generate(pair)
 
         await request.body()
         await while_connected(request, generate())
@@ -145,7 +145,7 @@ class InfoEndpoints:
     async def _pass_on(self, request: ClientRequest, path: str) -> None:
         body = await request.json()
         refuse_reserved(body)
-        worker = self._registry.healthy(self._proxy.model(body), "decode")[0]
+        worker = self._registry.usable(self._proxy.model(body), "decode")[0]
         status, answer, kind = await fetch_response(worker, "POST", path, orjson.dumps(body))
         await request.send_response(status, answer, [(b"content-type", kind or b"application/json")])
 

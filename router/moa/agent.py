@@ -23,7 +23,7 @@ async def run_agent(context: RunContext, call: AgentCall) -> AsyncGenerator[str]
     """
     said = False
     while True:
-        paired = context.registry.paired(call.trace.model)
+        paired = context.registry.served_by_pairs(call.trace.model)
         call.begin("pair" if paired else "plain")
         try:
             async with aclosing((run_on_pair if paired else run_on_plain)(context, call)) as pieces:

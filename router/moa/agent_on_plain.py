@@ -29,7 +29,7 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
         RouterError: The server failed, or an answer that the agent reads did.
     """
     texts = await _texts(call)
-    worker = min(context.registry.plain(call.trace.model), key=lambda each: each.load)
+    worker = min(context.registry.usable_plain(call.trace.model), key=lambda each: each.load)
     path, body = _body(call, call.draft.filled(texts))
     is_sglang = worker.info.get("sglang") is not None
     rid = uuid.uuid4().hex

@@ -48,11 +48,11 @@ class RunContext:
 
     def tokenizer(self, model: str) -> WorkerTokenizer:
         """The tokenizer of a model; raises `NoWorker` when no prefill server of it is healthy."""
-        return WorkerTokenizer(self.registry.healthy(model, "prefill")[0])
+        return WorkerTokenizer(self.registry.usable(model, "prefill")[0])
 
     def limit(self, model: str) -> int | None:
         """The context length of a model, in tokens; None when its workers do not tell."""
-        told = self.registry.healthy(model, "decode")[0].info.get("context_length")
+        told = self.registry.usable(model, "decode")[0].info.get("context_length")
         return told if isinstance(told, int) else None
 
     def encoder(self, reader: str) -> AnswerEncoder:

@@ -84,7 +84,7 @@ class App:
         prefill, decode = (make_policy(name, settings.cache_aware) for name in policies.values())
         self.dispatcher = Dispatcher(self.registry, prefill, decode, settings.cache_aware)
         warm_up = not settings.health.skip_warm_up
-        self.keeper = WorkerSupervisor(
+        self.supervisor = WorkerSupervisor(
             self.registry, self.dispatcher, settings.health.probe_interval_secs, warm_up=warm_up
         )
         self.limits = AdmissionLimits(settings.limits)
@@ -105,8 +105,8 @@ class App:
         pairs = PairForwarder(self.dispatcher, settings.retries, DispatchMetrics(self._prometheus, policies))
         proxy = InferenceEndpoints(self.registry, moa, self._clients, pairs, timeout, peers)
         self._key = ApiKey(server.api_key)
-        info = InfoEndpoints(self.dispatcher, moa, self.keeper, proxy, self._key, self._prometheus)
-        self._admin = WorkerEndpoints(self.registry, self.keeper, factory)
+        info = InfoEndpoints(self.dispatcher, moa, self.supervisor, proxy, self._key, self._prometheus)
+        self._admin = WorkerEndpoints(self.registry, self.supervisor, factory)
         table = all_routes(proxy, info, self._admin, RunEndpoints(runs))
         self._peers = peers
         self._spread = None if peers is None else ProcessRouting(peers)
@@ -202,7 +202,7 @@ class App:
         """Look at the workers once and keep looking."""
         if self._spread is not None:
             await self._spread.catch_up(self._apply)
-        await self.keeper.start()
+        await self.supervisor.start()
         if self._watcher is not None:
             self._watcher.start()
         if self._judges and isinstance(self.judge, Judge):
@@ -221,7 +221,7 @@ class App:
         """End background work, let requests that were cancelled tell the workers, and close connections."""
         if self._watcher is not None:
             await self._watcher.close()
-        await self.keeper.close()
+        await self.supervisor.close()
         if self._loading is not None:
             self._loading.cancel()
             await asyncio.gather(self._loading, return_exceptions=True)
@@ -239,8 +239,8 @@ class App:
 
     def _discovery(self, settings: DiscoverySettings, factory: WorkerFactory) -> PodWatcher:
         metrics = DiscoveryMetrics(self._prometheus, self._settings.server.duration_buckets or DURATION_BUCKETS)
-        watcher = PodWatcher(settings, PodWorkers(self.registry, self.keeper, factory, metrics), metrics)
-        self.keeper.missing = lambda: watcher.problem
+        watcher = PodWatcher(settings, PodWorkers(self.registry, self.supervisor, factory, metrics), metrics)
+        self.supervisor.missing = lambda: watcher.problem
         return watcher
 
 

@@ -23,10 +23,10 @@ class PodWorkers:
     """
 
     def __init__(
-        self, registry: Registry, keeper: WorkerSupervisor, factory: WorkerFactory, metrics: DiscoveryMetrics
+        self, registry: Registry, supervisor: WorkerSupervisor, factory: WorkerFactory, metrics: DiscoveryMetrics
     ) -> None:
         self._registry = registry
-        self._keeper = keeper
+        self._supervisor = supervisor
         self._factory = factory
         self._metrics = metrics
         self._workers: dict[str, tuple[PodWorker, Worker]] = {}  # by the pod; some are on their way out
@@ -56,20 +56,20 @@ class PodWorkers:
         _, worker = self._workers.get(change.uid, (None, None))
         # An operator may have removed it before.
         if worker is not None and worker in self._registry.workers and not worker.draining:
-            self._keeper.remove(worker)
+            self._supervisor.remove(worker)
             self._metrics.deregistered(change.reason)
             logger.info("%s gets no new requests: %s, %s", worker.url, change.reason, change.name)
 
     def _take_in(self, change: PodChange, seat: PodWorker) -> bool:
         """Whether that is settled; not while the address is another's that is on its way out."""
         before, worker = self._workers.get(change.uid, (None, None))
-        if worker is not None and before == seat and self._keeper.restore(worker):
+        if worker is not None and before == seat and self._supervisor.restore(worker):
             logger.info("%s gets requests again: the pod %s is ready", worker.url, change.name)
             self._metrics.registered("success")
             return True
         try:
             worker = self._factory.make(seat.url, seat.role, seat.bootstrap_port)
-            other = self._registry.at(worker.url, worker.role)
+            other = self._registry.find(worker.url, worker.role)
             if other is not None and (other.draining or self._is_a_pods(other)):
                 return False
             self._registry.add(worker)
@@ -77,7 +77,7 @@ class PodWorkers:
             logger.warning("the pod %s becomes no worker: %s", change.name, error)
             self._metrics.registered("duplicate" if isinstance(error, Conflict) else "failed")
             return True
-        self._keeper.added(worker)
+        self._supervisor.added(worker)
         self._workers[change.uid] = seat, worker
         self._metrics.registered("success")
         logger.info("the pod %s is the %s server %s", change.name, seat.role, worker.url)

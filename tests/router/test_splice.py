@@ -310,7 +310,7 @@ def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
                     first.draining = True
                 else:
                     for _ in range(10):
-                        first.breaker.settle(first.breaker.begin(), success=False)
+                        first.breaker.record_outcome(first.breaker.begin_request(), success=False)
                 assert not dispatcher.can_stay(pairs[0])
                 prompt.append([6])
                 await finish(prompt)

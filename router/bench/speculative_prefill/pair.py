@@ -33,7 +33,7 @@ async def pair_behind(router: str, model: str | None) -> Registry:
     registry = Registry(chosen)
     await registry.probe()
     for role in roles:
-        registry.healthy(str(model), role)
+        registry.usable(str(model), role)
     return registry
 
 
