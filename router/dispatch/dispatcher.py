@@ -62,7 +62,7 @@ class Dispatcher:
             if not (worker.usable and worker.breaker.allows()):
                 return False
             least = min(each.load for each in self.registry.usable(str(worker.model), worker.role))
-            if self._balance.uneven(worker.load, least):
+            if self._balance.imbalanced(worker.load, least):
                 return False
         return True
 
