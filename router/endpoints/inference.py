@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from router.agent_runs.service import AgentRuns
 from router.dispatch.pair_forwarding import PairForwarder, RoutedRequest
-from router.dispatch.plain import forward_to_plain
+from router.dispatch.plain_forwarding import forward_to_plain
 from router.endpoints.access import refuse_reserved
 from router.endpoints.trees import TreeEndpoint
 from router.errors import BadRequest, NoWorker, RouterError, UpstreamTimeout, clear_tracebacks

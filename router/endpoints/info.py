@@ -62,7 +62,7 @@ class InfoEndpoints:
 
     async def readiness(self, request: ClientRequest) -> None:
         """200 once every pair that is there has generated something."""
-        reason = self._supervisor.unready()
+        reason = self._supervisor.unready_reason()
         if reason is not None:
             raise NoWorker(reason, retry_after=1.0)
         workers = self._registry.workers

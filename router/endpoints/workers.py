@@ -75,7 +75,7 @@ class WorkerEndpoints:
         """The worker that a body tells of; raises `BadRequest` or `Conflict`."""
         worker = self._read(body)
         self._registry.add(worker)
-        self._supervisor.added(worker)
+        self._supervisor.probe_soon(worker)
         return worker
 
     def let_go(self, number: str) -> Worker:

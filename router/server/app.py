@@ -240,7 +240,7 @@ class App:
     def _discovery(self, settings: DiscoverySettings, factory: WorkerFactory) -> PodWatcher:
         metrics = DiscoveryMetrics(self._prometheus, self._settings.server.duration_buckets or DURATION_BUCKETS)
         watcher = PodWatcher(settings, PodWorkers(self.registry, self.supervisor, factory, metrics), metrics)
-        self.supervisor.missing = lambda: watcher.problem
+        self.supervisor.discovery_problem = lambda: watcher.problem
         return watcher
 
 

@@ -77,7 +77,7 @@ class PodWorkers:
             logger.warning("the pod %s becomes no worker: %s", change.name, error)
             self._metrics.registered("duplicate" if isinstance(error, Conflict) else "failed")
             return True
-        self._supervisor.added(worker)
+        self._supervisor.probe_soon(worker)
         self._workers[change.uid] = seat, worker
         self._metrics.registered("success")
         logger.info("the pod %s is the %s server %s", change.name, seat.role, worker.url)

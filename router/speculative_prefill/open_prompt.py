@@ -127,11 +127,11 @@ class OpenPrompt:
             if self._pump is not None:
                 self._pump.cancel()  # a segment that still waits is of no use any more
             yield exchange
-            if exchange.first is not None:
-                self._ttft = exchange.first - began
+            if exchange.first_chunk_at is not None:
+                self._ttft = exchange.first_chunk_at - began
 
     def _sticky_pair(self) -> Pair:
-        if self._pair is not None and not self._dispatcher.can_stay(self._pair):
+        if self._pair is not None and not self._dispatcher.can_keep_pair(self._pair):
             self._leave()
             self._pair = None
             self._forget(0)

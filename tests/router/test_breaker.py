@@ -273,13 +273,13 @@ async def test_the_router_itself_tries_a_worker_again() -> None:
         for _ in range(2):
             await client.post("/generate", {"text": "x"})
         await client.settled()
-        await client.app.supervisor._look()
+        await client.app.supervisor._probe_all()
         sent = len(pair.decode.requests)
         pair.decode.generate = well
         subject = worker(client, pair.decode.url).breaker
         assert state(subject) == "open"
         subject._opened_at -= 60
-        await client.app.supervisor._look()
+        await client.app.supervisor._probe_all()
         await until(lambda: state(subject) == "closed", "the router's own trial went well")
         assert len(pair.decode.requests) == sent + 1
         await client.settled()
