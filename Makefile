@@ -2,15 +2,24 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?=
 QUESTION ?= Why is the sky blue during the day and red at sunset?
+K ?=
+# Processes that share the tests: one has those with common servers, the other one has the rest, among which a launch
+# of six servers is. With less than 16 GB of memory all run in one.
+WORKERS ?= $(shell awk '/MemTotal/ {print ($$2 > 15000000 ? 2 : 0)}' /proc/meminfo)
+PYTEST = .venv/bin/python -m pytest
 
-.PHONY: help install demo test lint types format clean browser curl
+.PHONY: help install demo test test-quick nightly lint types format clean browser curl
 
 help:
-	@echo "make demo    install, start three P/D pairs and answer a question through a tree of agents"
-	@echo "make test    install and run every test"
-	@echo "make lint    ruff: style and format"
-	@echo "make types   mypy"
-	@echo "make clean   remove .venv and caches"
+	@echo "make demo        install, start three P/D pairs and answer a question through a tree of agents"
+	@echo "make test        install and run every test, about ten minutes; with coverage by package at the end"
+	@echo "make test K=...  only tests that match, as pytest's -k: K=breaker, K='splice and not e2e'"
+	@echo "make test-quick  every test that needs no SGLang server, properties with fewer examples; a minute"
+	@echo "make nightly     what is too long for CI: more examples, random orders, repeated kills; hours"
+	@echo "make lint        ruff, and the import contracts"
+	@echo "make types       mypy"
+	@echo "make format      let ruff put style and format right"
+	@echo "make clean       remove .venv and caches"
 
 install:
 	@$(PYTHON) launch/install.py $(PROFILE)
@@ -26,11 +35,23 @@ browser:
 curl:
 	@command -v curl >/dev/null || (apt-get update -q && apt-get install -qy --no-install-recommends curl)
 
+ifeq ($(strip $(K)),)
 test: install browser curl
-	@.venv/bin/python -m pytest
+	@$(PYTEST) -n $(WORKERS) --cov --cov-report=
+	@.venv/bin/python -m tests.coverage_by_package
+else
+test: install browser curl
+	@$(PYTEST) -k "$(K)"
+endif
+
+test-quick: install browser
+	@$(PYTEST) -n 2 -m "not servers" --ignore=tests/e2e --hypothesis-profile=quick
+
+nightly: install browser curl
+	@.venv/bin/python -m tests.nightly
 
 lint: install
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports --no-logo
 
 types: install
 	@.venv/bin/mypy
@@ -39,4 +60,4 @@ format: install
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .coverage build *.egg-info

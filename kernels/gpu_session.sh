@@ -18,7 +18,7 @@ timeout 150 python3 -m qmetric.bench.check 2>&1 | tee "$out/check.log" | tail -n
 # Torch's allocator would hide an access past the end of a tensor.
 for tool in memcheck racecheck; do
   PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 150 compute-sanitizer --tool $tool --error-exitcode 7 \
-    --kernel-name kernel_substring=gram_kernel --kernel-name kernel_substring=split_kernel --kernel-name kernel_substring=extend_kernel \
+    --kernel-name kernel_substring=streaming_kernel --kernel-name kernel_substring=split_kernel --kernel-name kernel_substring=extend_kernel \
     python3 -m qmetric.bench.check --small --seed 1 >"$out/$tool.log" 2>&1 &
   pids[${#pids[@]}]=$!
 done

@@ -1,4 +1,4 @@
-"""The P/D router: one port in front of prefill/decode pairs of one or more models.
+"""An HTTP router in front of SGLang's prefill/decode (P/D) servers, with trees of agents as models.
 
-`python -m router --pd-disaggregation --prefill URL BOOTSTRAP_PORT --decode URL` starts it.
+Start it with `python -m router --pd-disaggregation --prefill URL BOOTSTRAP_PORT --decode URL`.
 """

@@ -1,4 +1,4 @@
-"""`python -m router`: parse the command line and serve."""
+"""`python -m router`: parse the command line and serve, with one process or several."""
 
 import gc
 import resource
@@ -12,30 +12,31 @@ from router.errors import RouterError
 from router.observability.logs import configure_logging
 from router.server.app import App
 from router.server.connections.serve import serve
-from router.server.processes.parent import ProcessIdentity, ProcessManager, run_in_child
+from router.server.processes.limit_shares import process_share
 from router.server.processes.peers import Peers
-from router.server.processes.shares import process_share
+from router.server.processes.process_manager import ProcessIdentity, ProcessManager, run_in_child
 from router.server.processes.sockets import listen, listen_on_metrics_port
 from router.server.settings import RouterSettings
-
-
-def open_more_files() -> None:
-    """Raise the limit of open files as far as it goes: each request takes three connections, often of 1024."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def main() -> int:
     """Serve until SIGINT or SIGTERM; return the exit code."""
     settings = parse(sys.argv[1:])
-    open_more_files()
-    return _saying(_alone if settings.server.workers == 1 else _together, settings)
+    raise_open_files_limit()
+    run = run_single_process if settings.server.workers == 1 else run_multi_process
+    return exit_code_of(run, settings)
 
 
-def _saying(work: Callable[[RouterSettings], int], settings: RouterSettings) -> int:
-    """Do it, or say in a sentence why not."""
+def raise_open_files_limit() -> None:
+    """Raise the soft limit of open files, often 1024, to the hard limit: each request takes three connections."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+
+
+def exit_code_of(run: Callable[[RouterSettings], int], settings: RouterSettings) -> int:
+    """The exit code of `run`; 2 with the error on stderr when a setting cannot be used."""
     try:
-        return work(settings)
+        return run(settings)
     except RouterError as error:
         print(f"router: {error}", file=sys.stderr)
     except OSError as error:
@@ -43,7 +44,8 @@ def _saying(work: Callable[[RouterSettings], int], settings: RouterSettings) -> 
     return 2
 
 
-def _alone(settings: RouterSettings) -> int:
+def run_single_process(settings: RouterSettings) -> int:
+    """Serve from this process."""
     server = settings.server
     configure_logging(server.log_level, server.log_dir)
     app = App(settings)
@@ -51,29 +53,31 @@ def _alone(settings: RouterSettings) -> int:
     return serve(app, listeners, server)
 
 
-def _together(settings: RouterSettings) -> int:
+def run_multi_process(settings: RouterSettings) -> int:
+    """Serve from `--workers` child processes, which this process starts and watches."""
     server = settings.server
     configure_logging(server.log_level, server.log_dir)
-    # The collector writes into each object that it looks at: what was imported would be copied for every process.
+    # The garbage collector writes to every object it visits; frozen objects stay shared between the processes.
     gc.collect()
     gc.freeze()
-    # What is wrong is said once and not by every process; and this one must have no threads when it forks.
-    wrong = run_in_child(partial(_saying, _try, settings))
-    return wrong or ProcessManager(server, server.workers, partial(_member, settings)).run()
+    # In a child, so that an error is printed once, and that this process has no threads when it forks.
+    error_code = run_in_child(partial(exit_code_of, check_settings, settings))
+    return error_code or ProcessManager(server, server.workers, partial(run_child_process, settings)).run()
 
 
-def _member(settings: RouterSettings, place: ProcessIdentity, listeners: list[socket.socket]) -> int:
-    server = settings.server
-    configure_logging(server.log_level, server.log_dir, f"router-{place.index}")
-    peers = Peers(place.index, place.paths, again=place.again)
-    app = App(process_share(settings, place.index, server.workers), peers=peers)
-    return serve(app, listeners, server)
-
-
-def _try(settings: RouterSettings) -> int:
-    """Whether an app can be made of the settings."""
+def check_settings(settings: RouterSettings) -> int:
+    """Return 0 when an app can be built from the settings; raises what `App` raises."""
     App(settings)
     return 0
+
+
+def run_child_process(settings: RouterSettings, identity: ProcessIdentity, listeners: list[socket.socket]) -> int:
+    """Serve as one of several processes, with this process's share of the limits."""
+    server = settings.server
+    configure_logging(server.log_level, server.log_dir, f"router-{identity.index}")
+    peers = Peers(identity.index, identity.paths, restarted=identity.restarted)
+    app = App(process_share(settings, identity.index, server.workers), peers=peers)
+    return serve(app, listeners, server)
 
 
 if __name__ == "__main__":

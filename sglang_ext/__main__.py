@@ -1,12 +1,12 @@
-"""`python -m sglang_ext`: print the list of patches and whether each fits what is installed."""
+"""`python -m sglang_ext`: print the list of patches and whether each fits the installed SGLang."""
 
 from sglang_ext.errors import OverlayError
-from sglang_ext.patch import fingerprint, installed_version, resolve, verify
 from sglang_ext.patches import PATCHES
+from sglang_ext.patching.verify import fingerprint, installed_version, resolve, verify
 
 
 def main() -> int:
-    """Print one block a patch; return 1 when any does not fit."""
+    """Print three lines for each patch; return 1 when any does not fit."""
     failures = 0
     version = installed_version()
     for patch in PATCHES:

@@ -1,9 +1,10 @@
-"""What the overlay's open prompts cost requests that do not use them.
+"""Measures what open prompts cost requests that do not use them.
 
-`python -m sglang_ext.bench --with URL --without URL` asks two routers in turns: one whose servers have open
-prompts, one whose servers were started with SGLANG_EXT_OPEN_PROMPTS=0. Each turn is one streamed request;
-its time to first token and its time per token are compared in medians, and outputs must be the same. The
-first turns warm up and do not count. With a model of few layers the schedulers' own work is most of the time.
+`python -m sglang_ext.bench --with URL --without URL` sends requests to two routers in turns. The servers of one
+have open prompts, those of the other were started with SGLANG_EXT_OPEN_PROMPTS=0. Each turn is one streamed
+request to each. The medians of the time to first token and of the time per token are compared, and the outputs
+must be the same. The first turns warm up and are not counted. With a model of few layers, most of the time is
+the schedulers' own work.
 """
 
 import argparse
@@ -21,15 +22,21 @@ from sglang_ext.versions import versions
 
 @dataclass(frozen=True)
 class Turn:
-    """One answer: seconds to its first token, seconds a token after it, and its token ids."""
+    """One answer.
 
-    first: float
-    each: float
+    Attributes:
+        ttft: Seconds to the first token.
+        tpot: Seconds per token after it.
+        ids: Its token ids.
+    """
+
+    ttft: float
+    tpot: float
     ids: list[int]
 
 
 def ask(router: str, ids: list[int], tokens: int) -> Turn:
-    """A greedy streamed request with this prompt."""
+    """Send one greedy, streamed request with this prompt for so many tokens."""
     address = urllib.parse.urlsplit(router)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=120)
     sampling = {"temperature": 0, "max_new_tokens": tokens, "ignore_eos": True}
@@ -39,17 +46,17 @@ def ask(router: str, ids: list[int], tokens: int) -> Turn:
     response = connection.getresponse()
     if response.status != 200:
         raise SystemExit(f"bench: {router} answered {response.status}: {response.read().decode()[:200]}")
-    first = None
-    told = None
+    first_at = None
+    last_event = None
     for line in response:
         if line.startswith(b"data: {"):
-            first = first or time.perf_counter()
-            told = json.loads(line[6:])
+            first_at = first_at or time.perf_counter()
+            last_event = json.loads(line[6:])
     ended = time.perf_counter()
     connection.close()
-    if first is None or told is None:
+    if first_at is None or last_event is None:
         raise SystemExit(f"bench: {router} answered without a token.")
-    return Turn(first - began, (ended - first) / (tokens - 1), told["output_ids"])
+    return Turn(first_at - began, (ended - first_at) / (tokens - 1), last_event["output_ids"])
 
 
 def has_open_prompts(router: str) -> bool:
@@ -98,7 +105,7 @@ def main() -> int:
     print(f"versions: {json.dumps(versions())}")
     print(f"{options.turns} turns of {options.prompt} tokens in, {options.answer} out; all answers the same")
     print(f"{'ms, median [quartiles]':24}{'with':>24}{'without':>24}  ratio of medians")
-    for words, name in (("to the first token", "first"), ("a token after it", "each")):
+    for words, name in (("to the first token", "ttft"), ("a token after it", "tpot")):
         on, off = ([getattr(turn, name) for turn in turns[side]] for side in ("on", "off"))
         ratio = statistics.median(on) / statistics.median(off)
         print(f"{words:24}{quartiles(on):>24}{quartiles(off):>24}  {ratio:.3f}")

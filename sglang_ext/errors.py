@@ -1,11 +1,11 @@
 """Why the overlay refuses to load.
 
 OverlayError
-├── UnknownVersion   the installed SGLang (or NIXL) was never verified
+├── UnknownVersion   the installed SGLang was never verified
 ├── SourceMismatch   a patched symbol's source differs from the verified one
 ├── MissingSymbol    a patched symbol no longer exists
 ├── NotApplied       SGLang's hook registry did not apply a patch
-└── BadSetting       an environment variable of the overlay has a value that does not fit
+└── BadSetting       an environment variable of the overlay has an invalid value
 """
 
 
@@ -30,4 +30,4 @@ class NotApplied(OverlayError):
 
 
 class BadSetting(OverlayError):
-    """An operator's setting cannot be used."""
+    """An environment variable has an invalid value."""

@@ -1,4 +1,4 @@
-"""What a figure was measured with."""
+"""Versions of the software behind a measurement."""
 
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -7,7 +7,7 @@ PACKAGES = ("sglang", "torch", "triton", "nixl", "flashinfer-python")
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Version of Python and of each package that is installed."""
+    """Return the version of Python and of each package that is installed."""
     found = {"python": sys.version.split()[0]}
     for name in packages:
         try:

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.servers  # it imports all of SGLang, as these do
 def test_imports_from_the_repository_root() -> None:
     program = (
         "import sglang, transformers, qmetric, kernels\n"

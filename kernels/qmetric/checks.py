@@ -1,6 +1,6 @@
-"""Refuses arguments that the kernels cannot serve, each in one sentence: what was wrong and what to do.
+"""Checks of the arguments; each error is one sentence: what was wrong and what to do.
 
-Only shapes, types and places are looked at: values would need the device to be waited for.
+Only shapes, dtypes and devices are checked: to read values, the host would have to wait for the device.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MOST_ANSWERS = 64
+MAX_ANSWERS = 64
 _EMBEDDING_TYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -22,26 +22,26 @@ def check_embeddings(embeddings: Tensor) -> None:
     if embeddings.dtype not in _EMBEDDING_TYPES:
         raise TypeError(f"embeddings must be bfloat16, float16 or float32, got {embeddings.dtype}: convert them")
     _, answers, chunks, size = embeddings.shape
-    if not 1 <= answers <= MOST_ANSWERS:
-        raise ValueError(f"a cluster has 1 to {MOST_ANSWERS} answers, embeddings have {answers}: split the cluster")
+    if not 1 <= answers <= MAX_ANSWERS:
+        raise ValueError(f"a cluster has 1 to {MAX_ANSWERS} answers, embeddings have {answers}: split the cluster")
     if chunks < 1 or size < 1:
         raise ValueError(f"an embedding has at least one number, got m={chunks}, d={size}: drop empty answers by mask")
 
 
 def check_mask(mask: Tensor | None, embeddings: Tensor) -> None:
-    """A mask must be bool [B, N] beside the embeddings."""
+    """A mask must be bool [B, N] on the embeddings' device."""
     if mask is None:
         return
     if mask.dtype != torch.bool:
         raise TypeError(f"mask must be bool, got {mask.dtype}: pass mask.bool()")
-    check_beside("mask", mask, embeddings, embeddings.shape[:2])
+    check_shape_and_device("mask", mask, embeddings, embeddings.shape[:2])
 
 
 def check_confidences(confidences: Tensor, embeddings: Tensor) -> None:
-    """Confidences must be floating [B, N] beside the embeddings."""
+    """Confidences must be floating [B, N] on the embeddings' device."""
     if confidences.dtype not in _EMBEDDING_TYPES:
         raise TypeError(f"confidences must be float32, bfloat16 or float16, got {confidences.dtype}: convert them")
-    check_beside("confidences", confidences, embeddings, embeddings.shape[:2])
+    check_shape_and_device("confidences", confidences, embeddings, embeddings.shape[:2])
 
 
 def check_parameters(gamma: float, tau: float) -> None:
@@ -53,16 +53,16 @@ def check_parameters(gamma: float, tau: float) -> None:
 
 
 def check_out(name: str, out: Tensor, embeddings: Tensor, shape: tuple[int, ...]) -> None:
-    """An output must be a contiguous float32 tensor of its shape beside the embeddings."""
+    """An output must be a contiguous float32 tensor of `shape` on the embeddings' device."""
     if out.dtype != torch.float32:
         raise TypeError(f"out {name} must be float32, got {out.dtype}: allocate it with torch.float32")
-    check_beside(f"out {name}", out, embeddings, shape)
+    check_shape_and_device(f"out {name}", out, embeddings, shape)
     if not out.is_contiguous():
         raise ValueError(f"out {name} must be contiguous, its strides are {out.stride()}: pass a fresh tensor")
 
 
-def check_beside(name: str, tensor: Tensor, embeddings: Tensor, shape: tuple[int, ...]) -> None:
-    """A tensor must have this shape and be where the embeddings are."""
+def check_shape_and_device(name: str, tensor: Tensor, embeddings: Tensor, shape: tuple[int, ...]) -> None:
+    """A tensor must have this shape and be on the embeddings' device."""
     if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name} must be {list(shape)} for these embeddings, got {list(tensor.shape)}: reshape it")
     if tensor.device != embeddings.device:

@@ -12,14 +12,14 @@ from torch import Tensor
 from qmetric import reference
 from qmetric.api import q_metric
 from qmetric.checks import (
-    MOST_ANSWERS,
-    check_beside,
+    MAX_ANSWERS,
     check_confidences,
     check_embeddings,
     check_mask,
     check_parameters,
+    check_shape_and_device,
 )
-from qmetric.ops import kernels_for
+from qmetric.ops import kernel_launcher_for
 from qmetric.result import QMetric
 
 _library = torch.library.Library("qmetric", "FRAGMENT")
@@ -34,7 +34,7 @@ class ClusterState:
     """B clusters that grow together, each up to `capacity` answers.
 
     `embeddings` [B, capacity, m, d], `confidences` float32 [B, capacity], `mask` bool [B, capacity] and `similarity`
-    float32 [B, capacity, capacity] hold what arrived; only the first `count` answers of each are meaningful.
+    float32 [B, capacity, capacity] hold the answers; only the first `count` of each cluster are meaningful.
 
     Raises ValueError for sizes outside 1 <= capacity <= 64, m, d >= 1, gamma or tau outside [0, 1], and TypeError for
     a dtype that `frobenius_cosine` does not take.
@@ -70,7 +70,7 @@ class ClusterState:
         confidences: Tensor,
         mask: Tensor | None = None,
         *,
-        capacity: int = MOST_ANSWERS,
+        capacity: int = MAX_ANSWERS,
         gamma: float = 0.5,
         tau: float = 0.7,
     ) -> ClusterState:
@@ -94,7 +94,7 @@ class ClusterState:
         return state
 
     def extend(self, embedding: Tensor, confidence: Tensor, valid: Tensor | None = None) -> QMetric:
-        """Each cluster's next answer: compute its row of S, and Q over all answers so far.
+        """Add each cluster's next answer: its row of S, and Q over all answers so far.
 
         `embedding`: [B, m, d] of the state's dtype. `confidence`: [B], float32, bfloat16 or float16. `valid`: bool
         [B], False where a cluster has no such answer; None means all have. Returns `QMetric` with Q, C, P [B] and S
@@ -145,7 +145,7 @@ def _extend_fake(
         raise ValueError(f"answer {count} does not fit a capacity of {capacity}: make the state larger")
     if embedding.dtype != embeddings.dtype:
         raise TypeError(f"embedding must be {embeddings.dtype} like the state, got {embedding.dtype}: convert it")
-    check_beside("embedding", embedding, embeddings, (batch, chunks, size))
+    check_shape_and_device("embedding", embedding, embeddings, (batch, chunks, size))
     # One answer is a cluster of one: its embeddings are [B, 1, m, d].
     check_confidences(confidence.unsqueeze(1), embedding.unsqueeze(1))
     check_mask(None if valid is None else valid.unsqueeze(1), embedding.unsqueeze(1))
@@ -167,9 +167,9 @@ def _extend(
     p: Tensor,
 ) -> None:
     _extend_fake(embeddings, confidences, mask, similarity, embedding, confidence, valid, count, gamma, tau, q, c, p)
-    kernels = kernels_for(embeddings)
-    if kernels is not None:
-        kernels.launch_extend(
+    launcher = kernel_launcher_for(embeddings)
+    if launcher is not None:
+        launcher.launch_extend(
             embeddings,
             confidences,
             mask,
@@ -189,7 +189,7 @@ def _extend(
     confidences[:, count] = confidence
     mask[:, count] = True if valid is None else valid
     end = count + 1
-    row = reference.new_row(embeddings[:, :end], mask[:, :end])
+    row = reference.last_similarity_row(embeddings[:, :end], mask[:, :end])
     similarity[:, count, :end] = row
     similarity[:, :end, count] = row
     values = reference.scores(similarity[:, :end, :end], confidences[:, :end], mask[:, :end], gamma, tau)

@@ -1,4 +1,4 @@
-"""The operators as PyTorch sees them: schemas, their shapes for tracing, and the choice of what runs them.
+"""The PyTorch operators `torch.ops.qmetric.*`: schemas, output shapes for tracing, and what runs them.
 
 They are defined through `torch.library.Library`, whose dispatch costs a few microseconds less than the
 `custom_op` decorator's, and work under `torch.compile`, in CUDA graphs and on fake tensors. They have no gradient.
@@ -18,7 +18,7 @@ from qmetric.checks import check_confidences, check_embeddings, check_mask, chec
 
 # Triton's interpreter runs the kernels on CPU tensors: how their code is tested without a GPU.
 _INTERPRET = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "y", "yes")
-_LEAST_CAPABILITY = (8, 0)  # matrix instructions on bf16 and tf32
+_MIN_CAPABILITY = (8, 0)  # matrix instructions on bf16 and tf32
 
 _library = torch.library.Library("qmetric", "DEF")
 _INPUTS = "Tensor embeddings, Tensor confidences, Tensor? mask, float gamma, float tau"
@@ -29,26 +29,26 @@ _library.define(f"q_metric_with_similarity({_INPUTS}) -> (Tensor, Tensor, Tensor
 _library.define(f"q_metric_out({_INPUTS}, Tensor(a!) q, Tensor(b!) c, Tensor(c!) p, Tensor(d!)? s) -> ()")
 
 
-def kernels_for(tensor: Tensor) -> ModuleType | None:
+def kernel_launcher_for(tensor: Tensor) -> ModuleType | None:
     """The module that launches Triton kernels on the tensor's device, or None where plain torch does the work."""
     if tensor.is_cuda:
-        return _cuda_kernels(tensor.device.index)
-    return _kernels() if _INTERPRET else None
+        return _cuda_launcher(tensor.device.index)
+    return _import_launcher() if _INTERPRET else None
 
 
 @functools.cache
-def _cuda_kernels(index: int) -> ModuleType | None:
-    if torch.version.hip is not None or torch.cuda.get_device_capability(index) < _LEAST_CAPABILITY:
+def _cuda_launcher(index: int) -> ModuleType | None:
+    if torch.version.hip is not None or torch.cuda.get_device_capability(index) < _MIN_CAPABILITY:
         return None
-    return _kernels()
+    return _import_launcher()
 
 
 @functools.cache
-def _kernels() -> ModuleType:
+def _import_launcher() -> ModuleType:
     # Imported late: a process on a CPU never loads Triton.
-    from qmetric import launch
+    from qmetric.triton_kernels import launcher
 
-    return launch
+    return launcher
 
 
 def _check(embeddings: Tensor, confidences: Tensor, mask: Tensor | None, gamma: float, tau: float) -> None:
@@ -58,16 +58,16 @@ def _check(embeddings: Tensor, confidences: Tensor, mask: Tensor | None, gamma: 
     check_parameters(gamma, tau)
 
 
-def _similarity_into(embeddings: Tensor, mask: Tensor | None, s: Tensor) -> None:
-    kernels = kernels_for(embeddings)
-    if kernels is None:
+def _compute_similarity(embeddings: Tensor, mask: Tensor | None, s: Tensor) -> None:
+    launcher = kernel_launcher_for(embeddings)
+    if launcher is None:
         s.copy_(reference.similarity(embeddings, mask))
     else:
         mask = None if mask is None else mask.contiguous()
-        kernels.launch_gram(embeddings.contiguous(), mask, None, 0.0, 0.0, s)
+        launcher.launch_metric(embeddings.contiguous(), mask, None, 0.0, 0.0, s)
 
 
-def _metric_into(
+def _compute_metric(
     embeddings: Tensor,
     confidences: Tensor,
     mask: Tensor | None,
@@ -78,8 +78,8 @@ def _metric_into(
     p: Tensor,
     s: Tensor | None,
 ) -> None:
-    kernels = kernels_for(embeddings)
-    if kernels is None:
+    launcher = kernel_launcher_for(embeddings)
+    if launcher is None:
         similarity = reference.similarity(embeddings, mask)
         for out, value in zip((q, c, p), reference.scores(similarity, confidences, mask, gamma, tau), strict=True):
             out.copy_(value)
@@ -87,7 +87,7 @@ def _metric_into(
             s.copy_(similarity)
     else:
         mask = None if mask is None else mask.contiguous()
-        kernels.launch_gram(embeddings.contiguous(), mask, confidences.contiguous(), gamma, tau, s, q, c, p)
+        launcher.launch_metric(embeddings.contiguous(), mask, confidences.contiguous(), gamma, tau, s, q, c, p)
 
 
 def empty_similarity(embeddings: Tensor) -> Tensor:
@@ -106,13 +106,13 @@ def _frobenius_cosine(embeddings: Tensor, mask: Tensor | None) -> Tensor:
     check_embeddings(embeddings)
     check_mask(mask, embeddings)
     s = empty_similarity(embeddings)
-    _similarity_into(embeddings, mask, s)
+    _compute_similarity(embeddings, mask, s)
     return s
 
 
 def _frobenius_cosine_out(embeddings: Tensor, mask: Tensor | None, s: Tensor) -> None:
     _frobenius_cosine_out_fake(embeddings, mask, s)
-    _similarity_into(embeddings, mask, s)
+    _compute_similarity(embeddings, mask, s)
 
 
 def _q_metric(
@@ -120,7 +120,7 @@ def _q_metric(
 ) -> tuple[Tensor, Tensor, Tensor]:
     _check(embeddings, confidences, mask, gamma, tau)
     q, c, p = _empty_scores(embeddings)
-    _metric_into(embeddings, confidences, mask, gamma, tau, q, c, p, None)
+    _compute_metric(embeddings, confidences, mask, gamma, tau, q, c, p, None)
     return q, c, p
 
 
@@ -130,7 +130,7 @@ def _q_metric_with_similarity(
     _check(embeddings, confidences, mask, gamma, tau)
     q, c, p = _empty_scores(embeddings)
     s = empty_similarity(embeddings)
-    _metric_into(embeddings, confidences, mask, gamma, tau, q, c, p, s)
+    _compute_metric(embeddings, confidences, mask, gamma, tau, q, c, p, s)
     return q, c, p, s
 
 
@@ -146,7 +146,7 @@ def _q_metric_out(
     s: Tensor | None,
 ) -> None:
     _q_metric_out_fake(embeddings, confidences, mask, gamma, tau, q, c, p, s)
-    _metric_into(embeddings, confidences, mask, gamma, tau, q, c, p, s)
+    _compute_metric(embeddings, confidences, mask, gamma, tau, q, c, p, s)
 
 
 def _frobenius_cosine_fake(embeddings: Tensor, mask: Tensor | None) -> Tensor:

@@ -1,7 +1,16 @@
-"""The Q-metric in plain torch: the form that runs where the Triton kernels do not, and what they are held against.
+"""The Q-metric in plain torch: it runs where the Triton kernels do not, and they are tested against it.
 
-The formulas are those of `design.md` section 6. Every function computes in `precision` (float32; float64 in tests)
-and returns that.
+The formula is Algorithm 1 of Faster-MoA (arXiv 2512.18126) in a variant of ours. Of a cluster's answers i with
+confidences c_i (the exponential of the mean token log-probability, in (0, 1]) and embeddings E_i, `[m, d]` matrices:
+
+    S_ij = <E_i, E_j>_F / (|E_i|_F |E_j|_F)
+    C    = sqrt(mean_i c_i^2)
+    P    = sum_{i<j} c_i c_j S_ij / sum_{i<j} c_i c_j
+    B    = max(0, 1 - |P - tau| / max(tau, 1 - tau))
+    Q    = C^gamma B^(1 - gamma)
+
+The paper takes token-level hidden states where this takes pooled embeddings, counts i = j in P, and has gamma = 1/2:
+Q = sqrt(C B). Every function computes in `precision` (float32; float64 in tests) and returns that dtype.
 """
 
 from __future__ import annotations
@@ -9,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-NO_NORM = 1e-30  # a squared norm below this counts as the zero vector's
+ZERO_SQUARED_NORM = 1e-30  # a squared norm below this counts as the zero vector's
 
 
 def similarity(embeddings: Tensor, mask: Tensor | None, precision: torch.dtype = torch.float32) -> Tensor:
@@ -25,7 +34,7 @@ def similarity(embeddings: Tensor, mask: Tensor | None, precision: torch.dtype =
     return s
 
 
-def new_row(embeddings: Tensor, mask: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
+def last_similarity_row(embeddings: Tensor, mask: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
     """The last row of S, [B, N], of embeddings[B, N, m, d], without the others."""
     x = embeddings.flatten(2).to(precision)
     inverse = _inverse_norm((x * x).sum(2))
@@ -63,4 +72,4 @@ def scores(
 
 
 def _inverse_norm(square: Tensor) -> Tensor:
-    return torch.where(square < NO_NORM, torch.zeros_like(square), square.rsqrt())
+    return torch.where(square < ZERO_SQUARED_NORM, torch.zeros_like(square), square.rsqrt())

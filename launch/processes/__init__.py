@@ -1,1 +1,1 @@
-"""Server processes: started fresh or forked, watched, and stopped without a trace."""
+"""Server processes: started fresh or forked, and stopped so that nothing of them stays."""

@@ -1,4 +1,4 @@
-"""What a started process is, and how it ends."""
+"""The contract of a start method (`Starter`), and what a started process can do."""
 
 import os
 from abc import ABC, abstractmethod
@@ -39,30 +39,30 @@ class Process(ABC):
 
     @abstractmethod
     def exit_code(self) -> int | None:
-        """None while it runs; else its exit code, negative for a signal."""
+        """None while the process runs; else its exit code, negative for a signal."""
 
-    def members(self) -> list[psutil.Process]:
+    def session_processes(self) -> list[psutil.Process]:
         """Every process of its session, the leader's children and orphans alike."""
         found = []
-        leads = self.exit_code() is None  # it may not have made its session yet
+        leader_runs = self.exit_code() is None  # it may not have made its session yet
         for process in psutil.process_iter():
             try:
-                ours = (leads and process.pid == self.pid) or os.getsid(process.pid) == self.pid
-                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                in_session = (leader_runs and process.pid == self.pid) or os.getsid(process.pid) == self.pid
+                if in_session and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (ProcessLookupError, psutil.NoSuchProcess):
                 continue
         return found
 
-    def note_shared_memory(self) -> None:
-        """Remember the shared-memory files the session maps: a killed process leaves them behind.
+    def record_shared_memory(self) -> None:
+        """Remember the shared-memory files that the session maps, since a killed process leaves them behind.
 
         They are found by inode, since a semaphore is mapped under another name than it ends up with.
         """
         inodes: set[str] = set()
-        for member in self.members():
+        for process in self.session_processes():
             try:
-                maps = Path(f"/proc/{member.pid}/maps").read_text()
+                maps = Path(f"/proc/{process.pid}/maps").read_text()
             except OSError:
                 continue
             inodes.update(line.split(maxsplit=5)[4] for line in maps.splitlines() if f" {SHARED_MEMORY}/" in line)
@@ -71,34 +71,34 @@ class Process(ABC):
                 if str(file.stat().st_ino) in inodes:
                     self.shared_memory.add(file)
 
-    def signal_all(self, number: Signals) -> None:
-        """Signal every member of the session."""
-        for member in self.members():
+    def signal_session(self, signal: Signals) -> None:
+        """Send a signal to every process of the session."""
+        for process in self.session_processes():
             try:
-                member.send_signal(number)
+                process.send_signal(signal)
             except psutil.NoSuchProcess:
                 continue
 
-    def signal_leader(self, number: Signals) -> None:
-        """Signal the leader, unless it has ended."""
+    def signal_leader(self, signal: Signals) -> None:
+        """Send a signal to the leader, unless it has exited."""
         if self.exit_code() is None:
             with suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+                os.kill(self.pid, signal)
 
     def memory_bytes(self) -> int:
-        """Memory of the session: proportional set size, so that shared pages count once in all."""
-        return sum(proportional_set_size(member.pid) for member in self.members())
+        """Memory of the session: its proportional set size, so that shared pages count once over all processes."""
+        return sum(proportional_set_size(process.pid) for process in self.session_processes())
 
 
 class Starter(ABC):
-    """Starts processes."""
+    """A start method for processes."""
 
     @abstractmethod
     async def start(self, command: Command) -> Process:
-        """Start a server; returns at once, the server is not ready yet."""
+        """Start a process; returns at once, before a server in it is ready."""
 
     def memory_bytes(self) -> int:
-        """Memory of what the starter itself runs."""
+        """Memory of what the starter itself runs, in bytes."""
         return 0
 
     @abstractmethod

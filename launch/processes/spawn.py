@@ -1,11 +1,11 @@
-"""Fresh processes: `python -m MODULE ...`."""
+"""The start method for fresh processes: `python -m MODULE ...`."""
 
 import os
 import subprocess
 import sys
 
 from launch.processes.base import Command, Process, Starter
-from router.server.processes.lifeline import die_with_parent
+from router.server.processes.parent_death_signal import die_with_parent
 
 
 class SpawnedProcess(Process):
@@ -16,7 +16,7 @@ class SpawnedProcess(Process):
         self._popen = popen
 
     def exit_code(self) -> int | None:
-        """None while it runs, else its exit code."""
+        """None while the process runs; else its exit code, negative for a signal."""
         return self._popen.poll()
 
 
@@ -27,7 +27,7 @@ class Spawner(Starter):
         self._module = module
 
     async def start(self, command: Command) -> SpawnedProcess:
-        """Start it in a session of its own; it gets SIGTERM when this process dies."""
+        """Start the process in a session of its own; it gets SIGTERM when this process dies."""
         with command.log.open("wb") as log:
             popen = subprocess.Popen(  # noqa: ASYNC220 - starting takes milliseconds, and Popen reaps by polling
                 [sys.executable, "-m", self._module, *command.argv],
@@ -41,4 +41,4 @@ class Spawner(Starter):
         return SpawnedProcess(command, popen)
 
     async def close(self) -> None:
-        """Nothing runs besides what was started."""
+        """Nothing to end: the spawner runs no process of its own."""

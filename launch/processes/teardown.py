@@ -1,4 +1,4 @@
-"""Stopping processes so that nothing of them stays: no process, no port, no shared memory."""
+"""Stops processes so that nothing of them stays: no process, no port, no shared memory."""
 
 import asyncio
 import signal
@@ -12,21 +12,21 @@ POLL_SECONDS = 0.1
 
 
 async def stop_all(
-    processes: Sequence[Process], *, grace: float = GRACE_SECONDS, hurry: asyncio.Event | None = None
+    processes: Sequence[Process], *, grace_seconds: float = GRACE_SECONDS, kill_now: asyncio.Event | None = None
 ) -> None:
-    """Ask the leaders to stop, then kill what is left of their sessions and remove its shared memory.
+    """Send SIGTERM to the leaders, then kill what is left of their sessions and remove its shared memory.
 
     Args:
-        processes: Leaders of sessions that are up; one that still starts belongs to `kill_all`.
-        grace: Seconds the leaders have to end by themselves.
-        hurry: When set, the rest of the grace is skipped.
+        processes: Session leaders of servers that are ready; one that is still starting needs `kill_all`.
+        grace_seconds: Time that the leaders have to exit by themselves.
+        kill_now: When set, the rest of the grace period is skipped.
     """
     for process in processes:
-        process.note_shared_memory()
+        process.record_shared_memory()
         process.signal_leader(signal.SIGTERM)
-    deadline = time.monotonic() + grace
-    while time.monotonic() < deadline and not (hurry is not None and hurry.is_set()):
-        if not any(process.members() for process in processes):
+    deadline = time.monotonic() + grace_seconds
+    while time.monotonic() < deadline and not (kill_now is not None and kill_now.is_set()):
+        if not any(process.session_processes() for process in processes):
             break
         await asyncio.sleep(POLL_SECONDS)
     await kill_all(processes)
@@ -35,14 +35,14 @@ async def stop_all(
 async def kill_all(processes: Sequence[Process]) -> None:
     """Kill the sessions and remove their shared memory.
 
-    They are frozen first: a server that still starts could make another file between the look at
-    what it maps and its end.
+    They are stopped by SIGSTOP first: a server that is still starting could make another file after its maps were
+    read and before it is killed.
     """
-    while left := [process for process in processes if process.members()]:
-        for process in left:
-            process.signal_all(signal.SIGSTOP)
-            process.note_shared_memory()
-            process.signal_all(signal.SIGKILL)
+    while remaining := [process for process in processes if process.session_processes()]:
+        for process in remaining:
+            process.signal_session(signal.SIGSTOP)
+            process.record_shared_memory()
+            process.signal_session(signal.SIGKILL)
         await asyncio.sleep(POLL_SECONDS)
     for process in processes:
         process.exit_code()  # reaps it

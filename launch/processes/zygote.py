@@ -1,4 +1,4 @@
-"""The launcher's side of the zygote."""
+"""The start method that forks servers from a zygote: the launcher's side of `zygote_main.py`."""
 
 import asyncio
 import json
@@ -11,21 +11,23 @@ from typing import Any
 from launch.errors import LaunchError
 from launch.processes.base import Command, Process, Starter, proportional_set_size
 from launch.processes.teardown import kill_all
-from router.server.processes.lifeline import die_with_parent
+from router.server.processes.parent_death_signal import die_with_parent
 
 
 class ForkedProcess(Process):
-    """A server forked by the zygote, which is its parent and reports its end."""
+    """A server forked by the zygote, which is its parent and reports its exit code."""
 
-    def __init__(self, command: Command, pid: int, codes: dict[int, int], zygote: "asyncio.subprocess.Process") -> None:
+    def __init__(
+        self, command: Command, pid: int, exit_codes: dict[int, int], zygote: "asyncio.subprocess.Process"
+    ) -> None:
         super().__init__(command, pid)
-        self._codes = codes
+        self._exit_codes = exit_codes
         self._zygote = zygote
 
     def exit_code(self) -> int | None:
-        """None while it runs, else its exit code; a dead zygote takes its servers with it."""
-        if self.pid in self._codes:
-            return self._codes[self.pid]
+        """None while the server runs, else its exit code; a dead zygote takes its servers with it."""
+        if self.pid in self._exit_codes:
+            return self._exit_codes[self.pid]
         return -signal.SIGTERM if self._zygote.returncode is not None else None
 
 
@@ -39,33 +41,33 @@ class Zygote(Starter):
         self._env = env
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._reader_task: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None]
-        self._started: dict[str, asyncio.Future[int]] = {}
-        self._codes: dict[int, int] = {}
+        self._pending_pids: dict[str, asyncio.Future[int]] = {}
+        self._exit_codes: dict[int, int] = {}
 
     async def start(self, command: Command) -> ForkedProcess:
         """Fork a server; the first call starts the zygote (about 10 s)."""
         if self._process is None:
-            await self._open()
+            await self._start_zygote()
         process = self._process
         assert process is not None
         assert process.stdin is not None
-        await self._wait(self._ready)
+        await _wait_shielded(self._ready)
         pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._started[command.name] = pid
+        self._pending_pids[command.name] = pid
         request = {"name": command.name, "argv": command.argv, "env": command.env, "log": str(command.log)}
         process.stdin.write(json.dumps(request).encode() + b"\n")
         try:
-            await self._wait(pid)
+            await _wait_shielded(pid)
         except asyncio.CancelledError:
-            # The request is out: nobody else would know of the server that comes of it.
-            await kill_all([ForkedProcess(command, await pid, self._codes, process)])
+            # The request was sent: nobody else would know of the server that comes of it.
+            await kill_all([ForkedProcess(command, await pid, self._exit_codes, process)])
             raise
-        return ForkedProcess(command, pid.result(), self._codes, process)
+        return ForkedProcess(command, pid.result(), self._exit_codes, process)
 
     def memory_bytes(self) -> int:
-        """The zygote's share of the pages it has with its servers."""
+        """The zygote's share of the pages that it has in common with its servers, in bytes."""
         return 0 if self._process is None else proportional_set_size(self._process.pid)
 
     async def close(self) -> None:
@@ -80,10 +82,10 @@ class Zygote(Starter):
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
-        if self._reader is not None:
-            await self._reader
+        if self._reader_task is not None:
+            await self._reader_task
 
-    async def _open(self) -> None:
+    async def _start_zygote(self) -> None:
         self._ready = asyncio.get_running_loop().create_future()
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -97,26 +99,28 @@ class Zygote(Starter):
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
-        self._reader = asyncio.create_task(self._read())
+        self._reader_task = asyncio.create_task(self._read_replies())
 
-    async def _read(self) -> None:
+    async def _read_replies(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
         async for line in self._process.stdout:
-            self._take(json.loads(line))
+            self._handle_reply(json.loads(line))
         await self._process.wait()
-        waiting: list[asyncio.Future[Any]] = [self._ready, *self._started.values()]
+        waiting: list[asyncio.Future[Any]] = [self._ready, *self._pending_pids.values()]
         for future in waiting:
             if not future.done():
                 future.set_exception(LaunchError(f"the process that forks the servers died; its log is {self._log}."))
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _handle_reply(self, message: dict[str, Any]) -> None:
         if message.get("ready"):
             self._ready.set_result(None)
         elif "code" in message:
-            self._codes[message["pid"]] = message["code"]
+            self._exit_codes[message["pid"]] = message["code"]
         else:
-            self._started[message["name"]].set_result(message["pid"])
+            self._pending_pids[message["name"]].set_result(message["pid"])
 
-    async def _wait(self, future: "asyncio.Future[Any]") -> Any:
-        return await asyncio.shield(future)
+
+async def _wait_shielded(future: "asyncio.Future[Any]") -> Any:
+    """Wait for a future that a cancelled waiter must not cancel."""
+    return await asyncio.shield(future)

@@ -5,7 +5,7 @@ fresh processes, since they share every imported page. There is no device state 
 
 Protocol, JSON lines: on stdin `{"name", "argv", "env", "log"}` starts a server; on stdout
 `{"ready": true}` once, `{"name", "pid"}` for each start, `{"pid", "code"}` for each end.
-End of input ends the zygote, not the servers: their launcher stops them by pid.
+End of input ends the zygote, not the servers: the launcher stops them by pid.
 """
 
 import gc
@@ -18,10 +18,10 @@ import sys
 import traceback
 from typing import Any
 
-from router.server.processes.lifeline import die_with_parent
+from router.server.processes.parent_death_signal import die_with_parent
 from sglang_ext.cpu.fork import START_METHOD
 
-PRELOADED = (
+PRELOADED_MODULES = (
     "sglang.launch_server",
     "sglang.srt.entrypoints.http_server",
     "sglang.srt.managers.scheduler",
@@ -38,18 +38,18 @@ def main() -> None:
     """Import, report ready, then fork and reap until the input ends."""
     os.environ[START_METHOD] = "fork"
     multiprocessing.set_start_method("fork", force=True)
-    for module in PRELOADED:
+    for module in PRELOADED_MODULES:
         importlib.import_module(module)
-    # Lazy attributes of transformers import whole subpackages: once here, not once a server.
+    # Lazy attributes of transformers import whole subpackages: load them once here instead of in every server.
     transformers = importlib.import_module("transformers")
     _ = transformers.AutoTokenizer, transformers.PreTrainedTokenizerFast
     importlib.import_module("sglang.srt.plugins").load_plugins()
     gc.collect()
     gc.freeze()
-    _tell({"ready": True})
+    _reply({"ready": True})
     buffer = b""
     while True:
-        _reap()
+        _reap_children()
         if not select.select([0], [], [], POLL_SECONDS)[0]:
             continue
         data = os.read(0, 1 << 16)
@@ -58,7 +58,7 @@ def main() -> None:
         *lines, buffer = (buffer + data).split(b"\n")
         for line in lines:
             request = json.loads(line)
-            _tell({"name": request["name"], "pid": _fork(request)})
+            _reply({"name": request["name"], "pid": _fork(request)})
 
 
 def _fork(request: dict[str, Any]) -> int:
@@ -67,8 +67,8 @@ def _fork(request: dict[str, Any]) -> int:
         code = 1
         try:
             _become_server(request)
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
+        except SystemExit as exit_request:
+            code = exit_request.code if isinstance(exit_request.code, int) else 1
         except BaseException:
             traceback.print_exc()
         finally:
@@ -92,7 +92,7 @@ def _become_server(request: dict[str, Any]) -> None:
     sys.exit(0)
 
 
-def _reap() -> None:
+def _reap_children() -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -100,15 +100,15 @@ def _reap() -> None:
             return
         if pid == 0:
             return
-        _tell({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
+        _reply({"pid": pid, "code": os.waitstatus_to_exitcode(status)})
 
 
-def _tell(message: dict[str, Any]) -> None:
-    os.write(_replies, json.dumps(message).encode() + b"\n")
+def _reply(message: dict[str, Any]) -> None:
+    os.write(_reply_descriptor, json.dumps(message).encode() + b"\n")
 
 
 if __name__ == "__main__":
     # Replies have a descriptor of their own: anything printed while importing goes to the log.
-    _replies = os.dup(1)
+    _reply_descriptor = os.dup(1)
     os.dup2(2, 1)
     main()

@@ -11,18 +11,18 @@ import orjson
 from rich.console import Console
 
 from router.bench import report, routers, wrk
-from router.bench.bed import Bed
 from router.bench.cases import Load, Samples, body_cases, short_cases
 from router.bench.errors import BenchError
-from router.bench.fake import fake
-from router.bench.nginx import nginx
+from router.bench.fake_pair import fake_pair
+from router.bench.harness import Harness
+from router.bench.nginx_pair import nginx_pair
 from router.bench.report import Memory
 
-WIDTH = 110  # columns
+MIN_WIDTH = 110  # columns
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Command-line arguments; argparse leaves with code 2 on a wrong one."""
+    """Parse the command line; exits with code 2 on a wrong option."""
     parser = argparse.ArgumentParser(prog="python -m router.bench", description=__doc__)
     parser.add_argument("--rust", metavar="PYTHON", help="a Python interpreter that has sglang-router 0.3.2")
     parser.add_argument("--workers", type=int, metavar="N", help="this router with N processes too")
@@ -36,66 +36,69 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--pure", action="store_true", help="no nginx and no wrk but Python for both: slower than the routers deserve"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
-    given = parser.parse_args(arguments)
-    counts = {name: [getattr(given, name)] for name in ("rounds", "streams", "body_mib", "cores")}
-    for name, values in {**counts, "connections": given.connections}.items():
+    options = parser.parse_args(arguments)
+    counts = {name: [getattr(options, name)] for name in ("rounds", "streams", "body_mib", "cores")}
+    for name, values in {**counts, "connections": options.connections}.items():
         if min(values) < 1:
             parser.error(f"--{name.replace('_', '-')} {min(values)} measures nothing; give at least 1.")
-    if not 0 < given.seconds <= 60:
-        parser.error(f"--seconds {given.seconds:g} is no length of a measurement; give seconds above 0 and up to 60.")
-    return given
+    if not 0 < options.seconds <= 60:
+        parser.error(f"--seconds {options.seconds:g} is no length of a measurement; give seconds above 0 and up to 60.")
+    return options
 
 
-def share_cores(count: int) -> None:
-    """Keep this process, and all it starts, on the first `count` cores it may use."""
+def limit_cores(count: int) -> None:
+    """Keep this process, and all it starts, on the first `count` available cores."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < count:
         raise BenchError(f"this machine gives {len(cores)} cores, not {count}; give --cores {len(cores)}.")
     os.sched_setaffinity(0, cores[:count])
 
 
-def bench(given: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Run everything and print it; the JSON result. Raises `BenchError`."""
-    share_cores(given.cores)
-    versions = report.surroundings()
-    if given.rust is not None:
-        versions["sglang-router"] = routers.rust_version(given.rust)
-    if not given.pure:
+def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Run all cases, print the tables, return the results for JSON. Raises `BenchError`."""
+    limit_cores(options.cores)
+    versions = report.environment()
+    if options.rust is not None:
+        versions["sglang-router"] = routers.sglang_router_version(options.rust)
+    if not options.pure:
         versions["wrk"] = wrk.version()
     command = ["python", "-m", "router.bench", *sys.argv[1:]]
     console.print(" ".join(command), soft_wrap=True)
     console.print(", ".join(f"{name} {value}" for name, value in versions.items()), soft_wrap=True)
     plan = {
         "short requests": (
-            Bed(fake if given.pure else nginx, given.rust, given.workers),
-            short_cases(given.connections),
+            Harness(fake_pair if options.pure else nginx_pair, options.rust, options.workers),
+            short_cases(options.connections),
         ),
-        "streams and long bodies": (Bed(fake, given.rust, given.workers), body_cases(given.streams, given.body_mib)),
+        "streams and long bodies": (
+            Harness(fake_pair, options.rust, options.workers),
+            body_cases(options.streams, options.body_mib),
+        ),
     }
-    found: dict[str, Samples] = {}
+    samples: dict[str, Samples] = {}
     memory: dict[str, dict[str, Memory]] = {}
     with tempfile.TemporaryDirectory(prefix="router-bench-") as folder, console.status("") as status:
-        load = Load(given.seconds, Path(folder), use_wrk=not given.pure)
-        for name, (bed, cases) in plan.items():
-            samples, memory[name] = bed.measure(cases, given.rounds, load, status.update)
-            found |= samples
-    console.print(report.table(found), report.memory_table(memory))
-    return report.as_json(command, versions, found, memory)
+        load = Load(options.seconds, Path(folder), use_wrk=not options.pure)
+        for name, (harness, cases) in plan.items():
+            measured, memory[name] = harness.measure(cases, options.rounds, load, status.update)
+            samples |= measured
+    console.print(report.table(samples), report.memory_table(memory))
+    return report.as_json(command, versions, samples, memory)
 
 
 def main() -> int:
-    """Run; return the exit code."""
-    given = parse(sys.argv[1:])
+    """Run the benchmark; returns the exit code."""
+    options = parse(sys.argv[1:])
     try:
-        # As wide as the table even where the output goes to a file.
-        result = bench(given, Console(width=max(WIDTH, Console().width)))
+        # Wide enough for the table, also when the output goes to a file.
+        result = bench(options, Console(width=max(MIN_WIDTH, Console().width)))
     except BenchError as error:
         print(f"router.bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    if given.out is not None:
-        given.out.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
+    if options.out is not None:
+        options.out.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
     return 0
 
 

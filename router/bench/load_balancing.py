@@ -28,35 +28,35 @@ VOCABULARY = 150_000
 
 
 def main(arguments: list[str]) -> None:
-    """Print the machine, the command and one line a case."""
+    """Print the machine, the command and one line per case."""
     parser = argparse.ArgumentParser(prog="python -m router.bench.load_balancing", description=__doc__)
     parser.add_argument("--calls", type=int, default=1_000, help="measured calls a case (%(default)s)")
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 8, 32], help="workers (%(default)s)")
-    given = parser.parse_args(arguments)
-    if given.calls < 2:
-        parser.error(f"--calls {given.calls} gives no percentile; give at least 2.")
-    if min(given.workers) < 1:
-        parser.error(f"--workers {min(given.workers)} leaves nobody to choose; give at least 1.")
-    print(f"machine: {_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
+    options = parser.parse_args(arguments)
+    if options.calls < 2:
+        parser.error(f"--calls {options.calls} gives no percentile; give at least 2.")
+    if min(options.workers) < 1:
+        parser.error(f"--workers {min(options.workers)} leaves nobody to choose; give at least 1.")
+    print(f"machine: {_cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
     print(f"version: {platform.python_implementation()} {platform.python_version()}")
     print(f"command: {shlex.join(['python', '-m', 'router.bench.load_balancing', *arguments])}")
-    print(f"calls:   {given.calls} a case; times in microseconds\n")
+    print(f"calls:   {options.calls} a case; times in microseconds\n")
     print(f"{'case':<58}{'median':>9}{'p99':>9}")
-    for case, times in _cases(given.calls, given.workers):
+    for case, times in _all_cases(options.calls, options.workers):
         *_, p99 = statistics.quantiles(times, n=100)
         print(f"{case:<58}{statistics.median(times) * 1e6:9.1f}{p99 * 1e6:9.1f}", flush=True)
 
 
-def _cases(calls: int, workers: list[int]) -> Iterator[tuple[str, list[float]]]:
-    yield from _keys(calls)
+def _all_cases(calls: int, workers: list[int]) -> Iterator[tuple[str, list[float]]]:
+    yield from _prefix_cases(calls)
     for count in workers:
         for size in SIZES:
-            yield from _choices(calls, count, size)
-    yield from _full(calls)
+            yield from _policy_cases(calls, count, size)
+    yield from _eviction_cases(calls)
 
 
-def _keys(calls: int) -> Iterator[tuple[str, list[float]]]:
-    """The prompt out of a parsed body."""
+def _prefix_cases(calls: int) -> Iterator[tuple[str, list[float]]]:
+    """Reading the prompt out of a parsed body."""
     for size in SIZES:
         chat = {"messages": [{"role": "user", "content": part} for part in _split(_text(size))]}
         yield f"prefix_of chat, {size:,} characters", [_timed(prompt_prefix, chat) for _ in range(calls)]
@@ -64,12 +64,12 @@ def _keys(calls: int) -> Iterator[tuple[str, list[float]]]:
         yield f"prefix_of {size // 4:,} token ids", [_timed(prompt_prefix, body) for _ in range(calls)]
 
 
-def _choices(calls: int, count: int, size: int) -> Iterator[tuple[str, list[float]]]:
-    words = f"{size:,} characters, {count} workers"
+def _policy_cases(calls: int, count: int, size: int) -> Iterator[tuple[str, list[float]]]:
+    load = f"{size:,} characters, {count} workers"
     for name, make in sorted(POLICIES.items()):
         if name != "cache_aware":
             workers, policy = _workers(count), make()
-            yield f"{name}, {words}", [_choose(policy, workers, PromptPrefix(_text(100))) for _ in range(calls)]
+            yield f"{name}, {load}", [_time_choice(policy, workers, PromptPrefix(_text(100))) for _ in range(calls)]
     shared = _text(size // 2)
     prompts = {
         "new": (PromptPrefix(_text(size)) for _ in range(calls)),
@@ -81,14 +81,14 @@ def _choices(calls: int, count: int, size: int) -> Iterator[tuple[str, list[floa
         ),
         "repeated": (PromptPrefix(shared + shared) for _ in range(calls)),
     }
-    for kind, given in prompts.items():
+    for kind, prefixes in prompts.items():
         workers = _workers(count)
         policy = CacheAware()
-        yield f"cache_aware {kind}, {words}", [_choose(policy, workers, prompt) for prompt in given]
+        yield f"cache_aware {kind}, {load}", [_time_choice(policy, workers, prompt) for prompt in prefixes]
 
 
-def _full(calls: int) -> Iterator[tuple[str, list[float]]]:
-    """Inserting into a full tree of short prompts, so that each long one evicts many."""
+def _eviction_cases(calls: int) -> Iterator[tuple[str, list[float]]]:
+    """Inserting into a full tree of short prompts, so that each long prompt evicts many."""
     shared = _text(500)
     for size in SIZES:
         tree = PrefixTree(CacheAwareSettings.max_tree_size)
@@ -100,15 +100,15 @@ def _full(calls: int) -> Iterator[tuple[str, list[float]]]:
         yield f"insert into a full tree, {size:,} characters", [_timed(tree.insert, prompt) for prompt in prompts]
 
 
-def _choose(policy: Policy, workers: list[Worker], prompt: PromptPrefix) -> float:
+def _time_choice(policy: Policy, workers: list[Worker], prompt: PromptPrefix) -> float:
     return _timed(policy.choose, workers, prompt)
 
 
-def _timed(call: object, *arguments: object) -> float:
-    assert callable(call)
-    began = time.perf_counter()
-    call(*arguments)
-    return time.perf_counter() - began
+def _timed(function: object, *arguments: object) -> float:
+    assert callable(function)
+    started = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - started
 
 
 def _workers(count: int) -> list[Worker]:
@@ -120,18 +120,18 @@ def _text(length: int) -> str:
 
 
 def _split(text: str) -> list[str]:
-    """Ten messages."""
+    """The text as ten messages."""
     step = len(text) // 10
     return [text[at : at + step] for at in range(0, len(text), step)]
 
 
-def _processor() -> str:
+def _cpu_model() -> str:
     try:
         with open("/proc/cpuinfo") as lines:
-            found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+            models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     except OSError:
-        found = []
-    return found[0] if found else platform.machine()
+        models = []
+    return models[0] if models else platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Processes of a benchmark: started with their output in a file, ended by pid."""
+"""Starts and ends the processes of a benchmark, and measures their CPU time and memory."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ import psutil
 
 from router.bench.errors import BenchError
 
-STOP = 10.0  # seconds a process gets to end by itself
+STOP_TIMEOUT = 10.0  # seconds to end after SIGTERM
 MB = 1e6
 
 
@@ -36,14 +36,14 @@ class Process:
         return sum(each.user + each.system for each in times)
 
     def memory(self) -> float:
-        """Memory of the whole tree, MB; what several processes share counts once (the proportional set size)."""
+        """Memory of the whole tree, MB: the proportional set size, where shared memory counts once."""
         return sum(process.memory_full_info().pss for process in self._tree()) / MB
 
     def peak(self) -> float:
-        """The most memory each process of the tree ever had resident, summed, MB; what is shared counts for each."""
-        return sum(map(_high_water, self._tree())) / MB
+        """The sum of each process's peak resident memory, MB; shared memory counts for each."""
+        return sum(map(_peak_memory, self._tree())) / MB
 
-    def check(self) -> None:
+    def check_running(self) -> None:
         """Raise `BenchError` when it has ended."""
         code = self.popen.poll()
         if code is not None:
@@ -56,7 +56,7 @@ class Process:
 def running(
     name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[Process]:
-    """Run a command in its own process group with its output in `folder`; ended, children too, by the end."""
+    """Run a command in its own session, with its output in `folder`; stopped on exit, children too."""
     log = folder / f"{name}.log"
     with log.open("wb") as out:
         popen = subprocess.Popen(  # noqa: S603 - the command is the benchmark's own
@@ -71,45 +71,45 @@ def running(
     try:
         yield process
     finally:
-        _end(process)
+        _stop(process)
 
 
-def _end(process: Process) -> None:
+def _stop(process: Process) -> None:
     try:
-        left = process._tree()
+        tree = process._tree()
     except psutil.NoSuchProcess:
-        left = []
+        tree = []
     if process.popen.poll() is None:
         process.popen.send_signal(signal.SIGTERM)
         try:
-            process.popen.wait(STOP)
+            process.popen.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.popen.kill()
             process.popen.wait()
-    for each in left:  # psutil knows a reused pid from the process it saw
-        if each.is_running():
-            each.kill()
+    for child in tree:  # psutil tells a reused pid from the process it saw
+        if child.is_running():
+            child.kill()
 
 
-def _high_water(process: psutil.Process) -> int:
+def _peak_memory(process: psutil.Process) -> int:
     status = Path(f"/proc/{process.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """A port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def until_open(process: Process, port: int, *, timeout: float = 10.0) -> None:
+def wait_until_listening(process: Process, port: int, *, timeout: float = 10.0) -> None:
     """Return once the process listens on the port; raises `BenchError` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        process.check()
+        process.check_running()
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return

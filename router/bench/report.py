@@ -1,4 +1,4 @@
-"""Results as a table and as JSON."""
+"""The results as tables and as JSON."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ from router.bench.sample import Sample
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of a router's processes, MB: when it was ready, after its cases, and at most."""
+    """Memory of a router's processes, MB: when it was ready, after its cases, and at its peak."""
 
     start: float
     after: float
@@ -30,11 +30,11 @@ class Row:
     """One target in one case: medians of its rounds.
 
     Attributes:
-        p50: Median latency, microseconds; over the direct one for a router.
+        p50: Median latency, microseconds; for a router, what it adds to the direct one.
         p99: The 99th percentile, likewise.
-        rate: Requests a second.
-        tokens: Tokens a second.
-        cpu: Processor time of the router a request or a token, microseconds; None for the fake servers.
+        rate: Requests per second.
+        tokens: Tokens per second.
+        cpu: CPU time of the router per request or token, microseconds; None for the fake servers.
         errors: Failed requests of all rounds.
     """
 
@@ -46,19 +46,19 @@ class Row:
     errors: int
 
 
-def rows(found: Samples) -> dict[str, Row]:
+def rows(samples: Samples) -> dict[str, Row]:
     """Each target's row; the first target is the direct one."""
-    (name, direct), *routers = found.items()
-    nothing = [Sample(0.0, 0.0, 0, 1.0)] * len(direct)
-    return {name: _row(direct, nothing), **{name: _row(samples, direct) for name, samples in routers}}
+    (name, direct), *routers = samples.items()
+    zero = [Sample(0.0, 0.0, 0, 1.0)] * len(direct)
+    return {name: _row(direct, zero), **{name: _row(each, direct) for name, each in routers}}
 
 
 def _row(samples: Sequence[Sample], direct: Sequence[Sample]) -> Row:
     pairs = list(zip(samples, direct, strict=True))
     costs = [sample.cpu for sample in samples if sample.cpu is not None]
     return Row(
-        p50=median(through.p50 - straight.p50 for through, straight in pairs),
-        p99=median(through.p99 - straight.p99 for through, straight in pairs),
+        p50=median(routed.p50 - base.p50 for routed, base in pairs),
+        p99=median(routed.p99 - base.p99 for routed, base in pairs),
         rate=median(sample.rate for sample in samples),
         tokens=median(sample.token_rate for sample in samples),
         cpu=median(costs) if costs else None,
@@ -67,19 +67,19 @@ def _row(samples: Sequence[Sample], direct: Sequence[Sample]) -> Row:
 
 
 def table(cases: Mapping[str, Samples]) -> Table:
-    """All cases, medians of their rounds; a router's latencies are what it adds."""
-    made = _table(
+    """All cases, as medians of their rounds."""
+    result = _table(
         "microseconds: direct, what a router adds (+), and its CPU time a request or token; medians",
         ("case", "target"),
         ("p50", "p99", "requests/s", "tokens/s", "CPU", "errors"),
     )
-    for case, found in cases.items():
-        made.add_section()
-        for target, row in rows(found).items():
+    for case, samples in cases.items():
+        result.add_section()
+        for target, row in rows(samples).items():
             sign = "" if row.cpu is None else "+"
-            # A stream's time is its length; what counts is its rate.
+            # The duration of a stream is set by the request; only its rate is a result.
             requests = (sign + _number(row.p50), sign + _number(row.p99), _number(row.rate))
-            made.add_row(
+            result.add_row(
                 case,
                 target,
                 *(("", "", "") if row.tokens else requests),
@@ -87,33 +87,33 @@ def table(cases: Mapping[str, Samples]) -> Table:
                 "" if row.cpu is None else _number(row.cpu),
                 str(row.errors or ""),
             )
-    return made
+    return result
 
 
 def memory_table(memory: Mapping[str, Mapping[str, Memory]]) -> Table:
     """Memory by router and load."""
-    made = _table("memory of the router's processes, MB", ("load", "router"), ("start", "after", "peak"))
+    result = _table("memory of the router's processes, MB", ("load", "router"), ("start", "after", "peak"))
     for load, routers in memory.items():
         for router, used in routers.items():
-            made.add_row(load, router, *(f"{value:.0f}" for value in (used.start, used.after, used.peak)))
-    return made
+            result.add_row(load, router, *(f"{value:.0f}" for value in (used.start, used.after, used.peak)))
+    return result
 
 
 def _table(title: str, names: Sequence[str], figures: Sequence[str]) -> Table:
-    made = Table(title=title, title_justify="left", box=box.SIMPLE)
+    result = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in names:
-        made.add_column(name, no_wrap=True)
+        result.add_column(name, no_wrap=True)
     for name in figures:
-        made.add_column(name, no_wrap=True, justify="right")
-    return made
+        result.add_column(name, no_wrap=True, justify="right")
+    return result
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"
 
 
-def surroundings() -> dict[str, Any]:
-    """The machine and the versions that the figures belong to."""
+def environment() -> dict[str, Any]:
+    """The machine and the versions of the measurement."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
@@ -133,16 +133,16 @@ def as_json(
     cases: Mapping[str, Samples],
     memory: Mapping[str, Mapping[str, Memory]],
 ) -> dict[str, Any]:
-    """Everything, each round's samples included."""
+    """All results, with each round's samples."""
     return {
         "command": list(command),
         "surroundings": dict(versions),
         "cases": {
             case: {
-                target: {"median": asdict(row), "rounds": [asdict(sample) for sample in found[target]]}
-                for target, row in rows(found).items()
+                target: {"median": asdict(row), "rounds": [asdict(sample) for sample in samples[target]]}
+                for target, row in rows(samples).items()
             }
-            for case, found in cases.items()
+            for case, samples in cases.items()
         },
         "memory_mb": {load: {name: asdict(used) for name, used in routers.items()} for load, routers in memory.items()},
     }

@@ -1,4 +1,4 @@
-"""The routers under test, each started as its users start it."""
+"""Starts the routers under test, each by its own command line."""
 
 import http.client
 import subprocess
@@ -12,86 +12,86 @@ from pathlib import Path
 from router.bench.errors import BenchError
 from router.bench.processes import Process, free_port, running
 
-READY = 60.0  # seconds
-PROBE_INTERVAL = "60"  # seconds; the Rust router's default, for both
-# The Rust router asks Hugging Face for its workers' tokenizers: sent to a closed port of this machine.
-NOWHERE = "http://127.0.0.1:9"
-OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": NOWHERE} | dict.fromkeys(
-    ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"), NOWHERE
+READY_TIMEOUT = 60.0  # seconds
+PROBE_INTERVAL = "60"  # seconds; sglang-router's default, for both
+# sglang-router asks Hugging Face for its workers' tokenizers: sent to a closed port of this machine.
+CLOSED_PORT = "http://127.0.0.1:9"
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": CLOSED_PORT} | dict.fromkeys(
+    ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"), CLOSED_PORT
 )
-BARE = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+NO_PROXY = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
 
 
 @dataclass(frozen=True)
 class Target:
-    """An address to measure; `process` is None for the fake decode server itself."""
+    """An address to measure; `process` is None for the fake decode server."""
 
     name: str
     url: str
     process: Process | None = None
 
 
-def ours(prefill: str, decode: str, port: int) -> list[str]:
-    """The command of this router."""
-    arguments = _pair(prefill, decode, port)
+def router_command(prefill: str, decode: str, port: int) -> list[str]:
+    """The command line of this router."""
+    arguments = _common_arguments(prefill, decode, port)
     return [sys.executable, "-m", "router", *arguments, "--worker-probe-interval", PROBE_INTERVAL]
 
 
-def rust(python: str, prefill: str, decode: str, port: int) -> list[str]:
-    """The command of sglang-router in the environment of `python`."""
+def sglang_router_command(python: str, prefill: str, decode: str, port: int) -> list[str]:
+    """The command line of sglang-router in the environment of `python`."""
     metrics = ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port())]
-    arguments = _pair(prefill, decode, port)
+    arguments = _common_arguments(prefill, decode, port)
     return [python, "-m", "sglang_router.launch_router", *arguments, *metrics]
 
 
-def _pair(prefill: str, decode: str, port: int) -> list[str]:
-    given = ["--pd-disaggregation", "--prefill", prefill, "8998", "--decode", decode, "--policy", "round_robin"]
-    # Errors only: a line for each request would be measured too.
-    return [*given, "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+def _common_arguments(prefill: str, decode: str, port: int) -> list[str]:
+    arguments = ["--pd-disaggregation", "--prefill", prefill, "8998", "--decode", decode, "--policy", "round_robin"]
+    # Errors only: writing a log line for each request would be measured too.
+    return [*arguments, "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
 
 
 @contextmanager
-def router(name: str, command: list[str], port: int, folder: Path) -> Iterator[Target]:
-    """Run a router until the block ends; it has answered one request by then.
+def running_router(name: str, command: list[str], port: int, folder: Path) -> Iterator[Target]:
+    """Run a router while in the context; on entry it has answered one request.
 
     Raises:
-        BenchError: It ended, or did not answer in time.
+        BenchError: The router ended, or did not answer in time.
     """
-    with running(name, command, folder, OFFLINE | BARE) as process:
-        _until_ready(process, port)
+    with running(name, command, folder, OFFLINE | NO_PROXY) as process:
+        _wait_until_ready(process, port)
         yield Target(name, f"http://127.0.0.1:{port}", process)
 
 
-def _until_ready(process: Process, port: int) -> None:
-    deadline = time.monotonic() + READY
-    told = "nothing"
+def _wait_until_ready(process: Process, port: int) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT
+    last = "nothing"
     while time.monotonic() < deadline:
-        process.check()
+        process.check_running()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("POST", "/generate", b'{"text":"x"}', {"content-type": "application/json"})
-            answer = connection.getresponse()
-            told = f"{answer.status} {answer.read()[:200].decode(errors='replace')}"
-            if answer.status == 200:
+            response = connection.getresponse()
+            last = f"{response.status} {response.read()[:200].decode(errors='replace')}"
+            if response.status == 200:
                 return
         except OSError as error:
-            told = str(error)
+            last = str(error)
         finally:
             connection.close()
         time.sleep(0.1)
-    raise BenchError(f"{process.name} answered no request within {READY:g} s; its last words: {told}")
+    raise BenchError(f"{process.name} answered no request within {READY_TIMEOUT:g} s; its last words: {last}")
 
 
-def rust_version(python: str) -> str:
+def sglang_router_version(python: str) -> str:
     """The version of sglang-router in an environment; raises `BenchError` when it has none."""
     code = "from importlib.metadata import version; import sglang_router.launch_router; print(version('sglang-router'))"
     try:
-        told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     except OSError as error:
         raise BenchError(f"{python} does not run ({error.strerror}); give --rust a Python interpreter.") from None
-    if told.returncode:
-        cause = (told.stderr.strip().splitlines() or ["no cause was given"])[-1]
+    if done.returncode:
+        cause = (done.stderr.strip().splitlines() or ["no cause was given"])[-1]
         raise BenchError(
             f"{python} has no sglang-router that runs ({cause}); `pip install sglang-router==0.3.2` there."
         )
-    return told.stdout.strip()
+    return done.stdout.strip()

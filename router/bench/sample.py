@@ -1,4 +1,4 @@
-"""One measurement."""
+"""The result of one measurement."""
 
 import math
 from collections.abc import Sequence
@@ -7,17 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sample:
-    """One target under one load.
+    """One target under one load, once.
 
     Attributes:
-        p50: Median time from a request to the end of its answer, microseconds.
+        p50: Median time from a request to the end of its response, microseconds.
         p99: The 99th percentile of it.
-        requests: Whole answers.
-        tokens: Tokens of streams.
-        seconds: How long it took.
-        errors: Answers with another status than 200 and lost connections.
-        cpu: Processor time of the router a request, or a token where there are any, microseconds;
-            None for the fake servers.
+        requests: Complete responses.
+        tokens: Streamed tokens.
+        seconds: Length of the measurement.
+        errors: Responses with a status other than 200, and lost connections.
+        cpu: CPU time of the router per request, or per token of streams, microseconds; None for the fake servers.
     """
 
     p50: float
@@ -40,7 +39,7 @@ class Sample:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of them do not exceed; NaN of nothing."""
+    """The smallest value that at least `share` (0 to 1) of the values do not exceed; NaN when there are none."""
     if not ordered:
         return math.nan
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -9,7 +9,7 @@ import orjson
 from router.bench.errors import BenchError
 from router.bench.sample import Sample
 
-STALL = 20  # seconds after which an answer that does not come is an error
+REQUEST_TIMEOUT = 20  # seconds
 # wrk's own summary rounds to three digits.
 SCRIPT = """
 wrk.method = "POST"
@@ -25,40 +25,41 @@ end
 """
 
 
-def program() -> str:
+def wrk_path() -> str:
     """The path of wrk; raises `BenchError` when it is not installed."""
-    found = shutil.which("wrk")
-    if found is None:
+    path = shutil.which("wrk")
+    if path is None:
         raise BenchError("wrk is missing; install it (Debian: `apt-get install wrk`) or give --pure.")
-    return found
+    return path
 
 
 def version() -> str:
-    """What it calls itself."""
-    told = subprocess.run([program(), "-v"], capture_output=True, text=True, check=False)  # noqa: S603
-    return told.stdout.split()[1]
+    """Its version."""
+    done = subprocess.run([wrk_path(), "-v"], capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.split()[1]
 
 
 def measure(url: str, path: str, body: bytes, *, connections: int, seconds: float, folder: Path) -> Sample:
-    """Post `body` on each connection, again after each answer, for `seconds` (rounded to whole ones)."""
+    """Post `body` on each connection, again after each response, for `seconds` (rounded). Raises `BenchError`."""
     script = folder / "wrk.lua"
     script.write_text(SCRIPT.format(body=body.decode()))
-    whole = max(1, round(seconds))
+    duration = max(1, round(seconds))
     command = [
-        program(),
+        wrk_path(),
         "-t1",
         f"-c{connections}",
-        f"-d{whole}s",
+        f"-d{duration}s",
         "--timeout",
-        f"{STALL}s",
+        f"{REQUEST_TIMEOUT}s",
         "-s",
         str(script),
         url + path,
     ]
+    timeout = duration + REQUEST_TIMEOUT + 10
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=whole + STALL + 10)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)  # noqa: S603
     except subprocess.TimeoutExpired:
-        raise BenchError(f"wrk did not end within {whole + STALL + 10} s of its start.") from None
+        raise BenchError(f"wrk did not end within {timeout} s of its start.") from None
     for line in done.stdout.splitlines():
         if line.startswith("RESULT "):
             return Sample(**orjson.loads(line.removeprefix("RESULT ")))

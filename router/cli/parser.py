@@ -1,9 +1,10 @@
-"""The command line: sglang-router's flags, and a few of our own."""
+"""Parses the command line into settings. Flags have sglang-router's names; each package declares its own."""
 
 import argparse
 from pathlib import Path
 
-from router.cli.refused_flags import refuse_flags
+from router.cli.ignored_flags import add_ignored_flags
+from router.cli.refused_flags import add_refused_flags
 from router.config.flags import add_flags, read_flags
 from router.dispatch.retries import RetrySettings
 from router.load_balancing.flags import add_policy_flags, cache_aware_settings
@@ -16,16 +17,16 @@ from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of all flags."""
-    made = argparse.ArgumentParser(
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all flags."""
+    parser = argparse.ArgumentParser(
         prog="python -m router",
         description="A prefill/decode router for SGLang, with Mixture-of-Agents trees as models.",
         allow_abbrev=False,
     )
-    pairs = made.add_argument_group("workers")
-    pairs.add_argument("--pd-disaggregation", action="store_true", help="route to prefill/decode pairs")
-    pairs.add_argument(
+    workers = parser.add_argument_group("workers")
+    workers.add_argument("--pd-disaggregation", action="store_true", help="route to prefill/decode pairs")
+    workers.add_argument(
         "--prefill",
         nargs="+",
         action="append",
@@ -33,91 +34,92 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="a prefill server, and its bootstrap port unless the server shall be asked (repeatable)",
     )
-    pairs.add_argument("--decode", action="append", metavar="URL", default=[], help="a decode server (repeatable)")
-    pairs.add_argument("--trees", type=Path, help="YAML or JSON file with trees of agents, or a shipped tree's name")
-    pairs.add_argument(
+    workers.add_argument("--decode", action="append", metavar="URL", default=[], help="a decode server (repeatable)")
+    workers.add_argument("--trees", type=Path, help="YAML or JSON file with trees of agents, or a shipped tree's name")
+    workers.add_argument(
         "--worker-urls", nargs="*", default=[], metavar="URL", help="plain servers: any that speak OpenAI's API"
     )
-    pairs.add_argument("--enable-igw", action="store_true", help="several models; always so here")
-    pairs.add_argument("--backend", choices=["sglang"], default="sglang", help="always sglang here")
-    add_policy_flags(made)
-    add_flags(made, ServerSettings, "listening, answering, logging")
-    add_flags(made, AdmissionSettings, "limits")
-    add_flags(made, RunSettings, "runs of trees")
-    add_flags(made, RetrySettings, "retries")
-    add_flags(made, CircuitBreakerSettings, "circuit breaker")
-    add_flags(made, HealthSettings, "health of workers")
-    add_flags(made, TraceSettings, "tracing")
-    add_flags(made, DiscoveryFlags, "workers found in Kubernetes")
-    refuse_flags(made)
-    return made
+    add_ignored_flags(workers)
+    add_policy_flags(parser)
+    add_flags(parser, ServerSettings, "listening, answering, logging")
+    add_flags(parser, AdmissionSettings, "limits")
+    add_flags(parser, RunSettings, "runs of trees")
+    add_flags(parser, RetrySettings, "retries")
+    add_flags(parser, CircuitBreakerSettings, "circuit breaker")
+    add_flags(parser, HealthSettings, "health of workers")
+    add_flags(parser, TraceSettings, "tracing")
+    add_flags(parser, DiscoveryFlags, "workers found in Kubernetes")
+    add_refused_flags(parser)
+    return parser
 
 
 def parse(arguments: list[str]) -> RouterSettings:
-    """Settings from command-line arguments; argparse leaves with code 2 on a wrong one."""
-    made = parser()
-    given = made.parse_args(arguments)
-    if (given.prefill or given.decode) and not given.pd_disaggregation:
-        made.error("--prefill and --decode are for pairs; give --pd-disaggregation with them.")
-    discovery = discovery_settings(made, given)
-    if not (given.prefill and given.decode) and not given.worker_urls and discovery is None:
-        made.error(
+    """Parse command-line arguments into settings; exits with code 2 on a wrong one."""
+    parser = build_parser()
+    namespace = parser.parse_args(arguments)
+    if (namespace.prefill or namespace.decode) and not namespace.pd_disaggregation:
+        parser.error("--prefill and --decode are for pairs; give --pd-disaggregation with them.")
+    discovery = discovery_settings(parser, namespace)
+    if not (namespace.prefill and namespace.decode) and not namespace.worker_urls and discovery is None:
+        parser.error(
             "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL, --worker-urls or --service-discovery."
         )
-    server, limits = _server(made, given), read_flags(made, given, AdmissionSettings)
+    server, limits = _server_settings(parser, namespace), read_flags(parser, namespace, AdmissionSettings)
     if 0 < limits.max_concurrent < server.workers:
-        made.error(
+        parser.error(
             f"--max-concurrent-requests {limits.max_concurrent} leaves nothing for some of {server.workers} --workers."
         )
     return RouterSettings(
-        prefill=tuple(_prefill(made, *each) for each in given.prefill),
-        decode=tuple(given.decode),
-        plain=tuple(given.worker_urls),
-        policy=given.policy,
-        prefill_policy=given.prefill_policy,
-        decode_policy=given.decode_policy,
-        cache_aware=cache_aware_settings(made, given),
-        trees=given.trees,
+        prefill=tuple(_prefill_address(parser, *each) for each in namespace.prefill),
+        decode=tuple(namespace.decode),
+        plain=tuple(namespace.worker_urls),
+        policy=namespace.policy,
+        prefill_policy=namespace.prefill_policy,
+        decode_policy=namespace.decode_policy,
+        cache_aware=cache_aware_settings(parser, namespace),
+        trees=namespace.trees,
         server=server,
-        health=read_flags(made, given, HealthSettings),
-        retries=read_flags(made, given, RetrySettings),
-        breaker=read_flags(made, given, CircuitBreakerSettings),
+        health=read_flags(parser, namespace, HealthSettings),
+        retries=read_flags(parser, namespace, RetrySettings),
+        breaker=read_flags(parser, namespace, CircuitBreakerSettings),
         limits=limits,
-        runs=read_flags(made, given, RunSettings),
-        trace=_trace(made, given),
+        runs=read_flags(parser, namespace, RunSettings),
+        trace=_trace_settings(parser, namespace),
         discovery=discovery,
     )
 
 
-def _prefill(made: argparse.ArgumentParser, url: str, *rest: str) -> tuple[str, int | None]:
+def _prefill_address(parser: argparse.ArgumentParser, url: str, *rest: str) -> tuple[str, int | None]:
     if len(rest) > 1:
-        made.error(f"--prefill {url} has {len(rest)} ports; give URL BOOTSTRAP_PORT, and --prefill again for another.")
+        parser.error(
+            f"--prefill {url} has {len(rest)} ports; give URL BOOTSTRAP_PORT, and --prefill again for another."
+        )
     if not rest or rest[0].lower() == "none":
         return url, None
     port = rest[0]
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        made.error(f"{port!r} is not the bootstrap port of {url}; give a number from 1 to 65535, or none.")
+        parser.error(f"{port!r} is not the bootstrap port of {url}; give a number from 1 to 65535, or none.")
     return url, int(port)
 
 
-def _trace(made: argparse.ArgumentParser, given: argparse.Namespace) -> TraceSettings:
-    trace = read_flags(made, given, TraceSettings)
+def _trace_settings(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> TraceSettings:
+    trace = read_flags(parser, namespace, TraceSettings)
     try:
         collector_address(trace.otlp_traces_endpoint)
     except ValueError as error:
-        made.error(str(error))
+        parser.error(str(error))
     return trace
 
 
-def _server(made: argparse.ArgumentParser, given: argparse.Namespace) -> ServerSettings:
-    server = read_flags(made, given, ServerSettings)
+def _server_settings(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> ServerSettings:
+    server = read_flags(parser, namespace, ServerSettings)
     key = server.api_key
     if key is not None and not (key and key.isascii() and key.isprintable()):
-        made.error("--api-key is no key; give printable ASCII characters.")
+        parser.error("--api-key is no key; give printable ASCII characters.")
     for name in server.request_id_headers or ():
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-            made.error(f"--request-id-headers {name!r} is no header's name.")
+            parser.error(f"--request-id-headers {name!r} is no header's name.")
     buckets = server.duration_buckets
     if buckets is not None and (not buckets or list(buckets) != sorted(set(buckets))):
-        made.error("--prometheus-duration-buckets must grow from each bound to the next.")
+        parser.error("--prometheus-duration-buckets must grow from each bound to the next.")
     return server

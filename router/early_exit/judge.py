@@ -1,50 +1,49 @@
-"""The judge of answers: a child process with the embedding model, asked over its pipes.
+"""The judge of answers: measures agreement in a child process that holds the embedding model.
 
-Importing torch holds the interpreter for seconds and an embedding takes tens of milliseconds: neither may happen in
-the router's process, where every open stream would wait for it.
+Importing torch blocks the interpreter for seconds, and an embedding takes tens of milliseconds. In the router's own
+process, every open stream would wait for it.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
 
-from router.early_exit.agreement import Agreement, JudgeError
+from router.early_exit.agreement import Agreement, JudgeError, balance
 from router.early_exit.judge_process import JudgeProcess, start_judge_process
-from router.early_exit.rules import balance
+from router.early_exit.judge_protocol import BUILTIN_MODEL, nan_from_null
 
-BUILTIN = "builtin:minilm"
-_LONGEST_PAUSE = 60.0  # seconds between tries to start a child that does not start
+MAX_RESTART_BACKOFF = 60.0  # seconds between attempts to start a process that does not start
 
 
 class Judge:
-    """Starts its child at the first call and again when it has died; fulfils `Judging`.
+    """An `AgreementJudge` that starts its process at the first request, and again when it has died.
 
     Args:
-        model: `BUILTIN` (all-MiniLM-L6-v2 from an installed package, no network), a folder, or a name on the
+        model: `BUILTIN_MODEL` (all-MiniLM-L6-v2 from an installed package, no network), a folder, or a name on the
             Hugging Face hub such as "Qwen/Qwen3-Embedding-0.6B".
         device: "cpu", "cuda", or "auto": cuda where there is one.
-        start_timeout: Seconds the child may take to load the model.
+        start_timeout: Seconds the process may take to load the model.
     """
 
-    def __init__(self, model: str = BUILTIN, device: str = "auto", start_timeout: float = 180.0) -> None:
+    def __init__(self, model: str = BUILTIN_MODEL, device: str = "auto", start_timeout: float = 180.0) -> None:
         self._model = model
         self._device = device
         self._start_timeout = start_timeout
-        self._child: JudgeProcess | None = None
-        self._start: asyncio.Task[JudgeProcess | JudgeError] | None = None
+        self._process: JudgeProcess | None = None
+        self._starting: asyncio.Task[JudgeProcess | JudgeError] | None = None
         self._failures = 0
-        self._not_before = 0.0
-        self._problem = ""
+        self._retry_at = 0.0
+        self._last_problem = ""
         self._closed = False
 
     @property
     def pid(self) -> int | None:
-        """The child's process id while it runs and is ready."""
-        return self._child.pid if self._child is not None and self._child.problem is None else None
+        """The id of its process; None while there is none with a loaded model."""
+        return self._process.pid if self._process is not None and self._process.problem is None else None
 
     async def start(self) -> None:
-        """Load the model now rather than at the first call; raises JudgeFailed when that fails."""
-        await self._ready()
+        """Load the model now rather than at the first request; raises `JudgeError` when that fails."""
+        await self._running_process()
 
     async def agreement(
         self,
@@ -56,59 +55,59 @@ class Judge:
         *,
         within: float = 10.0,
     ) -> Agreement:
-        """As `Judging.agreement`; `within` includes the start of the child, which goes on when the call gives up.
+        """As `AgreementJudge.agreement`; `within` includes the start of the process, which goes on after a timeout.
 
         Raises ValueError when there are not as many confidences as texts.
         """
         if len(texts) != len(confidences):
             raise ValueError(f"{len(texts)} answers have {len(confidences)} confidences: pass one for each")
-        until = time.monotonic() + within
+        deadline = time.monotonic() + within
         try:
             async with asyncio.timeout(within):
-                child = await self._ready()
-                told = await child.ask(
+                process = await self._running_process()
+                response = await process.request(
                     {
                         "texts": [text.encode("utf-8", "replace").decode() for text in texts],  # no lone surrogates
                         "confidences": list(confidences),
                         "gamma": gamma,
                         "tau": tau,
                         "m": m,
-                        "until": until,
+                        "deadline": deadline,
                     }
                 )
         except TimeoutError:
-            state = "was still loading its model" if self._start is not None else "did not answer"
+            state = "was still loading its model" if self._starting is not None else "did not answer"
             raise JudgeError(f"the judge {state} after {within:g} s: allow it more time") from None
         self._failures = 0
-        p, q = _number(told["P"]), _number(told["Q"])
-        rows = [[_number(value) for value in row] for row in told["S"]]
-        return Agreement(_number(told["C"]), p, balance(p, tau), q, rows)
+        c, p, q = (nan_from_null(response[name]) for name in ("C", "P", "Q"))
+        similarities = [[nan_from_null(value) for value in row] for row in response["S"]]
+        return Agreement(c, p, balance(p, tau), q, similarities)
 
     async def close(self) -> None:
-        """End the child; calls that wait, and all later ones, raise JudgeFailed."""
+        """End the process; pending requests and all later ones raise `JudgeError`."""
         self._closed = True
-        if self._start is not None:
-            self._start.cancel()
-            await asyncio.gather(self._start, return_exceptions=True)
-        if self._child is not None:
-            await self._child.close()
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        if self._process is not None:
+            await self._process.close()
 
-    async def _ready(self) -> JudgeProcess:
-        """The running child; starts one, once for all who wait, when there is none."""
+    async def _running_process(self) -> JudgeProcess:
+        """The running process; starts one, once for all callers, when there is none."""
         if self._closed:
             raise JudgeError("the judge was closed: make a new one")
-        if self._start is None:
-            if self._child is not None:
-                if self._child.problem is None:
-                    return self._child
-                self._failed(self._child.problem)
-                self._child = None
-            pause = self._not_before - time.monotonic()
-            if pause > 0:
-                raise JudgeError(f"the judge is tried again in {pause:.1f} s, since {self._problem}")
-            self._start = asyncio.create_task(self._begin())
+        if self._starting is None:
+            if self._process is not None:
+                if self._process.problem is None:
+                    return self._process
+                self._record_failure(self._process.problem)
+                self._process = None
+            backoff = self._retry_at - time.monotonic()
+            if backoff > 0:
+                raise JudgeError(f"the judge is tried again in {backoff:.1f} s, since {self._last_problem}")
+            self._starting = asyncio.create_task(self._start_process())
         try:
-            started = await asyncio.shield(self._start)
+            started = await asyncio.shield(self._starting)
         except asyncio.CancelledError:
             if self._closed:
                 raise JudgeError("the judge was closed while it loaded its model: make a new one") from None
@@ -117,24 +116,20 @@ class Judge:
             raise JudgeError(str(started))
         return started
 
-    async def _begin(self) -> JudgeProcess | JudgeError:
-        """Start the child. The failure is a result: when all callers have given up, nobody would fetch an error."""
+    async def _start_process(self) -> JudgeProcess | JudgeError:
+        """Start the process. A failure is returned: raised, nobody might retrieve it once all callers gave up."""
         try:
-            self._child = await start_judge_process(self._model, self._device, self._start_timeout)
-            return self._child
-        except JudgeError as failure:
-            self._failed(str(failure))
-            return failure
+            self._process = await start_judge_process(self._model, self._device, self._start_timeout)
+            return self._process
+        except JudgeError as error:
+            self._record_failure(str(error))
+            return error
         finally:
-            self._start = None
+            self._starting = None
 
-    def _failed(self, problem: str) -> None:
-        """Remember a failed start or a death; the first is tried again at once, then ever later."""
+    def _record_failure(self, problem: str) -> None:
+        """Set the backoff after a failed start or a death: none after the first failure, then ever longer."""
         self._failures += 1
-        pause = 0.0 if self._failures == 1 else min(_LONGEST_PAUSE, 0.5 * 2.0 ** (self._failures - 2))
-        self._not_before = time.monotonic() + pause
-        self._problem = problem
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+        backoff = 0.0 if self._failures == 1 else min(MAX_RESTART_BACKOFF, 0.5 * 2.0 ** (self._failures - 2))
+        self._retry_at = time.monotonic() + backoff
+        self._last_problem = problem

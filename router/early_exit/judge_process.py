@@ -1,4 +1,4 @@
-"""The judge's process as seen from the router: started, asked, and ended."""
+"""The router's side of the judge's process: starts it, sends it requests, ends it."""
 
 import asyncio
 import itertools
@@ -11,16 +11,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from router.early_exit import framing as frames
 from router.early_exit.agreement import JudgeError
+from router.early_exit.judge_protocol import encode_message, receive_message
 
 logger = logging.getLogger(__name__)
 
-_GRACE = 2.0  # seconds to end after stdin closes; then it is killed
+SHUTDOWN_TIMEOUT = 2.0  # seconds to end after stdin closes; then the process is killed
+MAX_LOG_LINE = 1 << 16  # bytes
 
 
-async def start_judge_process(model: str, device: str, limit: float) -> "JudgeProcess":
-    """A child that has loaded its model; raises JudgeFailed, with its words, when it has not within `limit` seconds."""
+async def start_judge_process(model: str, device: str, start_timeout: float) -> "JudgeProcess":
+    """A process that has loaded its model; raises `JudgeError` when that fails or takes too long (seconds)."""
     quiet = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
     arguments = ["-m", "router.early_exit.judge_main", "--model", model, "--device", device]
     try:
@@ -34,21 +35,23 @@ async def start_judge_process(model: str, device: str, limit: float) -> "JudgePr
         )
     except OSError as error:
         raise JudgeError(f"the judge's process could not be started: {error.strerror or error}") from None
-    child = JudgeProcess(process)
+    judge = JudgeProcess(process)
     try:
-        async with asyncio.timeout(limit):
-            await child.loaded()
+        async with asyncio.timeout(start_timeout):
+            await judge.wait_until_loaded()
     except TimeoutError:
-        await child.close()
-        raise JudgeError(f"the judge did not load the model {model} within {limit:g} s: allow it more time") from None
+        await judge.close()
+        raise JudgeError(
+            f"the judge did not load the model {model} within {start_timeout:g} s: allow it more time"
+        ) from None
     except BaseException:
-        await child.close()
+        await judge.close()
         raise
-    return child
+    return judge
 
 
 def _offline(model: str) -> dict[str, str]:
-    """A model that is here is not asked for over the network."""
+    """A model on this machine is not looked up over the network."""
     return {"HF_HUB_OFFLINE": "1"} if model.startswith("builtin:") or Path(model).is_dir() else {}
 
 
@@ -56,52 +59,52 @@ class JudgeProcess:
     """A running judge process; owns the tasks that read its pipes. `close` must be awaited.
 
     Attributes:
-        problem: Why it cannot be asked any more; None while it can.
+        problem: Why it takes no more requests; None while it does.
     """
 
     def __init__(self, process: Process) -> None:
         self.problem: str | None = None
         self._process = process
-        self._numbers = itertools.count()
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._words: deque[str] = deque(maxlen=1)
-        self._tasks = [asyncio.create_task(self._log())]
-        self._tasks.append(asyncio.create_task(self._receive()))
+        self._request_ids = itertools.count()
+        self._pending: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._last_log_line: deque[str] = deque(maxlen=1)
+        self._log_task = asyncio.create_task(self._forward_log())
+        self._receive_task = asyncio.create_task(self._receive())
 
     @property
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
 
-    async def loaded(self) -> None:
-        """Wait for the model; raises JudgeFailed when it cannot be loaded."""
-        await asyncio.shield(self._ready)  # who gives up waiting does not cancel what others learn
+    async def wait_until_loaded(self) -> None:
+        """Wait for the model; raises `JudgeError` when it cannot be loaded."""
+        await asyncio.shield(self._loaded)  # a cancelled caller does not cancel the future that others await
 
-    async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Its answer; raises JudgeFailed when it refuses or dies. A call may be cancelled at any time."""
+    async def request(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The response to a request; raises `JudgeError` when the process refuses it or dies. May be cancelled."""
         if self.problem is not None:
             raise JudgeError(self.problem)
-        number = next(self._numbers)
-        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        request_id = next(self._request_ids)
+        pending = self._pending[request_id] = asyncio.get_running_loop().create_future()
         assert self._process.stdin is not None
         try:
-            # Whole frames only: nothing is awaited between the first byte and the last.
-            self._process.stdin.write(frames.pack({**request, "id": number}))
-            with suppress(ConnectionError):  # `_receive` sees its death, and knows why
+            # Whole messages only: nothing is awaited between the first byte and the last.
+            self._process.stdin.write(encode_message({**message, "id": request_id}))
+            with suppress(ConnectionError):  # `_receive` sees that the process died, and knows why
                 await self._process.stdin.drain()
-            found: dict[str, Any] = await answer
-            return found
+            response: dict[str, Any] = await pending
+            return response
         finally:
-            del self._waiting[number]
+            del self._pending[request_id]
 
     async def close(self) -> None:
-        """End the process and the tasks; waits until both have ended."""
-        self._break("the judge was closed")
+        """End the process and the tasks; returns when all have ended."""
+        self._fail("the judge was closed")
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            async with asyncio.timeout(_GRACE):
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                 await self._process.wait()
         except TimeoutError:
             self._kill()
@@ -110,66 +113,67 @@ class JudgeProcess:
             self._kill()
             raise
         finally:
-            for task in self._tasks:
+            tasks = (self._log_task, self._receive_task)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _kill(self) -> None:
         with suppress(ProcessLookupError):
             self._process.kill()
 
     async def _receive(self) -> None:
-        """Hand each message to who waits for it, until the last."""
+        """Pass each response to the request that awaits it, until the process ends."""
         assert self._process.stdout is not None
-        while (message := await frames.receive(self._process.stdout)) is not None:
+        while (message := await receive_message(self._process.stdout)) is not None:
             if "id" not in message:
                 if "ready" in message:
-                    _settle(self._ready, None)
-                    continue
-                self._break(f"the judge could not load its model: {message['failed']}")
+                    _resolve(self._loaded, None)
+                else:
+                    self._fail(f"the judge could not load its model: {message['failed']}")
                 continue
-            answer = self._waiting.get(message["id"])
-            if answer is None:
+            pending = self._pending.get(message["id"])
+            if pending is None:
                 continue  # its caller has given up
             if "problem" in message:
-                _settle(answer, JudgeError(f"the judge could not measure: {message['problem']}"))
+                _resolve(pending, JudgeError(f"the judge could not measure: {message['problem']}"))
             else:
-                _settle(answer, message)
+                _resolve(pending, message)
         status = await self._process.wait()
-        await asyncio.wait([self._tasks[0]])  # its last words
+        await asyncio.wait([self._log_task])  # so that its last line is known
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
-        last = f"; its last words were: {self._words[-1]}" if self._words else ""
-        self._break(f"the judge's process {how}{last}")
+        last = f"; its last words were: {self._last_log_line[-1]}" if self._last_log_line else ""
+        self._fail(f"the judge's process {how}{last}")
 
-    async def _log(self) -> None:
-        """Its stderr, line by line."""
+    async def _forward_log(self) -> None:
+        """Log its stderr, line by line."""
         assert self._process.stderr is not None
         rest = b""
-        while piece := await self._process.stderr.read(1 << 16):
-            *lines, rest = (rest + piece).split(b"\n")
-            self._words.extend(self._logged(line) for line in lines if line.strip())
-            rest = rest[-(1 << 16) :]
+        while chunk := await self._process.stderr.read(MAX_LOG_LINE):
+            *lines, rest = (rest + chunk).split(b"\n")
+            self._last_log_line.extend(self._log(line) for line in lines if line.strip())
+            rest = rest[-MAX_LOG_LINE:]
         if rest.strip():
-            self._words.append(self._logged(rest))
+            self._last_log_line.append(self._log(rest))
 
-    def _logged(self, line: bytes) -> str:
-        words = line.decode("utf-8", "replace").strip()[:500]
-        logger.info("judge %d: %s", self.pid, words)
-        return words
+    def _log(self, line: bytes) -> str:
+        text = line.decode("utf-8", "replace").strip()[:500]
+        logger.info("judge %d: %s", self.pid, text)
+        return text
 
-    def _break(self, problem: str) -> None:
-        """Nothing more comes: tell everybody. The first reason counts."""
+    def _fail(self, problem: str) -> None:
+        """Fail all pending requests and later ones. The first reason counts."""
         if self.problem is not None:
             return
         self.problem = problem
-        _settle(self._ready, JudgeError(problem))
-        for waiting in self._waiting.values():
-            _settle(waiting, JudgeError(problem))
-        if self._ready.done():
-            self._ready.exception()  # seen, also when nobody waits for it
+        _resolve(self._loaded, JudgeError(problem))
+        for pending in self._pending.values():
+            _resolve(pending, JudgeError(problem))
+        if self._loaded.done():
+            self._loaded.exception()  # marked as retrieved, also when nobody awaits it
 
 
-def _settle(future: "asyncio.Future[Any]", value: object) -> None:
+def _resolve(future: "asyncio.Future[Any]", value: object) -> None:
     if future.done():
         return
     if isinstance(value, Exception):

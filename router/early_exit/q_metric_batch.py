@@ -1,6 +1,5 @@
-"""Q of many clusters at once: one `q_metric` launch for all that share their parameters."""
+"""The Q-metric of many clusters at once: one `q_metric` launch for all that share their parameters."""
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ class ClusterInput:
     """One cluster to measure.
 
     Attributes:
-        embeddings: Of its N answers: float32 [m, d] each; all clusters' are on one device.
+        embeddings: One float32 tensor [m, d] for each of its N answers; all clusters' are on one device.
         confidences: N of them; NaN where unknown.
         gamma, tau: As in `q_metric`.
     """
@@ -28,7 +27,7 @@ class ClusterInput:
 
 @dataclass(frozen=True)
 class ClusterMetrics:
-    """C, P, Q and the N x N similarities of a cluster."""
+    """C, P, Q and the N x N similarities S of a cluster, as in `Agreement`."""
 
     C: float
     P: float
@@ -37,33 +36,28 @@ class ClusterMetrics:
 
 
 def measure_clusters(clusters: Sequence[ClusterInput]) -> list[ClusterMetrics]:
-    """The figures of each cluster, in order; raises what `q_metric` does, as for N outside 1 to 64."""
+    """The metrics of each cluster, in order; raises what `q_metric` raises, as for N outside 1 to 64."""
     groups: dict[tuple[float, float, torch.Size], list[int]] = defaultdict(list)
     for index, cluster in enumerate(clusters):
         groups[cluster.gamma, cluster.tau, cluster.embeddings[0].shape].append(index)
-    figures: dict[int, ClusterMetrics] = {}
+    metrics: dict[int, ClusterMetrics] = {}
     for (gamma, tau, _), indices in groups.items():
-        measured = _launch([clusters[index] for index in indices], gamma, tau)
-        figures.update(zip(indices, measured, strict=True))
-    return [figures[index] for index in range(len(clusters))]
+        measured = _measure_group([clusters[index] for index in indices], gamma, tau)
+        metrics.update(zip(indices, measured, strict=True))
+    return [metrics[index] for index in range(len(clusters))]
 
 
-def nan_from_json(value: float | None) -> float:
-    """A number that came as JSON, where NaN is null."""
-    return math.nan if value is None else value
-
-
-def _launch(clusters: list[ClusterInput], gamma: float, tau: float) -> list[ClusterMetrics]:
-    """Clusters of equal parameters, padded to the largest."""
+def _measure_group(clusters: list[ClusterInput], gamma: float, tau: float) -> list[ClusterMetrics]:
+    """Clusters of equal parameters, padded to the largest: embeddings [clusters, N, m, d], S [clusters, N, N]."""
     counts = [len(cluster.embeddings) for cluster in clusters]
-    most = max(counts)
-    like = clusters[0].embeddings[0]
-    embeddings = like.new_zeros((len(clusters), most, *like.shape))
+    padded_count = max(counts)
+    first = clusters[0].embeddings[0]
+    embeddings = first.new_zeros((len(clusters), padded_count, *first.shape))
     for row, cluster, count in zip(embeddings, clusters, counts, strict=True):
         row[:count] = torch.stack(list(cluster.embeddings))
-    padded = [[*cluster.confidences, *[0.0] * (most - len(cluster.confidences))] for cluster in clusters]
-    confidences = torch.tensor(padded, dtype=torch.float32, device=like.device)
-    mask = torch.arange(most, device=like.device) < torch.tensor(counts, device=like.device)[:, None]
+    padded = [[*cluster.confidences, *[0.0] * (padded_count - len(cluster.confidences))] for cluster in clusters]
+    confidences = torch.tensor(padded, dtype=torch.float32, device=first.device)
+    mask = torch.arange(padded_count, device=first.device) < torch.tensor(counts, device=first.device)[:, None]
     result = q_metric(embeddings, confidences, mask, gamma, tau, return_similarity=True)
     assert result.S is not None
     columns = zip(result.C.tolist(), result.P.tolist(), result.Q.tolist(), result.S.tolist(), counts, strict=True)

@@ -1,20 +1,132 @@
-"""When a cluster exits early: the rules, and what is kept of each decision. Pure and synchronous.
+"""The early-exit rules: after each answer of a cluster, whether to abort the agents that have not answered.
 
-`q_draw` exits with probability Q, `q_threshold` when Q reaches `q_min`, `dmv` (dynamic majority voting) as soon as
-no remaining agent can change which answer most agents gave, and `both` by whichever of `q_draw` and `dmv` comes
-first. The formulas are those of `design.md` section 6.
+A rule is one or more criteria, tried in order until one says exit. `RULES` has the criteria of each rule by the name
+that configurations use. A new rule is a subclass of `Criterion` and its line in `RULES`.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from router.early_exit.agreement import Agreement, JudgeError
+from router.early_exit.answer_extraction import extract_answer
+from router.early_exit.decision import Decision
+
 Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a criterion may look at, besides the decision so far.
+
+    Attributes:
+        texts: The answers, in the order of `Decision.answers`.
+        u: A number in [0, 1), drawn for this cluster and this many answers.
+        measure: Asks the judge how much the answers agree; raises `JudgeError`.
+    """
+
+    texts: tuple[str, ...]
+    u: float
+    measure: Callable[[], Awaitable[Agreement]]
+
+
+class Criterion(ABC):
+    """One reason to exit. Each cluster of a run has its own instance, so it may keep state between answers.
+
+    Attributes:
+        name: What `Decision.by` says when this criterion says exit.
+        needs_judge: Whether it calls `Evidence.measure`.
+        rule: The configured parameters.
+    """
+
+    name: ClassVar[str]
+    needs_judge: ClassVar[bool] = False
+
+    def __init__(self, rule: "ExitRule") -> None:
+        self.rule = rule
+
+    @abstractmethod
+    async def evaluate(self, evidence: Evidence, decision: Decision) -> Decision:
+        """`decision` with what was found; to exit, set `exit` and `by` with `_exit`."""
+
+    def _exit(self, decision: Decision) -> Decision:
+        return replace(decision, exit=True, by=self.name)
+
+
+class MajorityVote(Criterion):
+    """Dynamic majority voting: exit when the remaining agents cannot overturn the leading answer."""
+
+    name = "dmv"
+
+    def __init__(self, rule: "ExitRule") -> None:
+        super().__init__(rule)
+        self._votes: dict[str, str | None] = {}  # agent -> extracted answer
+
+    async def evaluate(self, evidence: Evidence, decision: Decision) -> Decision:
+        """Sets `extracted` and `majority`."""
+        for agent, text in zip(decision.answers, evidence.texts, strict=True):
+            if agent not in self._votes:
+                self._votes[agent] = extract_answer(text)
+        extracted = tuple(self._votes[agent] for agent in decision.answers)
+        winner = majority(extracted, decision.remaining)
+        decision = replace(decision, extracted=extracted, majority=winner)
+        return decision if winner is None else self._exit(decision)
+
+
+class QDraw(Criterion):
+    """Exit with probability Q: when u < Q."""
+
+    name = "q"
+    needs_judge = True
+
+    async def evaluate(self, evidence: Evidence, decision: Decision) -> Decision:
+        """Sets C, P, B, Q, S and u; `problem` when there is no usable Q."""
+        decision = replace(decision, u=self.draw(evidence))
+        try:
+            found = await evidence.measure()
+        except JudgeError as error:
+            return replace(decision, problem=str(error))
+        problem = "Q is not a number: a confidence or an embedding is none" if math.isnan(found.Q) else None
+        decision = replace(decision, C=found.C, P=found.P, B=found.B, Q=found.Q, S=found.S, problem=problem)
+        return self._exit(decision) if self.says_exit(found.Q, decision.u) else decision
+
+    def draw(self, evidence: Evidence) -> float | None:
+        """The number that Q is compared with; None where none is drawn."""
+        return evidence.u
+
+    def says_exit(self, q: float, u: float | None) -> bool:
+        """Whether Q says exit; never for NaN."""
+        return u is not None and u < q
+
+
+class QThreshold(QDraw):
+    """Exit when Q reaches `q_min`."""
+
+    def draw(self, evidence: Evidence) -> None:
+        """Nothing is drawn."""
+
+    def says_exit(self, q: float, u: float | None) -> bool:
+        """Whether Q says exit; never for NaN."""
+        return q >= self.rule.q_min
+
+
+RULES: dict[str, tuple[type[Criterion], ...]] = {
+    "q_draw": (QDraw,),
+    "q_threshold": (QThreshold,),
+    "dmv": (MajorityVote,),
+    "both": (MajorityVote, QDraw),
+}
+
+if TYPE_CHECKING:
+    RuleName = str
+else:
+    RuleName = Literal[tuple(RULES)]  # so that configurations are checked against the registered names
 
 
 class ExitRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,7 +141,7 @@ class ExitRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         least: Answers there must be before anything is decided.
     """
 
-    rule: Literal["q_draw", "q_threshold", "dmv", "both"] = "q_draw"
+    rule: RuleName = "q_draw"
     gamma: Share = 0.5
     tau: Share = 0.7
     q_min: Share = 0.5
@@ -37,91 +149,26 @@ class ExitRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     least: Annotated[int, Meta(ge=2)] = 2
 
     @property
-    def votes(self) -> bool:
-        """Whether extracted answers vote."""
-        return self.rule in ("dmv", "both")
+    def needs_judge(self) -> bool:
+        """Whether a criterion of the rule asks the judge."""
+        return any(criterion.needs_judge for criterion in RULES[self.rule])
 
-    @property
-    def measures(self) -> bool:
-        """Whether Q takes part."""
-        return self.rule != "dmv"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether a cluster exits, and why.
-
-    Attributes:
-        cluster: Its name.
-        rule: The configured rule.
-        exit: Whether to abort the agents that have not answered.
-        by: What said exit; None when nothing did.
-        answers: Names of the agents that had answered, in order of completion.
-        remaining: Agents that had not.
-        confidences: Of the answers; NaN where unknown.
-        extracted: What each answer votes for, None where nothing was found; empty unless votes count.
-        majority: The answer that can no longer be outvoted.
-        C, P, B, Q, S: As in `Agreement`; None where the judge was not asked or failed.
-        u: The number in [0, 1) drawn for this decision; None where the rule draws none.
-        problem: Why Q could not count, as one sentence.
-        seconds: How long it took to decide.
-    """
-
-    cluster: str
-    rule: str
-    exit: bool
-    by: Literal["q", "dmv"] | None
-    answers: tuple[str, ...]
-    remaining: int
-    confidences: tuple[float, ...]
-    extracted: tuple[str | None, ...] = ()
-    majority: str | None = None
-    C: float | None = None
-    P: float | None = None
-    B: float | None = None
-    Q: float | None = None
-    S: list[list[float]] | None = field(default=None, hash=False)
-    u: float | None = None
-    problem: str | None = None
-    seconds: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """The decision as it stands in a trace; NaN is null, since JSON has none."""
-        told: dict[str, Any] = _without_nan(asdict(self))
-        return told
-
-
-def balance(p: float, tau: float) -> float:
-    """B = max(0, 1 - |P - tau| / max(tau, 1 - tau)), in [0, 1]; NaN when P is."""
-    if math.isnan(p):
-        return p
-    return max(0.0, 1.0 - abs(p - tau) / max(tau, 1.0 - tau))
+    def criteria(self) -> tuple[Criterion, ...]:
+        """New criteria, for one cluster of one run."""
+        return tuple(criterion(self) for criterion in RULES[self.rule])
 
 
 def draws(seed: int | str, cluster: str, count: int) -> list[float]:
-    """`count` numbers in [0, 1) that depend on nothing but the run's seed and the cluster's name."""
+    """`count` numbers in [0, 1) that depend only on the run's seed and the cluster's name."""
     generator = Random(f"{seed}:{cluster}")
     return [generator.random() for _ in range(count)]
 
 
-def says_exit(rule: ExitRule, q: float, u: float | None) -> bool:
-    """Whether Q says exit under a rule that measures it, u being drawn unless a threshold decides; a NaN never does."""
-    return q >= rule.q_min if u is None else u < q
-
-
 def majority(extracted: Iterable[str | None], remaining: int) -> str | None:
-    """The answer with more votes than any other could still get, if there is one; None votes for nothing."""
+    """The answer with more votes than any other can still reach, if there is one. None is no vote."""
     ranked = Counter(answer for answer in extracted if answer is not None).most_common(2)
     if not ranked:
         return None
     runner_up = ranked[1][1] if len(ranked) > 1 else 0
     answer, votes = ranked[0]
     return answer if votes > runner_up + remaining else None
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -36,7 +36,7 @@ class ClientRequest(AsgiRequest):
         self, scope: Scope, receive: Receive, send: Send, *, max_body: int, id_headers: tuple[bytes, ...] = ID_HEADERS
     ) -> None:
         super().__init__(scope, receive, send, max_body=max_body)
-        self.id = self._client_id(id_headers) or new_id()
+        self.id = self._find_request_id(id_headers) or new_id()
         self.started_at = time.monotonic()
         self.status = 499
         self.extra_headers: Headers = [(b"x-request-id", self.id.encode("latin-1"))]
@@ -49,7 +49,7 @@ class ClientRequest(AsgiRequest):
         self.span: RequestSpan | None = None
         self._prefetched_body: bytes | None = None
 
-    def _client_id(self, id_headers: tuple[bytes, ...]) -> str | None:
+    def _find_request_id(self, id_headers: tuple[bytes, ...]) -> str | None:
         """The request id that the client chose, from the first of the headers that has one."""
         ids = {name: value for name, value in self.headers if name in id_headers and 0 < len(value) <= MAX_ID_LENGTH}
         for name in id_headers if ids else ():

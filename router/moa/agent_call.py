@@ -78,7 +78,7 @@ class AgentCall:
         trace.text = now.text
         if self.ids:
             trace.output_ids = now.ids
-        self.answer.grow(now.answer_ids, now.text)
+        self.answer.update(now.answer_ids, now.text)
         return now.text[len(before.text) if before else 0 :]
 
     def finish(self, progress: AnswerProgress | None) -> None:

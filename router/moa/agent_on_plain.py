@@ -85,7 +85,7 @@ async def _texts(call: AgentCall) -> list[str]:
             break
         await wait_for_change(answers, since=sum(answer.version for answer in answers))
     if call.order == "completion":
-        answers.sort(key=lambda answer: answer.finished or 0)
+        answers.sort(key=lambda answer: answer.finish_order or 0)
     return [answer.text for answer in answers if not answer.dropped]
 
 

@@ -159,7 +159,7 @@ class Run:
         if len(done) <= self._considered.get(cluster, 0):
             return  # two answers that came at once are one question
         self._considered[cluster] = len(done)
-        done.sort(key=lambda name: self._answers[name].finished or 0)
+        done.sort(key=lambda name: self._answers[name].finish_order or 0)
         finished = {name: (self._traces[name].text, _known(self._traces[name].confidence)) for name in done}
         decision = await gate.consider(finished, sum(not self._answers[name].done for name in names))
         if decision is None:

@@ -23,7 +23,7 @@ class AgentTrace:
         start: When its prompt was complete and its request was sent.
         segments: Segments prefilled speculatively: start, end, new tokens.
         confidence: exp of the mean log-probability of its tokens; None where log-probabilities were not requested.
-        backend: The capability of its server.
+        backend: What served it: `pair` or `plain`.
         speculation: The fields of `router.speculative_prefill.speculation.Speculation`.
     """
 

@@ -1,1 +1,1 @@
-"""What an operator of sglang-router finds again here, and what not: `python -m router.parity`."""
+"""Compares this router's flags, paths and metrics with sglang-router's: `python -m router.parity`."""

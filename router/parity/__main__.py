@@ -1,6 +1,6 @@
 """`python -m router.parity [--rust PYTHON] [--write]`: the table of flags, paths and metrics in router/README.md.
 
-With `--rust`, the flags stored here are read anew from the sglang-router in that Python's environment.
+With `--rust`, `sglang_router.json` gets the flags of the sglang-router in that Python's environment.
 """
 
 import argparse
@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from router.parity.stored import STORED, Stored, load
+from router.parity.sglang_router import SglangRouter, load_sglang_router
 from router.parity.table import table
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- parity: begin -->\n", "<!-- parity: end -->\n"
 
-# Runs in the environment of sglang-router, which this package is not in.
+# Runs in the environment of sglang-router, where this package is not installed.
 READ_FLAGS = """
 import argparse, importlib.metadata, json
 from sglang_router.router_args import RouterArgs
@@ -34,21 +34,20 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m router.parity", description=__doc__)
     parser.add_argument("--rust", metavar="PYTHON", help="a Python with sglang-router, to read its flags anew")
     parser.add_argument("--write", action="store_true", help="put the table into router/README.md")
-    given = parser.parse_args(arguments)
-    if given.rust:
-        read = subprocess.run([given.rust, "-c", READ_FLAGS], capture_output=True, text=True, check=False)  # noqa: S603
-        if read.returncode:
-            print(f"router.parity: {given.rust} has no sglang-router: {read.stderr.strip()[-200:]}", file=sys.stderr)
+    options = parser.parse_args(arguments)
+    if options.rust:
+        done = subprocess.run([options.rust, "-c", READ_FLAGS], capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            print(f"router.parity: {options.rust} has no sglang-router: {done.stderr.strip()[-200:]}", file=sys.stderr)
             return 2
-        told = json.loads(read.stdout)
-        stored = load()
-        STORED.write_text(Stored(told["version"], told["flags"], stored.paths, stored.metrics).to_json())
-    made = table(load())
-    if given.write:
+        installed, stored = json.loads(done.stdout), load_sglang_router()
+        SglangRouter(installed["version"], installed["flags"], stored.paths, stored.metrics).save()
+    markdown = table(load_sglang_router())
+    if options.write:
         before, _, rest = README.read_text().partition(BEGIN)
-        README.write_text(before + BEGIN + made + END + rest.partition(END)[2])
+        README.write_text(before + BEGIN + markdown + END + rest.partition(END)[2])
     else:
-        print(made, end="")
+        print(markdown, end="")
     return 0
 
 

@@ -1,26 +1,26 @@
-"""The comparison as Markdown."""
+"""The comparison as Markdown tables."""
 
 import argparse
-from typing import Any
 
-from router.cli.parser import parser
+from router.cli.ignored_flags import IGNORED_FLAGS
+from router.cli.parser import build_parser
 from router.cli.refused_flags import REFUSED_FLAGS
 from router.endpoints.not_offered import PATHS_NOT_OFFERED
-from router.parity import differs
-from router.parity.stored import Stored
+from router.parity.differences import ABSENT_METRICS, FLAGS, METRICS, PATHS
+from router.parity.sglang_router import SglangRouter
 
 
-def table(stored: Stored) -> str:
+def table(theirs: SglangRouter) -> str:
     """Three tables: flags, paths, metrics."""
     ours = our_flags()
-    flags = [(f"`{name}`", flag_verdict(name, stored.flags[name], ours)) for name in stored.flags]
-    paths = [(f"`{name}`", path_verdict(name)) for name in stored.paths]
-    metrics = [(f"`{name}`", metric_verdict(name)) for name in stored.metrics]
-    more = sorted(name for name in ours if name not in stored.flags)
+    flags = [(f"`{name}`", flag_verdict(name, ours)) for name in theirs.flags]
+    paths = [(f"`{name}`", path_verdict(name)) for name in theirs.paths]
+    metrics = [(f"`{name}`", metric_verdict(name)) for name in theirs.metrics]
+    only_here = sorted(name for name in ours if name not in theirs.flags)
     return (
-        f"Against sglang-router {stored.version}; made by `python -m router.parity --write`.\n\n"
+        f"Against sglang-router {theirs.version}; made by `python -m router.parity --write`.\n\n"
         + _rows("flag", flags)
-        + f"\nOnly here: {', '.join(f'`{name}`' for name in more)}.\n\n"
+        + f"\nOnly here: {', '.join(f'`{name}`' for name in only_here)}.\n\n"
         + _rows("path", paths)
         + "\n"
         + _rows("metric", metrics)
@@ -28,79 +28,36 @@ def table(stored: Stored) -> str:
 
 
 def our_flags() -> dict[str, argparse.Action]:
-    """Every flag that the parser takes, the refused ones left out."""
+    """The flags of this router's parser, without those that are refused."""
     return {
         name: action
-        for action in parser()._actions
+        for action in build_parser()._actions
         for name in action.option_strings
         if name.startswith("--") and name not in REFUSED_FLAGS and name != "--help"
     }
 
 
-def flag_verdict(name: str, theirs: dict[str, Any], ours: dict[str, argparse.Action]) -> str:
+def flag_verdict(name: str, ours: dict[str, argparse.Action]) -> str:
     """Same, differs (why) or refused (why)."""
     if name in REFUSED_FLAGS:
         return f"refused: {REFUSED_FLAGS[name]}"
-    return _same_or(differs.FLAGS.get(name), name in ours)
+    if name in IGNORED_FLAGS:
+        return f"differs: accepted; {IGNORED_FLAGS[name].reason}"
+    return _same_or(FLAGS.get(name), name in ours)
 
 
 def path_verdict(name: str) -> str:
     """Same, differs (why) or refused (why)."""
     if name in PATHS_NOT_OFFERED:
         return f"refused (501): {PATHS_NOT_OFFERED[name]}"
-    return _same_or(differs.PATHS.get(name), known=True)
+    return _same_or(PATHS.get(name), known=True)
 
 
 def metric_verdict(name: str) -> str:
     """Same, differs (why) or absent (why)."""
-    if (reason := ABSENT.get(name)) is not None:
+    if (reason := ABSENT_METRICS.get(name)) is not None:
         return f"absent: {reason}"
-    return _same_or(differs.METRICS.get(name), known=True)
-
-
-_GRPC = "of gRPC workers only"
-ABSENT: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            "smg_db_connections_active",
-            "smg_db_items_stored",
-            "smg_db_operation_duration_seconds",
-            "smg_db_operations_total",
-        ),
-        "nothing is stored",
-    ),
-    **dict.fromkeys(
-        (
-            "smg_mcp_servers_active",
-            "smg_mcp_tool_calls_total",
-            "smg_mcp_tool_duration_seconds",
-            "smg_mcp_tool_iterations_total",
-        ),
-        "no tools are called",
-    ),
-    **dict.fromkeys(
-        (
-            "smg_manual_policy_branch_total",
-            "smg_manual_policy_cache_entries",
-            "smg_prefix_hash_policy_branch_total",
-            "smg_consistent_hashing_policy_branch_total",
-            "smg_worker_routing_keys_active",
-        ),
-        "no such policy",
-    ),
-    **dict.fromkeys(
-        (
-            "smg_router_generation_duration_seconds",
-            "smg_router_stage_duration_seconds",
-            "smg_router_tokens_total",
-            "smg_router_tpot_seconds",
-        ),
-        _GRPC,
-    ),
-    "smg_router_request_errors_total": "see `smg_http_responses_total`, which has the kind of error",
-    "smg_router_upstream_responses_total": "see `smg_worker_errors_total` and `smg_worker_cb_outcomes_total`",
-    "smg_worker_connections_active": "see `smg_worker_requests_active`",
-}
+    return _same_or(METRICS.get(name), known=True)
 
 
 def _same_or(difference: str | None, known: bool) -> str:

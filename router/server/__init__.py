@@ -1,1 +1,1 @@
-"""TODO."""
+"""Serves the router: the ASGI app, clients' connections, admission limits, and one or several processes."""

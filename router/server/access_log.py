@@ -1,4 +1,4 @@
-"""One line of JSON for each request, for machines to read."""
+"""The access log: one line of JSON for each request."""
 
 import logging
 import time
@@ -10,8 +10,8 @@ from router.http.client_request import ClientRequest
 logger = logging.getLogger("router.access")
 
 
-def log(request: ClientRequest) -> None:
-    """Write a request's line, at level INFO; costs nothing above it."""
+def log_request(request: ClientRequest) -> None:
+    """Log a finished request at level INFO."""
     if not logger.isEnabledFor(logging.INFO):
         return
     line: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""Prometheus metrics of clients' requests. Names and labels are sglang-router's where they mean the same."""
+"""Prometheus metrics of clients' requests, with sglang-router's names and labels where the meaning is the same."""
 
 import time
 from collections.abc import Iterator
@@ -17,11 +17,18 @@ DURATION_BUCKETS = (
     120.0, 180.0, 240.0,
 )  # fmt: skip
 AGE_BUCKETS = (30, 60, 180, 300, 600, 1200, 3600, 7200, 14400, 28800, 86400)
-ROUTER_LABELS = ("http", "pd", "http")  # of routers, backends and connections
+ROUTER_LABELS = ("http", "pd", "http")  # values of the labels for router, backend and connection
 
 
 class RequestMetrics:
-    """Counts requests when they are over, and shows those in flight when Prometheus asks."""
+    """Counts finished requests, and reports those in flight at each scrape.
+
+    Args:
+        registry: Where the metrics are registered.
+        limits: Their decisions and queue are reported.
+        requests: The requests in flight.
+        buckets: Upper bounds of the duration histograms in seconds; None for `DURATION_BUCKETS`.
+    """
 
     def __init__(
         self,
@@ -30,29 +37,29 @@ class RequestMetrics:
         requests: set[ClientRequest],
         buckets: tuple[float, ...] | None,
     ) -> None:
-        self._tally = RequestStatistics(buckets or DURATION_BUCKETS, ROUTER_LABELS)
-        registry.register(self._tally)
-        registry.register(_InFlight(limits, requests))
+        self._statistics = RequestStatistics(buckets or DURATION_BUCKETS, ROUTER_LABELS)
+        registry.register(self._statistics)
+        registry.register(_ScrapedMetrics(limits, requests))
 
-    def answered(self, request: ClientRequest, route: Route | None, error_code: str) -> None:
-        """A request whose answer is over."""
-        took = time.monotonic() - request.started_at
-        # The path as it was routed: one that a client made up would be a new series for ever.
+    def record(self, request: ClientRequest, route: Route | None, error_code: str) -> None:
+        """Count a finished request."""
+        duration = time.monotonic() - request.started_at
+        # The path of the route: paths that clients make up would each be a new time series.
         method, path, endpoint = ("other", "other", "")
         if route is not None:
             method, path, endpoint = request.method, route.path, route.endpoint
         model = request.model if endpoint and request.model is not None else ""
-        answered = RequestOutcome(method, path, request.status, error_code, model, endpoint, request.streaming)
-        first = (
+        outcome = RequestOutcome(method, path, request.status, error_code, model, endpoint, request.streaming)
+        ttft = (
             request.first_chunk_at - request.started_at
             if request.streaming and request.first_chunk_at is not None
             else None
         )
-        self._tally.count(answered, took, first)
+        self._statistics.count(outcome, duration, ttft)
 
 
-class _InFlight(Collector):
-    """What can be read off at the moment that Prometheus asks."""
+class _ScrapedMetrics(Collector):
+    """Metrics that are computed when Prometheus scrapes them."""
 
     def __init__(self, limits: AdmissionLimits, requests: set[ClientRequest]) -> None:
         self._limits = limits
@@ -66,12 +73,12 @@ class _InFlight(Collector):
             "smg_http_inflight_request_age_count", "Requests in flight by age in seconds", labels=("gt", "le")
         )
         for low, high in zip((0, *AGE_BUCKETS), (*AGE_BUCKETS, float("inf")), strict=True):
-            told = "+Inf" if high == float("inf") else str(high)
-            count.add_metric((str(low), told), sum(low < age <= high for age in ages))
+            upper = "+Inf" if high == float("inf") else str(high)
+            count.add_metric((str(low), upper), sum(low < age <= high for age in ages))
         yield count
-        limited = CounterMetricFamily("smg_http_rate_limit", "Decisions of the limits", labels=("result",))
+        decisions = CounterMetricFamily("smg_http_rate_limit", "Decisions of the limits", labels=("result",))
         for result in ("allowed", "rejected"):
-            limited.add_metric((result,), self._limits.decisions[result])
-        yield limited
+            decisions.add_metric((result,), self._limits.decisions[result])
+        yield decisions
         gate = self._limits.gate
         yield GaugeMetricFamily("moa_queue_length", "Requests that wait for their turn", gate.waiting if gate else 0)

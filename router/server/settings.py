@@ -1,4 +1,4 @@
-"""The router's settings, as its command line gives them."""
+"""The settings of a router; the command line fills them in."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from router.workers.health import HealthSettings
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How the router listens, answers, logs and stops."""
+    """The flags for listening, answering, logging and stopping."""
 
     host: str = flag("--host", default="0.0.0.0", help_text="address to listen on")  # noqa: S104 - as sglang-router
     port: int = flag("--port", default=30000, minimum=0, maximum=65535, help_text="port to listen on; 0 is a free one")
@@ -85,25 +85,25 @@ class ServerSettings:
 
 @dataclass(frozen=True)
 class RouterSettings:
-    """What a router is started with.
+    """All settings of a router.
 
     Attributes:
-        prefill: Addresses of prefill servers with their bootstrap ports; None is to be asked from the server.
-        decode: Addresses of decode servers.
-        plain: Addresses of plain servers, which any OpenAI-compatible server is.
-        policy: Policy for both roles, unless the role has its own.
+        prefill: URLs of prefill servers with their bootstrap ports; a port of None is asked from the server.
+        decode: URLs of decode servers.
+        plain: URLs of plain servers: any with OpenAI's API.
+        policy: Load-balancing policy for roles without their own.
         prefill_policy: Policy for prefill servers, or None.
         decode_policy: Policy for decode servers, or None.
         cache_aware: Parameters of the policy `cache_aware`.
-        trees: File with Mixture-of-Agents trees or a shipped one's name, or None for the default tree.
-        server: How it listens, answers, logs and stops.
-        health: When a worker gets requests.
-        retries: How often a request is tried.
-        breaker: When a failing worker gets none.
-        limits: How many requests are let in.
-        runs: How many runs of trees are let in, and what judges their answers.
-        trace: Whether spans are sent, and where to.
-        discovery: Which Kubernetes pods are workers too, or None.
+        trees: File with trees of agents, a shipped tree's name, or None for the default tree.
+        server: Listening, answering, logging and stopping.
+        health: Health checks and warm-up.
+        retries: Retries and their backoff.
+        breaker: Circuit breaker.
+        limits: Admission limits.
+        runs: Limits on runs of trees, and the embedding model of early exit.
+        trace: OpenTelemetry spans.
+        discovery: Which Kubernetes pods are workers, or None without service discovery.
     """
 
     prefill: tuple[tuple[str, int | None], ...]

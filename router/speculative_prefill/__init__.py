@@ -1,1 +1,1 @@
-"""Splicing: an agent's prompt is put together, and prefilled, while the answers it reads still come."""
+"""Speculative prefill: an agent's prompt is composed and prefilled while the answers it reads are being written."""

@@ -1,4 +1,4 @@
-"""A template's token ids in the order in which they become known."""
+"""Composes a prompt: the token ids of a template, in the order in which its answers become known."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from router.speculative_prefill.tokenizer import WorkerTokenizer
 from router.speculative_prefill.upstream_answer import UpstreamAnswer, wait_for_change
 
 AnswerOrder = Literal["completion", "declared"]
-AnswerEncoder = Callable[[UpstreamAnswer], Awaitable[Sequence[int]]]
+AnswerEncoder = Callable[[UpstreamAnswer], Awaitable[Sequence[int]]]  # what is known of an answer -> reader's token ids
 
 
 @dataclass(frozen=True)
 class Truncate:
-    """Everything from token `length` on does not hold any more."""
+    """The prompt's tokens from `length` on are no longer valid."""
 
     length: int
 
 
 async def same_tokenizer_ids(answer: UpstreamAnswer) -> Sequence[int]:
-    """An answer of a model with the reader's tokenizer: its ids go through as they are."""
+    """For answers of a model with the reader's tokenizer: their ids as they are."""
     return answer.ids
 
 
 def ids_unless_cut(tokenizer: WorkerTokenizer) -> AnswerEncoder:
-    """As `same_tokenizer_ids`; but an answer that a stop string cut has more ids than text, and only its text counts."""
+    """As `same_tokenizer_ids`; but of an answer cut by a stop string, whose ids go beyond its text, the text's ids."""
 
     async def encode(answer: UpstreamAnswer) -> Sequence[int]:
         return await tokenizer.encode(answer.text) if answer.cut else answer.ids
@@ -35,14 +35,14 @@ def ids_unless_cut(tokenizer: WorkerTokenizer) -> AnswerEncoder:
 
 
 def reencoded_text(tokenizer: WorkerTokenizer) -> AnswerEncoder:
-    """For an answer of another tokenizer: its text under the reader's.
+    """For answers of another tokenizer: their text under the reader's.
 
-    While it runs its last word is held back, since more letters may follow; what a tokenizer then
-    still changes in hindsight, `compose` takes back.
+    The last word of an unfinished answer is held back, since more letters may follow. Where the tokenizer still
+    changes earlier ids, `compose_prompt` truncates.
     """
 
     async def encode(answer: UpstreamAnswer) -> Sequence[int]:
-        text = answer.text if answer.done else _whole_words(answer.text)
+        text = answer.text if answer.done else _without_last_word(answer.text)
         return await tokenizer.encode(text)
 
     return encode
@@ -51,35 +51,35 @@ def reencoded_text(tokenizer: WorkerTokenizer) -> AnswerEncoder:
 async def compose_prompt(
     template: PromptTemplate, answers: Mapping[str, UpstreamAnswer], order: AnswerOrder, encode: AnswerEncoder
 ) -> AsyncGenerator[Sequence[int] | Truncate]:
-    """Token ids to append, and now and then a `Truncate`; ends when the whole prompt is known.
+    """Token ids to append, and now and then a `Truncate`; ends when the prompt is complete.
 
-    An answer that is dropped leaves no trace: what stands between it and the one before goes too.
+    A dropped answer is left out, with the literal between it and the answer before.
 
     Args:
         template: The prompt.
         answers: By name, at least those of the template.
-        order: `declared` puts each answer into its own place, streaming the one whose turn it is.
-            `completion` fills the places in the order in which answers end, and streams an answer
-            only when it is the last one left.
-        encode: What is known of an answer, as ids of the reader's tokenizer.
+        order: `declared` puts each answer into its own slot, and streams the one that comes next.
+            `completion` fills the slots in the order in which answers finish, and streams an answer
+            only when it is the last one.
+        encode: Gives the reader's token ids of what is known of an answer.
 
     Raises:
-        Exception: What an answer failed with.
+        Exception: The error of an answer that failed.
     """
     first, *between, last = template.literals if template.slots else (*template.literals, ())
     if first:
         yield first
     position = len(first)
-    everyone = [answers[name] for name in template.slots]
-    left = everyone.copy()
+    slots = [answers[name] for name in template.slots]
+    remaining = slots.copy()
     separators = [(), *between]  # before each answer
     kept = 0
-    while left:
-        answer = left[0] if order == "declared" else await _next_ended(left, everyone)
-        left.remove(answer)
+    while remaining:
+        answer = remaining[0] if order == "declared" else await _next_finished(remaining, slots)
+        remaining.remove(answer)
         sent: list[int] = []
         while True:
-            seen, version, done = _seen(everyone), answer.version, answer.done
+            versions, version, done = _version_sum(slots), answer.version, answer.done
             ids = [] if answer.dropped else [*separators[kept], *await encode(answer)]
             common = common_prefix(sent, ids)
             if common < len(sent):
@@ -90,33 +90,33 @@ async def compose_prompt(
             if done:
                 break
             while answer.version == version:
-                await wait_for_change(everyone, since=seen)
-                seen = _seen(everyone)
+                await wait_for_change(slots, since=versions)
+                versions = _version_sum(slots)
         kept += not answer.dropped
         position += len(sent)
     if last:
         yield last
 
 
-async def _next_ended(left: list[UpstreamAnswer], everyone: list[UpstreamAnswer]) -> UpstreamAnswer:
-    """The answer that ended first of those left; the last one left at once."""
-    while len(left) > 1:
-        seen = _seen(everyone)
-        ended = [(answer.finished, answer) for answer in left if answer.finished is not None]
-        if ended:
-            return min(ended, key=lambda pair: pair[0])[1]
-        await wait_for_change(everyone, since=seen)
-    return left[0]
+async def _next_finished(remaining: list[UpstreamAnswer], slots: list[UpstreamAnswer]) -> UpstreamAnswer:
+    """Of the remaining answers, the one that finished first; the only one left is returned at once."""
+    while len(remaining) > 1:
+        versions = _version_sum(slots)
+        finished = [(answer.finish_order, answer) for answer in remaining if answer.finish_order is not None]
+        if finished:
+            return min(finished, key=lambda pair: pair[0])[1]
+        await wait_for_change(slots, since=versions)
+    return remaining[0]
 
 
-def _seen(everyone: list[UpstreamAnswer]) -> int:
-    """What `changed` takes; raises what any of them failed with: a prompt that cannot be whole is not waited for."""
-    for answer in everyone:
+def _version_sum(slots: list[UpstreamAnswer]) -> int:
+    """For `wait_for_change`; raises the error of any failed answer, since the prompt can no longer be completed."""
+    for answer in slots:
         if answer.error is not None:
             raise answer.error
-    return sum(answer.version for answer in everyone)
+    return sum(answer.version for answer in slots)
 
 
-def _whole_words(text: str) -> str:
+def _without_last_word(text: str) -> str:
     """The text without its last word and the space before it."""
     return text[: max(text.rfind(" "), text.rfind("\n"), 0)]

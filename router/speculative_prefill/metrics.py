@@ -9,7 +9,7 @@ SECOND_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class OpenPromptMetrics:
-    """Counts what open prompts did, by model and by how their segments reached the servers."""
+    """Counts what open prompts did, by model and transport mode."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("model", "mode")
@@ -37,8 +37,8 @@ class OpenPromptMetrics:
             registry=registry,
         )
 
-    def closed(self, model: str, speculation: SpeculationStats, ttft: float | None) -> None:
-        """A prompt whose life is over; `ttft` in seconds, None when it had no answer."""
+    def record(self, model: str, speculation: SpeculationStats, ttft: float | None) -> None:
+        """Count a closed prompt; `ttft` in seconds, None when it had no answer."""
         labels = (model, speculation.mode or "blocking")
         self._segments.labels(*labels).inc(speculation.segments)
         self._failed.labels(*labels).inc(speculation.failed)

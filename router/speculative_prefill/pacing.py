@@ -1,57 +1,63 @@
-"""When a segment is worth sending.
+"""Decides how many new tokens make a segment worth sending.
 
-A segment of n new tokens keeps the prefill server busy for about `fixed + n * per_token` seconds. It
-takes `n * per_token` off the way between an upstream's last token and the dependent's first, and its
-price is `fixed`, paid by the requests that wait meanwhile. With others about it saves more than it
-costs from `fixed / per_token` tokens on, both learned from the segments themselves.
+A segment of n new tokens occupies the prefill server for about `fixed + n * per_token` seconds. It takes
+`n * per_token` off the dependent's time to first token. It costs `fixed`, which the requests that wait meanwhile pay.
+On a busy server a segment pays off from the break-even size `fixed / per_token` on; both are learned from the
+segments themselves.
 
-On an idle server the price is paid only by who comes while a segment runs, the dependent's own final
-request included, and by an upstream that decodes on the same GPU, which each segment takes 15 to 20 ms.
-Waiting until n tokens have gathered costs at most `n * per_token` at the end; 15% of `fixed` are hardly
-noticed there, and keep the server free most of the time. There no segment waits for more than 64 tokens,
-up to which a pass takes a GPU hardly longer, nor, above the least, for more than 1% of the prompt. What is
-left at the end are the words that close the prompt, what waits and what is under way, and it shall stay
-below 5% of a prompt of some hundred tokens too.
+On an idle server only three pay: requests that arrive while a segment runs, among them the dependent's own final
+request, and an upstream that decodes on the same GPU, where a segment takes it 15 to 20 ms. Waiting for n tokens
+costs at most `n * per_token` at the end. So segments are smaller there:
+
+- 15% of the break-even size: hardly noticed at the end, and the server stays free most of the time;
+- at most 64 tokens, up to which a forward pass takes a GPU hardly longer;
+- at most 1% of the prompt. What is left to prefill at the end (the literal that closes the prompt, the tokens that
+  wait, and the segment under way) should stay below 5%, also of a prompt of some hundred tokens.
 """
 
-START_TOKENS = 64  # tokens, until two sizes were seen
-MIN_TOKENS, MAX_TOKENS = 8, 2048  # tokens
-IDLE, IDLE_MOST, IDLE_SHARE = 0.15, 64, 0.01  # on an idle server: of `fixed / per_token`, tokens, of the prompt
-HISTORY_WEIGHT = 0.9  # weight of the past at each observation
+START_TOKENS = 64  # until segments of two sizes were observed
+MIN_TOKENS, MAX_TOKENS = 8, 2048
+IDLE_FACTOR = 0.15  # on an idle server: of the break-even size
+IDLE_MAX_TOKENS = 64
+IDLE_MAX_SHARE = 0.01  # of the prompt
+HISTORY_WEIGHT = 0.9  # of past segments at each observation
 
 
 class SegmentPacer:
-    """Learns one pair's costs by least squares over recent segments, older ones counting less."""
+    """Learns the costs of one model's segments by least squares, with older segments weighing less."""
 
     def __init__(self) -> None:
-        self._n = self._x = self._y = self._xx = self._xy = 0.0
+        # Weighted sums over the observed segments: 1, tokens, seconds, tokens^2, tokens * seconds.
+        self._count = self._tokens = self._seconds = self._tokens_squared = self._tokens_seconds = 0.0
 
     def observe(self, tokens: int, seconds: float) -> None:
-        """Take one segment's new tokens and the seconds until it was ready on both servers."""
-        seen = (1.0, tokens, seconds, tokens * tokens, tokens * seconds)
-        past = (self._n, self._x, self._y, self._xx, self._xy)
-        self._n, self._x, self._y, self._xx, self._xy = (
-            HISTORY_WEIGHT * a + b for a, b in zip(past, seen, strict=True)
-        )
+        """Take one segment's new tokens and the seconds until it was on both servers."""
+        self._count = HISTORY_WEIGHT * self._count + 1.0
+        self._tokens = HISTORY_WEIGHT * self._tokens + tokens
+        self._seconds = HISTORY_WEIGHT * self._seconds + seconds
+        self._tokens_squared = HISTORY_WEIGHT * self._tokens_squared + tokens * tokens
+        self._tokens_seconds = HISTORY_WEIGHT * self._tokens_seconds + tokens * seconds
 
     def min_tokens(self, prompt: int, *, busy: bool) -> int:
-        """The fewest new tokens of a prompt of so many that are worth a segment.
+        """The fewest new tokens that are worth a segment.
 
         Args:
             prompt: Tokens of the whole prompt so far.
             busy: Whether the server has other prefills.
         """
-        even = self._even()
-        if even is None:
+        size = self._break_even_tokens()
+        if size is None:
             return START_TOKENS
-        return round(max(even if busy else min(IDLE * even, IDLE_MOST, IDLE_SHARE * prompt), MIN_TOKENS))
+        if not busy:
+            size = min(IDLE_FACTOR * size, IDLE_MAX_TOKENS, IDLE_MAX_SHARE * prompt)
+        return round(max(size, MIN_TOKENS))
 
-    def _even(self) -> float | None:
-        """Tokens of a segment that saves as much as it costs; None until two sizes were seen."""
-        spread = self._n * self._xx - self._x * self._x
-        if spread <= 1e-9 * self._xx:
+    def _break_even_tokens(self) -> float | None:
+        """Tokens of a segment that saves as much as it costs; None until segments of two sizes were observed."""
+        variance = self._count * self._tokens_squared - self._tokens * self._tokens
+        if variance <= 1e-9 * self._tokens_squared:
             return None
-        per_token = (self._n * self._xy - self._x * self._y) / spread
-        fixed = (self._y - per_token * self._x) / self._n
-        # Where size did not matter, be it by noise, every segment is all fixed cost.
+        per_token = (self._count * self._tokens_seconds - self._tokens * self._seconds) / variance
+        fixed = (self._seconds - per_token * self._tokens) / self._count
+        # Where size made no difference, if only by noise, all cost is fixed cost.
         return min(fixed / per_token, MAX_TOKENS) if per_token > 0 else MAX_TOKENS

@@ -1,4 +1,4 @@
-"""What speculative prefill did for one prompt."""
+"""Counters of what speculative prefill did for one prompt."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +13,7 @@ class SpeculationStats:
     Attributes:
         segments: Segments that were prefilled.
         failed: Segments that a server refused or lost.
-        moves: How often the prompt left a pair that took no more requests, or had far more of them than others.
+        moves: How often the prompt left its pair: unhealthy, removed, or far busier than others.
         speculated: Tokens prefilled ahead.
         wasted: Of those, tokens that the final prompt does not have.
         tail: Tokens left to prefill when the prompt was complete; None before that.
@@ -34,5 +34,5 @@ class SpeculationStats:
         return 0 if self.tail is None else self.speculated - self.wasted
 
     def to_json(self) -> dict[str, Any]:
-        """As the trace shows it."""
+        """The counters for a trace."""
         return {**asdict(self), "used": self.used}

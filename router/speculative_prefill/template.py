@@ -1,8 +1,8 @@
-"""A prompt with places for answers.
+"""Prompt templates: token ids with slots for the answers of upstream agents.
 
-In text a place is written `<|answer:NAME|>`. The chat template is rendered once, with the places in
-it, and cut at them; each piece between is tokenized apart, so that its ids do not depend on what an
-answer turns out to be.
+In text a slot is written as a placeholder, `<|answer:NAME|>`. The model's chat template is rendered once, with the
+placeholders in it, and split at them. Each literal between them is tokenized by itself, so its ids do not depend on
+the answers.
 """
 
 import re
@@ -17,15 +17,15 @@ AGENT_NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
 
 
 def placeholder(name: str, nonce: str = "") -> str:
-    """How the place of an answer is written; a nonce tells a run's own places from a client's text."""
+    """The placeholder of an answer; a nonce tells a run's own placeholders from those in a client's text."""
     return f"<|answer:{nonce}{name}|>"
 
 
-def _places(nonce: str) -> re.Pattern[str]:
+def _placeholder_pattern(nonce: str) -> re.Pattern[str]:
     return re.compile(rf"<\|answer:{re.escape(nonce)}({AGENT_NAME})\|>")
 
 
-PLACEHOLDER = _places("")
+PLACEHOLDER = _placeholder_pattern("")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class PromptTemplate:
     """`literals[0] + answer of slots[0] + literals[1] + ... + literals[-1]`.
 
     Attributes:
-        literals: Token ids between the places, one piece more than there are places; may be empty.
-        slots: The names whose answers belong there.
+        literals: Token ids around the slots, one literal more than there are slots; a literal may be empty.
+        slots: Names of the agents whose answers go there.
     """
 
     literals: tuple[tuple[int, ...], ...]
@@ -47,38 +47,39 @@ class PromptTemplate:
     async def of_messages(
         cls, tokenizer: WorkerTokenizer, messages: list[dict[str, Any]], nonce: str = ""
     ) -> "PromptTemplate":
-        """The model's own chat template over messages that contain places.
+        """The model's own chat template over messages with placeholders.
 
         Raises:
-            BadRequest: The chat template changed a place, or the messages do not fit it.
+            BadRequest: The chat template changed a placeholder, or the messages do not fit it.
         """
-        wanted = [name for message in messages for name in _places(nonce).findall(str(message.get("content", "")))]
+        pattern = _placeholder_pattern(nonce)
+        expected = [name for message in messages for name in pattern.findall(str(message.get("content", "")))]
         text = await tokenizer.decode(await tokenizer.render(messages))
         template = await cls.of_text(tokenizer, text, nonce)
-        if sorted(template.slots) != sorted(wanted):
+        if sorted(template.slots) != sorted(expected):
             raise BadRequest("the model's chat template does not keep <|answer:NAME|>; use `text` or `input_ids`.")
         return template
 
     @classmethod
     async def of_text(cls, tokenizer: WorkerTokenizer, text: str, nonce: str = "") -> "PromptTemplate":
-        """Plain text that contains places; special tokens are not added."""
-        *parts, last = _places(nonce).split(text)
-        pieces = await tokenizer.encode_all([*parts[::2], last])
-        return cls(tuple(map(tuple, pieces)), tuple(parts[1::2]))
+        """Plain text with placeholders; special tokens are not added."""
+        *parts, last = _placeholder_pattern(nonce).split(text)  # literal, name, literal, name, ..., literal
+        literals = await tokenizer.encode_all([*parts[::2], last])
+        return cls(tuple(map(tuple, literals)), tuple(parts[1::2]))
 
     @classmethod
     def of_ids(cls, items: Iterable[int | str]) -> "PromptTemplate":
-        """Token ids with places as strings among them.
+        """Token ids with placeholders as strings among them.
 
         Raises:
-            BadRequest: An item is neither a token id nor a place.
+            BadRequest: An item is neither a token id nor a placeholder.
         """
         literals: list[list[int]] = [[]]
         slots = []
         for item in items:
-            found = _places("").fullmatch(item) if isinstance(item, str) else None
-            if found is not None:
-                slots.append(found[1])
+            match = PLACEHOLDER.fullmatch(item) if isinstance(item, str) else None
+            if match is not None:
+                slots.append(match[1])
                 literals.append([])
             elif type(item) is int and item >= 0:
                 literals[-1].append(item)

@@ -1,4 +1,4 @@
-"""A worker's tokenizer, asked over HTTP: the router needs no model files, and templates are the server's own."""
+"""The tokenizer of a worker, called over HTTP: the router needs no model files, and chat templates are the server's."""
 
 from typing import Any, NoReturn
 
@@ -15,43 +15,45 @@ PROBE_TEXT = "The 1,234 naïve cats' Straße  \n\n\tdef f(x_1): return [x**2]  #
 class WorkerTokenizer:
     """`/tokenize` and `/detokenize` of one SGLang server.
 
-    All methods raise `BadRequest` with the server's words when it refuses, and `UpstreamFailed` when
-    it does not answer as expected (also: a server started with `--skip-tokenizer-init`).
+    All methods raise `BadRequest` with the server's message when it refuses, and `UpstreamFailed` when its response
+    is not as expected (also from a server started with `--skip-tokenizer-init`).
     """
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
     async def same_as(self, other: "WorkerTokenizer") -> bool:
-        """Whether ids of the one are the ids of the other."""
+        """Whether both give the same token ids."""
         if self._worker.model == other._worker.model:
             return True
         return await self.encode(PROBE_TEXT) == await other.encode(PROBE_TEXT)
 
     async def render(self, messages: list[dict[str, Any]]) -> list[int]:
-        """Token ids of a conversation under the model's chat template, ready to be answered."""
-        told = await self._ask("/tokenize", {"messages": messages})
-        return _ids(told)
+        """Token ids of a conversation under the model's chat template, up to where the answer begins."""
+        return _checked_ids(await self._post("/tokenize", {"messages": messages}))
 
     async def encode(self, text: str) -> list[int]:
-        """Token ids of a text, special tokens not added."""
+        """Token ids of a text, without special tokens added."""
         return (await self.encode_all([text]))[0]
 
     async def encode_all(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of texts, each apart."""
-        wanted = [text for text in texts if text]
-        if not wanted:
+        """Token ids of several texts, each tokenized by itself."""
+        prompts = [text for text in texts if text]
+        if not prompts:
             return [[] for _ in texts]
-        told = await self._ask("/tokenize", {"prompt": wanted, "add_special_tokens": False})
-        found = iter([_ids(each) for each in told] if isinstance(told, list) and len(told) == len(wanted) else _odd())
-        return [next(found) if text else [] for text in texts]
+        batch = await self._post("/tokenize", {"prompt": prompts, "add_special_tokens": False})
+        if not isinstance(batch, list) or len(batch) != len(prompts):
+            _raise_malformed()
+        encoded = iter([_checked_ids(ids) for ids in batch])
+        return [next(encoded) if text else [] for text in texts]
 
     async def decode(self, ids: list[int]) -> str:
         """The text of token ids, special tokens included."""
-        told = await self._ask("/detokenize", {"tokens": ids, "skip_special_tokens": False}, "text")
-        return told if isinstance(told, str) else _odd()
+        text = await self._post("/detokenize", {"tokens": ids, "skip_special_tokens": False}, "text")
+        return text if isinstance(text, str) else _raise_malformed()
 
-    async def _ask(self, path: str, body: dict[str, Any], key: str = "tokens") -> Any:
+    async def _post(self, path: str, body: dict[str, Any], key: str = "tokens") -> Any:
+        """The value of `key` in the response."""
         body = {"model": self._worker.model, **body}
         async with await self._worker.origin.request("POST", path, orjson.dumps(body)) as response:
             raw = await response.read()
@@ -65,12 +67,12 @@ class WorkerTokenizer:
         try:
             return orjson.loads(raw)[key]
         except (ValueError, KeyError, TypeError):
-            _odd()
+            _raise_malformed()
 
 
-def _ids(told: Any) -> list[int]:
-    return told if isinstance(told, list) and all(type(each) is int for each in told) else _odd()
+def _checked_ids(ids: Any) -> list[int]:
+    return ids if isinstance(ids, list) and all(type(each) is int for each in ids) else _raise_malformed()
 
 
-def _odd() -> NoReturn:
+def _raise_malformed() -> NoReturn:
     raise UpstreamFailed("a worker's answer to /tokenize is not in SGLang's form.")

@@ -1,8 +1,8 @@
-"""How segments and final requests reach a pair: two ways with one interface.
+"""How the segments and the final request of an open prompt reach a pair.
 
-`OverlayTransport` speaks to servers that run this project's overlay: they keep the prompt's ids, so only new ones
-travel, and a segment generates nothing. `FallbackTransport` speaks to any SGLang pair with both radix caches on:
-each request brings the whole prompt, and a segment generates one token that nobody reads.
+`OverlayTransport` is for servers with this project's overlay: they keep the prompt's token ids, so only new ones are
+sent, and a segment generates nothing. `FallbackTransport` is for any SGLang pair with both radix caches on: each
+request has the whole prompt, and a segment generates one token that nobody reads.
 """
 
 import time
@@ -16,48 +16,48 @@ TransportMode = Literal["overlay", "fallback"]
 
 
 class SegmentTransport(Protocol):
-    """Bodies for `/generate` of one open prompt; `at` tokens of its front are on both servers already."""
+    """Makes the `/generate` bodies of one open prompt. The first `prefilled` tokens are on both servers already."""
 
     mode: TransportMode
 
-    def segment(self, ids: Sequence[int], at: int) -> dict[str, Any]:
+    def segment(self, ids: Sequence[int], prefilled: int) -> dict[str, Any]:
         """A request that prefills the prompt so far."""
 
-    def final(self, body: dict[str, Any], ids: Sequence[int], at: int) -> dict[str, Any]:
-        """The request `body`, which has sampling parameters, with its prompt."""
+    def final(self, body: dict[str, Any], ids: Sequence[int], prefilled: int) -> dict[str, Any]:
+        """The final request: `body`, which has sampling parameters, with the prompt added."""
 
     def close(self) -> dict[str, Any] | None:
-        """A request that ends the prompt without a final one; None when the servers hold nothing."""
+        """A request that gives the prompt up without a final request; None when the servers hold nothing."""
 
-    def arrived(self) -> None:
-        """Called when the servers have answered a segment."""
+    def segment_done(self) -> None:
+        """Called when both servers have answered a segment."""
 
 
 class FallbackTransport:
-    """Ordinary requests."""
+    """Segments as ordinary requests."""
 
     mode: TransportMode = "fallback"
 
-    def segment(self, ids: Sequence[int], at: int) -> dict[str, Any]:
-        """The prompt so far, for one token."""
+    def segment(self, ids: Sequence[int], prefilled: int) -> dict[str, Any]:
+        """The whole prompt so far, to generate one token."""
         return {"input_ids": list(ids), "sampling_params": {"max_new_tokens": 1, "temperature": 0.0}}
 
-    def final(self, body: dict[str, Any], ids: Sequence[int], at: int) -> dict[str, Any]:
+    def final(self, body: dict[str, Any], ids: Sequence[int], prefilled: int) -> dict[str, Any]:
         """The whole prompt."""
         return {**body, "input_ids": list(ids)}
 
     def close(self) -> None:
-        """Nothing: what the servers have is ordinary cache."""
+        """Nothing: the servers hold ordinary cache entries only."""
 
-    def arrived(self) -> None:
-        """Nothing changes."""
+    def segment_done(self) -> None:
+        """Nothing to do."""
 
 
 class OverlayTransport:
-    """Requests marked for `sglang_ext.open_prompt`.
+    """Requests with the `open_prompt` fields that `sglang_ext.open_prompt` reads.
 
     Args:
-        ttl: Seconds for which the servers keep a prompt that nothing is heard of.
+        ttl: Seconds without a request after which the servers forget the prompt.
     """
 
     mode: TransportMode = "overlay"
@@ -65,42 +65,42 @@ class OverlayTransport:
     def __init__(self, ttl: float) -> None:
         self.id = uuid.uuid4().hex
         self._ttl = ttl
-        self._sent = False
-        self._heard: float | None = None
+        self._opened = False
+        self._last_done: float | None = None  # when the servers last answered a segment
 
-    def segment(self, ids: Sequence[int], at: int) -> dict[str, Any]:
-        """The tokens from `at` on."""
-        self._sent = True
-        return self._marked("append", {"sampling_params": {"max_new_tokens": 0}}, ids, at)
+    def segment(self, ids: Sequence[int], prefilled: int) -> dict[str, Any]:
+        """The tokens from `prefilled` on."""
+        self._opened = True
+        return self._request("append", {"sampling_params": {"max_new_tokens": 0}}, ids, prefilled)
 
-    def final(self, body: dict[str, Any], ids: Sequence[int], at: int) -> dict[str, Any]:
-        """The tokens from `at` on; without a segment before it, an ordinary request."""
-        if not self._sent:
+    def final(self, body: dict[str, Any], ids: Sequence[int], prefilled: int) -> dict[str, Any]:
+        """The tokens from `prefilled` on; an ordinary request when there was no segment."""
+        if not self._opened:
             return {**body, "input_ids": list(ids)}
-        return self._marked("final", body, ids, at)
+        return self._request("final", body, ids, prefilled)
 
     def close(self) -> dict[str, Any] | None:
-        """Forget the id."""
-        if not self._sent:
+        """Makes the servers forget the prompt."""
+        if not self._opened:
             return None
-        return self._marked("close", {"sampling_params": {"max_new_tokens": 0}}, (0,), 0)
+        return self._request("close", {"sampling_params": {"max_new_tokens": 0}}, (0,), 0)
 
-    def arrived(self) -> None:
-        """The servers' clocks begin anew."""
-        self._heard = time.monotonic()
+    def segment_done(self) -> None:
+        """The servers' time to live begins anew."""
+        self._last_done = time.monotonic()
 
-    def _marked(self, op: str, body: dict[str, Any], ids: Sequence[int], at: int) -> dict[str, Any]:
-        if self._heard is None or time.monotonic() - self._heard > self._ttl / 2:
-            at = 0  # they may not know the prompt any more
-        at = min(at, len(ids) - 1)  # no request may be empty
+    def _request(self, op: str, body: dict[str, Any], ids: Sequence[int], prefilled: int) -> dict[str, Any]:
+        if self._last_done is None or time.monotonic() - self._last_done > self._ttl / 2:
+            prefilled = 0  # the servers may have forgotten the prompt
+        at = min(prefilled, len(ids) - 1)  # no request may be empty
         sampling = body["sampling_params"]
         custom = {**(sampling.get("custom_params") or {}), "open_prompt": {"id": self.id, "op": op, "at": at}}
         return {**body, "input_ids": list(ids[at:]), "sampling_params": {**sampling, "custom_params": custom}}
 
 
 def transport_for(pair: Pair) -> SegmentTransport:
-    """The best way that both servers of a pair know."""
-    told = [worker.open_prompts for worker in (pair.prefill, pair.decode)]
-    if not all(told):
+    """The overlay's transport when both servers have open prompts, else the fallback."""
+    infos = [worker.open_prompts for worker in (pair.prefill, pair.decode)]
+    if not all(infos):
         return FallbackTransport()
-    return OverlayTransport(min(each["ttl"] for each in told if each))
+    return OverlayTransport(min(info["ttl"] for info in infos if info))

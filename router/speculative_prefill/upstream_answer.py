@@ -1,25 +1,26 @@
-"""An agent's answer while it comes."""
+"""The answer of an upstream agent while it is being written."""
 
 import asyncio
 import itertools
 from collections.abc import Iterable, Sequence
 
-_finishes = itertools.count()
+_finish_counter = itertools.count()
 
 
 class UpstreamAnswer:
-    """What is known of an answer, and a way to wait for more.
+    """What is known of an answer so far; `wait_for_change` waits for more.
 
     Attributes:
-        model: Whose tokens `ids` are; None where only its text is known, or nothing yet.
-        ids: Token ids of the answering model, without a stop token. They only grow, but for `restart`
-            and `drop`.
-        text: The same as text; its end may lag behind or hold half a character.
-        finished: The place of its end among all answers of the process; None while it runs.
+        name: The agent's name.
+        model: The model whose token ids `ids` are; None where only the text is known, or nothing yet.
+        ids: Token ids of that model, without a stop token. They only grow, except for `restart` and `drop`.
+        text: The same as text; its end may lag behind `ids`, or be half a character.
+        finish_order: Its number among all finished answers of the process; None while it runs.
         cut: Whether a stop string ended it: then `ids` go on behind the end of `text`.
-        dropped: Whether it is not wanted any more.
-        error: What it failed with; None else.
-        version: Counts changes, for `changed`.
+        dropped: Whether readers go on without it.
+        error: Why it failed; None otherwise.
+        version: Counts changes.
+        waiters: Set at every change.
     """
 
     def __init__(self, name: str, model: str | None = None) -> None:
@@ -27,7 +28,7 @@ class UpstreamAnswer:
         self.model = model
         self.ids: Sequence[int] = ()
         self.text = ""
-        self.finished: int | None = None
+        self.finish_order: int | None = None
         self.cut = False
         self.dropped = False
         self.error: Exception | None = None
@@ -36,35 +37,35 @@ class UpstreamAnswer:
 
     @property
     def done(self) -> bool:
-        """Whether nothing more comes."""
-        return self.finished is not None
+        """Whether it is final."""
+        return self.finish_order is not None
 
-    def grow(self, ids: Sequence[int], text: str = "") -> None:
-        """Set what is known now: all of it, not the difference."""
+    def update(self, ids: Sequence[int], text: str = "") -> None:
+        """Set the whole answer so far, not only what is new."""
         self.ids, self.text = ids, text
-        self._tell()
+        self._notify()
 
     def finish(self, *, cut: bool = False) -> None:
-        """Nothing more comes."""
+        """What is known is the whole answer."""
         self.cut = cut
-        self.finished = next(_finishes)
-        self._tell()
+        self.finish_order = next(_finish_counter)
+        self._notify()
 
     def fail(self, error: Exception) -> None:
-        """It never comes: whoever follows it gets the error."""
+        """It will never be complete; its readers fail with `error`."""
         self.error = error
         self.finish()
 
     def drop(self) -> None:
-        """It is not wanted any more: readers go on as if it had never been asked for."""
+        """Remove it from the prompts that read it, as if there were no such agent."""
         self.ids, self.text, self.dropped = (), "", True
         self.finish()
 
     def restart(self) -> None:
-        """It is asked anew: what was known does not hold."""
-        self.grow(())
+        """Forget what is known: the agent is retried."""
+        self.update(())
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.version += 1
         for event in self.waiters:
             event.set()

@@ -1,20 +1,20 @@
-"""SGLang on a machine without a GPU: a device platform and the few hooks it needs.
+"""SGLang on a machine without a GPU: a device platform and the few patches it needs.
 
-Importing this module imports nothing of SGLang, as SGLang asks of platform plugins.
+`activate` is the entry point `sglang.srt.platforms`. Importing this module imports nothing of SGLang, which is
+what SGLang requires of platform plugins.
 """
 
 import os
-from typing import Any
 
 NAME = "faster_moa_cpu"
 PLATFORM = "sglang_ext.cpu.platform:TorchCpuPlatform"
 
 
 def activate() -> str | None:
-    """The platform's class path where it fits, else None (SGLang's contract for platform plugins).
+    """Return the platform's class path if this machine needs it, else None.
 
-    It fits when asked for with `SGLANG_PLATFORM=faster_moa_cpu`, and else where PyTorch sees no
-    accelerator and SGLang's own CPU engine (`SGLANG_USE_CPU_ENGINE=1`) is not asked for.
+    `SGLANG_PLATFORM=faster_moa_cpu` chooses it in any case. Otherwise it is chosen when PyTorch finds no
+    accelerator, unless `SGLANG_USE_CPU_ENGINE=1` chooses SGLang's own CPU engine.
     """
     if os.environ.get("SGLANG_PLATFORM") == NAME:
         return PLATFORM
@@ -25,7 +25,7 @@ def activate() -> str | None:
     return None if torch.accelerator.is_available() else PLATFORM
 
 
-def is_active(platform: Any) -> bool:
-    """Whether SGLang's current platform is this one."""
+def is_active(platform: object) -> bool:
+    """Whether `platform`, SGLang's `current_platform`, is this one."""
     kind = type(platform)
     return f"{kind.__module__}:{kind.__qualname__}" == PLATFORM

@@ -9,27 +9,27 @@ from torch.nn.functional import scaled_dot_product_attention
 
 def prefix_aware_extend(
     original: Callable[..., Any],
-    self: Any,
-    query: Any,
-    output: Any,
-    k_cache: Any,
-    v_cache: Any,
-    req_to_token: Any,
-    req_pool_indices: Any,
-    seq_lens: Any,
-    extend_prefix_lens: Any,
-    extend_seq_lens: Any,
-    encoder_lens: Any = None,
+    self: object,
+    query: torch.Tensor,
+    output: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    req_to_token: torch.Tensor,
+    req_pool_indices: torch.Tensor,
+    seq_lens: torch.Tensor,
+    extend_prefix_lens: torch.Tensor,
+    extend_seq_lens: torch.Tensor,
+    encoder_lens: torch.Tensor | None = None,
     scaling: float | None = None,
     enable_gqa: bool = False,
     causal: bool = False,
     is_cross_attn: bool = False,
     sliding_window_size: int | None = None,
-) -> Any:
-    """AROUND `TorchNativeAttnBackend._run_sdpa_forward_extend`, whose shapes it keeps.
+) -> torch.Tensor:
+    """AROUND `TorchNativeAttnBackend._run_sdpa_forward_extend`, with the same shapes.
 
-    Attends `extend_seq_lens[i]` new queries to `seq_lens[i]` keys of each sequence, where upstream
-    pads the queries to `seq_lens[i]`. Encoder and cross attention are left to upstream.
+    Attends the `extend_seq_lens[i]` new queries of sequence i to its `seq_lens[i]` keys. SGLang pads the
+    queries to `seq_lens[i]`. Encoder and cross attention are left to SGLang.
     """
     if encoder_lens is not None or is_cross_attn:
         return original(
@@ -43,7 +43,7 @@ def prefix_aware_extend(
     for row, (new, prefix, total) in zip(req_pool_indices, lengths, strict=True):
         slots = req_to_token[row, :total]
         rows = slice(start, start + new)
-        # Upstream's window implies causal attention.
+        # SGLang's window implies causal attention.
         needs_mask = window is not None or (causal and prefix > 0)
         mask = _causal_mask(prefix, new, total, window) if needs_mask else None
         attended = scaled_dot_product_attention(
@@ -60,8 +60,8 @@ def prefix_aware_extend(
     return output
 
 
-def _causal_mask(prefix: int, new: int, total: int, window: int | None) -> Any:
-    """Boolean `[new, total]`: query `j` sits at position `prefix + j`."""
+def _causal_mask(prefix: int, new: int, total: int, window: int | None) -> torch.Tensor:
+    """Return bool `[new, total]`: which keys query `j`, at position `prefix + j`, attends to."""
     queries = torch.arange(prefix, prefix + new).unsqueeze(1)
     keys = torch.arange(total)
     mask = keys <= queries

@@ -1,18 +1,26 @@
 """Constrained decoding (JSON schema, regular expression, EBNF) with xgrammar on host memory."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
-def without_pinning(allocate: Callable[..., Any], vocab_size: int, batch_size: int) -> Any:
-    """AROUND `_allocate_token_bitmask`: the same int32 bit mask, all allowed, in pageable memory."""
+def allocate_pageable_bitmask(original: Callable[..., Any], vocab_size: int, batch_size: int) -> "torch.Tensor":
+    """AROUND `_allocate_token_bitmask`: the same int32 mask, all tokens allowed, but not in pinned memory."""
     import xgrammar
 
     return xgrammar.allocate_token_bitmask(batch_size, vocab_size)
 
 
-def mask_on_host(apply: Callable[..., Any], grammar: Any, logits: Any, vocab_mask: Any) -> None:
-    """AROUND `XGrammarGrammar.apply_vocab_mask`: forbidden tokens of logits (batch, vocabulary) get -inf, in place."""
+def apply_mask_on_cpu(
+    original: Callable[..., Any], grammar: object, logits: "torch.Tensor", vocab_mask: "torch.Tensor"
+) -> None:
+    """AROUND `XGrammarGrammar.apply_vocab_mask`: forbidden logits become -inf, in place.
+
+    `logits` has shape `[batch, vocabulary]`, `vocab_mask` one int32 bit for each.
+    """
     import xgrammar
 
     xgrammar.apply_token_bitmask_inplace(logits, vocab_mask)

@@ -1,11 +1,13 @@
-"""An idle loop that leaves the core to others."""
+"""The idle loop sleeps for a moment in each round."""
 
 import time
 from typing import Any
 
-NAP_SECONDS = 0.001
+from sglang_ext.upstream.scheduler import Scheduler
+
+SLEEP_SECONDS = 0.001
 
 
-def yield_core(result: Any, scheduler: Any, *args: Any, **kwargs: Any) -> None:
+def sleep_when_idle(result: None, scheduler: Scheduler, *args: Any, **kwargs: Any) -> None:
     """AFTER `Scheduler.on_idle`, which returns at once while a transfer or a handshake is pending."""
-    time.sleep(NAP_SECONDS)
+    time.sleep(SLEEP_SECONDS)

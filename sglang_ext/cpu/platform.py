@@ -7,6 +7,8 @@ from sglang.srt.platforms.cpu import CpuDeviceMixin
 from sglang.srt.platforms.device_mixin import PlatformEnum
 from sglang.srt.platforms.interface import SRTPlatform
 
+from sglang_ext.upstream.scheduler import ServerArgs
+
 logger = logging.getLogger(__name__)
 
 
@@ -17,8 +19,8 @@ class TorchCpuPlatform(CpuDeviceMixin, SRTPlatform):  # type: ignore[misc]
     device_name = "cpu"
     device_type = "cpu"
 
-    def apply_server_args_defaults(self, server_args: Any) -> None:
-        """Set what no CPU server can do without, and the defaults a user may override."""
+    def apply_server_args_defaults(self, server_args: ServerArgs) -> None:
+        """Set what every CPU server needs, and defaults that a user may override."""
         server_args.device = "cpu"
         server_args.attention_backend = "torch_native"
         server_args.sampling_backend = "pytorch"
@@ -30,31 +32,31 @@ class TorchCpuPlatform(CpuDeviceMixin, SRTPlatform):  # type: ignore[misc]
             server_args.mem_fraction_static = 0.3
 
     def get_device(self, device_id: int = 0) -> str:
-        """The device as the text that `ServerArgs` expects when no `--device` is given."""
+        """Return the device that `ServerArgs` takes when no `--device` is given."""
         return "cpu"
 
     def get_torch_profiler_activity_str(self) -> str:
-        """What `/start_profile` records here, and what it may also be asked for as."""
+        """Return the name of what `/start_profile` records."""
         return "CPU"
 
     def get_torch_profiler_activity(self) -> Any:
-        """The same as PyTorch's own value."""
+        """Return the same as PyTorch's value."""
         import torch
 
         return torch.profiler.ProfilerActivity.CPU
 
     def get_default_attention_backend(self) -> str:
-        """The only attention backend without device kernels."""
+        """Return the only attention backend without device kernels."""
         return "torch_native"
 
     def get_mha_kv_pool_cls(self) -> type:
-        """Upstream's own pool: it is plain PyTorch."""
+        """Return SGLang's own KV pool, which is plain PyTorch."""
         from sglang.srt.mem_cache.memory_pool import MHATokenToKVPool
 
         return MHATokenToKVPool  # type: ignore[no-any-return]
 
     def get_paged_allocator_cls(self) -> type:
-        """Paged allocation without Triton."""
+        """Return the allocator without Triton kernels."""
         from sglang_ext.cpu.allocator import TorchPagedAllocator
 
         return TorchPagedAllocator

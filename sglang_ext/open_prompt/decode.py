@@ -3,44 +3,50 @@
 from collections.abc import Callable
 from typing import Any
 
-from sglang_ext.open_prompt import replies, state
-from sglang_ext.open_prompt.protocol import is_segment, mark_of
+from sglang_ext.open_prompt import replies, scheduler_state
+from sglang_ext.open_prompt.operation import is_segment, operation_of
+from sglang_ext.upstream.request import Request
+from sglang_ext.upstream.scheduler import DecodeRequest, PreallocQueue, TransferQueue
+
+Preallocated = tuple[list[DecodeRequest], list[DecodeRequest]]  # with room now, and failed
 
 
-def ordinary_first(original: Callable[..., Any], queue: Any, *args: Any, **kwargs: Any) -> Any:
+def preallocate_segments_last(
+    original: Callable[..., Preallocated], queue: PreallocQueue, *args: Any, **kwargs: Any
+) -> Preallocated:
     """AROUND `DecodePreallocQueue.pop_preallocated`, which stops at the first request that finds no room.
 
-    Segments come last, and an ordinary request that finds no room takes a pin away.
+    Segments come last. An ordinary request that finds no room releases a pin.
     """
-    prompts = state.prompts()
-    if prompts is None or not prompts.used:
+    state = scheduler_state.in_use()
+    if state is None:
         return original(queue, *args, **kwargs)
     queue.queue.sort(key=lambda waiting: is_segment(waiting.req))  # stable
     preallocated, failed = original(queue, *args, **kwargs)
     if not preallocated and any(waiting.waiting_for_input and not is_segment(waiting.req) for waiting in queue.queue):
-        prompts.pins.take_oldest()
+        state.prompts.pins.release_oldest()
     return preallocated, failed
 
 
-def keep_segments(result: list[Any], queue: Any, *args: Any, **kwargs: Any) -> list[Any]:
-    """AFTER `DecodeTransferQueue.pop_transferred`: a segment ends here, its KV stays in the radix cache."""
-    prompts = state.prompts()
-    if prompts is None or not prompts.used:
+def finish_segments(result: list[Request], queue: TransferQueue, *args: Any, **kwargs: Any) -> list[Request]:
+    """AFTER `DecodeTransferQueue.pop_transferred`: end segments here; their KV stays in the radix cache."""
+    state = scheduler_state.in_use()
+    if state is None:
         return result
     from sglang.srt.managers.schedule_batch import FINISH_LENGTH
     from sglang.srt.mem_cache.common import release_kv_cache
 
     for req in result:
-        mark = mark_of(req)
-        if mark is None:
+        operation = operation_of(req)
+        if operation is None:
             continue
-        if mark.op == "final":  # it holds its pages itself now
-            prompts.close(mark.id)
+        if operation.op == "final":  # the request itself holds its pages now
+            state.prompts.close(operation.id)
             continue
-        req.output_ids.pop()  # what stands in for the token that prefill did not sample
+        req.output_ids.pop()  # stands for the token that prefill did not sample
         release_kv_cache(req, queue.tree_cache)
-        prompts.ready(mark, req)
+        state.prompts.pin_segment(operation, req)
         req.finished_reason = FINISH_LENGTH(length=0)
         req.time_stats.set_completion_time()
-        replies.answer(req)
+        replies.send_finish(state.scheduler, req)
     return [req for req in result if not is_segment(req)]

@@ -1,32 +1,34 @@
-"""Holds on pages of the radix cache, under a budget."""
+"""Pins prefixes of open prompts in the radix cache, up to a budget."""
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
 
-from sglang_ext.open_prompt.nodes import join
+from sglang_ext.open_prompt.node_merge import merge_chain
+from sglang_ext.upstream.cache import RadixCache, TreeNode
+from sglang_ext.upstream.request import Request
 
 
 @dataclass(eq=False)
 class Pin:
-    """A lock on one path of the radix cache; None once it was taken away."""
+    """A lock on one path of the radix cache; `node` is None once it was released."""
 
-    node: Any
+    node: TreeNode | None
     tokens: int
 
 
 @dataclass
-class Pins:
-    """Oldest first. Two prompts that share a prefix both count it, so the pool holds at least the promise.
+class PinnedPrefixes:
+    """All pins, the oldest first. A prefix that two prompts share counts twice, so the pool holds at most `tokens`.
 
     Attributes:
-        cache: SGLang's `RadixCache`.
+        cache: Where the prefixes are.
         budget: Tokens that may be pinned together.
+        released_early: Pins released for the budget or for an ordinary request.
     """
 
-    cache: Any
+    cache: RadixCache
     budget: int
-    taken: int = 0  # pins that were given up for the budget or for an ordinary request
+    released_early: int = 0
     _held: deque[Pin] = field(default_factory=deque)
 
     @property
@@ -34,24 +36,25 @@ class Pins:
         """Tokens pinned now."""
         return sum(pin.tokens for pin in self._held)
 
-    def move(self, old: Pin | None, req: Any) -> Pin | None:
-        """Pin what the cache has of a request's prompt, instead of `old`."""
+    def replace(self, old: Pin | None, req: Request) -> Pin | None:
+        """Pin what is cached of a request's prompt, then release `old`; None when nothing is pinned."""
         from sglang.srt.mem_cache.base_prefix_cache import MatchPrefixParams
         from sglang.srt.mem_cache.radix_cache import RadixKey
 
-        found = self.cache.match_prefix(MatchPrefixParams(key=RadixKey(req.origin_input_ids, extra_key=req.extra_key)))
-        pin = Pin(found.last_device_node, len(found.device_indices))
+        match = self.cache.match_prefix(MatchPrefixParams(key=RadixKey(req.origin_input_ids, extra_key=req.extra_key)))
+        node = match.last_device_node
+        pin = Pin(node, len(match.device_indices))
         if pin.tokens:
-            self.cache.inc_lock_ref(pin.node)
+            self.cache.inc_lock_ref(node)
             self._held.append(pin)
         self.release(old)
-        join(self.cache, pin.node)
+        merge_chain(self.cache, node)
         while self.tokens > self.budget:
-            self.take_oldest()
+            self.release_oldest()
         return pin if pin.node is not None and pin.tokens else None
 
     def release(self, pin: Pin | None) -> None:
-        """Let go; a pin that was taken away before is let go already."""
+        """Unlock a prefix; does nothing for None or a pin that was released before."""
         if pin is None or pin.node is None:
             return
         self._held.remove(pin)
@@ -59,20 +62,20 @@ class Pins:
             self.cache.dec_lock_ref(pin.node)
         pin.node = None
 
-    def take_oldest(self) -> bool:
-        """Give up the oldest pin; False when there is none."""
+    def release_oldest(self) -> bool:
+        """Release the oldest pin; False when there is none."""
         if not self._held:
             return False
-        self.taken += 1
+        self.released_early += 1
         self.release(self._held[0])
         return True
 
-    def _is_in_cache(self, node: Any) -> bool:
-        """A flush gives the cache a new root; what hung on the old one is gone."""
+    def _is_in_cache(self, node: TreeNode) -> bool:
+        """A flush gives the cache a new root; nodes below the old one are gone."""
         while node.parent is not None:
             node = node.parent
         return node is self.cache.root_node
 
     def to_json(self) -> dict[str, int]:
-        """As `/server_info` shows it; pages count as the tokens they hold."""
-        return {"pinned": self.tokens, "budget": self.budget, "taken": self.taken}
+        """Return what `/server_info` shows; pages count as the tokens they hold."""
+        return {"pinned": self.tokens, "budget": self.budget, "taken": self.released_early}

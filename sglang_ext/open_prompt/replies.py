@@ -1,45 +1,52 @@
-"""Answers that carry no tokens.
+"""Answers without tokens, sent past the detokenizer.
 
-SGLang's answers go through the detokenizer process, save one: `AbortReq`, which takes a finish reason of
-any type straight to the HTTP process. A segment that is ready ends there with reason `length`.
+SGLang's answers go through the detokenizer process, except `AbortReq`: it takes a finish reason of any type
+straight to the HTTP process. A finished segment is answered so, with reason `length`.
 """
 
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from sglang_ext.open_prompt import state
-from sglang_ext.open_prompt.protocol import is_segment
+from sglang_ext.open_prompt import scheduler_state
+from sglang_ext.open_prompt.operation import is_segment
+from sglang_ext.upstream.request import ReceivedRequest, Request
+from sglang_ext.upstream.scheduler import Scheduler
 
-READY = {"type": "length", "length": 0}
+FINISHED = {"type": "length", "length": 0}
 
 
-def answer(req: Any, finish_reason: dict[str, Any] = READY) -> None:
-    """End a request, received (`TokenizedGenerateReqInput`) or scheduled (`Req`), towards its client."""
+def send_finish(scheduler: Scheduler, req: ReceivedRequest | Request, finish_reason: dict[str, Any] = FINISHED) -> None:
+    """Answer a request's client with a finish reason and no tokens."""
     from sglang.srt.managers.io_struct import AbortReq
 
     message = AbortReq(rid=req.rid, finished_reason=dict(finish_reason))
     message.http_worker_ipc = req.http_worker_ipc
-    state.scheduler().ipc_channels.send_to_tokenizer.send_output(message)
+    scheduler.ipc_channels.send_to_tokenizer.send_output(message)
 
 
-def refuse(req: Any, sentence: str) -> None:
-    """Answer with 400."""
-    answer(req, {"type": "abort", "status_code": HTTPStatus.BAD_REQUEST.value, "message": sentence})
+def send_bad_request(scheduler: Scheduler, req: ReceivedRequest, message: str) -> None:
+    """Answer a request's client with status 400."""
+    reason = {"type": "abort", "status_code": HTTPStatus.BAD_REQUEST.value, "message": message}
+    send_finish(scheduler, req, reason)
 
 
-def without_detokenizer(
-    original: Callable[..., None], streamer: Any, reqs: list[Any], return_logprob: bool, skip_req: Any = None
+def answer_segments_directly(
+    original: Callable[..., None],
+    streamer: object,
+    reqs: list[Request],
+    return_logprob: bool,
+    skip_req: Request | None = None,
 ) -> None:
-    """AROUND `SchedulerOutputStreamer.stream_output`: answer segments here, also those that failed."""
-    prompts = state.prompts()
-    segments = [req for req in reqs if is_segment(req)] if prompts is not None and prompts.used else []
-    if not segments:
+    """AROUND `SchedulerOutputStreamer.stream_output`: answer segments that have ended, also those that failed."""
+    state = scheduler_state.in_use()
+    segments = [req for req in reqs if is_segment(req)] if state is not None else []
+    if state is None or not segments:
         original(streamer, reqs, return_logprob, skip_req)
         return
     for req in segments:
         if req.finished_reason is not None:
-            answer(req, req.finished_reason.to_json())
+            send_finish(state.scheduler, req, req.finished_reason.to_json())
     others = [req for req in reqs if not is_segment(req)]
     if others:
         original(streamer, others, return_logprob, skip_req)

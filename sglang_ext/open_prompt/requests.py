@@ -1,57 +1,64 @@
 """Requests of open prompts as they reach the scheduler."""
 
 from collections.abc import Callable
-from typing import Any
 
-from sglang_ext.open_prompt import replies, state
-from sglang_ext.open_prompt.protocol import KEY, Mark, Refused
+from sglang_ext.open_prompt import replies, scheduler_state
+from sglang_ext.open_prompt.operation import CUSTOM_PARAM, InvalidOperation, Operation
+from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
+from sglang_ext.upstream.request import ReceivedRequest
+from sglang_ext.upstream.scheduler import Scheduler
 
 
-def receive(original: Callable[..., None], scheduler: Any, recv_req: Any) -> None:
-    """AROUND `Scheduler.handle_generate_request`: give a marked request its whole prompt, or refuse it."""
+def receive_operation(original: Callable[..., None], scheduler: Scheduler, recv_req: ReceivedRequest) -> None:
+    """AROUND `Scheduler.handle_generate_request`: do the request's operation, or answer with 400.
+
+    An append or a final goes on to SGLang with its whole prompt. A close ends here.
+    """
     custom = recv_req.sampling_params.custom_params
-    if not isinstance(custom, dict) or KEY not in custom:
+    if not isinstance(custom, dict) or CUSTOM_PARAM not in custom:
         original(scheduler, recv_req)
         return
+    state = scheduler_state.current()
     try:
-        mark = _take(recv_req, custom[KEY])
-    except Refused as error:
-        prompts = state.prompts()
-        if prompts is not None:
-            prompts.counters.refused += 1
-        replies.refuse(recv_req, str(error))
+        if state is None:
+            raise InvalidOperation(f"this server has no open prompts: {scheduler_state.unsupported_reason()}.")
+        operation = _apply(state, recv_req, custom[CUSTOM_PARAM])
+    except InvalidOperation as error:
+        if state is not None:
+            state.prompts.counters.refused += 1
+        replies.send_bad_request(scheduler, recv_req, str(error))
         return
-    if mark.op == "close":
-        replies.answer(recv_req)
+    if operation.op == "close":
+        replies.send_finish(scheduler, recv_req)
         return
-    custom[KEY] = mark
+    custom[CUSTOM_PARAM] = operation
     original(scheduler, recv_req)
 
 
-def _take(recv_req: Any, told: object) -> Mark:
-    prompts = state.prompts()
-    if prompts is None:
-        raise Refused(f"this server has no open prompts: {state.why_not()}.")
-    mark = Mark.read(told)
-    if mark.op == "close":
-        prompts.close(mark.id)
-        return mark
+def _apply(state: OpenPromptScheduler, recv_req: ReceivedRequest, value: object) -> Operation:
+    """Check and do the operation in `custom_params`; `recv_req` then has the whole prompt."""
+    operation = Operation.from_json(value)
+    if operation.op == "close":
+        state.prompts.close(operation.id)
+        return operation
     if recv_req.input_embeds is not None or recv_req.mm_inputs is not None or recv_req.session_params is not None:
-        raise Refused("an open prompt consists of token ids; send no embeddings, images or sessions with it.")
-    if mark.op == "append" and (recv_req.sampling_params.max_new_tokens != 0 or recv_req.return_logprob):
-        raise Refused("a segment generates nothing; send it with `max_new_tokens` 0 and without `return_logprob`.")
-    _check_answer_fits(mark, recv_req)
-    recv_req.input_ids = prompts.extend(mark, recv_req.input_ids, recv_req.rid)
-    return mark
+        raise InvalidOperation("an open prompt consists of token ids; send no embeddings, images or sessions with it.")
+    if operation.op == "append" and (recv_req.sampling_params.max_new_tokens != 0 or recv_req.return_logprob):
+        raise InvalidOperation(
+            "a segment generates nothing; send it with `max_new_tokens` 0 and without `return_logprob`."
+        )
+    _check_answer_fits(state.scheduler, operation, recv_req)
+    recv_req.input_ids = state.prompts.extend(operation, recv_req.input_ids, recv_req.rid)
+    return operation
 
 
-def _check_answer_fits(mark: Mark, recv_req: Any) -> None:
-    """What the HTTP process checks of an ordinary request, but here sees only the new tokens of."""
-    total = mark.at + len(recv_req.input_ids)
-    wanted = recv_req.sampling_params.max_new_tokens
-    most = state.scheduler().model_config.context_len
-    if mark.op == "final" and wanted is not None and total + wanted > most:
-        raise Refused(
-            f"the open prompt {mark.id} has {total} tokens and its answer may have {wanted}, but the model takes "
-            f"{most} together; it stays open for a shorter answer."
+def _check_answer_fits(scheduler: Scheduler, operation: Operation, recv_req: ReceivedRequest) -> None:
+    """Check prompt and answer against the context length: the HTTP process saw only the new tokens."""
+    total = operation.at + len(recv_req.input_ids)
+    max_new_tokens = recv_req.sampling_params.max_new_tokens
+    context_len = scheduler.model_config.context_len
+    if operation.op == "final" and max_new_tokens is not None and total + max_new_tokens > context_len:
+        raise InvalidOperation(
+            f"the open prompt {operation.id} has {total} tokens and its answer may have {max_new_tokens}, but the "
+            f"model takes {context_len} together; it stays open for a shorter answer."
         )

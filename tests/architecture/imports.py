@@ -61,7 +61,7 @@ def edges(package: str) -> set[tuple[str, str]]:
 
 def outside(package: str) -> set[str]:
     """The other packages of the same top level that a package imports; of another top level, that."""
-    top = package.split(".")[0]
+    top = package.split(".", maxsplit=1)[0]
     found = set()
     for path in folder_of(package).rglob("*.py"):
         for name in imported(path):

@@ -1,4 +1,7 @@
-"""The pictures of packages, as their READMEs have them: `python -m tests.architecture.pictures router.http`.
+"""The pictures of packages, as their READMEs have them.
+
+    python -m tests.architecture.pictures router.http    prints one
+    python -m tests.architecture.pictures                writes all anew into the READMEs there are
 
 A picture is a Mermaid graph with a line `a --> b` for each module or package `a` of the package that imports `b`. Where
 that would be more than `MAX_ARROWS` lines, those are left out that follow from others (`a` to `c` by way of `b`).
@@ -7,7 +10,7 @@ that would be more than `MAX_ARROWS` lines, those are left out that follow from 
 import re
 import sys
 
-from tests.architecture.imports import children, edges, folder_of, outside
+from tests.architecture.imports import FOLDERS, children, edges, folder_of, outside, packages
 
 MAX_ARROWS = 30
 _BLOCK = re.compile(r"```mermaid\ngraph TD\n(.*?)```", re.DOTALL)
@@ -56,6 +59,19 @@ def said_imports(text: str) -> set[str] | None:
     return None if line is None else set(re.findall(r"`([\w.]+)`", line[1]))
 
 
+def write_all() -> None:
+    """Put the real picture into every README of a package; one that has none gets it at the end."""
+    for package in (each for top in FOLDERS for each in packages(top)):
+        path = folder_of(package) / "README.md"
+        if path.exists():
+            text = _IMPORTS.sub("", path.read_text())
+            new = picture(package)
+            text = _BLOCK.sub(lambda _: new, text, count=1) if _BLOCK.search(text) else f"{text}\n{new}\n"  # noqa: B023
+            path.write_text(re.sub(r"\n{3,}", "\n\n", text))
+
+
 if __name__ == "__main__":
     for each in sys.argv[1:]:
-        print(f"{folder_of(each)}/README.md\n\n{picture(each)}\n")
+        print(picture(each))
+    if not sys.argv[1:]:
+        write_all()

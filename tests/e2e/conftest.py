@@ -4,10 +4,12 @@ All serve SmolLM2 in float32, where greedy output does not flip on near-ties. Th
 the launcher does it on a CPU; the plain server is a fresh `python -m sglang.launch_server`. It and the
 second pair have pages of 16 tokens, so that both start paths and both KV allocators are exercised.
 
-These tests come after all others, which then share the machine with no servers.
+Where several processes share the tests, one of them starts these servers first of all and has all tests that need
+them, while another one is busy with the others (`tests/conftest.py`).
 """
 
 import asyncio
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,29 +18,25 @@ from typing import Any
 import orjson
 import pytest
 
-from launch.config import LaunchConfig, ModelConfig
-from launch.inventory import Inventory
-from launch.models import prepare
-from launch.plan import make_plan
-from launch.ports import free_ports
+from launch.config.schema import LaunchConfig, ModelConfig
+from launch.machine.inventory import Inventory
+from launch.machine.ports import free_ports
+from launch.moa.trees_file import trees_json
+from launch.models.packaged import prepare
+from launch.planning.plan import make_plan
 from launch.processes.base import Command
+from launch.processes.exit_error import raise_if_exited
 from launch.processes.spawn import SpawnedProcess, Spawner
 from launch.processes.teardown import stop_all
-from launch.readiness import died, wait_until_answers
-from launch.supervisor import Supervisor
-from launch.trees import trees_json
+from launch.supervision.readiness import wait_until_ready
+from launch.supervision.supervisor import Supervisor
 from router.http_client.origin import Origin
 from tests.e2e.servers import MODEL, Servers
 
-HERE = Path(__file__).parent
 PAGED = "smol-paged"
 CONTEXT = 2048
-TTL = 15.0  # seconds that an open prompt lives without a word
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the end-to-end tests last."""
-    items.sort(key=lambda item: HERE in item.path.parents)
+CHUNK = 128  # tokens that prefill takes at once
+TTL = 30.0  # seconds that an open prompt lives without a word
 
 
 def small_tree() -> dict[str, Any]:
@@ -77,7 +75,7 @@ def model_folder() -> Path:
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Iterator[dict[str, Servers]]:
     logs = tmp_path_factory.mktemp("logs")
-    chunks = ["--chunked-prefill-size", "128"]
+    chunks = ["--chunked-prefill-size", f"{CHUNK}"]
     pages = ["--page-size", "16"]
     model = partial(ModelConfig, path=str(model_folder), dtype="float32")
     config = LaunchConfig(
@@ -93,7 +91,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
     shown = trees_json(config, "cpu")
     shown["trees"] += [small_tree(), tiny_tree()]
     trees.write_bytes(orjson.dumps(shown))
-    ports = free_ports(start=31000)
+    # Away from the ports of launches, and from those of other runs of the tests.
+    ports = free_ports(start=31000 + os.getpid() % 40 * 20)
     plan = make_plan(config, Inventory.detect(), ports=lambda: next(ports), router_port=next(ports))
     supervisor = Supervisor(plan, logs, trees, print, fork=True)
     with asyncio.Runner() as runner:
@@ -102,7 +101,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
         try:
             runner.run(supervisor.start())
             base = f"http://127.0.0.1:{plain_port}"
-            runner.run(wait_until_answers(Origin(base), "/model_info", lambda: _alive(plain)))
+            runner.run(wait_until_ready(Origin(base), "/model_info", lambda: raise_if_exited(plain)))
             found = {}
             for prefill, decode in zip(plan.servers[::2], plan.servers[1::2], strict=True):
                 assert prefill.bootstrap_port is not None
@@ -139,9 +138,3 @@ async def _start_plain(model: Path, port: int, logs: Path) -> SpawnedProcess:
     return await Spawner("sglang.launch_server").start(
         Command("plain", tuple(argv), {"OMP_NUM_THREADS": "1"}, logs / "plain.log")
     )
-
-
-def _alive(process: SpawnedProcess) -> None:
-    code = process.exit_code()
-    if code is not None:
-        raise died(process.command.name, code, process.command.log)

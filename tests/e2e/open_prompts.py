@@ -1,6 +1,5 @@
 """Requests of open prompts, sent to both servers of a pair by hand."""
 
-import random
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,12 +7,12 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.servers import TIMEOUT, Servers, overlay_state
+from tests.e2e.servers import RANDOM, TIMEOUT, Servers, overlay_state
 
 
 def some_ids(count: int) -> list[int]:
     """Token ids that no other test sends."""
-    return [random.randrange(1_000, 40_000) for _ in range(count)]
+    return [RANDOM.randrange(1_000, 40_000) for _ in range(count)]
 
 
 class Prompt:
@@ -49,7 +48,7 @@ def send(servers: Servers, ids: Sequence[int], sampling: dict[str, Any], **extra
         "sampling_params": sampling,
         "bootstrap_host": "127.0.0.1",
         "bootstrap_port": servers.bootstrap_port,
-        "bootstrap_room": random.getrandbits(62),
+        "bootstrap_room": RANDOM.getrandbits(62),
         **extra,
     }
     with ThreadPoolExecutor(2) as pool:

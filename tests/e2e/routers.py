@@ -26,7 +26,7 @@ class OwnRouter:
     def start(self) -> None:
         """Return when it is ready."""
         self._process = router(*self._flags)
-        assert wait_for(self._ready, 60), "it did not become ready"
+        assert wait_for(self._ready, 300), "it did not become ready"
 
     def _ready(self) -> bool:
         assert self._process is not None
@@ -40,7 +40,7 @@ class OwnRouter:
         """Send it a signal and wait for its end."""
         assert self._process is not None
         self._process.send_signal(number)
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=300)
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """What it tells of its workers, by role."""

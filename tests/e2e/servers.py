@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 
-TIMEOUT = 120.0
+RANDOM = random.SystemRandom()  # whoever seeds the common generator, no two requests share a room
+TIMEOUT = 300.0  # for what hangs; on a slow machine an answer may take a minute
 MODEL = "smol"  # what the first pair and the plain server are called
 
 
@@ -46,7 +47,7 @@ def both_legs(servers: Servers, prompt: str, tokens: int = 8) -> tuple[dict[str,
         "sampling_params": {"temperature": 0, "max_new_tokens": tokens},
         "bootstrap_host": "127.0.0.1",
         "bootstrap_port": servers.bootstrap_port,
-        "bootstrap_room": random.getrandbits(62),
+        "bootstrap_room": RANDOM.getrandbits(62),
     }
     with ThreadPoolExecutor(2) as pool:
         legs = [pool.submit(post, f"{base}/generate", body) for base in (servers.prefill, servers.decode)]
@@ -68,18 +69,25 @@ def is_quiet(base: str) -> bool:
     return not any(state["requests"].values()) and kv["protected"] == 0 and kv["free"] + kv["evictable"] == kv["total"]
 
 
+def in_use(base: str) -> int:
+    """KV slots that running requests hold."""
+    kv = overlay_state(base)["kv"]
+    used: int = kv["total"] - kv["free"] - kv["evictable"]
+    return used
+
+
 def holdings(router: str) -> list[dict[str, Any]]:
     """What a router's `/get_server_info` tells of each worker."""
     told: list[dict[str, Any]] = httpx.get(f"{router}/get_server_info", timeout=TIMEOUT).json()["workers"]
     return told
 
 
-def nothing_leaked(router: str, seconds: float = 30.0) -> bool:
+def nothing_leaked(router: str, seconds: float = 60.0) -> bool:
     """Whether soon, by a router's word, none of its workers has a request and all their KV is free or evictable."""
     return wait_for(lambda: all(worker["idle"] for worker in holdings(router)), seconds)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Poll until the condition holds; False when it never did."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -42,7 +42,7 @@ def results(servers: Servers, model_folder: Path, tmp_path_factory: pytest.TempP
                 text=True,
             )
         for process in running.values():
-            output, _ = process.communicate(timeout=120)
+            output, _ = process.communicate(timeout=600)
             assert process.returncode == 0, output
         assert nothing_leaked(router.url)
     return {backend: json.loads((folder / backend).read_text()) for backend in running}

@@ -84,15 +84,17 @@ def test_400_clients_vanish_at_once(servers: Servers) -> None:
 
 
 def test_a_client_that_sends_a_byte_at_a_time(servers: Servers) -> None:
-    flags = ("--client-timeout-secs", "2", "--max-concurrent-requests", "1", "--queue-size", "1")
+    flags = ("--client-timeout-secs", "6", "--max-concurrent-requests", "1", "--queue-size", "1")
     with own_router(servers, *flags) as router:
         raw = raw_post("/generate", body("Slowly", 4))
         told: list[bytes] = []
+        begun = threading.Event()
 
         def slow() -> None:
-            with socket.create_connection(("127.0.0.1", router.port), timeout=30) as one:
-                one.sendall(raw[:-40])
-                for number in range(len(raw) - 40, len(raw)):
+            with socket.create_connection(("127.0.0.1", router.port), timeout=TIMEOUT) as one:
+                one.sendall(raw[:-80])
+                begun.set()
+                for number in range(len(raw) - 80, len(raw)):
                     one.sendall(raw[number : number + 1])
                     one.settimeout(0.1)
                     try:
@@ -103,7 +105,7 @@ def test_a_client_that_sends_a_byte_at_a_time(servers: Servers) -> None:
 
         thread = threading.Thread(target=slow)
         thread.start()
-        time.sleep(0.3)
+        assert begun.wait(TIMEOUT)
         assert works(router.url)
         assert told == [], "the slow client was not waited for"
         thread.join()
@@ -152,7 +154,7 @@ def test_answers_that_are_reset_after_k_bytes(servers: Servers) -> None:
 
 
 def test_a_breaker_opens_and_closes(servers: Servers) -> None:
-    flags = ("--cb-failure-threshold", "2", "--cb-success-threshold", "1", "--cb-timeout-duration-secs", "2")
+    flags = ("--cb-failure-threshold", "2", "--cb-success-threshold", "1", "--cb-timeout-duration-secs", "4")
     with relayed(servers, *flags, "--disable-retries", "--worker-probe-interval", "60") as (relay, router):
         relay.most = 0
         for number in range(2):
@@ -161,14 +163,15 @@ def test_a_breaker_opens_and_closes(servers: Servers) -> None:
         assert router.workers()["prefill"]["breaker"] == "closed"
         cut = relay.cut
         answer = post(f"{router.url}/generate", body("Refused", 4))
-        assert (answer.status_code, answer.headers["retry-after"]) in {(503, "1"), (503, "2")}
+        assert answer.status_code == 503
+        assert 1 <= int(answer.headers["retry-after"]) <= 4
         assert relay.cut == cut, "nothing was sent"
         assert nothing_leaked(router.url)
-        assert wait_for(lambda: router.workers()["decode"]["breaker"] == "half_open", 5)
+        assert wait_for(lambda: router.workers()["decode"]["breaker"] == "half_open")
         assert post(f"{router.url}/generate", body("Still broken", 4)).status_code == 502
         assert router.workers()["decode"]["breaker"] == "open"
         relay.most = None
-        assert wait_for(lambda: router.workers()["decode"]["breaker"] == "half_open", 5)
+        assert wait_for(lambda: router.workers()["decode"]["breaker"] == "half_open")
         assert works(router.url)
         assert router.workers()["decode"]["breaker"] == "closed"
 
@@ -198,13 +201,13 @@ def test_a_full_queue(servers: Servers) -> None:
 def test_a_worker_that_is_removed_while_it_streams(servers: Servers) -> None:
     with own_router(servers) as router:
         number = router.workers()["decode"]["id"]
-        with streaming(router.url, "Removed", 40) as events:
+        with streaming(router.url, "Removed", 150) as events:
             assert httpx.delete(f"{router.url}/workers/{number}", timeout=TIMEOUT).status_code == 202
             assert router.workers()["decode"]["draining"]
             assert post(f"{router.url}/generate", body("Too late", 4)).status_code == 503
             *_, last, done = events
         assert done == "[DONE]"
-        assert json.loads(last)["meta_info"]["completion_tokens"] == 40
+        assert json.loads(last)["meta_info"]["completion_tokens"] == 150
         assert wait_for(lambda: "decode" not in router.workers())
         added = post(f"{router.url}/workers", {"url": servers.decode, "worker_type": "decode"})
         assert added.status_code == 202

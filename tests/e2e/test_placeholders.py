@@ -43,7 +43,7 @@ def test_a_reader_gets_what_it_would_get_of_the_whole_prompt(servers: Servers) -
     (read,) = [each for each in trace["agents"] if each["reads"]]
     assert read["speculation"]["used"] > len(head) // 2, "most of it was prefilled while the agents answered"
     assert trace["state"] == "done"
-    assert wait_for(lambda: is_quiet(servers.prefill) and is_quiet(servers.decode), 15.0)
+    assert wait_for(lambda: is_quiet(servers.prefill) and is_quiet(servers.decode))
 
 
 def test_a_plain_openai_client(servers: Servers) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from router.config.structs import InvalidValue, read_struct
 from router.early_exit import Agreement, ClusterExit, Confidence, Decision, ExitRule, JudgeError, confidence
-from router.early_exit.rules import balance, draws, majority, says_exit
+from router.early_exit.agreement import balance
+from router.early_exit.rules import RULES, QDraw, draws, majority
 
 VOTES = st.lists(st.sampled_from(["a", "b", "c", None]), max_size=9)
 
@@ -129,7 +130,7 @@ def test_the_threshold(q: float, leaves: bool) -> None:
     decision = consider(ExitRule(rule="q_threshold", q_min=0.5), TWO, 1, Fixed(q=q))
     assert decision is not None
     assert (decision.exit, decision.u) == (leaves, None)
-    assert says_exit(ExitRule(), math.nan, 0.0) is False
+    assert QDraw(ExitRule()).says_exit(math.nan, 0.0) is False
 
 
 def test_what_cannot_be_measured_does_not_exit() -> None:
@@ -165,6 +166,13 @@ def test_balance(p: float, tau: float, b: float) -> None:
 def test_wrong_rules(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidValue):
         read_struct(ExitRule, wrong)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_registered_rule_can_be_configured(name: str) -> None:
+    rule = read_struct(ExitRule, {"rule": name})
+    assert [type(criterion) for criterion in rule.criteria()] == list(RULES[name])
+    assert rule.needs_judge == (name != "dmv")
 
 
 # ---- confidence

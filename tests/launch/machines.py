@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from itertools import count
 
-from launch.inventory import GIB, Gpu, Inventory
-from launch.memory import Need, gpu_need
-from launch.plan import Plan, ServerPlan
-from launch.shapes import shape_of
+from launch.machine.gpus import Gpu
+from launch.machine.inventory import Inventory
+from launch.machine.units import GIB
+from launch.models.lookup import shape_of
+from launch.planning.memory import MemoryRequirement, gpu_requirement
+from launch.planning.plan import Plan, ServerPlan
 
 H200 = 139.8
 H100 = 79.6
@@ -32,8 +34,9 @@ def port_counter(first: int = 30000) -> Callable[[], int]:
     return lambda: next(counter)
 
 
-def need_of(server: ServerPlan) -> Need:
-    return gpu_need(server.model, shape_of(server.model), server.role, server.argv)
+def requirement_of(server: ServerPlan) -> MemoryRequirement:
+    shape = shape_of(path=server.model.path, shape=server.model.shape)
+    return gpu_requirement(server.model, shape, server.role, server.argv)
 
 
 def flag(server: ServerPlan, name: str) -> str:
@@ -55,16 +58,17 @@ def start_on_gpus(plan: Plan, inventory: Inventory, *, runtime_at_once: bool = T
         used = [gpu for server in wave for gpu in server.gpus]
         assert len(used) == len(set(used)), "two servers of one wave share a GPU"
         for server in wave:
-            need = need_of(server)
-            assert server.mem_fraction is not None
-            noted = min(free[gpu] - need.context for gpu in server.gpus)
-            available = min(free[gpu] - need.context - need.weights for gpu in server.gpus)
-            rest = available - noted * (1 - server.mem_fraction)
+            requirement = requirement_of(server)
+            before_weights = requirement.cuda_context_bytes
+            loaded = before_weights + requirement.weight_bytes
+            noted = min(free[gpu] - before_weights for gpu in server.gpus)
+            available = min(free[gpu] - loaded for gpu in server.gpus)
+            rest = available - noted * (1 - server.mem_fraction_static)
             assert rest > 0, f"{server.name}: the weights leave no memory for the KV cache"
-            tokens = min(int(rest) // need.kv_token, int(flag(server, "--max-total-tokens")))
+            tokens = min(int(rest) // requirement.kv_bytes_per_token, int(flag(server, "--max-total-tokens")))
             pools[server.name] = tokens
             for gpu in server.gpus:
-                free[gpu] -= need.context + need.weights + tokens * need.kv_token
-                (free if runtime_at_once else owed)[gpu] -= need.runtime
+                free[gpu] -= loaded + tokens * requirement.kv_bytes_per_token
+                (free if runtime_at_once else owed)[gpu] -= requirement.runtime_bytes
                 assert free[gpu] + owed[gpu] >= 0, f"GPU {gpu} runs out of memory at {server.name}"
     return pools

@@ -1,11 +1,11 @@
-"""Random clusters for the tests, and the judgement of a result against the definition."""
+"""Random clusters for the tests, and the comparison of a result with the definition."""
 
 from dataclasses import dataclass
 
 import torch
 from hypothesis import strategies as st
 from qmetric import QMetric
-from qmetric.tolerances import SCORE, SIMILARITY, largest, score_error
+from qmetric.tolerances import SCORE_TOLERANCE, SIMILARITY_TOLERANCE, max_abs, score_error
 from torch import Tensor
 
 from tests.qmetric import oracle
@@ -23,11 +23,11 @@ class Problem:
 
 
 @st.composite
-def problems(draw: st.DrawFn, most_answers: int = 12, most_size: int = 40) -> Problem:
-    batch = draw(st.integers(1, 3))
-    answers = draw(st.integers(1, most_answers))
+def problems(draw: st.DrawFn, max_answers: int = 12, max_size: int = 40, max_batch: int = 3) -> Problem:
+    batch = draw(st.integers(1, max_batch))
+    answers = draw(st.integers(1, max_answers))
     chunks = draw(st.integers(1, 3))
-    size = draw(st.integers(1, most_size))
+    size = draw(st.integers(1, max_size))
     dtype = draw(st.sampled_from(TYPES))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     spread = draw(st.sampled_from((0.0, 0.1, 1.0, 10.0)))
@@ -44,9 +44,9 @@ def problems(draw: st.DrawFn, most_answers: int = 12, most_size: int = 40) -> Pr
     )
 
 
-def judge(problem: Problem, result: QMetric) -> None:
+def assert_matches_definition(problem: Problem, result: QMetric) -> None:
     _, c, p, s = oracle.batch(problem.embeddings, problem.confidences, problem.mask, problem.gamma, problem.tau)
     assert all(value is None or value.dtype == torch.float32 for value in result)
-    assert score_error(result, c, p, problem.gamma, problem.tau) <= SCORE
+    assert score_error(result, c, p, problem.gamma, problem.tau) <= SCORE_TOLERANCE
     if result.S is not None:
-        assert largest(result.S.double() - s) <= SIMILARITY
+        assert max_abs(result.S.double() - s) <= SIMILARITY_TOLERANCE

@@ -2,13 +2,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from qmetric import ClusterState, q_metric
-from qmetric.tolerances import SIMILARITY, largest
+from qmetric.tolerances import SIMILARITY_TOLERANCE, max_abs
 
-from tests.qmetric.problems import Problem, judge, problems
+from tests.qmetric.problems import Problem, assert_matches_definition, problems
 
 
 @settings(deadline=None, max_examples=30)
-@given(problems(most_answers=6))
+@given(problems(max_answers=6))
 def test_one_by_one_equals_all_at_once(problem: Problem) -> None:
     batch, answers, chunks, size = problem.embeddings.shape
     state = ClusterState(
@@ -24,7 +24,7 @@ def test_one_by_one_equals_all_at_once(problem: Problem) -> None:
             problem.gamma,
             problem.tau,
         )
-        judge(so_far, result)
+        assert_matches_definition(so_far, result)
 
 
 def test_starts_from_answers_that_are_there() -> None:
@@ -33,7 +33,9 @@ def test_starts_from_answers_that_are_there() -> None:
     result = state.extend(embeddings[:, 3], confidences[:, 3])
     expected = q_metric(embeddings, confidences, tau=0.5, return_similarity=True)
     assert all(
-        largest(a - b) <= SIMILARITY for a, b in zip(result, expected, strict=True) if a is not None and b is not None
+        max_abs(a - b) <= SIMILARITY_TOLERANCE
+        for a, b in zip(result, expected, strict=True)
+        if a is not None and b is not None
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any, ParamSpec
 
 import uvloop
 
-LIMIT = 15.0  # seconds; every wait in these tests ends far earlier unless something hangs
+SLOW = 10  # times slower than usual, a machine fails no test: waits say how long they may usually take
+LIMIT = 15.0  # seconds; every test ends far earlier unless something hangs
 
 P = ParamSpec("P")
 
@@ -30,21 +31,21 @@ def aio(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 
 
 async def _limited(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(SLOW * LIMIT):
         await work()
     await until(lambda: len(asyncio.all_tasks()) == 1, "every task has ended")
 
 
 async def until(holds: Callable[[], bool], what: str, seconds: float = 5.0) -> None:
     """Wait until a condition holds; fails naming it."""
-    deadline = asyncio.get_running_loop().time() + seconds
+    deadline = asyncio.get_running_loop().time() + SLOW * seconds
     while not holds():
         if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}; tasks: {asyncio.all_tasks()}")
+            raise AssertionError(f"not within {SLOW * seconds:g} s: {what}; tasks: {asyncio.all_tasks()}")
         await asyncio.sleep(0.002)
 
 
 async def within(seconds: float, work: Awaitable[Any]) -> Any:
-    """The result of `work`, which must not take longer."""
-    async with asyncio.timeout(seconds):
+    """The result of `work`, which must not take longer on a usual machine."""
+    async with asyncio.timeout(SLOW * seconds):
         return await work

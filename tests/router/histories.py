@@ -23,7 +23,7 @@ class Step:
     def happen(self, answer: UpstreamAnswer) -> None:
         """Do it."""
         if self.how == "grow":
-            answer.grow(self.ids or ())
+            answer.update(self.ids or ())
         else:
             getattr(answer, self.how)()
 

@@ -35,20 +35,34 @@ def router(*arguments: str, files: int | None = None) -> "subprocess.Popen[str]"
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that the system gives to nobody who does not name it."""
+    for port in _ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no port is left")
+
+
+def _first_port() -> int:
+    """Each process that shares the tests has ports of its own."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw9").removeprefix("gw")
+    return 10_000 + int(worker) % 10 * 2_000 + os.getpid() % 10 * 200
+
+
+_ports = iter(range(_first_port(), 30_000))
 
 
 def wait_for(url: str, process: "subprocess.Popen[str]") -> None:
     """Return when the URL answers 200."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         assert process.poll() is None
         try:
-            if httpx.get(url, timeout=5.0).status_code == 200:
+            if httpx.get(url, timeout=60.0).status_code == 200:
                 return
         except httpx.ConnectError:
             pass

@@ -87,7 +87,7 @@ async def together(
         routers = []
         for index, path in enumerate(paths[:count]):
             app = App(
-                _settings(pairs, None, server or ServerSettings(), settings), peers=Peers(index, paths, again=again)
+                _settings(pairs, None, server or ServerSettings(), settings), peers=Peers(index, paths, restarted=again)
             )
             routers.append(await stack.enter_async_context(_listening(app, pairs, path)))
         yield routers
@@ -118,7 +118,7 @@ async def _listening(app: App, pairs: tuple[FakePair, ...], private: Path | None
     port: int = listening[0].sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=5.0, verify=False, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=60.0, verify=False, trust_env=False) as http:
             yield Serving(app, url, port, pairs, http, state.connections)
     finally:
         for each in listening:

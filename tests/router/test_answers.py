@@ -8,7 +8,7 @@ import pytest
 
 from router.http.asgi import Receive, Scope, Send
 from router.server.connections import protocol
-from router.server.connections.forwarded import behind_proxies
+from router.server.connections.proxy_headers import with_proxy_headers
 from tests.router.aio import aio, within
 from tests.router.fakes import FakePair
 from tests.router.raw import CHAT, RawClient, connected, post
@@ -92,7 +92,7 @@ async def test_an_old_client_is_closed() -> None:
 @aio
 async def test_a_long_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its body is a write of its own."""
-    monkeypatch.setattr(protocol, "LONG", 1)
+    monkeypatch.setattr(protocol, "LARGE_BODY_BYTES", 1)
     async with serving(FakePair()) as router:
         assert len((await router.http.get("/openapi.json")).json()["paths"]) > 10
         assert (await router.post("/v1/chat/completions", CHAT)).status_code == 200
@@ -117,7 +117,7 @@ def test_who_asks(peer: str, headers: list[tuple[bytes, bytes]], client: str) ->
     @aio
     async def test() -> None:
         unused: Any = None
-        await behind_proxies(app)({"type": "http", "client": (peer, 1), "headers": headers}, unused, unused)
+        await with_proxy_headers(app)({"type": "http", "client": (peer, 1), "headers": headers}, unused, unused)
 
     test()
     assert asked == [client]

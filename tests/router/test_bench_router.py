@@ -9,15 +9,15 @@ import orjson
 import psutil
 import pytest
 
-from router.bench import client, routers, wrk
+from router.bench import load_generator, routers, wrk
 from router.bench.__main__ import parse
-from router.bench.answers import told
-from router.bench.bed import Bed
-from router.bench.cases import PATH, SHORT, Load, body_cases, long_body, short_cases, stream
+from router.bench.cases import PATH, SHORT, Load, body_cases, long_body, short_cases, stream_body
 from router.bench.errors import BenchError
-from router.bench.fake import fake
-from router.bench.nginx import nginx
-from router.bench.processes import free_port, running, until_open
+from router.bench.fake_pair import fake_pair
+from router.bench.fake_responses import worker_info
+from router.bench.harness import Harness
+from router.bench.nginx_pair import nginx_pair
+from router.bench.processes import free_port, running, wait_until_listening
 from router.bench.report import as_json, memory_table, rows, table
 from router.bench.sample import Sample, percentile
 
@@ -28,13 +28,13 @@ def _children() -> set[int]:
     return {each.pid for each in found if each.status() != psutil.STATUS_ZOMBIE}
 
 
-def test_a_bed_with_ours(tmp_path: Path) -> None:
+def test_the_harness_with_ours(tmp_path: Path) -> None:
     """Every kind of case goes through the real router, and its figures into the table and the file."""
     load = Load(0.3, tmp_path, use_wrk=False)
     cases = [*short_cases([2]), *body_cases(2, 1)]
     heard: list[str] = []
     before = _children()
-    found, memory = Bed(fake).measure(cases, 1, load, heard.append)
+    found, memory = Harness(fake_pair).measure(cases, 1, load, heard.append)
     assert list(found) == ["2 connections", "2 streams, full speed", "2 streams, 200 tokens/s each", "1 MiB body"]
     for samples in found.values():
         assert list(samples) == ["direct", "ours"]
@@ -52,26 +52,26 @@ def test_a_bed_with_ours(tmp_path: Path) -> None:
 
 def test_the_fake_server_and_the_client_agree(tmp_path: Path) -> None:
     """All tokens of a stream are counted however they are cut, and a limit is kept to."""
-    with fake(tmp_path) as (prefill, decode):
-        whole = client.measure(decode, PATH, stream(500, 0), connections=3, seconds=10, limit=2)
+    with fake_pair(tmp_path) as (prefill, decode):
+        whole = load_generator.measure(decode, PATH, stream_body(500, 0), connections=3, seconds=10, limit=2)
         assert (whole.requests, whole.tokens, whole.errors) == (6, 3000, 0)
-        slow = client.measure(decode, PATH, stream(10**6, 1000), connections=1, seconds=0.2)
+        slow = load_generator.measure(decode, PATH, stream_body(10**6, 1000), connections=1, seconds=0.2)
         assert (slow.requests, slow.errors) == (0, 0)
         assert 0 < slow.tokens < 1000
-        long = client.measure(prefill, PATH, long_body(1 << 20), connections=1, seconds=10, limit=3)
+        long = load_generator.measure(prefill, PATH, long_body(1 << 20), connections=1, seconds=10, limit=3)
         assert (long.requests, long.tokens, long.errors) == (3, 0, 0)
 
 
 def test_what_the_client_counts_as_errors(tmp_path: Path) -> None:
-    with fake(tmp_path) as (_, decode):
+    with fake_pair(tmp_path) as (_, decode):
         port = free_port()
-        command = routers.ours(decode, decode, port)  # a decode server as prefill: the router has no pair
+        command = routers.router_command(decode, decode, port)  # a decode server as prefill: the router has no pair
         with running("router", command, tmp_path) as process:
-            until_open(process, port)
-            sample = client.measure(f"http://127.0.0.1:{port}", PATH, SHORT, connections=2, seconds=10)
+            wait_until_listening(process, port)
+            sample = load_generator.measure(f"http://127.0.0.1:{port}", PATH, SHORT, connections=2, seconds=10)
             assert (sample.requests, sample.errors) == (0, 2)
     with pytest.raises(BenchError, match="cannot be reached"):
-        client.measure(decode, PATH, SHORT, connections=1, seconds=1)
+        load_generator.measure(decode, PATH, SHORT, connections=1, seconds=1)
 
 
 def test_long_bodies_are_as_long_as_said() -> None:
@@ -96,7 +96,9 @@ def test_percentiles() -> None:
     assert percentile([], 0.5) != percentile([], 0.5)
 
 
-@pytest.mark.parametrize(("start", "program"), [(wrk.program, "wrk"), (lambda: nginx(Path()).__enter__(), "nginx")])
+@pytest.mark.parametrize(
+    ("start", "program"), [(wrk.wrk_path, "wrk"), (lambda: nginx_pair(Path()).__enter__(), "nginx")]
+)
 def test_a_missing_program_is_named(
     start: "type[object]", program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -110,9 +112,9 @@ def test_an_interpreter_without_the_rust_router(tmp_path: Path) -> None:
     bare.write_text("#!/bin/sh\necho 'ModuleNotFoundError: no' >&2; exit 1\n")
     bare.chmod(0o755)
     with pytest.raises(BenchError, match=r"has no sglang-router that runs \(ModuleNotFoundError: no\)"):
-        routers.rust_version(str(bare))
+        routers.sglang_router_version(str(bare))
     with pytest.raises(BenchError, match="does not run"):
-        routers.rust_version(str(tmp_path / "none"))
+        routers.sglang_router_version(str(tmp_path / "none"))
 
 
 def test_a_process_that_ends_is_told_with_its_last_line(tmp_path: Path) -> None:
@@ -121,23 +123,23 @@ def test_a_process_that_ends_is_told_with_its_last_line(tmp_path: Path) -> None:
         running("it", command, tmp_path) as process,
         pytest.raises(BenchError, match=r"^it ended with code 3: no luck$"),
     ):
-        until_open(process, free_port())
+        wait_until_listening(process, free_port())
 
 
 def test_a_process_that_ignores_sigterm_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.bench.processes.STOP", 0.1)
+    monkeypatch.setattr("router.bench.processes.STOP_TIMEOUT", 0.1)
     port = free_port()
     code = (
         "import signal, socket, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         f"listener = socket.create_server(('127.0.0.1', {port})); time.sleep(60)"
     )
     with running("deaf", [sys.executable, "-c", code], tmp_path) as process:
-        until_open(process, port)
+        wait_until_listening(process, port)
     assert process.popen.returncode == -9
 
 
 def test_workers_tell_their_role() -> None:
-    assert orjson.loads(told("prefill")["/server_info"])["disaggregation_mode"] == "prefill"
+    assert orjson.loads(worker_info("prefill")["/server_info"])["disaggregation_mode"] == "prefill"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_wrong_flags(arguments: list[str], words: str, capsys: pytest.CaptureFix
 def test_what_is_refused_at_the_start() -> None:
     command = [sys.executable, "-m", "router.bench", "--cores", "100000"]
     root = Path(__file__).parents[2]
-    done = subprocess.run(command, check=False, cwd=root, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, check=False, cwd=root, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     assert "cores, not 100000; give --cores " in done.stderr
 

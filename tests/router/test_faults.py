@@ -274,7 +274,7 @@ async def _killed_with_traffic() -> None:
                 served += 1
 
     pair.decode.generate = decode
-    async with started(pair), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as http:
+    async with started(pair), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
         flags = ["--pd-disaggregation", "--prefill", pair.prefill.url, "1", "--decode", pair.decode.url]
         flags += ["--host", "127.0.0.1", "--port", str(port), "--skip-warm-up", "--log-level", "error"]
         servers = [pair.prefill.server, pair.decode.server]
@@ -290,7 +290,7 @@ async def _killed_with_traffic() -> None:
                     stop.set()
                     await within(5.0, asyncio.gather(*clients))
                 process.send_signal(signal.SIGKILL)
-                await asyncio.to_thread(process.wait, 10)
+                await asyncio.to_thread(process.wait, 60)
                 await until(lambda: not any(server.open for server in servers), "no connection of it is left")
             finally:
                 process.kill()

@@ -1,7 +1,7 @@
 """schemathesis over every operation of `/openapi.json`, against healthy workers: nothing may fail but by the document.
 
 The workers are fakes, which answer whatever they are asked: what a real server thinks of a body is not the router's
-doing. FUZZ_CASES says how many requests are made, by default 10,000.
+doing. FUZZ_CASES says how many requests are made, by default 10,000, or what the hypothesis profile says.
 """
 
 import math
@@ -30,7 +30,8 @@ from tests.router.threaded import threaded
 
 Operation = APIOperation[Any, Any, Any, Any]
 
-CASES = int(os.environ.get("FUZZ_CASES", "10000"))
+OF_PROFILE = {"quick": 1_000, "nightly": 100_000}
+CASES = int(os.environ.get("FUZZ_CASES") or OF_PROFILE.get(settings.get_current_profile_name(), 10_000))
 GENERATING = {"/generate", "/v1/chat/completions", "/v1/completions", "/v1/rerank"}
 CHECKED = (
     "not_a_server_error",
@@ -107,7 +108,7 @@ def cases(operation: Operation) -> st.SearchStrategy[Case[Any]]:
 
 def document(client: Serving) -> dict[str, Any]:
     """The router's own, in which `model` is mostly a name that is served: another would end nearly every request."""
-    told: dict[str, Any] = requests.get(f"{client.url}/openapi.json", timeout=10).json()
+    told: dict[str, Any] = requests.get(f"{client.url}/openapi.json", timeout=60).json()
     for path in told["paths"].values():
         body = path.get("post", {}).get("requestBody")
         fields = body["content"]["application/json"]["schema"]["properties"] if body else {}
@@ -160,7 +161,7 @@ def fuzz(
     )
     @given(case=cases(operation))
     def make(case: Case[Any]) -> None:
-        answer = case.call(session=session, timeout=10)
+        answer = case.call(session=session, timeout=60)
         statuses[operation.label, answer.status_code] += 1
         case.validate_response(answer, checks=checks)
         body = case.body if isinstance(case.body, dict) else {}
@@ -168,7 +169,7 @@ def fuzz(
             assert answer.status_code == 400
         if operation.label == "POST /workers" and answer.status_code == 202:
             assert re.fullmatch(WORKER_ADDRESS, str(body["url"]))
-            assert session.delete(client.url + answer.json()["location"], timeout=10).status_code == 202
+            assert session.delete(client.url + answer.json()["location"], timeout=60).status_code == 202
 
     make()
 
@@ -194,7 +195,7 @@ def test_worker_addresses_that_point_elsewhere() -> None:
         def add(parts: tuple[str, ...]) -> None:
             nonlocal taken
             answer = session.post(
-                f"{client.url}/workers", json={"url": "".join(parts), "worker_type": "decode"}, timeout=10
+                f"{client.url}/workers", json={"url": "".join(parts), "worker_type": "decode"}, timeout=60
             )
             if not all(part in well for part, (well, _) in zip(parts, PARTS, strict=True)):
                 assert answer.status_code == 400
@@ -203,8 +204,8 @@ def test_worker_addresses_that_point_elsewhere() -> None:
             assert answer.status_code == 202
             assert answer.json()["url"] == f"http://{parts[2]}{parts[3] or ':80'}"
             where = client.url + answer.json()["location"]
-            assert session.delete(where, timeout=10).status_code == 202
-            while session.get(where, timeout=10).status_code != 404:
+            assert session.delete(where, timeout=60).status_code == 202
+            while session.get(where, timeout=60).status_code != 404:
                 pass  # it is gone in a moment
 
         add()
@@ -233,7 +234,7 @@ def test_wrong_keys() -> None:
         def ask(route: Route, scheme: str, key: str) -> None:
             headers = {"authorization": f"{scheme}{key}".strip().encode("latin-1")}
             path = route.path.replace("{id}", "x")
-            answer = session.request(route.method, client.url + path, headers=headers, data="{}", timeout=10)
+            answer = session.request(route.method, client.url + path, headers=headers, data="{}", timeout=60)
             right = (scheme, key) == ("Bearer ", KEY)
             assert (answer.status_code == 401) is not right
 

@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import router
 from router.dispatch.retries import RetrySettings
 from router.endpoints.not_offered import PATHS_NOT_OFFERED
-from router.parity.stored import load
-from router.parity.table import ABSENT
+from router.parity.differences import ABSENT_METRICS
+from router.parity.sglang_router import load_sglang_router
 from router.server.settings import ServerSettings
 from tests.router.aio import aio, until
 from tests.router.fakes import Call, FakePair, whole
@@ -68,11 +68,13 @@ async def test_every_metric_of_sglang_router_has_its_labels() -> None:
             assert answer.status_code == 200
         # What has not happened here has no series yet.
         rare = {"smg_worker_retries_exhausted_total", "smg_worker_cb_transitions_total"}
-        rare |= {name for name in load().metrics if name.startswith("smg_discovery_")}  # only with discovery
+        rare |= {
+            name for name in load_sglang_router().metrics if name.startswith("smg_discovery_")
+        }  # only with discovery
         samples = await scraped(client)
-        stored = load().metrics
+        stored = load_sglang_router().metrics
         for name, labels in stored.items():
-            if name in ABSENT or name in rare:
+            if name in ABSENT_METRICS or name in rare:
                 assert name in rare or name not in samples
                 continue
             there = samples.get(name) or samples.get(f"{name}_count")

@@ -43,7 +43,7 @@ def test_first_come_first_served() -> None:
 
         await asyncio.gather(*(one(number) for number in range(8)))
         assert order == list(range(8))
-        assert (gate.inside, gate.waiting) == (0, 0)
+        assert (gate.running, gate.waiting) == (0, 0)
 
     run(test)
 
@@ -58,14 +58,14 @@ def test_a_place_is_given_up_at_any_moment() -> None:
         assert before is not None
         assert at is not None
         assert after is not None
-        gate.give_up(before)
+        gate.cancel(before)
         assert gate.waiting == 2
         gate.leave()
         assert at.done()
-        gate.give_up(at)
+        gate.cancel(at)
         await gate.wait(after)
         gate.leave()
-        assert (gate.inside, gate.waiting) == (0, 0)
+        assert (gate.running, gate.waiting) == (0, 0)
 
     run(test)
 
@@ -80,8 +80,8 @@ def test_the_queue_is_bounded_in_length_and_time() -> None:
             gate.enter()
         with pytest.raises(TimedOutInQueue, match=r"waited 0\.01 s"):
             await gate.wait(turn)
-        gate.give_up(turn)
-        assert (gate.inside, gate.waiting) == (1, 0)
+        gate.cancel(turn)
+        assert (gate.running, gate.waiting) == (1, 0)
 
     run(test)
 
@@ -123,7 +123,7 @@ async def test_so_many_at_once_so_many_waiting() -> None:
         assert len(pair.decode.requests) == 2
         pair.release.set()
         assert await within(5.0, asyncio.gather(*running)) == [200, 200, 200]
-        await until(lambda: gate.inside == 0, "all have left")
+        await until(lambda: gate.running == 0, "all have left")
         assert client.app.limits.decisions == {"allowed": 3, "rejected": 1}
 
 
@@ -169,7 +169,7 @@ async def test_a_client_that_leaves_the_queue_frees_its_place() -> None:
         await until(lambda: gate.waiting == 1, "another waits")
         pair.release.set()
         assert await within(5.0, asyncio.gather(first, third)) == [200, 200]
-        await until(lambda: gate.inside == 0, "all have left")
+        await until(lambda: gate.running == 0, "all have left")
         assert len(pair.decode.requests) == 2
 
 

@@ -95,7 +95,7 @@ def test_what_is_refused_at_the_start(tmp_path: Path) -> None:
             f"router: the trees file {trees} is wrong at trees: ": router(*PAIR, "--trees", str(trees)),
         }
         for words, process in started.items():
-            out, err = process.communicate(timeout=15)
+            out, err = process.communicate(timeout=60)
             assert (process.returncode, out) == (2, "")
             assert err.startswith(words)
             assert len(err.splitlines()) == 1
@@ -107,10 +107,10 @@ def test_serving_until_a_signal(how: signal.Signals, codes: set[int]) -> None:
     port = free_port()
     process = router(*PAIR, "--port", str(port), "--log-level", "error")
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
-                answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=5.0)
+                answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=60.0)
                 break
             except httpx.ConnectError:
                 assert time.monotonic() < deadline
@@ -118,7 +118,7 @@ def test_serving_until_a_signal(how: signal.Signals, codes: set[int]) -> None:
                 time.sleep(0.02)
         assert answer.status_code == 503
         process.send_signal(how)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
         assert process.returncode in codes
         assert (out, err) == ("", "")
     finally:
@@ -132,7 +132,7 @@ def test_the_time_limit_of_clients() -> None:
     process = router(*PAIR, "--host", "127.0.0.1", "--port", str(port), "--client-timeout-secs", "0.2")
     try:
         wait_for(f"http://127.0.0.1:{port}/liveness", process)
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as silent:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as silent:
             assert silent.recv(1) == b""
     finally:
         process.kill()
@@ -146,14 +146,14 @@ def test_two_routers_on_one_port_while_the_first_still_probes() -> None:
         port = str(free_port())
         first = router(*slow, "--port", port)
         try:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             with socket.socket() as check:
                 while check.connect_ex(("127.0.0.1", int(port))):
                     assert time.monotonic() < deadline
                     assert first.poll() is None
                     time.sleep(0.02)
             second = router(*PAIR, "--port", port)
-            _, err = second.communicate(timeout=15)
+            _, err = second.communicate(timeout=60)
             assert second.returncode == 2
             assert "Address already in use" in err
         finally:
@@ -193,7 +193,7 @@ def test_sigterm_lets_streams_end(grace: str, whole: bool) -> None:
                 await asyncio.to_thread(wait_for, f"http://127.0.0.1:{metrics}/metrics", process)
                 body = {"model": "fake", "messages": [{"role": "user", "content": "x"}], "stream": True}
                 async with (
-                    httpx.AsyncClient(timeout=10) as client,
+                    httpx.AsyncClient(timeout=60) as client,
                     client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer,
                 ):
                     pieces = answer.aiter_text()
@@ -207,7 +207,7 @@ def test_sigterm_lets_streams_end(grace: str, whole: bool) -> None:
                     except httpx.RemoteProtocolError:
                         assert not whole
                 assert ("two" in text, text.endswith("data: [DONE]\n\n")) == (whole, whole)
-                code = await asyncio.to_thread(process.wait, 10)
+                code = await asyncio.to_thread(process.wait, 60)
                 assert code in {0, -signal.SIGTERM}
                 assert bool(pair.decode.aborted) is not whole
             finally:
@@ -230,13 +230,13 @@ def test_logs_in_a_folder(tmp_path: Path) -> None:
         wait_for(f"http://127.0.0.1:{port}/liveness", process)
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
     lines = [orjson.loads(line) for line in (folder / "router.log").read_text().splitlines() if line.startswith("{")]
     assert {"method": "GET", "path": "/liveness", "status": 200}.items() <= lines[-1].items()
 
 
 def test_the_help_names_every_flag() -> None:
-    out, err = router("--help").communicate(timeout=15)
+    out, err = router("--help").communicate(timeout=60)
     assert err == ""
     for name in (
         "--retry-max-retries",

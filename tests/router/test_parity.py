@@ -4,16 +4,17 @@ import re
 
 import pytest
 
+from router.cli.ignored_flags import IGNORED_FLAGS
 from router.cli.parser import parse
 from router.cli.refused_flags import REFUSED_FLAGS
 from router.endpoints.not_offered import PATHS_NOT_OFFERED
-from router.parity import differs
 from router.parity.__main__ import BEGIN, END, README, main
-from router.parity.stored import load
-from router.parity.table import ABSENT, our_flags, table
+from router.parity.differences import ABSENT_METRICS, FLAGS, METRICS, PATHS
+from router.parity.sglang_router import load_sglang_router
+from router.parity.table import our_flags, table
 
 PAIR = ["--pd-disaggregation", "--prefill", "http://127.0.0.1:1", "8998", "--decode", "http://127.0.0.1:2"]
-STORED = load()
+STORED = load_sglang_router()
 
 
 def test_the_readme_has_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,18 +38,21 @@ def test_every_flag_is_accepted_or_refused_by_name(name: str, capsys: pytest.Cap
     default = ours.default if ours.default not in ((), []) else []
     choices = None if ours.choices is None else list(ours.choices)
     same = (theirs["default"] or []) == (default or []) and sorted(theirs["choices"] or []) == sorted(choices or [])
-    assert same or name in differs.FLAGS, f"{name} is not the same here, and differs.py does not say so"
+    explained = FLAGS.keys() | IGNORED_FLAGS.keys()
+    assert same or name in explained, f"{name} is not the same here, and differences.py does not say so"
 
 
 def test_nothing_is_explained_that_is_not_there() -> None:
     assert REFUSED_FLAGS.keys() <= STORED.flags.keys()
-    assert differs.FLAGS.keys() <= STORED.flags.keys() - REFUSED_FLAGS.keys()
+    assert IGNORED_FLAGS.keys() <= STORED.flags.keys() - REFUSED_FLAGS.keys()
+    assert FLAGS.keys() <= STORED.flags.keys() - REFUSED_FLAGS.keys() - IGNORED_FLAGS.keys()
     assert PATHS_NOT_OFFERED.keys() <= set(STORED.paths)
-    assert differs.PATHS.keys() <= set(STORED.paths) - PATHS_NOT_OFFERED.keys()
-    assert differs.METRICS.keys() <= STORED.metrics.keys() - ABSENT.keys()
-    assert ABSENT.keys() <= STORED.metrics.keys()
+    assert PATHS.keys() <= set(STORED.paths) - PATHS_NOT_OFFERED.keys()
+    assert METRICS.keys() <= STORED.metrics.keys() - ABSENT_METRICS.keys()
+    assert ABSENT_METRICS.keys() <= STORED.metrics.keys()
 
 
 def test_every_reason_is_a_clause() -> None:
-    for reason in (*REFUSED_FLAGS.values(), *PATHS_NOT_OFFERED.values()):
+    ignored = (each.reason for each in IGNORED_FLAGS.values())
+    for reason in (*ignored, *REFUSED_FLAGS.values(), *PATHS_NOT_OFFERED.values()):
         assert re.fullmatch(r"[a-z/].*[^.]", reason), reason

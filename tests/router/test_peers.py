@@ -12,7 +12,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from router.server.processes.merge import merge_metrics
+from router.server.processes.merged_responses import merge_metrics
 from router.server.processes.peers import Peers
 from router.server.settings import ServerSettings
 from router.workers.worker import Worker
@@ -56,7 +56,7 @@ async def test_what_a_removal_has_for_a_body_does_not_matter(tmp_path: Path) -> 
         for router in routers:
             assert [each.url for each in router.app.registry.workers] == [pair.prefill.url]
         later = Peers(1, [tmp_path / "0", tmp_path / "1"])
-        (told,) = await later.ask_others("/internal/changes")
+        (told,) = await later.get_from_others("/internal/changes")
         assert orjson.loads(told) == [["DELETE", f"/workers/{worker['id']}", ""]]
         later.close()
 
@@ -92,7 +92,7 @@ def test_who_begins_again_believes_the_one_that_knows_most(tmp_path: Path, monke
         async with together(pair, folder=tmp_path, count=1, fakes=fakes, again=True) as (router,):
             assert [worker.role for worker in router.app.registry.workers] == ["prefill"]
 
-    monkeypatch.setattr("router.server.processes.peers.BRIEF_PATIENCE", 0.2)
+    monkeypatch.setattr("router.server.processes.peers.CATCH_UP_TIMEOUT", 0.2)
     pair = FakePair()
     run(test)
 
@@ -159,7 +159,7 @@ def test_a_process_that_hangs_holds_nobody(
                 assert answer.json()["error"]["message"] == "process 1 of the router, which has this run, is not there."
             await until(left.is_set, "the other process is told that nobody waits")
 
-    for patience in ("server.processes.spread.TELL_PATIENCE", "endpoints.inference.LAST_WORDS"):
+    for patience in ("server.processes.process_routing.FORWARD_TIMEOUT", "endpoints.inference.LAST_WORDS"):
         monkeypatch.setattr(f"router.{patience}", 60.0 if leaves else 0.1)
     run(test)
 
@@ -174,7 +174,7 @@ def test_nobody_answers_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 assert answer.status_code == 503
                 assert answer.json()["error"]["message"] == "no process of the router answered within 0 s; try again."
 
-    for patience in ("ASK_PATIENCE", "TELL_PATIENCE"):
+    for patience in ("COLLECT_TIMEOUT", "FORWARD_TIMEOUT"):
         monkeypatch.setattr(f"router.server.processes.peers.{patience}", 0.0)
     run(test)
 
@@ -193,7 +193,7 @@ def test_metrics_are_merged_beside_the_event_loop(tmp_path: Path, monkeypatch: p
         assert threading.main_thread() not in threads
         assert len(threads) == 1
 
-    monkeypatch.setattr("router.server.processes.spread.merge_metrics", merge)
+    monkeypatch.setattr("router.server.processes.process_routing.merge_metrics", merge)
     run(test)
 
 
@@ -211,7 +211,7 @@ def test_a_process_that_does_not_follow_is_complained_of(
             worker = {"url": "http://127.0.0.1:1", "worker_type": "decode"}
             assert (await router.post("/workers", worker)).status_code == 202
 
-    monkeypatch.setattr("router.server.processes.peers.TELL_PATIENCE", 1.0)
+    monkeypatch.setattr("router.server.processes.peers.FORWARD_TIMEOUT", 1.0)
     run(test)
     (line,) = [each.getMessage() for each in caplog.records if each.name == "router.server.processes.peers"]
     why = "refused with 409" if refuses else "did not answer"

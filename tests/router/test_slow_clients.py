@@ -68,7 +68,7 @@ def test_a_byte_at_a_time_holds_up_nobody(sent: int) -> None:
             assert len(pair.decode.requests) == 5, "the slow one was not sent on"
             gate = router.app.limits.gate
             assert gate is not None
-            assert (gate.inside, gate.waiting) == (0, 0)
+            assert (gate.running, gate.waiting) == (0, 0)
 
     test()
 
@@ -104,7 +104,7 @@ async def test_a_line_break_after_an_answer_is_no_new_request() -> None:
 
 @aio
 async def test_a_long_body_may_take_longer_while_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impatience, "LEAST_BODY", 10)
+    monkeypatch.setattr(impatience, "MIN_BODY_BYTES", 10)
     pair = FakePair()
     async with serving(pair, server=FAST) as router, connected(router.port) as client:
         raw = post("/v1/chat/completions", {**CHAT, "padding": "x" * 200})
@@ -186,7 +186,7 @@ def test_a_client_that_reads_nothing(decode: Handler, timeout: float) -> None:
             await until(lambda: len(pair.decode.aborted) == len(pair.prefill.aborted) == 1, "both were told")
             gate = router.app.limits.gate
             assert gate is not None
-            await until(lambda: gate.inside == 0, "its place is free")
+            await until(lambda: gate.running == 0, "its place is free")
             await until(lambda: not router.connections, "its connection is closed")
             await router.freed()
 

@@ -28,9 +28,9 @@ from router.speculative_prefill.composition import (
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.speculative_prefill.open_prompt import OpenPrompt
 from router.speculative_prefill.pacing import (
-    IDLE,
-    IDLE_MOST,
-    IDLE_SHARE,
+    IDLE_FACTOR,
+    IDLE_MAX_SHARE,
+    IDLE_MAX_TOKENS,
     MAX_TOKENS,
     MIN_TOKENS,
     START_TOKENS,
@@ -42,9 +42,10 @@ from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.workers.metrics import register_worker_metrics
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
-from sglang_ext.open_prompt.pins import Pins
-from sglang_ext.open_prompt.prompts import Limits, Prompts
-from sglang_ext.open_prompt.protocol import Mark, Refused
+from sglang_ext.open_prompt.operation import InvalidOperation, Operation
+from sglang_ext.open_prompt.pins import PinnedPrefixes
+from sglang_ext.open_prompt.settings import Settings
+from sglang_ext.open_prompt.table import OpenPromptTable
 from tests.router.aio import aio, run, until
 from tests.router.fakes import Call, FakePair, started
 from tests.router.histories import History, Step, histories, whole
@@ -133,7 +134,7 @@ def test_declared_order_streams_the_answer_whose_turn_it_is() -> None:
 @aio
 async def test_an_answer_that_fails_fails_its_reader() -> None:
     answers = {"a": UpstreamAnswer("a")}
-    answers["a"].grow([1])
+    answers["a"].update([1])
     answers["a"].fail(UpstreamFailed("agent a failed."))
     with pytest.raises(UpstreamFailed, match="agent a failed"):
         async for _ in compose_prompt(PromptTemplate(((), ()), ("a",)), answers, "declared", same_tokenizer_ids):
@@ -154,7 +155,7 @@ async def test_reencoding_holds_the_last_word_back() -> None:
     encode = reencoded_text(Recording())
     answer = UpstreamAnswer("a")
     for text in ("Blu", "Blue sk", "Blue sky\nover"):
-        answer.grow((), text)
+        answer.update((), text)
         await encode(answer)
     answer.finish()
     await encode(answer)
@@ -172,7 +173,7 @@ def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) ->
     assert pacer.min_tokens(LONG, busy=True) == START_TOKENS
     for tokens in (20, 60, 200, 90, 40):
         pacer.observe(tokens, fixed + per_token * tokens)
-    for busy, share, most in ((True, 1, MAX_TOKENS), (False, IDLE, IDLE_MOST)):
+    for busy, share, most in ((True, 1, MAX_TOKENS), (False, IDLE_FACTOR, IDLE_MAX_TOKENS)):
         wanted = max(min(share * fixed / per_token, most), MIN_TOKENS)
         assert pacer.min_tokens(LONG, busy=busy) == pytest.approx(wanted, rel=0.05, abs=1)
 
@@ -184,14 +185,14 @@ def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
     assert pacer.min_tokens(LONG, busy=True) == START_TOKENS
     pacer.observe(640, 0.01)
     assert pacer.min_tokens(LONG, busy=True) == MAX_TOKENS
-    assert pacer.min_tokens(LONG, busy=False) == IDLE_MOST, "it must be able to find out that it was wrong"
+    assert pacer.min_tokens(LONG, busy=False) == IDLE_MAX_TOKENS, "it must be able to find out that it was wrong"
 
 
 def test_of_a_short_prompt_little_waits() -> None:
     pacer = SegmentPacer()
     for tokens in (64, 640):
         pacer.observe(tokens, 0.02)
-    assert pacer.min_tokens(2000, busy=False) == IDLE_SHARE * 2000
+    assert pacer.min_tokens(2000, busy=False) == IDLE_MAX_SHARE * 2000
     assert pacer.min_tokens(100, busy=False) == MIN_TOKENS
 
 
@@ -201,7 +202,7 @@ def test_of_a_short_prompt_little_waits() -> None:
 class Segments:
     """A fake pair that remembers the prompts it was sent; `hold` keeps segments under way.
 
-    With `overlay` its decode server keeps prompts as the real one does, with the overlay's own book of them.
+    With `overlay` its decode server keeps prompts as the real one does, with the overlay's own table of them.
     """
 
     def __init__(self, *, overlay: bool = False, ttl: float = 60.0) -> None:
@@ -214,7 +215,8 @@ class Segments:
         self.sent: list[int] = []  # tokens that travelled, a request each
         self.info = {"overlay": {"open_prompts": {"ttl": ttl, "pinned": 7} if overlay else {"missing": "it is a fake"}}}
         self.registry = CollectorRegistry()
-        self.prompts = Prompts(10_000, Pins(None, budget=0), Limits(ttl=ttl), time.monotonic)
+        cache: Any = None  # nothing is cached
+        self.prompts = OpenPromptTable(10_000, PinnedPrefixes(cache, budget=0), Settings(ttl=ttl), time.monotonic)
 
     async def _generate(self, call: Call) -> None:
         self.pair.room(call).set()
@@ -223,14 +225,16 @@ class Segments:
         ids = body["input_ids"]
         self.sent.append(len(ids))
         try:
-            mark = Mark.read(sampling["custom_params"]["open_prompt"]) if "custom_params" in sampling else None
-            if mark is not None and mark.op == "close":
-                self.prompts.close(mark.id)
+            operation = (
+                Operation.from_json(sampling["custom_params"]["open_prompt"]) if "custom_params" in sampling else None
+            )
+            if operation is not None and operation.op == "close":
+                self.prompts.close(operation.id)
                 await call.answer({})
                 return
-            if mark is not None:
-                ids = self.prompts.extend(mark, ids, body["rid"]).tolist()
-        except Refused as error:
+            if operation is not None:
+                ids = self.prompts.extend(operation, ids, body["rid"]).tolist()
+        except InvalidOperation as error:
             await call.answer({"error": {"message": str(error)}}, 400)
             return
         if sampling["max_new_tokens"] > 1:

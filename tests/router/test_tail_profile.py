@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from router.bench.speculative_prefill.tail_profile import kind_of, passes, table
+from router.bench.speculative_prefill.gpu_trace import kind_of, passes
+from router.bench.speculative_prefill.tail_profile import table
 
 ATTENTION = "void flashinfer::BatchPrefillWithPagedKVCacheKernel<...>(params)"
 MERGE = "void flashinfer::PersistentVariableLengthMergeStatesKernel<...>(params)"

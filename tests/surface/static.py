@@ -16,9 +16,9 @@ from typing import Any
 import qmetric
 from msgspec.json import schema_components
 
-from launch.config import LaunchConfig
+from launch.config.schema import LaunchConfig
 from router import errors
-from router.cli.parser import parser
+from router.cli.parser import build_parser
 from router.cli.refused_flags import REFUSED_FLAGS
 from router.early_exit import Decision
 from router.endpoints.not_offered import PATHS_NOT_OFFERED
@@ -100,7 +100,9 @@ def _strings() -> Iterator[str]:
 
 def _actions() -> list[argparse.Action]:
     return [
-        action for action in parser()._actions if not set(action.option_strings) <= {*REFUSED_FLAGS, "-h", "--help"}
+        action
+        for action in build_parser()._actions
+        if not set(action.option_strings) <= {*REFUSED_FLAGS, "-h", "--help"}
     ]
 
 

@@ -16,19 +16,21 @@ import torch
 import torch._dynamo
 from torch import Tensor
 
-from qmetric import ClusterState, QMetric, q_metric
+from qmetric.api import q_metric
 from qmetric.bench import baselines
 from qmetric.bench.floors import empty_launch, read_bandwidth
 from qmetric.bench.report import Row, machine, plot, print_shape, write_csv
 from qmetric.bench.shapes import EXTRA, SMALL, SWEEP, Shape
-from qmetric.bench.timing import Timing, fresh_sets, in_graph, on_host
+from qmetric.bench.timing import Timing, input_set_count, time_in_cuda_graph, time_on_host
+from qmetric.incremental import ClusterState
+from qmetric.result import QMetric
 
 _EAGER_IN_GRAPH_BYTES = 1 << 30  # above this, torch's temporaries for a graph of launches would not fit
 
 
 def measure(shape: Shape, compiled: dict[str, Callable[..., object]]) -> list[Row]:
     """Every way to compute Q, C and P of one shape."""
-    sets = fresh_sets(shape.input_bytes)
+    sets = input_set_count(shape.input_bytes)
     embeddings = torch.randn(
         (sets, shape.batch, shape.answers, shape.chunks, shape.size), dtype=shape.dtype, device="cuda"
     )
@@ -37,32 +39,32 @@ def measure(shape: Shape, compiled: dict[str, Callable[..., object]]) -> list[Ro
     inputs = [(embeddings[i], confidences[i]) for i in range(sets)]
     rows = []
 
-    def add(what: str, how: str, timing: Timing) -> None:
-        rows.append(Row(shape, what, how, timing))
+    def add(implementation: str, launch_mode: str, timing: Timing) -> None:
+        rows.append(Row(shape, implementation, launch_mode, timing))
 
-    add("qmetric", "graph", in_graph(lambda i: q_metric(*inputs[i], out=out), sets))
+    add("qmetric", "graph", time_in_cuda_graph(lambda i: q_metric(*inputs[i], out=out), sets))
     few = min(sets, 16)
     if shape.input_bytes < _EAGER_IN_GRAPH_BYTES:
-        add("torch", "graph", in_graph(partial(_on_set, baselines.in_float32, inputs), few))
+        add("torch", "graph", time_in_cuda_graph(partial(_on_set, baselines.float32_matmul, inputs), few))
     if shape == SMALL:
-        add("qmetric", "eager", on_host(lambda: q_metric(*inputs[0]), wait=True))
-        add("qmetric out=", "eager", on_host(lambda: q_metric(*inputs[0], out=out), wait=True))
-        add("qmetric call", "eager", on_host(lambda: q_metric(*inputs[0]), wait=False))
-        add("torch", "eager", on_host(lambda: baselines.in_float32(*inputs[0]), wait=True))
+        add("qmetric", "eager", time_on_host(lambda: q_metric(*inputs[0]), wait=True))
+        add("qmetric out=", "eager", time_on_host(lambda: q_metric(*inputs[0], out=out), wait=True))
+        add("qmetric call", "eager", time_on_host(lambda: q_metric(*inputs[0]), wait=False))
+        add("torch", "eager", time_on_host(lambda: baselines.float32_matmul(*inputs[0]), wait=True))
     cosine = baselines.sentence_transformers_cosine()
     if cosine is not None and shape.batch <= 8 and shape.chunks == 1:
-        add("cos_sim", "graph", in_graph(partial(_each_cluster, cosine, inputs), few))
+        add("cos_sim", "graph", time_in_cuda_graph(partial(_each_cluster, cosine, inputs), few))
         if shape == SMALL:
-            add("cos_sim", "eager", on_host(partial(_each_cluster, cosine, inputs, 0), wait=True))
+            add("cos_sim", "eager", time_on_host(partial(_each_cluster, cosine, inputs, 0), wait=True))
     if shape.answers == 9 and shape.chunks == 1 and shape.input_bytes < _EAGER_IN_GRAPH_BYTES:
         states = [ClusterState.of(e[:, :-1], c[:, :-1], capacity=9) for e, c in inputs]
-        add("extend", "graph", in_graph(partial(_last_answer, states, inputs), sets))
+        add("extend", "graph", time_in_cuda_graph(partial(_last_answer, states, inputs), sets))
         if shape.batch == 1:
-            add("extend", "eager", on_host(partial(_last_answer, states, inputs, 0), wait=True))
-    for what, function in compiled.items():
-        if what == "compiled" or shape.dtype.itemsize == 2:
+            add("extend", "eager", time_on_host(partial(_last_answer, states, inputs, 0), wait=True))
+    for implementation, function in compiled.items():
+        if implementation == "compiled" or shape.dtype.itemsize == 2:
             torch._dynamo.reset()
-            add(what, "graph", in_graph(partial(_on_set, function, inputs), few))
+            add(implementation, "graph", time_in_cuda_graph(partial(_on_set, function, inputs), few))
     return rows
 
 
@@ -93,8 +95,8 @@ def main() -> int:
         return 2
     compiled: dict[str, Callable[..., object]] = {}
     if not options.no_compile:
-        compiled["compiled"] = torch.compile(baselines.in_float32, dynamic=False)
-        compiled["compiled bmm"] = torch.compile(baselines.in_own_type, dynamic=False)
+        compiled["compiled"] = torch.compile(baselines.float32_matmul, dynamic=False)
+        compiled["compiled bmm"] = torch.compile(baselines.native_dtype_bmm, dynamic=False)
     options.out.mkdir(parents=True, exist_ok=True)
 
     print(machine())
@@ -111,14 +113,14 @@ def main() -> int:
         rows += found
         print_shape(shape, found, bandwidth)
         ours = found[0].timing.median
-        rivals = [row.timing.median for row in found if row.what.startswith("compiled")]
+        rivals = [row.timing.median for row in found if row.implementation.startswith("compiled")]
         if rivals and min(rivals) < ours:
             slower.append(str(shape))
         write_csv(options.out / "bench.csv", rows, bandwidth)
         torch.cuda.empty_cache()
-    drawn = plot(options.out / "bench.png", [row for row in rows if row.shape in SWEEP], bandwidth)
+    plotted = plot(options.out / "bench.png", [row for row in rows if row.shape in SWEEP], bandwidth)
     print(f"slower than torch.compile at {len(slower)} of {len(shapes)} shapes: {', '.join(slower) or 'none'}")
-    print(f"bench.csv{' and bench.png' if drawn else ''} in {options.out.resolve()}")
+    print(f"bench.csv{' and bench.png' if plotted else ''} in {options.out.resolve()}")
     return 0
 
 

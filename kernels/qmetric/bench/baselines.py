@@ -1,4 +1,4 @@
-"""The same metric written the way one would without this package."""
+"""The Q-metric as one would write it without this package."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import torch
 from torch import Tensor
 
 
-def in_float32(embeddings: Tensor, confidences: Tensor, gamma: float = 0.5, tau: float = 0.7) -> tuple[Tensor, ...]:
-    """Normalise in float32, multiply, weigh: the plain formula."""
+def float32_matmul(embeddings: Tensor, confidences: Tensor, gamma: float = 0.5, tau: float = 0.7) -> tuple[Tensor, ...]:
+    """The plain formula: normalise in float32, multiply, weigh. Returns Q, C, P [B]."""
     x = torch.nn.functional.normalize(embeddings.flatten(2).float(), dim=2)
-    return _weigh(x @ x.mT, confidences, gamma, tau)
+    return _scores(x @ x.mT, confidences, gamma, tau)
 
 
-def in_own_type(embeddings: Tensor, confidences: Tensor, gamma: float = 0.5, tau: float = 0.7) -> tuple[Tensor, ...]:
+def native_dtype_bmm(
+    embeddings: Tensor, confidences: Tensor, gamma: float = 0.5, tau: float = 0.7
+) -> tuple[Tensor, ...]:
     """Multiply in the embeddings' 16-bit type with float32 results, and normalise afterwards: fewer bytes."""
     x = embeddings.flatten(2)
     gram = torch.bmm(x, x.mT, out_dtype=torch.float32)
     inverse = gram.diagonal(dim1=1, dim2=2).rsqrt()
-    return _weigh(gram * inverse[:, :, None] * inverse[:, None, :], confidences, gamma, tau)
+    return _scores(gram * inverse[:, :, None] * inverse[:, None, :], confidences, gamma, tau)
 
 
-def _weigh(s: Tensor, c: Tensor, gamma: float, tau: float) -> tuple[Tensor, ...]:
+def _scores(s: Tensor, c: Tensor, gamma: float, tau: float) -> tuple[Tensor, ...]:
     weights = (c[:, :, None] * c[:, None, :]).triu(1)
     p = (weights * s).sum((1, 2)) / weights.sum((1, 2))
     confidence = c.square().mean(1).sqrt()

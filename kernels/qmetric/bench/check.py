@@ -14,17 +14,20 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from qmetric import ClusterState, QMetric, frobenius_cosine, q_metric, reference
-from qmetric.config import Config
-from qmetric.launch import launch_gram
-from qmetric.tolerances import SCORE, SIMILARITY, largest, score_error
+from qmetric import reference
+from qmetric.api import frobenius_cosine, q_metric
+from qmetric.incremental import ClusterState
+from qmetric.result import QMetric
+from qmetric.tolerances import SCORE_TOLERANCE, SIMILARITY_TOLERANCE, max_abs, score_error
+from qmetric.triton_kernels.config import KernelConfig
+from qmetric.triton_kernels.launcher import launch_metric
 
 TYPES = (torch.bfloat16, torch.float16, torch.float32)
 Problem = tuple[Tensor, Tensor, Tensor | None]
 Judge = Callable[[str, Problem, QMetric], None]
 
 
-def draw(
+def random_problem(
     batch: int, answers: int, chunks: int, size: int, dtype: torch.dtype, masked: bool, generator: torch.Generator
 ) -> Problem:
     """Clusters whose answers agree more or less, confidences, and a mask or None."""
@@ -36,12 +39,12 @@ def draw(
     return (topic + noise).to(dtype), confidences, mask
 
 
-def errors(problem: Problem, result: QMetric) -> tuple[float, float]:
+def max_errors(problem: Problem, result: QMetric) -> tuple[float, float]:
     """The largest errors of S and of Q, C, P against float64."""
     embeddings, confidences, mask = problem
     s = reference.similarity(embeddings, mask, torch.float64)
     _, c, p = reference.scores(s, confidences, mask, 0.5, 0.7, torch.float64)
-    of_s = 0.0 if result.S is None else largest(result.S.double() - s)
+    of_s = 0.0 if result.S is None else max_abs(result.S.double() - s)
     return of_s, score_error(result, c, p, 0.5, 0.7)
 
 
@@ -59,9 +62,9 @@ def check_all(small: bool, seed: int) -> int:
 
     def judge(name: str, problem: Problem, result: QMetric) -> None:
         nonlocal failures
-        found = errors(problem, result)
+        found = max_errors(problem, result)
         worst[:] = [max(a, b) for a, b in zip(worst, found, strict=True)]
-        if not (found[0] <= SIMILARITY and found[1] <= SCORE):
+        if not (found[0] <= SIMILARITY_TOLERANCE and found[1] <= SCORE_TOLERANCE):
             failures += 1
             print(f"WRONG {name}: S {found[0]:.2e}, scores {found[1]:.2e}")
 
@@ -69,7 +72,7 @@ def check_all(small: bool, seed: int) -> int:
     for batch, answers, chunks, size, dtype in _problems(small):
         count += 1
         name = f"{batch}x{answers}x{chunks}x{size} {dtype}"
-        problem = draw(batch, answers, chunks, size, dtype, answers % 2 == 1, generator)
+        problem = random_problem(batch, answers, chunks, size, dtype, answers % 2 == 1, generator)
         judge(f"q_metric {name}", problem, q_metric(*problem, out=poisoned(batch, answers)))
         if answers == 9:
             result = q_metric(*problem)._replace(S=frobenius_cosine(problem[0], problem[2]))
@@ -77,7 +80,7 @@ def check_all(small: bool, seed: int) -> int:
 
     for batch, answers, size in ((1, 3, 77), (4, 9, 64)) if small else ((1, 3, 77), (300, 9, 1024), (40, 33, 64)):
         for dtype in TYPES:
-            problem = draw(batch, answers, 1, size, dtype, True, generator)
+            problem = random_problem(batch, answers, 1, size, dtype, True, generator)
             embeddings, confidences, mask = problem
             assert mask is not None
             state = ClusterState(batch, answers, 1, size, dtype=dtype, device="cuda")
@@ -87,12 +90,12 @@ def check_all(small: bool, seed: int) -> int:
             judge(f"extend {batch}x{answers}x{size} {dtype}", problem, grown)
 
     if not small:
-        count += _check_forms(judge, generator)
+        count += _check_configs(judge, generator)
         failures += _check_values(generator)
     torch.cuda.synchronize()
     print(
-        f"{count} problems, seed {seed}: worst error of S {worst[0]:.2e} (limit {SIMILARITY:.0e}), "
-        f"of Q, C, P {worst[1]:.2e} (limit {SCORE:.0e}); {failures} failures"
+        f"{count} problems, seed {seed}: worst error of S {worst[0]:.2e} (limit {SIMILARITY_TOLERANCE:.0e}), "
+        f"of Q, C, P {worst[1]:.2e} (limit {SCORE_TOLERANCE:.0e}); {failures} failures"
     )
     return failures
 
@@ -113,28 +116,28 @@ def _problems(small: bool) -> Iterator[tuple[int, int, int, int, torch.dtype]]:
         yield batch if size < 9000 else 50, answers, chunks, size, TYPES[(size + answers) % 3]
 
 
-def _check_forms(judge: Judge, generator: torch.Generator) -> int:
-    """Every form of the kernel that the automatic choice may take, on one awkward batch each."""
-    forms = []
+def _check_configs(judge: Judge, generator: torch.Generator) -> int:
+    """Every configuration that `choose_config` may return, on one batch of odd sizes each."""
+    configs = []
     for dtype in (torch.bfloat16, torch.float32):
         vector = 16 // dtype.itemsize
         for rows, prefetch in itertools.product((16, 32, 64), (False, True)):
             for width, warps in ((rows, 1), (rows // 4, 4), (rows // 2, 2)):
-                forms.append((dtype, Config(rows, width, 8 * vector, vector, warps, False, prefetch)))
+                configs.append((dtype, KernelConfig(rows, width, 8 * vector, vector, warps, False, prefetch)))
         for rows, warps, blocks in itertools.product((8, 16, 32, 64), (1, 2, 4, 8), (1, 2)):
-            forms.append((dtype, Config(rows, rows, 8 * vector * blocks, vector, warps, True)))
-    for dtype, config in forms:
+            configs.append((dtype, KernelConfig(rows, rows, 8 * vector * blocks, vector, warps, True)))
+    for dtype, config in configs:
         answers = config.width - 1
-        problem = draw(37, answers, 1, 200, dtype, True, generator)
+        problem = random_problem(37, answers, 1, 200, dtype, True, generator)
         out = poisoned(37, answers)
-        launch_gram(problem[0], problem[2], problem[1], 0.5, 0.7, out.S, out.Q, out.C, out.P, config=config)
+        launch_metric(problem[0], problem[2], problem[1], 0.5, 0.7, out.S, out.Q, out.C, out.P, config=config)
         judge(f"{config}", problem, out)
-    return len(forms)
+    return len(configs)
 
 
 def _check_values(generator: torch.Generator) -> int:
     """NaN, zero vectors, identical and opposite answers, beside ordinary clusters in one batch."""
-    embeddings, confidences, _ = draw(6, 4, 1, 256, torch.bfloat16, False, generator)
+    embeddings, confidences, _ = random_problem(6, 4, 1, 256, torch.bfloat16, False, generator)
     embeddings[0, 1, 0, 7] = float("nan")
     embeddings[1, 2] = 0
     embeddings[2, 1:] = embeddings[2, :1]
@@ -152,8 +155,8 @@ def _check_values(generator: torch.Generator) -> int:
             ("NaN reaches Q and nothing else", q.isnan().tolist() == [True, False, False, False, True, False]),
             ("NaN stays in its row and column", s[0].isnan().sum().item() == 7 and not s[1:].isnan().any().item()),
             ("a zero vector is like nothing", s[1, 2].abs().max().item() == 0),
-            ("identical answers", (s[2] - 1).abs().max().item() <= SIMILARITY),
-            ("opposite answers", abs(s[3, 0, 1].item() + 1) <= SIMILARITY),
+            ("identical answers", (s[2] - 1).abs().max().item() <= SIMILARITY_TOLERANCE),
+            ("opposite answers", abs(s[3, 0, 1].item() + 1) <= SIMILARITY_TOLERANCE),
             ("a masked NaN has no effect", not healed.Q.isnan().any().item()),
         )
         if not right

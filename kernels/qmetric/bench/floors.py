@@ -9,17 +9,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from qmetric.bench.timing import Timing, in_graph
-from qmetric.dialect import entry
+from qmetric.bench.timing import Timing, time_in_cuda_graph
+from qmetric.triton_kernels.dialect import kernel_entry
 
 
-@entry(triton.jit)
-def _empty() -> None:
+@kernel_entry(triton.jit)
+def _empty_kernel() -> None:
     pass
 
 
-@entry(triton.jit)
-def _read(x_ptr: tl.tensor, out_ptr: tl.tensor, blocks: tl.tensor, BLOCK: tl.constexpr) -> None:  # noqa: N803
+@kernel_entry(triton.jit)
+def _read_kernel(x_ptr: tl.tensor, out_ptr: tl.tensor, blocks: tl.tensor, BLOCK: tl.constexpr) -> None:  # noqa: N803
     total = tl.zeros([BLOCK], tl.int32)
     for block in range(tl.program_id(0), blocks, tl.num_programs(0)):
         total ^= tl.load(x_ptr + tl.cast(block, tl.int64) * BLOCK + tl.arange(0, BLOCK), eviction_policy="evict_first")
@@ -29,7 +29,7 @@ def _read(x_ptr: tl.tensor, out_ptr: tl.tensor, blocks: tl.tensor, BLOCK: tl.con
 
 def empty_launch() -> Timing:
     """An empty kernel in a graph."""
-    return in_graph(lambda _: _empty[(1,)](), 128)
+    return time_in_cuda_graph(lambda _: _empty_kernel[(1,)](), 128)
 
 
 def read_bandwidth(gigabytes: int = 2) -> float:
@@ -43,9 +43,9 @@ def read_bandwidth(gigabytes: int = 2) -> float:
         count = min(words // block, processors * programs)
         options = {"BLOCK": block, "num_warps": warps}
         read = partial(_read_set, sets, out, count, words // block, options)
-        best = min(best, in_graph(read, 2, repeats=10).median)
+        best = min(best, time_in_cuda_graph(read, 2, repeats=10).median)
     return words * 4 / (best * 1e-6)
 
 
 def _read_set(sets: list[Tensor], out: Tensor, programs: int, blocks: int, options: dict[str, int], i: int) -> None:
-    _read[(programs,)](sets[i], out, blocks, **options)
+    _read_kernel[(programs,)](sets[i], out, blocks, **options)

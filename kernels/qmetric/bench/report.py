@@ -19,11 +19,11 @@ from qmetric.bench.timing import Timing
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measurement: `how` it was launched (graph, eager) and `what` ran."""
+    """One measurement: `implementation` is what ran, `launch_mode` is graph or eager."""
 
     shape: Shape
-    what: str
-    how: str
+    implementation: str
+    launch_mode: str
     timing: Timing
 
 
@@ -44,12 +44,14 @@ def floor(shape: Shape, bandwidth: float) -> float:
 
 def print_shape(shape: Shape, rows: list[Row], bandwidth: float) -> None:
     """One line for a shape, ours first."""
-    least = floor(shape, bandwidth)
-    ours = next(row for row in rows if row.what == "qmetric" and row.how == "graph")
-    others = "  ".join(f"{row.what}/{row.how} {row.timing.median:.1f}" for row in rows if row is not ours)
+    byte_floor = floor(shape, bandwidth)
+    ours = next(row for row in rows if row.implementation == "qmetric" and row.launch_mode == "graph")
+    others = "  ".join(
+        f"{row.implementation}/{row.launch_mode} {row.timing.median:.1f}" for row in rows if row is not ours
+    )
     print(
-        f"{shape!s:24} floor {least:8.2f}  ours {ours.timing.median:8.2f} "
-        f"[{ours.timing.low:.2f}-{ours.timing.high:.2f}] ({least / ours.timing.median:4.0%})  {others}",
+        f"{shape!s:24} floor {byte_floor:8.2f}  ours {ours.timing.median:8.2f} "
+        f"[{ours.timing.low:.2f}-{ours.timing.high:.2f}] ({byte_floor / ours.timing.median:4.0%})  {others}",
         flush=True,
     )
 
@@ -65,7 +67,7 @@ def write_csv(path: Path, rows: list[Row], bandwidth: float) -> None:
             shape = row.shape
             writer.writerow(
                 [shape.batch, shape.answers, shape.chunks, shape.size, str(shape.dtype).removeprefix("torch.")]
-                + [row.what, row.how]
+                + [row.implementation, row.launch_mode]
                 + [f"{value:.3f}" for value in (row.timing.median, row.timing.low, row.timing.high)]
                 + [f"{floor(shape, bandwidth):.3f}"]
             )
@@ -79,19 +81,19 @@ def plot(path: Path, rows: list[Row], bandwidth: float) -> bool:
         return False
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        if row.how == "graph":
+        if row.launch_mode == "graph":
             groups.setdefault((row.shape.answers, row.shape.chunks, row.shape.size, row.shape.dtype), []).append(row)
     groups = {key: group for key, group in groups.items() if len({row.shape.batch for row in group}) > 1}
     if not groups:
         return False
-    everything = list(dict.fromkeys(row.what for group in groups.values() for row in group))
+    everything = list(dict.fromkeys(row.implementation for group in groups.values() for row in group))
     colours = {what: f"C{number}" for number, what in enumerate(everything)}
     figure, panels = pyplot.subplots(
         1, len(groups), figsize=(4.5 * len(groups), 4), squeeze=False, sharey=True, layout="constrained"
     )
     for panel, group in zip(panels[0], groups.values(), strict=True):
-        for what in dict.fromkeys(row.what for row in group):
-            line = [(row.shape.batch, row.timing.median) for row in group if row.what == what]
+        for what in dict.fromkeys(row.implementation for row in group):
+            line = [(row.shape.batch, row.timing.median) for row in group if row.implementation == what]
             panel.loglog(*zip(*line, strict=True), marker="o", color=colours[what], label=what)
         batches = sorted({row.shape for row in group}, key=lambda shape: shape.batch)
         panel.loglog([s.batch for s in batches], [floor(s, bandwidth) for s in batches], "k--", label="byte floor")

@@ -1,4 +1,4 @@
-"""Times launches on the GPU so that neither the host nor the L2 cache flatters or blurs them."""
+"""Times launches on the GPU, without the host's overhead and with a cold L2 cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 _FLUSH_BYTES = 256 << 20  # several times the L2 cache
 _POOL_BYTES = 512 << 20
-_MOST_LAUNCHES = 128
+_MAX_LAUNCHES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class Timing:
         return cls(statistics.median(ordered), ordered[round(0.1 * last)], ordered[round(0.9 * last)])
 
 
-def fresh_sets(bytes_each: int) -> int:
-    """How many input sets to rotate among: each is read once a replay, from memory."""
-    return max(2, min(_MOST_LAUNCHES, -(-_POOL_BYTES // max(1, bytes_each))))
+def input_set_count(bytes_each: int) -> int:
+    """How many input sets to rotate among, so that each is read from memory, once in each replay."""
+    return max(2, min(_MAX_LAUNCHES, -(-_POOL_BYTES // max(1, bytes_each))))
 
 
-def in_graph(launch: Callable[[int], object], sets: int, repeats: int = 20) -> Timing:
+def time_in_cuda_graph(launch: Callable[[int], object], sets: int, repeats: int = 20) -> Timing:
     """The time of `launch(i)`, i = 0 .. sets-1, captured in one CUDA graph, per launch.
 
     The cache is overwritten before each replay, outside the timed part.
@@ -65,7 +65,7 @@ def in_graph(launch: Callable[[int], object], sets: int, repeats: int = 20) -> T
     return Timing.of(samples)
 
 
-def on_host(call: Callable[[], object], *, wait: bool, repeats: int = 300) -> Timing:
+def time_on_host(call: Callable[[], object], *, wait: bool, repeats: int = 300) -> Timing:
     """Wall-clock time of an eager call, with or without waiting for the device to finish it."""
     for _ in range(20):
         call()

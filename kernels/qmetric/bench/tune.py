@@ -1,6 +1,6 @@
-"""Times candidate forms of the kernel on a few classes of problem: `python -m qmetric.bench.tune`.
+"""Times candidate configurations of the kernels on a few problem sizes: `python -m qmetric.bench.tune`.
 
-Prints, for each class, the fastest forms and the one that `config.choose` takes; writes all of them as JSON.
+Prints, for each size, the fastest configurations and the one that `choose_config` returns; writes all of them as JSON.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from torch import Tensor
 
 from qmetric.bench.floors import empty_launch, read_bandwidth
 from qmetric.bench.shapes import LARGE, SMALL, Shape
-from qmetric.bench.timing import fresh_sets, in_graph
-from qmetric.config import Config, choose, power_of_two
-from qmetric.launch import launch_gram
+from qmetric.bench.timing import input_set_count, time_in_cuda_graph
+from qmetric.triton_kernels.config import KernelConfig, choose_config, power_of_two
+from qmetric.triton_kernels.launcher import launch_metric
 
-CLASSES = (
+PROBLEM_SIZES = (
     SMALL,
     Shape(8, 9, 1, 1024),
     Shape(64, 32, 1, 768),
@@ -40,14 +40,14 @@ CLASSES = (
 )
 
 
-def candidates(shape: Shape) -> list[Config]:
-    """Forms worth a measurement for this class, the automatic choice first."""
+def candidates(shape: Shape) -> list[KernelConfig]:
+    """Configurations worth a measurement for this size, the automatic choice first."""
     bits = 8 * shape.dtype.itemsize
     dimensions = shape.chunks * shape.size
     rows = max(16, power_of_two(shape.answers))
     width = max(4, power_of_two(shape.answers))
     vector = 128 // bits
-    found = [choose(shape.batch, shape.answers, dimensions, bits)]
+    found = [choose_config(shape.batch, shape.answers, dimensions, bits)]
     if shape.batch <= 4096:
         found += split_candidates(shape.answers, dimensions, vector)
     if shape.batch >= 1024:
@@ -55,8 +55,8 @@ def candidates(shape: Shape) -> list[Config]:
         for warps, block, prefetch in itertools.product((1, 2, 4), blocks, (False, True)):
             if rows * block > 64 or (rows == 64 and prefetch):
                 continue
-            found.append(Config(rows, width, 8 * vector * block, vector, warps, split_k=False, prefetch=prefetch))
-        plain = Config(rows, width, 8 * vector * (2 if rows == 16 else 1), vector, 1, split_k=False)
+            found.append(KernelConfig(rows, width, 8 * vector * block, vector, warps, split_k=False, prefetch=prefetch))
+        plain = KernelConfig(rows, width, 8 * vector * (2 if rows == 16 else 1), vector, 1, split_k=False)
         found += [
             dataclasses.replace(plain, evict="evict_first"),
             dataclasses.replace(plain, evict="evict_first", warps=4),
@@ -76,19 +76,19 @@ def candidates(shape: Shape) -> list[Config]:
     return list(dict.fromkeys(found))
 
 
-def split_candidates(answers: int, dimensions: int, vector: int) -> list[Config]:
-    """Forms of the kernel for small batches."""
+def split_candidates(answers: int, dimensions: int, vector: int) -> list[KernelConfig]:
+    """Configurations of the split-K kernel."""
     rows = max(8, power_of_two(answers))
     found = []
     for warps, block in itertools.product((2, 4, 8, 16), (1, 2, 4)):
         if 8 * vector * block * warps < 2 * dimensions and rows * rows * warps * 4 <= 128 << 10:
-            found.append(Config(rows, rows, 8 * vector * block, vector, warps, split_k=True))
+            found.append(KernelConfig(rows, rows, 8 * vector * block, vector, warps, split_k=True))
     return found
 
 
 def measure(shape: Shape, bandwidth: float) -> list[dict[str, object]]:
-    """The time of each candidate on one class, fastest first."""
-    sets = fresh_sets(shape.input_bytes)
+    """The time of each candidate for one size, fastest first."""
+    sets = input_set_count(shape.input_bytes)
     embeddings = torch.randn(
         (sets, shape.batch, shape.answers, shape.chunks, shape.size), dtype=shape.dtype, device="cuda"
     )
@@ -96,25 +96,25 @@ def measure(shape: Shape, bandwidth: float) -> list[dict[str, object]]:
     scores = torch.empty((3, shape.batch), device="cuda")
     q, c, p = scores.unbind(0)
     floor = (shape.input_bytes + shape.output_bytes) / bandwidth * 1e6
-    automatic, *_ = forms = candidates(shape)
+    automatic, *_ = configs = candidates(shape)
 
-    def launch(config: Config, i: int) -> None:
-        launch_gram(embeddings[i], None, confidences[i], 0.5, 0.7, None, q, c, p, config=config)
+    def launch(config: KernelConfig, i: int) -> None:
+        launch_metric(embeddings[i], None, confidences[i], 0.5, 0.7, None, q, c, p, config=config)
 
-    def compile_form(config: Config) -> str | None:
+    def compile_config(config: KernelConfig) -> str | None:
         try:
             launch(config, 0)
-        except Exception as error:  # a form that this card cannot hold is a result too
+        except Exception as error:  # a configuration that this GPU cannot hold is a result too
             return f"{type(error).__name__}: {error}"[:200]
         return None
 
     launch(automatic, 0)
     with ThreadPoolExecutor(8) as pool:
-        refused = dict(zip(forms, pool.map(compile_form, forms), strict=True))
+        refused = dict(zip(configs, pool.map(compile_config, configs), strict=True))
     torch.cuda.synchronize()
     rows: list[dict[str, object]] = []
     want: tuple[Tensor, Tensor, Tensor] | None = None
-    for config in forms:
+    for config in configs:
         row: dict[str, object] = {"shape": str(shape), "automatic": config == automatic, **dataclasses.asdict(config)}
         if refused[config] is not None:
             rows.append({**row, "us": float("inf"), "error": refused[config]})
@@ -124,7 +124,7 @@ def measure(shape: Shape, bandwidth: float) -> list[dict[str, object]]:
         got = (q.clone(), c.clone(), p.clone())
         want = want or got
         wrong = max((a - b).abs().max().item() for a, b in zip(got[1:], want[1:], strict=True))
-        timing = in_graph(partial(launch, config), sets, repeats=10)
+        timing = time_in_cuda_graph(partial(launch, config), sets, repeats=10)
         row |= {"us": timing.median, "low": timing.low, "high": timing.high, "of_floor": floor / timing.median}
         if not wrong < 1e-5:
             row["error"] = f"differs from the first form by {wrong}"
@@ -141,14 +141,14 @@ def main() -> int:
     bandwidth = read_bandwidth()
     print(f"read bandwidth {bandwidth / 1e12:.2f} TB/s, empty launch {empty_launch().median:.2f} us")
     everything = []
-    for shape in CLASSES:
+    for shape in PROBLEM_SIZES:
         if shape.batch > options.most_clusters:
             continue
         rows = measure(shape, bandwidth)
         everything += rows
         print(f"{shape}: {len(rows)} forms")
-        for place, row in enumerate(rows):
-            if place < 4 or row["automatic"] or "error" in row:
+        for rank, row in enumerate(rows):
+            if rank < 4 or row["automatic"] or "error" in row:
                 form = "r{rows} w{width} k{block_k} v{vector} W{warps}".format(**row)
                 switches = ("split_k", "prefetch", "cache", "evict", "registers")
                 flags = "".join(f" {name}={row[name]}" for name in switches if row[name])

@@ -1,5 +1,4 @@
-"""How long the router's event loop is held while many runs are under way.
+"""`python -m router.bench.moa`: how long the router's event loop is blocked while many runs of trees are in flight.
 
-`python -m router.bench.moa --runs 50`: the router in this process with a probe on its loop, a fake pair that answers
-at once in a second process, the clients in a third.
+The router runs in this process, with a probe on its loop; a fake pair in a second process, the clients in a third.
 """

@@ -1,4 +1,4 @@
-"""The benchmark's command."""
+"""Measure how long the router's event loop is blocked while many runs of trees are in flight."""
 
 import argparse
 import asyncio
@@ -23,20 +23,20 @@ from router.server.settings import RouterSettings, ServerSettings
 from router.workers.health import HealthSettings
 from sglang_ext.versions import versions
 
-TICK = 0.001  # seconds between two looks at the loop
-PATIENCE = 20.0  # seconds for the fake pair to come up
+PROBE_INTERVAL = 0.001  # seconds
+STARTUP_TIMEOUT = 20.0  # seconds, of the fake pair
 
 
-async def lag(found: list[float]) -> None:
-    """Note how late the loop is for a sleep of `TICK`, in seconds, for ever."""
+async def record_lag(lags: list[float]) -> None:
+    """Record, until cancelled, by how many seconds the loop overruns each sleep of `PROBE_INTERVAL`."""
     while True:
-        began = time.perf_counter()
-        await asyncio.sleep(TICK)
-        found.append(max(time.perf_counter() - began - TICK, 0.0))
+        started = time.perf_counter()
+        await asyncio.sleep(PROBE_INTERVAL)
+        lags.append(max(time.perf_counter() - started - PROBE_INTERVAL, 0.0))
 
 
-async def measure(arm: str, given: argparse.Namespace, pair: tuple[str, str]) -> dict[str, Any]:
-    """One arm: `--clients` clients with `--runs` runs each."""
+async def measure(arm: str, options: argparse.Namespace, pair: tuple[str, str]) -> dict[str, Any]:
+    """Measure one arm: `--clients` clients with `--runs` runs each."""
     settings = RouterSettings(
         prefill=((pair[0], 1),),
         decode=(pair[1],),
@@ -51,47 +51,47 @@ async def measure(arm: str, given: argparse.Namespace, pair: tuple[str, str]) ->
     try:
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + STARTUP_TIMEOUT
         while not app.registry.models() and time.monotonic() < deadline:
             await app.registry.probe()
         if arm == "exit" and isinstance(app.judge, Judge):
             await app.judge.start()
         idle: list[float] = []
-        probe = asyncio.create_task(lag(idle))
+        probe = asyncio.create_task(record_lag(idle))
         await asyncio.sleep(1.0)
         probe.cancel()
-        late: list[float] = []
-        probe = asyncio.create_task(lag(late))
+        busy: list[float] = []
+        probe = asyncio.create_task(record_lag(busy))
         command = ["-m", "router.bench.moa.clients", f"http://127.0.0.1:{port}", arm]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, str(given.clients), str(given.runs), stdout=asyncio.subprocess.PIPE
+            sys.executable, *command, str(options.clients), str(options.runs), stdout=asyncio.subprocess.PIPE
         )
-        told, _ = await process.communicate()
+        output, _ = await process.communicate()
         probe.cancel()
         if process.returncode:
             raise SystemExit(f"the clients ended with code {process.returncode}")
-        told = json.loads(told)
+        result = json.loads(output)
     finally:
         server.should_exit = True
         await serving
     return {
         "arm": arm,
-        "idle_lag_ms": shares(idle),
-        "lag_ms": shares(late),
-        "run_s": shares(told["seconds"], scale=1.0),
-        "agents": told["states"],
+        "idle_lag_ms": percentiles(idle),
+        "lag_ms": percentiles(busy),
+        "run_s": percentiles(result["seconds"], scale=1.0),
+        "agents": result["states"],
     }
 
 
-def shares(values: list[float], scale: float = 1e3) -> dict[str, float]:
-    """Median, p99 and the largest, times `scale`."""
+def percentiles(values: list[float], scale: float = 1e3) -> dict[str, float]:
+    """Median, p99 and maximum, times `scale`."""
     cuts = statistics.quantiles(values, n=100) if len(values) > 1 else values * 99
-    found = {"p50": cuts[49], "p99": cuts[98], "max": max(values)}
-    return {key: round(scale * value, 3) for key, value in found.items()}
+    values_at = {"p50": cuts[49], "p99": cuts[98], "max": max(values)}
+    return {key: round(scale * value, 3) for key, value in values_at.items()}
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all arms, print a JSON line for each, write the record."""
     parser = argparse.ArgumentParser(prog="python -m router.bench.moa", description=__doc__)
     parser.add_argument("--clients", type=int, default=50, help="runs at once (%(default)s)")
     parser.add_argument("--runs", type=int, default=4, help="runs of each client, one after another (%(default)s)")
@@ -99,27 +99,27 @@ def main() -> None:
     parser.add_argument("--tick", type=float, default=20.0, help="milliseconds between tokens (%(default)s)")
     parser.add_argument("--arms", nargs="+", default=["tree", "splice", "exit"])
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    options = parser.parse_args()
     prefill, decode = free_port(), free_port()
-    command = [sys.executable, "-m", "router.bench.moa.fakes", str(prefill), str(decode)]
+    command = [sys.executable, "-m", "router.bench.moa.fake_pair", str(prefill), str(decode)]
     rows = []
     with (
         tempfile.TemporaryDirectory() as folder,
-        running("fakes", [*command, str(given.tokens), str(given.tick)], Path(folder)),
+        running("fakes", [*command, str(options.tokens), str(options.tick)], Path(folder)),
     ):
         pair = f"http://127.0.0.1:{prefill}", f"http://127.0.0.1:{decode}"
-        for arm in given.arms:
-            rows.append(uvloop.run(measure(arm, given, pair)))
+        for arm in options.arms:
+            rows.append(uvloop.run(measure(arm, options, pair)))
             print(json.dumps(rows[-1]), flush=True)
-    told = {
+    record = {
         "machine": f"{platform.machine()}, {platform.processor() or platform.system()}",
         "versions": versions(("uvloop", "uvicorn", "orjson")),
-        "command": f"python -m router.bench.moa --clients {given.clients} --runs {given.runs} --tokens {given.tokens} "
-        f"--tick {given.tick:g} --arms {' '.join(given.arms)}",
+        "command": f"python -m router.bench.moa --clients {options.clients} --runs {options.runs} "
+        f"--tokens {options.tokens} --tick {options.tick:g} --arms {' '.join(options.arms)}",
         "rows": rows,
     }
-    if given.out is not None:
-        given.out.write_text(json.dumps(told, indent=1) + "\n")
+    if options.out is not None:
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Clients that each ask one run after another: `python -m router.bench.moa.clients URL ARM CLIENTS RUNS`.
+"""Clients that each request one run after another: `python -m router.bench.moa.clients URL ARM CLIENTS RUNS`.
 
-Prints one JSON line: seconds of each run, and how often each state of an agent was seen.
+Prints one JSON line: the seconds of each run, and how many agents ended in each state.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ from router.http_client.origin import Origin
 
 
 async def client(origin: Origin, arm: str, runs: int, seconds: list[float], states: Counter[str]) -> None:
-    """Ask `runs` questions."""
+    """Request `runs` runs, one after another."""
     body = orjson.dumps({"model": "moa", "messages": [{"role": "user", "content": "Why?"}], "moa": {"arm": arm}})
     for _ in range(runs):
-        began = time.monotonic()
+        started = time.monotonic()
         async with await origin.request("POST", "/v1/chat/completions", body) as response:
-            told = orjson.loads(await response.read())
+            payload = orjson.loads(await response.read())
         if response.status != 200:
-            raise SystemExit(f"a run failed with {response.status}: {told}")
-        seconds.append(time.monotonic() - began)
-        states.update(agent["state"] for agent in told["moa"]["agents"])
+            raise SystemExit(f"a run failed with {response.status}: {payload}")
+        seconds.append(time.monotonic() - started)
+        states.update(agent["state"] for agent in payload["moa"]["agents"])
 
 
 async def main(url: str, arm: str, clients: int, runs: int) -> None:
-    """Run them all at once."""
+    """Run all clients at the same time, and print the result."""
     origin = Origin(url)
     seconds: list[float] = []
     states: Counter[str] = Counter()

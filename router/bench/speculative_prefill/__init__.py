@@ -1,13 +1,17 @@
-"""What splicing saves on a running pair: `python -m router.bench.speculative_prefill --router URL [--model NAME]`.
+"""What speculative prefill saves on a running pair: `python -m router.bench.speculative_prefill --router URL`.
 
-Prints, from one run: the time to the first token (TTFT) of a cold prompt and of a short one; of a
-prompt of the same length whose last part is the answer of an upstream that decodes on the same pair,
-from the upstream's last token on; of several such prompts at once; and of ordinary requests beside an
-upstream with such a dependent and without. Dependents wait for the whole answer (blocking), or are spliced
-as on any SGLang (fallback) or with the overlay. Every prompt is fresh random token ids, so nothing is
-cached before.
+It measures the time to first token (TTFT) of
 
-Ordinary requests come in rounds. In each round they come at the same random times in every way, one way
-after the other, another one first in each round. With `--prefill-log`, where they waited on the prefill
-server is read from its own log (it must run with `--enable-request-time-stats-logging`).
+- a cold prompt, and a short one;
+- a dependent: a prompt as long, which ends with the answer of an upstream that decodes on the same pair. Its time
+  counts from the upstream's last token;
+- several dependents at once;
+- ordinary requests beside an upstream, with a dependent and without.
+
+Dependents wait for the whole answer (blocking), or are prefilled in segments as on any SGLang (fallback) or with the
+overlay. Every prompt is fresh random token ids, so nothing is cached.
+
+Ordinary requests come in rounds. In each round they come at the same random times in every mode, one mode after the
+other, with another mode first in each round. With `--prefill-log`, their durations on the prefill server are read
+from its log (it must run with `--enable-request-time-stats-logging`).
 """

@@ -1,60 +1,58 @@
-"""The command."""
+"""Measure the time to first token with and without speculative prefill, on a running pair."""
 
 import argparse
 import asyncio
 import json
 from pathlib import Path
 
-from router.bench.speculative_prefill.load import WAYS, Bench, Sizes, Way, measure
-from router.bench.speculative_prefill.pair import close_pair, open_pair, parser_of, setting
+from router.bench.speculative_prefill.command import command_parser, record_head
+from router.bench.speculative_prefill.load import MODES, Bench, Mode, Sizes, measure
+from router.bench.speculative_prefill.pair import close_pair, open_pair
+from router.bench.speculative_prefill.prefill_durations import durations_table, prefill_durations
 from router.bench.speculative_prefill.table import table
-from router.bench.speculative_prefill.waits import waits, waits_table
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Measure, print and write."""
+    """Measure, print the table, write the record; returns the exit code."""
     dispatcher = await open_pair(options, "bench")
     if dispatcher is None:
         return 2
     workers = dispatcher.registry.workers
     sizes = Sizes(**{key: value for key, value in vars(options).items() if key in Sizes.__dataclass_fields__})
-    ways: list[Way] = ["blocking", *(way for way in options.ways if way != "blocking")]
+    modes: list[Mode] = ["blocking", *(mode for mode in options.ways if mode != "blocking")]
     if not all(worker.open_prompts for worker in workers):
-        ways = [way for way in ways if way != "overlay"]
-    besides = [way for way in ways if options.beside is None or way in options.beside]
+        modes = [mode for mode in modes if mode != "overlay"]
+    beside_modes = [mode for mode in modes if options.beside is None or mode in options.beside]
     head = {
-        **setting(options, "bench"),
+        **record_head(options, "speculative_prefill"),
         "servers": [worker.info for worker in workers],
         "sizes": vars(sizes),
     }
     try:
         bench = Bench(dispatcher, str(workers[1].model), sizes)
-        found = await measure(bench, ways, besides)
-        found["counters"] = {}
+        seconds = await measure(bench, modes, beside_modes)
+        seconds["counters"] = {}
         for worker in workers:
             await worker.probe()
-            found["counters"][worker.role] = worker.open_prompts
+            seconds["counters"][worker.role] = worker.open_prompts
     finally:
         await close_pair(dispatcher)
-    waited = (
-        waits(options.prefill_log, bench.run, ("ordinary", *(f"{way}_ordinary" for way in besides)))
-        if options.prefill_log
-        else {}
-    )
+    kinds = ("ordinary", *(f"{mode}_ordinary" for mode in beside_modes))
+    durations = prefill_durations(options.prefill_log, bench.run, kinds) if options.prefill_log else {}
     if options.out:
-        options.out.write_text(json.dumps({**head, "prefill_log": waited, "seconds": found}, indent=1) + "\n")
+        options.out.write_text(json.dumps({**head, "prefill_log": durations, "seconds": seconds}, indent=1) + "\n")
     print("\n".join(f"{key}: {value}" for key, value in head.items() if key != "servers"))
-    print(table(found, sizes, ways))
-    if waited:
-        print(waits_table(waited))
+    print(table(seconds, sizes, modes))
+    if durations:
+        print(durations_table(durations))
     return 0
 
 
 def main() -> int:
-    """The command."""
-    parser = parser_of("Time to first token with and without splicing, on a running pair")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[1:], help="beside blocking")
-    parser.add_argument("--beside", nargs="*", choices=WAYS, help="measure ordinary requests beside these ways only")
+    """Parse the command line and run."""
+    parser = command_parser("Time to first token with and without splicing, on a running pair")
+    parser.add_argument("--ways", nargs="+", choices=MODES, default=MODES[1:], help="beside blocking")
+    parser.add_argument("--beside", nargs="*", choices=MODES, help="measure ordinary requests beside these ways only")
     parser.add_argument("--prefill-log", type=Path, metavar="FILE", help="the prefill server's log")
     for name, default in vars(Sizes()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)

@@ -1,4 +1,4 @@
-"""Dependents, upstreams and ordinary requests, and how long they take."""
+"""Sends dependents, upstreams and ordinary requests to a pair, and measures how long they take."""
 
 import asyncio
 import random
@@ -26,10 +26,10 @@ from router.speculative_prefill.template import PromptTemplate
 from router.speculative_prefill.transport import FallbackTransport, transport_for
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
 
-Way = Literal["blocking", "fallback", "overlay"]
-WAYS: tuple[Way, ...] = get_args(Way)
+Mode = Literal["blocking", "fallback", "overlay"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 WARM_UP = 2  # turns
-SPREAD = 0.1  # of an answer's length, either way
+LENGTH_JITTER = 0.1  # of an answer's length, up and down
 
 
 @dataclass
@@ -50,8 +50,14 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Read:
-    """One dependent: TTFT from its upstream's last token on, and how long the upstream decoded for each token."""
+class DependentResult:
+    """One dependent.
+
+    Attributes:
+        ttft: Seconds from its upstream's last token to its own first.
+        speculation: What was prefilled ahead.
+        upstream: Seconds per token that its upstream decoded.
+    """
 
     ttft: float
     speculation: SpeculationStats
@@ -63,56 +69,59 @@ class Bench:
     """The measurements over one pair. Times are seconds.
 
     Attributes:
-        run: What the ids of its ordinary requests begin with.
+        dispatcher: Sends requests to the pair.
+        model: The pair's model.
+        sizes: What is measured.
+        run: Prefix of the ids of its ordinary requests.
+        pacers: For dependents, by mode; blocking ones have none.
     """
 
     dispatcher: Dispatcher
     model: str
     sizes: Sizes
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
-    pacers: dict[Way, SegmentPacer] = field(
+    pacers: dict[Mode, SegmentPacer] = field(
         default_factory=lambda: {"fallback": SegmentPacer(), "overlay": SegmentPacer()}
     )
 
-    def ids(self, count: int) -> list[int]:
+    def random_ids(self, count: int) -> list[int]:
         """Random token ids."""
         return [random.randrange(10, self.sizes.vocabulary) for _ in range(count)]
 
     async def cold(self, count: int, **extra: Any) -> float:
-        """TTFT of a prompt nobody has seen."""
-        return await self.ask(None, self.ids(count), **extra)
+        """TTFT of an ordinary request with a fresh prompt of `count` tokens."""
+        return await self.ttft(None, self.random_ids(count), **extra)
 
-    async def dependent(self, upstream: UpstreamAnswer, way: Way, length: int) -> tuple[float, SpeculationStats]:
-        """TTFT of a prompt that ends with an upstream's answer of `length` tokens, from that answer's end."""
-        literal = self.ids(self.sizes.prompt - length)
-        template = PromptTemplate((tuple(literal), tuple(self.ids(8))), (upstream.name,))
+    async def _dependent(self, upstream: UpstreamAnswer, mode: Mode, length: int) -> tuple[float, SpeculationStats]:
+        """TTFT, from the upstream's last token on, of a prompt that ends with its answer of `length` tokens."""
+        literal = self.random_ids(self.sizes.prompt - length)
+        template = PromptTemplate((tuple(literal), tuple(self.random_ids(8))), (upstream.name,))
         pair = self.dispatcher.choose_pair(self.model)
-        carry = transport_for if way == "overlay" else lambda _: FallbackTransport()
-        async with OpenPrompt(self.dispatcher, lambda: pair, self.pacers.get(way), carry=carry) as prompt:
+        new_transport = transport_for if mode == "overlay" else lambda _: FallbackTransport()
+        async with OpenPrompt(
+            self.dispatcher, lambda: pair, self.pacers.get(mode), new_transport=new_transport
+        ) as prompt:
             async for part in compose_prompt(template, {upstream.name: upstream}, "declared", same_tokenizer_ids):
                 assert not isinstance(part, Truncate)
                 prompt.append(part)
-            return await self.ask(prompt, []), prompt.speculation
+            return await self.ttft(prompt, []), prompt.speculation
 
-    def lengths(self, seed: str) -> Iterator[int]:
-        """Lengths of answers, in tokens.
-
-        Segments go out every so many tokens: answers of one length would leave nearly the same tail each time.
-        """
+    def answer_lengths(self, seed: str) -> Iterator[int]:
+        """Endless lengths of answers, in tokens. They vary, since with one length the tail would hardly vary either."""
         lengths, answer = random.Random(seed), self.sizes.answer
         while True:
-            yield round(answer * lengths.uniform(1 - SPREAD, 1 + SPREAD))
+            yield round(answer * lengths.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER))
 
-    async def readers(self, count: int, way: Way, lengths: Iterator[int]) -> list[Read]:
-        """`count` dependents of one upstream that decodes meanwhile."""
+    async def dependents(self, count: int, mode: Mode, lengths: Iterator[int]) -> list[DependentResult]:
+        """`count` dependents in parallel, of one upstream that decodes meanwhile."""
         upstream, length = UpstreamAnswer("upstream"), next(lengths)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.dependent(upstream, way, length)) for _ in range(count)]
+            tasks = [group.create_task(self._dependent(upstream, mode, length)) for _ in range(count)]
             decoding = group.create_task(self._decode(upstream, length))
-        return [Read(*task.result(), decoding.result()) for task in tasks]
+        return [DependentResult(*task.result(), decoding.result()) for task in tasks]
 
-    async def traffic(self, name: str, seed: int) -> list[float]:
-        """TTFTs of ordinary requests, whose ids begin with `run` and `name`, at random times."""
+    async def ordinary_requests(self, name: str, seed: int) -> list[float]:
+        """TTFTs of ordinary requests at random times; their ids begin with `run` and `name`."""
         arrivals = random.Random(seed)
         async with asyncio.TaskGroup() as group:
             tasks: list[asyncio.Task[float]] = []
@@ -124,103 +133,108 @@ class Bench:
                 tasks.append(group.create_task(self.cold(self.sizes.ordinary, rid=rid)))
         return [task.result() for task in tasks]
 
-    async def traffic_beside(self, work: Callable[[], Awaitable[Any]], name: str, seed: int) -> list[float]:
-        """The same, while `work` is done again and again."""
+    async def ordinary_requests_beside(self, work: Callable[[], Awaitable[Any]], name: str, seed: int) -> list[float]:
+        """TTFTs of ordinary requests while `work` is repeated."""
 
-        async def again() -> None:
+        async def repeat() -> None:
             while True:
                 await work()
 
-        beside = asyncio.create_task(again())
+        repeating = asyncio.create_task(repeat())
         try:
-            found = await self.traffic(name, seed)
-            if beside.done():
-                raise RouterError("what ordinary requests were measured beside ended early.") from beside.exception()
-            return found
+            ttfts = await self.ordinary_requests(name, seed)
+            if repeating.done():
+                raise RouterError("what ordinary requests were measured beside ended early.") from repeating.exception()
+            return ttfts
         finally:
-            beside.cancel()
-            await asyncio.gather(beside, return_exceptions=True)
+            repeating.cancel()
+            await asyncio.gather(repeating, return_exceptions=True)
 
     async def _decode(self, answer: UpstreamAnswer, length: int) -> float:
-        """Let a request write an answer of `length` tokens; returns the seconds for each token after its first."""
-        body = {"input_ids": self.ids(self.sizes.short), "stream": True}
+        """Decode an answer of `length` tokens on the pair; returns the seconds per token after the first."""
+        body = {"input_ids": self.random_ids(self.sizes.short), "stream": True}
         sampling = {"max_new_tokens": length, "ignore_eos": True, "temperature": 0.0}
         pair = self.dispatcher.choose_pair(self.model)
         async with self.dispatcher.exchange("/generate", Body({**body, "sampling_params": sampling}), pair) as exchange:
-            began = None
-            async for progress in _progress(exchange):
-                began = began or time.monotonic()
-                answer.grow(progress)
+            started = None
+            async for ids in _token_ids(exchange):
+                started = started or time.monotonic()
+                answer.update(ids)
         answer.finish()
-        return (time.monotonic() - (began or time.monotonic())) / (length - 1)
+        return (time.monotonic() - (started or time.monotonic())) / (length - 1)
 
-    async def ask(self, prompt: OpenPrompt | None, ids: list[int], **extra: Any) -> float:
-        """Seconds to the first token of a prompt, an open one or one of these ids."""
-        began = time.monotonic()
+    async def ttft(self, prompt: OpenPrompt | None, ids: list[int], **extra: Any) -> float:
+        """Seconds to the first token: of an open prompt, or of a prompt of `ids`."""
+        started = time.monotonic()
         first = None
         sampling = {"max_new_tokens": 4, "ignore_eos": True, "temperature": 0.0}
         body = {"stream": True, "sampling_params": sampling, **extra}
         if prompt is None:
             pair = self.dispatcher.choose_pair(self.model)
-            sending: AbstractAsyncContextManager[Exchange] = self.dispatcher.exchange(
+            sent: AbstractAsyncContextManager[Exchange] = self.dispatcher.exchange(
                 "/generate", Body({**body, "input_ids": ids}), pair
             )
         else:
-            sending = prompt.finish(body)
-        async with sending as exchange:
-            async for _ in _progress(exchange):
+            sent = prompt.finish(body)
+        async with sent as exchange:
+            async for _ in _token_ids(exchange):
                 first = first or time.monotonic()
         if first is None:
             raise RouterError("the pair answered without a token.")
-        return first - began
+        return first - started
 
 
-async def _progress(exchange: Exchange) -> AsyncIterator[list[int]]:
+async def _token_ids(exchange: Exchange) -> AsyncIterator[list[int]]:
     async for event in parse_events(exchange.body()):
         ids = read_event(event, "of the benchmark").ids
         if ids:
             yield ids
 
 
-def say(words: str) -> None:
-    """Progress."""
-    print(f"bench: {words}", file=sys.stderr, flush=True)
+def print_progress(text: str) -> None:
+    """Print progress to stderr."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-async def measure(bench: Bench, ways: list[Way], besides: list[Way]) -> dict[str, Any]:
-    """All rows (`ways` begins with blocking); the first requests of each kind warm up and do not count.
+async def measure(bench: Bench, modes: list[Mode], beside_modes: list[Mode]) -> dict[str, Any]:
+    """Measure everything, in seconds, by the names that the record has. The first turns warm up and do not count.
 
-    Ordinary requests are measured beside dependents of each of the ways `besides`, and beside none.
+    Modes take turns, so that a machine that grows slower or faster meanwhile treats them alike.
 
-    Rows take turns, so that a machine that grows slower or faster meanwhile treats them alike.
+    Args:
+        bench: The pair, and the sizes.
+        modes: Of dependents; blocking first.
+        beside_modes: Of dependents beside which ordinary requests are measured, besides an upstream without any.
     """
     sizes = bench.sizes
-    found: dict[str, Any] = defaultdict(list)
+    seconds: dict[str, Any] = defaultdict(list)
 
-    def keep(name: str, readers: list[Read]) -> None:
-        found[name].extend(read.ttft for read in readers)
-        found[f"{name}_upstream"].append(readers[0].upstream)
-        found[f"{name}_speculation"].extend(read.speculation.to_json() for read in readers)
+    def keep(name: str, results: list[DependentResult]) -> None:
+        seconds[name].extend(result.ttft for result in results)
+        seconds[f"{name}_upstream"].append(results[0].upstream)
+        seconds[f"{name}_speculation"].extend(result.speculation.to_json() for result in results)
 
     for turn in range(-WARM_UP, sizes.repeats):
         cold, short = await bench.cold(sizes.prompt), [await bench.cold(sizes.short) for _ in range(3)]
-        read = {way: await bench.readers(1, way, bench.lengths(f"turn {turn}")) for way in ways}
+        results = {mode: await bench.dependents(1, mode, bench.answer_lengths(f"turn {turn}")) for mode in modes}
         if turn >= 0:
-            found["cold"].append(cold)
-            found["short"].extend(short)
-            for way in ways:
-                keep(way, read[way])
-            say(f"turn {turn + 1} of {sizes.repeats}")
+            seconds["cold"].append(cold)
+            seconds["short"].extend(short)
+            for mode in modes:
+                keep(mode, results[mode])
+            print_progress(f"turn {turn + 1} of {sizes.repeats}")
     for crowd in range(sizes.crowds):
-        found["cold_crowd"].extend(await asyncio.gather(*(bench.cold(sizes.prompt) for _ in range(sizes.crowd))))
-        for way in ways:
-            keep(f"{way}_crowd", await bench.readers(sizes.crowd, way, bench.lengths(f"crowd {crowd}")))
-        say(f"{sizes.crowd} dependents at once, waited for in every way")
-    beside: list[tuple[str, int, Way]] = [("ordinary", 0, "blocking")]
-    beside += [(f"{way}_ordinary", 1, way) for way in besides]
+        seconds["cold_crowd"].extend(await asyncio.gather(*(bench.cold(sizes.prompt) for _ in range(sizes.crowd))))
+        for mode in modes:
+            lengths = bench.answer_lengths(f"crowd {crowd}")
+            keep(f"{mode}_crowd", await bench.dependents(sizes.crowd, mode, lengths))
+        print_progress(f"{sizes.crowd} dependents at once, measured in every mode")
+    kinds: list[tuple[str, int, Mode]] = [("ordinary", 0, "blocking")]
+    kinds += [(f"{mode}_ordinary", 1, mode) for mode in beside_modes]
     for seed in range(1, sizes.rounds + 1):
-        for name, count, way in beside[seed % len(beside) :] + beside[: seed % len(beside)]:
-            work = partial(bench.readers, count, way, bench.lengths(f"round {seed}"))
-            found[name] += await bench.traffic_beside(work, name, seed)
-        say(f"{len(found['ordinary'])} ordinary requests answered in every way")
-    return found
+        first = seed % len(kinds)
+        for name, count, mode in kinds[first:] + kinds[:first]:
+            work = partial(bench.dependents, count, mode, bench.answer_lengths(f"round {seed}"))
+            seconds[name] += await bench.ordinary_requests_beside(work, name, seed)
+        print_progress(f"{len(seconds['ordinary'])} ordinary requests answered in every mode")
+    return seconds

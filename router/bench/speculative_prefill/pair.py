@@ -1,11 +1,8 @@
-"""What every command that measures a running pair begins with."""
+"""Connects a benchmark to a running pair, found through its router."""
 
 import argparse
 import json
-import shlex
 import sys
-from pathlib import Path
-from typing import Any
 
 from router.dispatch.dispatcher import Dispatcher
 from router.errors import NoWorker, RouterError
@@ -13,24 +10,23 @@ from router.http_client.origin import Origin
 from router.load_balancing import POLICIES
 from router.workers.registry import Registry
 from router.workers.worker import Role, Worker
-from sglang_ext.versions import versions
 
 
-async def pair_behind(router: str, model: str | None) -> Registry:
-    """A prefill and a decode server that a router knows, asked directly from here on."""
+async def pair_of_router(router: str, model: str | None) -> Registry:
+    """A healthy prefill and decode server of a router, for direct requests; raises `NoWorker` when there is none."""
     origin = Origin(router)
     async with await origin.request("GET", "/workers") as response:
-        told = json.loads(await response.read())["workers"]
+        workers = json.loads(await response.read())["workers"]
     origin.close()
-    chosen = []
+    pair = []
     roles: tuple[Role, ...] = ("prefill", "decode")
     for role in roles:
-        found = [w for w in told if w["role"] == role and w["healthy"] and model in (None, w["model"])]
-        if not found:
+        candidates = [w for w in workers if w["role"] == role and w["healthy"] and model in (None, w["model"])]
+        if not candidates:
             raise NoWorker(f"{router} has no healthy {role} server of {model or 'any model'}.")
-        model = found[0]["model"]
-        chosen.append(Worker(found[0]["url"], role, found[0]["bootstrap_port"]))
-    registry = Registry(chosen)
+        model = candidates[0]["model"]
+        pair.append(Worker(candidates[0]["url"], role, candidates[0]["bootstrap_port"]))
+    registry = Registry(pair)
     await registry.probe()
     for role in roles:
         registry.usable(str(model), role)
@@ -38,9 +34,9 @@ async def pair_behind(router: str, model: str | None) -> Registry:
 
 
 async def open_pair(options: argparse.Namespace, command: str) -> Dispatcher | None:
-    """What sends requests to the pair of a command's options; None when there is none, having said why."""
+    """A dispatcher for the pair that a command's options name; prints why and returns None when there is none."""
     try:
-        registry = await pair_behind(options.router, options.model)
+        registry = await pair_of_router(options.router, options.model)
     except RouterError as error:
         print(f"{command}: {error}", file=sys.stderr)
         return None
@@ -48,25 +44,6 @@ async def open_pair(options: argparse.Namespace, command: str) -> Dispatcher | N
 
 
 async def close_pair(dispatcher: Dispatcher) -> None:
-    """End what is under way, and its connections."""
+    """Abort requests in flight, and close all connections."""
     await dispatcher.close()
     dispatcher.registry.close()
-
-
-def parser_of(words: str) -> argparse.ArgumentParser:
-    """The options of every command that measures a running pair."""
-    parser = argparse.ArgumentParser(description=words)
-    parser.add_argument("--router", metavar="URL", required=True, help="whose workers are measured")
-    parser.add_argument("--model", help="one of several that the router serves")
-    parser.add_argument("--machine", default="not told", help="what it runs on, for the record")
-    parser.add_argument("--out", type=Path, help="JSON file for all figures")
-    return parser
-
-
-def setting(options: argparse.Namespace, command: str) -> dict[str, Any]:
-    """What a record of such a command begins with."""
-    return {
-        "machine": options.machine,
-        "versions": versions(),
-        "command": f"python -m router.bench.{command} {shlex.join(sys.argv[1:])}",
-    }

@@ -1,4 +1,4 @@
-"""How many requests are let in: at once, waiting, and per second."""
+"""Admission control: limits on concurrent, queued and per-second requests."""
 
 from router.server.admission.gate import ConcurrencyGate
 from router.server.admission.limits import AdmissionLimits, AdmissionSettings

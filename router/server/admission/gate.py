@@ -1,74 +1,83 @@
-"""A limit on what happens at once, with a queue before it."""
+"""A limit on concurrent requests, with a first-in, first-out queue before it."""
 
 import asyncio
 from collections import deque
 
 from router.errors import TimedOutInQueue, TooManyRequests
 
-Turn = asyncio.Future[None]
+QueuePlace = asyncio.Future[None]
 
 
 class ConcurrencyGate:
-    """At most `limit` inside; at most `queue` wait, first come first served.
-
-    Whoever is inside, or has got the turn, must `leave`.
+    """Admits at most `limit` requests at once; at most `queue` more wait, each for at most `timeout` seconds.
 
     Attributes:
-        inside: How many are.
+        running: Number of admitted requests.
     """
 
     def __init__(self, limit: int, queue: int, timeout: float) -> None:
         self._limit = limit
         self._queue = queue
         self._timeout = timeout
-        self._waiting: deque[Turn] = deque()
-        self.inside = 0
+        self._waiting: deque[QueuePlace] = deque()
+        self.running = 0
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """Number of queued requests."""
         return len(self._waiting)
 
     def check(self) -> None:
         """Raise `TooManyRequests` when the queue is full."""
-        if self.inside >= self._limit and len(self._waiting) >= self._queue:
+        if self.running >= self._limit and len(self._waiting) >= self._queue:
             raise TooManyRequests(
-                f"{self.inside} requests run and {len(self._waiting)} wait: that is the limit; try again later.",
+                f"{self.running} requests run and {len(self._waiting)} wait: that is the limit; try again later.",
                 retry_after=1.0,
             )
 
-    def enter(self) -> Turn | None:
-        """None when inside at once, else what to pass to `wait`; raises `TooManyRequests` when the queue is full."""
-        self.check()
-        if self.inside < self._limit:
-            self.inside += 1
-            return None
-        turn: Turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        return turn
+    def enter(self) -> QueuePlace | None:
+        """Admit a request, or queue it.
 
-    async def wait(self, turn: Turn) -> None:
-        """Until inside; raises `TimedOutInQueue`. Whoever stops waiting, for any reason, must `give_up`."""
+        Returns:
+            None when the request is admitted: `leave` must follow. Else its place in the queue: `wait` must follow.
+
+        Raises:
+            TooManyRequests: The queue is full.
+        """
+        self.check()
+        if self.running < self._limit:
+            self.running += 1
+            return None
+        place: QueuePlace = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        return place
+
+    async def wait(self, place: QueuePlace) -> None:
+        """Wait until the request is admitted; when this raises, `cancel` must follow, else `leave`.
+
+        Raises:
+            TimedOutInQueue: It was not admitted in time.
+        """
         try:
             async with asyncio.timeout(self._timeout):
-                await turn
+                await place
         except TimeoutError:
             raise TimedOutInQueue(
                 f"the request waited {self._timeout:g} s for its turn; try again later.", retry_after=1.0
             ) from None
 
     def leave(self) -> None:
-        """Let the next one in."""
+        """An admitted request has ended: admit the next one."""
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
                 return
-        self.inside -= 1
+        self.running -= 1
 
-    def give_up(self, turn: Turn) -> None:
-        """Wait no more."""
-        if turn.done() and not turn.cancelled():
-            self.leave()  # the turn came in the same moment
-        elif turn in self._waiting:
-            self._waiting.remove(turn)
+    def cancel(self, place: QueuePlace) -> None:
+        """Take a request out of the queue."""
+        if place.done() and not place.cancelled():
+            self.leave()  # it was admitted at the same moment
+        elif place in self._waiting:
+            self._waiting.remove(place)

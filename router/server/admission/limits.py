@@ -1,4 +1,4 @@
-"""The limits of one router, as its flags say."""
+"""Admits or refuses requests, as the flags for limits say."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from router.config.flags import flag
 from router.errors import TooManyRequests
 from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
-from router.server.admission.gate import ConcurrencyGate, Turn
+from router.server.admission.gate import ConcurrencyGate, QueuePlace
 from router.server.admission.token_bucket import TokenBucket
 
 
 @dataclass(frozen=True)
 class AdmissionSettings:
-    """How many requests are let in."""
+    """The flags for admission limits."""
 
     max_concurrent: int = flag(
         "--max-concurrent-requests", default=-1, minimum=-1, help_text="requests at once; -1 is no limit"
@@ -32,11 +32,12 @@ class AdmissionSettings:
 
 
 class AdmissionLimits:
-    """Lets requests in, or refuses them; without limits it costs nothing.
+    """The admission limits of one process.
 
     Attributes:
-        decisions: Requests, by `allowed` and `rejected`.
-        on: Whether there is any limit.
+        gate: The limit on concurrent requests, or None.
+        decisions: Number of requests `allowed` and `rejected`.
+        enabled: Whether there is any limit.
     """
 
     def __init__(self, settings: AdmissionSettings) -> None:
@@ -49,56 +50,56 @@ class AdmissionLimits:
         burst = settings.max_concurrent if settings.max_concurrent > 0 else settings.rate
         self._bucket = TokenBucket(settings.rate, burst or 1) if settings.rate is not None else None
         self.decisions: Counter[str] = Counter()
-        self.on = self.gate is not None or self._bucket is not None
+        self.enabled = self.gate is not None or self._bucket is not None
 
     async def enter(self, request: ClientRequest) -> None:
-        """Return when the request is let in; then `leave` must follow.
+        """Return when the request is admitted; then `leave` must follow.
 
-        Its body is read before: while that comes, slowly or not at all, it has no place that others wait for. Who
-        would not be let in is told so before that too.
+        Limits are checked before and after the body is read, so a slow upload takes no place, and a request that is
+        refused need not send its body.
 
         Raises:
-            TooManyRequests: The limits are reached.
-            TimedOutInQueue: Its turn did not come in time.
-            ClientGone: Nobody waits any more.
+            TooManyRequests: A limit is reached.
+            TimedOutInQueue: It waited too long in the queue.
+            ClientGone: The client left.
         """
         try:
             self._check()
             await request.prefetch_body()
-            turn = self._take()
+            place = self._admit()
         except TooManyRequests:
             self.decisions["rejected"] += 1
             raise
         self.decisions["allowed"] += 1
-        if turn is not None:
-            await self._wait(turn, request)
+        if place is not None:
+            await self._wait(place, request)
 
     def leave(self) -> None:
-        """A request that was let in is over."""
+        """An admitted request has ended."""
         if self.gate is not None:
             self.gate.leave()
 
     def _check(self) -> None:
         if self._bucket is not None:
-            _refuse(self._bucket.wait())
+            _refuse_for(self._bucket.wait())
         if self.gate is not None:
             self.gate.check()
 
-    def _take(self) -> Turn | None:
+    def _admit(self) -> QueuePlace | None:
         if self._bucket is not None:
-            _refuse(self._bucket.take())
+            _refuse_for(self._bucket.take())
         return self.gate.enter() if self.gate is not None else None
 
-    async def _wait(self, turn: Turn, request: ClientRequest) -> None:
+    async def _wait(self, place: QueuePlace, request: ClientRequest) -> None:
         assert self.gate is not None
         try:
-            await while_connected(request, self.gate.wait(turn))
+            await while_connected(request, self.gate.wait(place))
         except BaseException:
-            self.gate.give_up(turn)
+            self.gate.cancel(place)
             raise
 
 
-def _refuse(wait: float) -> None:
-    """Raise `TooManyRequests` when there is a wait."""
-    if wait:
-        raise TooManyRequests(f"more requests come than allowed; try again in {wait:.2g} s.", retry_after=wait)
+def _refuse_for(seconds: float) -> None:
+    """Raise `TooManyRequests` unless `seconds` until the next token are 0."""
+    if seconds:
+        raise TooManyRequests(f"more requests come than allowed; try again in {seconds:.2g} s.", retry_after=seconds)

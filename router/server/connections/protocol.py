@@ -1,7 +1,7 @@
-"""A client's connection: uvicorn's, but the head of an answer goes out with the first piece of its body.
+"""A client's connection: uvicorn's protocol, but a response's head is sent with the first chunk of its body.
 
-uvicorn sends the two apart: two system calls, and two packets for the client to wake up for. An answer that is there
-as a whole does not even become two messages: the connection itself, which is in the scope, takes it.
+uvicorn sends the two apart, which costs two system calls and two packets. A whole response goes to the connection in
+one call (`try_send_response`) instead of two ASGI messages.
 """
 
 import asyncio
@@ -12,101 +12,113 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from router.http.asgi import CONNECTION_EXTENSION, Headers, Scope
 
-INTERIM = b"HTTP/1.1 100 "
-LONG = 1 << 18  # bytes of a body that is rather sent by itself than copied behind its head
+CONTINUE = b"HTTP/1.1 100 "
+LARGE_BODY_BYTES = 1 << 18  # from this size on, a body is sent by itself rather than copied behind its head
 
 
 def _nothing() -> None:
-    """Nothing is left to be done."""
+    """Do nothing."""
 
 
-class _Headed:
-    """Stands before a transport for one answer; what it does not know, the transport does."""
+class _HeadBuffer:
+    """The transport of one response: holds the head back until the first write of the body.
 
-    def __init__(self, transport: asyncio.Transport, over: Callable[..., None]) -> None:
+    Other attributes are those of the transport.
+
+    Args:
+        transport: The connection's transport.
+        on_response: Called when the response is complete.
+    """
+
+    def __init__(self, transport: asyncio.Transport, on_response: Callable[..., None]) -> None:
         self._transport = transport
-        self._over = over
+        self._on_response = on_response
         self._head: bytes | None = None
-        self._begun = False
+        self._head_sent = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Keep the head, and send it with what comes next."""
-        if self._begun:
+        """Keep the head, and send it with the next write."""
+        if self._head_sent:
             self._transport.write(data)
         elif self._head is not None:
-            self._begun = True
+            self._head_sent = True
             self._transport.write(self._head + data)
-        elif data.startswith(INTERIM):
+        elif data.startswith(CONTINUE):
             self._transport.write(data)
         else:
             self._head = data
 
     def close(self) -> None:
-        """Close, when all is sent."""
+        """Close the connection once everything is sent."""
         self._flush()
         self._transport.close()
 
-    def over(self) -> None:
-        """The answer is whole."""
+    def complete(self) -> None:
+        """The response is complete."""
         self._flush()
-        over = self._over
-        self.leave()
-        over()
+        on_response = self._on_response
+        self.detach()
+        on_response()
 
-    def leave(self) -> None:
-        """Forget the connection, which knows this."""
-        self._over = _nothing
+    def detach(self) -> None:
+        """Drop the reference to the connection, which references this object too."""
+        self._on_response = _nothing
 
     def _flush(self) -> None:
-        """Send a head that nothing comes after."""
-        if self._head is not None and not self._begun:
+        """Send a head without a body."""
+        if self._head is not None and not self._head_sent:
             self.write(b"")
 
 
 class ClientProtocol(HttpToolsProtocol):
     """One client's connection."""
 
-    _usual: ClassVar[tuple[Headers, bytes]] = [], b""
+    _default_header_cache: ClassVar[tuple[Headers, bytes]] = [], b""
 
     def on_headers_complete(self) -> None:
-        """A request's head is there, and its answer has not begun."""
-        before = self.cycle
+        """A request's head was received: buffer the head of its response."""
+        previous = self.cycle
         super().on_headers_complete()
         cycle = self.cycle
-        if cycle is not before:
-            headed = _Headed(cycle.transport, cycle.on_response)
-            cycle.transport, cycle.on_response = cast(asyncio.Transport, headed), headed.over
+        if cycle is not previous:
+            head_buffer = _HeadBuffer(cycle.transport, cycle.on_response)
+            cycle.transport, cycle.on_response = cast(asyncio.Transport, head_buffer), head_buffer.complete
             cast(dict[str, Any], self.scope)["extensions"] = {CONNECTION_EXTENSION: self}
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone; what knows this connection forgets it, or all would stay until the collector comes by."""
+        """The client is gone: break reference cycles, so that memory is freed without the garbage collector."""
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # uvicorn leaves it where the connection broke
+        self._unset_keepalive_if_required()  # uvicorn leaves the timer where a connection breaks
         if self.cycle is not None:
-            cast(_Headed, self.cycle.transport).leave()
+            cast(_HeadBuffer, self.cycle.transport).detach()
             cast(dict[str, Any], self.cycle.scope)["extensions"].clear()
 
     def try_send_response(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
-        """Send a scope's whole answer, for which the headers name no length; False where that takes ASGI's messages."""
+        """Send a whole response; `headers` have no content-length.
+
+        Returns:
+            False when nothing was sent, and the response must go through ASGI messages.
+        """
         cycle = self.cycle
-        unfit = cycle.response_started or cycle.disconnected or self.flow.write_paused
-        if unfit or cycle.scope is not scope or scope["method"] == "HEAD":  # another cycle's: requests came in a row
+        unavailable = cycle.response_started or cycle.disconnected or self.flow.write_paused
+        # The scope is another one where the client has pipelined requests.
+        if unavailable or cycle.scope is not scope or scope["method"] == "HEAD":
             return False
-        own = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if own.count(b"\n") != len(headers) or own.count(b"\r") != len(headers):
+        header_lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        if header_lines.count(b"\n") != len(headers) or header_lines.count(b"\r") != len(headers):
             return False  # uvicorn refuses a line break within a header
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        lines = [STATUS_LINE[status], self._usual_lines(), own]
+        lines = [STATUS_LINE[status], self._default_header_lines(), header_lines]
         lines.append(b"content-length: %d\r\n" % len(body))
         lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-        if len(body) < LONG:
+        if len(body) < LARGE_BODY_BYTES:
             lines.append(body)
         self.transport.write(b"".join(lines))
-        if len(body) >= LONG:
+        if len(body) >= LARGE_BODY_BYTES:
             self.transport.write(body)
         cycle.message_event.set()
         if not cycle.keep_alive:
@@ -114,9 +126,9 @@ class ClientProtocol(HttpToolsProtocol):
         cycle.on_response()
         return True
 
-    def _usual_lines(self) -> bytes:
-        """The headers of every answer; uvicorn makes them anew each second."""
-        usual = self.server_state.default_headers
-        if ClientProtocol._usual[0] is not usual:
-            ClientProtocol._usual = usual, b"".join(b"%b: %b\r\n" % header for header in usual)
-        return ClientProtocol._usual[1]
+    def _default_header_lines(self) -> bytes:
+        """The headers of every response, encoded; uvicorn makes a new list of them each second."""
+        headers = self.server_state.default_headers
+        if ClientProtocol._default_header_cache[0] is not headers:
+            ClientProtocol._default_header_cache = headers, b"".join(b"%b: %b\r\n" % header for header in headers)
+        return ClientProtocol._default_header_cache[1]

@@ -1,4 +1,4 @@
-"""What the processes of one router ask each other."""
+"""Requests between the processes of one router, over their private Unix sockets."""
 
 import asyncio
 import logging
@@ -19,15 +19,16 @@ from router.http_client.response import Response
 
 logger = logging.getLogger(__name__)
 
-PASSED_ON = (b"authorization", b"traceparent", b"tracestate")
-NOT_COPIED = (b"content-length", b"transfer-encoding", b"connection", b"date", b"server", b"x-request-id")
-BRIEF_PATIENCE = 1.0  # seconds, for a process that may be in trouble itself
-ASK_PATIENCE, TELL_PATIENCE = 7.0, 10.0  # seconds, for a process that is being started again
+FORWARDED_HEADERS = (b"authorization", b"traceparent", b"tracestate")
+DROPPED_RESPONSE_HEADERS = (b"content-length", b"transfer-encoding", b"connection", b"date", b"server", b"x-request-id")
+CATCH_UP_TIMEOUT = 1.0  # seconds; a process that has trouble itself must not delay a start for longer
+# Seconds; a process that is being restarted answers within them.
+COLLECT_TIMEOUT, FORWARD_TIMEOUT = 7.0, 10.0
 
 
 @dataclass(frozen=True)
 class PeerResponse:
-    """A whole answer of one process."""
+    """The whole response of one process."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -35,103 +36,109 @@ class PeerResponse:
 
 
 class Peers:
-    """All processes, this one included.
+    """The processes of a router, this one included.
 
     Args:
-        index: The number of this one.
-        paths: Every process's private socket.
-        again: Whether the others have been there before this one.
+        index: The number of this process.
+        paths: The private socket of each process, by index.
+        restarted: Whether this process replaces one that died.
     """
 
-    def __init__(self, index: int, paths: Sequence[Path], *, again: bool = False) -> None:
+    def __init__(self, index: int, paths: Sequence[Path], *, restarted: bool = False) -> None:
         self.index = index
-        self.again = again
+        self.restarted = restarted
         self._origins: list[Origin] = [UnixOrigin(path) for path in paths]
         self._others = [other for other in range(len(paths)) if other != index]
 
     def owner(self, run: str) -> int:
-        """The process that a run's name belongs to."""
+        """The index of the process that serves a run; the same in every process."""
         return zlib.crc32(run.encode()) % len(self._origins)
 
     def new_run(self) -> str:
-        """A name for a run of this process."""
+        """A fresh run id that this process owns."""
         while True:
             run = f"run-{new_id()}"
             if self.owner(run) == self.index:
                 return run
 
     def owns(self, run: str) -> bool:
-        """Whether a run is this process's."""
+        """Whether this process serves a run."""
         return self.owner(run) == self.index
 
     async def forward_run(self, request: ClientRequest, run: str, raw: bytes, seconds: float) -> None:
-        """As `pass_on`, to the process that owns a run."""
-        await self.pass_on(request, self.owner(run), raw, seconds)
+        """`forward` to the process that owns a run."""
+        await self.forward(request, self.owner(run), raw, seconds)
 
-    async def pass_on(self, request: ClientRequest, owner: int, raw: bytes, seconds: float) -> None:
-        """Answer a request, whose body was read, with what another process answers to it, piece by piece.
+    async def forward(self, request: ClientRequest, index: int, raw: bytes, seconds: float) -> None:
+        """Forward a request with its body `raw` to a process, and stream that process's response to the client.
 
         Raises:
-            NoWorker: The process is not there, or takes longer than `seconds`.
+            NoWorker: The process cannot be reached, or takes longer than `seconds`.
         """
         try:
-            await while_connected(request, self._pass_on(request, owner, raw), seconds)
+            await while_connected(request, self._forward(request, index, raw), seconds)
         except (RouterError, TimeoutError):
-            raise NoWorker(f"process {owner} of the router, which has this run, is not there.", retry_after=1) from None
+            raise NoWorker(f"process {index} of the router, which has this run, is not there.", retry_after=1) from None
 
-    async def ask_all(self, request: ClientRequest) -> list[PeerResponse]:
-        """What every process that is there answers to a request without a body, this one's first; raises `NoWorker`."""
-        everyone = (self.index, *self._others)
-        told = await asyncio.gather(*(self._ask(request, index, b"", ASK_PATIENCE) for index in everyone))
-        found = [each for each in told if each is not None]
-        if not found:
-            raise _nobody_answered(ASK_PATIENCE)
-        return found
-
-    async def tell_all(self, request: ClientRequest, raw: bytes) -> PeerResponse:
-        """Send a request to every process, this one first: it has the word, and when it refuses, no other is told.
+    async def collect_responses(self, request: ClientRequest) -> list[PeerResponse]:
+        """Send a request without its body to every process; return the responses, this process's first.
 
         Raises:
-            NoWorker: This one did not answer: it is about to end, or something held it up for long.
+            NoWorker: No process answered.
         """
-        mine = await self._ask(request, self.index, raw, TELL_PATIENCE)
-        if mine is None:
-            raise _nobody_answered(TELL_PATIENCE)
-        if mine.status < 400:
-            told = await asyncio.gather(*(self._ask(request, index, raw, TELL_PATIENCE) for index in self._others))
-            for index, each in zip(self._others, told, strict=True):
-                _complain(request, index, each)
-        return mine
+        indexes = (self.index, *self._others)
+        results = await asyncio.gather(*(self._fetch(request, index, b"", COLLECT_TIMEOUT) for index in indexes))
+        responses = [each for each in results if each is not None]
+        if not responses:
+            raise _no_process_answered(COLLECT_TIMEOUT)
+        return responses
 
-    async def ask_others(self, path: str) -> list[bytes]:
-        """What the other processes that are there say at a path."""
+    async def broadcast(self, request: ClientRequest, raw: bytes) -> PeerResponse:
+        """Send a change to this process, then to the others unless this one refuses it; return this one's response.
 
-        async def ask(origin: Origin) -> bytes | None:
+        Raises:
+            NoWorker: This process did not answer: it is about to end, or is overloaded.
+        """
+        own = await self._fetch(request, self.index, raw, FORWARD_TIMEOUT)
+        if own is None:
+            raise _no_process_answered(FORWARD_TIMEOUT)
+        if own.status < 400:
+            results = await asyncio.gather(
+                *(self._fetch(request, index, raw, FORWARD_TIMEOUT) for index in self._others)
+            )
+            for index, response in zip(self._others, results, strict=True):
+                _warn_unless_applied(request, index, response)
+        return own
+
+    async def get_from_others(self, path: str) -> list[bytes]:
+        """The bodies with which the other processes answer `GET path`; those that fail are left out."""
+
+        async def get(origin: Origin) -> bytes | None:
             try:
-                async with asyncio.timeout(BRIEF_PATIENCE), await origin.request("GET", path) as response:
+                async with asyncio.timeout(CATCH_UP_TIMEOUT), await origin.request("GET", path) as response:
                     body = await response.read()
             except (RouterError, TimeoutError):
                 return None
             return body if response.status == 200 else None
 
-        told = await asyncio.gather(*(ask(self._origins[index]) for index in self._others))
-        return [body for body in told if body is not None]
+        bodies = await asyncio.gather(*(get(self._origins[index]) for index in self._others))
+        return [body for body in bodies if body is not None]
 
     def close(self) -> None:
-        """Close the connections to the others."""
+        """Close the connections to the processes."""
         for origin in self._origins:
             origin.close()
 
-    async def _ask(self, request: ClientRequest, index: int, raw: bytes, patience: float) -> PeerResponse | None:
+    async def _fetch(self, request: ClientRequest, index: int, raw: bytes, seconds: float) -> PeerResponse | None:
         try:
-            async with asyncio.timeout(patience), await self._send(request, index, raw) as response:
+            async with asyncio.timeout(seconds), await self._send(request, index, raw) as response:
                 return PeerResponse(response.status, response.headers, await response.read())
         except (RouterError, TimeoutError):
             return None
 
-    async def _pass_on(self, request: ClientRequest, owner: int, raw: bytes) -> None:
-        async with await self._send(request, owner, raw) as response:
-            await request.send_headers(response.status, _copied(response.headers))
+    async def _forward(self, request: ClientRequest, index: int, raw: bytes) -> None:
+        async with await self._send(request, index, raw) as response:
+            await request.send_headers(response.status, _copied_headers(response.headers))
             async for chunk in response.chunks():
                 await request.send_chunk(chunk)
             await request.send_chunk(b"", more=False)
@@ -141,15 +148,17 @@ class Peers:
         if request.span is not None:
             headers += request.span.trace_headers
         else:
-            headers += [(name.decode(), value) for name in PASSED_ON if (value := request.header(name)) is not None]
-        # The path was decoded: with a line break in it, as it is, a client could write headers here.
+            headers += [
+                (name.decode(), value) for name in FORWARDED_HEADERS if (value := request.header(name)) is not None
+            ]
+        # The path is decoded: unquoted, a line break in it would let a client inject headers.
         return await self._origins[index].request(request.method, quote(request.path), raw, tuple(headers))
 
 
-def _complain(request: ClientRequest, index: int, told: PeerResponse | None) -> None:
-    """Say it when a process does not follow: only the one that was asked answers the operator."""
-    if told is None or told.status >= 400:
-        why = "did not answer" if told is None else f"refused with {told.status}"
+def _warn_unless_applied(request: ClientRequest, index: int, response: PeerResponse | None) -> None:
+    """Log a process that did not apply a change; the operator gets only the first process's response."""
+    if response is None or response.status >= 400:
+        why = "did not answer" if response is None else f"refused with {response.status}"
         logger.warning(
             "process %d %s to %s %s, which others follow; end it, and the next one will",
             index,
@@ -159,19 +168,19 @@ def _complain(request: ClientRequest, index: int, told: PeerResponse | None) -> 
         )
 
 
-def _nobody_answered(seconds: float) -> NoWorker:
-    return NoWorker(f"no process of the router answered within {seconds:g} s; try again.", retry_after=1)
+def _no_process_answered(timeout: float) -> NoWorker:
+    return NoWorker(f"no process of the router answered within {timeout:g} s; try again.", retry_after=1)
 
 
-async def send_peer_response(request: ClientRequest, told: PeerResponse) -> None:
-    """Answer a request with a process's answer."""
-    await request.send_response(told.status, told.body, _copied(told.headers))
+async def send_peer_response(request: ClientRequest, response: PeerResponse) -> None:
+    """Send the response of a process to the client."""
+    await request.send_response(response.status, response.body, _copied_headers(response.headers))
 
 
-def parsed_responses(told: Sequence[PeerResponse]) -> list[dict[str, object]]:
-    """The JSON objects of those that answered well."""
-    return [orjson.loads(each.body) for each in told if each.status == 200]
+def parsed_responses(responses: Sequence[PeerResponse]) -> list[dict[str, object]]:
+    """The JSON objects of the responses with status 200."""
+    return [orjson.loads(each.body) for each in responses if each.status == 200]
 
 
-def _copied(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    return [(name, value) for name, value in headers if name not in NOT_COPIED]
+def _copied_headers(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in headers if name not in DROPPED_RESPONSE_HEADERS]

@@ -1,0 +1,56 @@
+"""From the command line's options to a config and a plan."""
+
+import argparse
+
+from rich.console import Console
+
+from launch.config.loading import first_models, load_config, single_model
+from launch.config.schema import LaunchConfig, ModelConfig
+from launch.errors import PlanError
+from launch.machine.inventory import Inventory
+from launch.machine.ports import free_ports, is_free
+from launch.models.dummy import write_dummy_model
+from launch.models.packaged import cache_folder, prepare, smollm2_folder
+from launch.planning.plan import Plan, make_plan
+
+
+def build_config(options: argparse.Namespace, inventory: Inventory) -> LaunchConfig:
+    """The config that the command line asks for; raises `ConfigError`."""
+    if options.model is not None:
+        config = single_model(options.model, inventory.device)
+    else:
+        config = load_config(options.config, device=inventory.device)
+        if options.hetero is not None:
+            config = first_models(config, options.hetero)
+    overrides = {
+        key: value for key in ("attention_backend", "sampling_backend") if (value := getattr(options, key)) is not None
+    }
+    return config.model_copy(update=overrides)
+
+
+def build_plan(options: argparse.Namespace, config: LaunchConfig, inventory: Inventory, console: Console) -> Plan:
+    """The plan; models are prepared unless it is only to be printed.
+
+    Raises:
+        PlanError: It does not fit, or the router's port is taken.
+    """
+    if options.port is not None and not options.dry_run and not is_free(options.port):
+        raise PlanError(f"port {options.port} is in use; choose another --port, or leave it out.")
+    ports = free_ports()
+    router_port = options.port if options.port is not None else next(free_ports(start=30000))
+
+    def next_port() -> int:
+        port = next(ports)
+        return port if port != router_port else next(ports)
+
+    def model_path_of(model: ModelConfig) -> str:
+        if model.shape is not None:
+            folder = cache_folder() / f"dummy-{model.shape}"
+            return str(folder if options.dry_run else write_dummy_model(model.shape, folder))
+        assert model.path is not None
+        if model.path.startswith("builtin:"):
+            packaged = model.path.removeprefix("builtin:")
+            return str(smollm2_folder() if options.dry_run else prepare(packaged, console.print))
+        return model.path
+
+    return make_plan(config, inventory, ports=next_port, router_port=router_port, model_path_of=model_path_of)

@@ -1,0 +1,1 @@
+"""What the machine has: GPUs, CPU cores, host memory and free ports."""

@@ -1,0 +1,110 @@
+"""The command line and the environment of one server."""
+
+import json
+from collections.abc import Sequence
+
+from launch.config.schema import LaunchConfig, ModelConfig
+from launch.planning.memory import Role
+
+CPU_MAX_RUNNING_REQUESTS = 16
+GPU_MAX_RUNNING_REQUESTS = 256
+"""Bounds the table of request slots, which otherwise has 2048 rows of one context each."""
+DECODE_GRAPH_BATCH_SIZES = ("1", "2", "4", "8", "16")
+PREFILL_GRAPH_TOKENS = ("16", "32", "64", "128", "256", "512", "1024")
+PAGE_SIZE = "16"
+"""Tokens; a transfer names every page of every layer, so pages of one token make it slow."""
+
+
+def server_argv(
+    config: LaunchConfig,
+    model: ModelConfig,
+    role: Role,
+    *,
+    model_path: str,
+    on_gpu: bool,
+    host: str,
+    port: int,
+    bootstrap_port: int | None,
+    nccl_port: int,
+    mem_fraction_static: float,
+    kv_tokens: int,
+) -> tuple[str, ...]:
+    """The arguments after `python -m sglang.launch_server`.
+
+    SGLang's own warm-up is skipped: in a P/D server it uses the fake bootstrap host, so it never tries the transfer,
+    and it kills the server when it fails. The launcher sends one real generation through each pair instead.
+    """
+    argv = ["--model-path", model_path, "--served-model-name", model.name]
+    argv += ["--host", host, "--port", str(port), "--nccl-port", str(nccl_port)]
+    argv += ["--disaggregation-mode", role, "--disaggregation-transfer-backend", "nixl"]
+    if bootstrap_port is not None:
+        argv += ["--disaggregation-bootstrap-port", str(bootstrap_port)]
+    if role == "decode":
+        argv += ["--disaggregation-decode-enable-radix-cache"]
+    argv += ["--context-length", str(config.context_length), "--max-total-tokens", str(kv_tokens)]
+    argv += ["--mem-fraction-static", f"{mem_fraction_static:g}", "--skip-server-warmup"]
+    argv += _gpu_flags(config, model, role) if on_gpu else _cpu_flags(config)
+    if model.dtype != "auto":
+        argv += ["--dtype", model.dtype]
+    if model.shape is not None:
+        argv += ["--load-format", "dummy", "--skip-tokenizer-init", "--grammar-backend", "none"]
+    if model.sampling:
+        argv += ["--preferred-sampling-params", json.dumps(model.sampling, sort_keys=True)]
+    # Last, since argparse takes the last of two: the config's own flags win.
+    return (*argv, *extra_arguments(config, model, role))
+
+
+def server_env(config: LaunchConfig, gpus: Sequence[int]) -> dict[str, str]:
+    """Environment variables to set on top of the launcher's own.
+
+    A server sees only its own GPUs, through CUDA_VISIBLE_DEVICES rather than `--base-gpu-id`: the
+    numbers need not be evenly spaced, and no library can put a stray context (0.5 GiB) on GPU 0.
+    NIXL's transfer does not suffer: UCX's cuda_ipc opens memory of GPUs that are masked out in its
+    own process (openucx/ucx pull request 4137).
+    """
+    if gpus:
+        visible = ",".join(map(str, gpus))
+        env = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": visible}
+    else:
+        env = {
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+            # There is no core dump to wait for: without this a crashed server lingers for a minute.
+            "SGLANG_CUDA_COREDUMP_BEFORE_CRASH_WAIT_SECS": "0",
+            "SGLANG_PLATFORM": "faster_moa_cpu",
+        }
+    return env | config.env
+
+
+def extra_arguments(config: LaunchConfig, model: ModelConfig, role: Role) -> list[str]:
+    """The flags that the config adds for this server."""
+    return config.server_args + (model.prefill_args if role == "prefill" else model.decode_args)
+
+
+def _gpu_flags(config: LaunchConfig, model: ModelConfig, role: Role) -> list[str]:
+    argv = ["--device", "cuda", "--page-size", PAGE_SIZE]
+    if config.attention_backend is not None:
+        argv += ["--attention-backend", config.attention_backend]
+    if config.sampling_backend is not None:
+        argv += ["--sampling-backend", config.sampling_backend]
+    argv += ["--max-running-requests", str(GPU_MAX_RUNNING_REQUESTS)]
+    if role == "prefill":
+        # Graphs halve the time of a short prefill, which is all kernel launches; these few sizes add 40 s to the start.
+        argv += ["--cuda-graph-bs-prefill", *PREFILL_GRAPH_TOKENS]
+        if config.attention_backend == "flashinfer":
+            # Attention inside the graph: otherwise a few tokens behind a long prefix take three kernels a layer, each
+            # started from Python, for twice the time of the same tokens alone.
+            argv += ["--cuda-graph-backend-prefill", "full"]
+    else:
+        argv += ["--cuda-graph-backend-prefill", "disabled", "--cuda-graph-bs-decode", *DECODE_GRAPH_BATCH_SIZES]
+    return argv + (["--tp-size", str(model.tp)] if model.tp > 1 else [])
+
+
+def _cpu_flags(config: LaunchConfig) -> list[str]:
+    argv = ["--device", "cpu"]
+    argv += ["--attention-backend", config.attention_backend or "torch_native"]
+    argv += ["--sampling-backend", config.sampling_backend or "pytorch"]
+    argv += ["--max-running-requests", str(CPU_MAX_RUNNING_REQUESTS)]
+    # With the overlap schedule the first prefix hit records a CUDA event and kills the server.
+    argv += ["--disable-overlap-schedule", "--sleep-on-idle"]
+    return [*argv, "--disable-prefill-cuda-graph", "--disable-decode-cuda-graph"]

@@ -1,0 +1,40 @@
+"""Readiness checks: whether a server answers, and whether it runs the overlay."""
+
+import asyncio
+from collections.abc import Callable
+
+import orjson
+
+from launch.errors import LaunchError
+from launch.supervision.server_client import get_json
+from router.errors import RouterError
+from router.http_client.origin import Origin
+
+POLL_SECONDS = 0.25
+POLL_TIMEOUT_SECONDS = 5.0
+
+
+async def wait_until_ready(origin: Origin, path: str, check_alive: Callable[[], None]) -> None:
+    """Poll until a GET of `path` is answered with 200; `check_alive` is called before each poll and may raise."""
+    while True:
+        check_alive()
+        try:
+            await get_json(origin, path, timeout=POLL_TIMEOUT_SECONDS)
+        except (RouterError, orjson.JSONDecodeError):
+            await asyncio.sleep(POLL_SECONDS)
+        else:
+            return
+
+
+async def check_overlay(origin: Origin, name: str) -> None:
+    """Raise `LaunchError` unless a server runs the overlay, in both of its processes."""
+    server_info = await get_json(origin, "/server_info")
+    overlay = (server_info.get("internal_states") or [{}])[0].get("sglang_ext")
+    if overlay is None:
+        raise LaunchError(
+            f"{name} runs without the sglang_ext overlay; install faster-moa in SGLang's environment and "
+            "leave SGLANG_PLUGINS unset or let it name faster_moa."
+        )
+    missing = {"scheduler", "tokenizer"} - overlay["processes"].keys()
+    if missing:
+        raise LaunchError(f"the overlay of {name} is not active in its {missing.pop()} process; see its log.")

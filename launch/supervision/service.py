@@ -1,0 +1,45 @@
+"""One service of a launch: a prefill server, a decode server or the router."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from launch.planning.plan import ServerPlan
+from launch.processes.base import Process
+from router.http_client.origin import Origin
+
+State = Literal["waiting", "starting", "ready", "dead", "stopped"]
+ROUTER = "router"
+
+
+@dataclass
+class Service:
+    """A service and its state. Memory is in bytes; times are in seconds, points in time on the monotonic clock."""
+
+    name: str
+    role: str
+    port: int
+    device: str
+    """`CPU`, or `GPU` with the indexes."""
+    state: State = "waiting"
+    process: Process | None = None
+    started_at: float | None = None
+    ready_at: float | None = None
+    start_seconds: float | None = None
+    memory_bytes: int | None = None
+    gpu_bytes: int | None = None
+    restarts: int = 0
+    origin: Origin = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.origin = Origin(f"127.0.0.1:{self.port}")
+
+
+def server_service(server: ServerPlan) -> Service:
+    """The service for a planned server, not started yet."""
+    device = "GPU " + ",".join(map(str, server.gpus)) if server.gpus else "CPU"
+    return Service(server.name, server.role, server.port, device)
+
+
+def router_service(port: int) -> Service:
+    """The service for the router, not started yet."""
+    return Service(ROUTER, ROUTER, port, "CPU")

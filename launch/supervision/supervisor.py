@@ -1,0 +1,178 @@
+"""The supervisor of a plan's services: started in waves, watched, restarted when they die, stopped together."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from launch.errors import ServerDied
+from launch.machine.gpus import used_bytes
+from launch.planning.plan import Plan
+from launch.planning.router_flags import router_argv
+from launch.processes.base import Command, Starter, proportional_set_size
+from launch.processes.exit_error import exit_error, raise_if_exited
+from launch.processes.spawn import Spawner
+from launch.processes.teardown import kill_all, stop_all
+from launch.processes.zygote import Zygote
+from launch.supervision.backoff import Backoff
+from launch.supervision.readiness import check_overlay, wait_until_ready
+from launch.supervision.server_client import get_json
+from launch.supervision.service import ROUTER, Service, State, router_service, server_service
+from router.http_client.origin import Origin
+
+WATCH_SECONDS = 1.0
+MEMORY_SAMPLE_SECONDS = 2.0
+WARM_UP_TIMEOUT_SECONDS = 600.0
+"""The first request of a pair compiles kernels on a GPU."""
+
+
+class Supervisor:
+    """Runs a plan. Use: `await start()`, then `await watch()`, and always `await stop()`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        logs: Path,
+        trees_file: Path,
+        print_line: Callable[[str], None],
+        *,
+        fork: bool,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.plan = plan
+        self.logs = logs
+        self.peak_memory_bytes = 0
+        self._print_line = print_line
+        self._on_change = on_change
+        self._servers = {server.name: server for server in plan.servers}
+        self.services = {server.name: server_service(server) for server in plan.servers}
+        self.services[ROUTER] = router_service(plan.router_port)
+        self._commands = {
+            server.name: Command(server.name, server.argv, server.env, logs / f"{server.name}.log")
+            for server in plan.servers
+        }
+        self._commands[ROUTER] = Command(ROUTER, router_argv(plan, trees_file), {}, logs / f"{ROUTER}.log")
+        env = plan.servers[0].env
+        self._starter: Starter = Zygote(env, logs / "zygote.log") if fork else Spawner("sglang.launch_server")
+        self._router_starter = Spawner("router")
+        self._memory_sampler: asyncio.Task[None] | None = None
+        self._kill_now = asyncio.Event()
+
+    @property
+    def router(self) -> Origin:
+        """The router's address."""
+        return self.services[ROUTER].origin
+
+    async def start(self) -> None:
+        """Start everything and send one real generation through each pair.
+
+        Raises:
+            ServerDied: A server ended while it started.
+            LaunchError: A server runs without the overlay.
+        """
+        self._memory_sampler = asyncio.create_task(self._sample_memory())
+        for wave in self.plan.waves():
+            async with asyncio.TaskGroup() as group:
+                for server in wave:
+                    group.create_task(self._start_service(self.services[server.name]))
+        await self._start_service(self.services[ROUTER])
+        for model in dict.fromkeys(server.model.name for server in self.plan.servers):
+            body = {"model": model, "input_ids": [1, 2, 3], "sampling_params": {"max_new_tokens": 1}}
+            await get_json(self.router, "/generate", body, timeout=WARM_UP_TIMEOUT_SECONDS)
+
+    async def watch(self) -> None:
+        """Restart whatever dies, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for service in self.services.values():
+                group.create_task(self._restart_when_dead(service))
+
+    def check_alive(self) -> None:
+        """Raise `ServerDied` when a process that was started has ended."""
+        for service in self.services.values():
+            if service.process is not None:
+                raise_if_exited(service.process)
+
+    def skip_grace_period(self) -> None:
+        """Let `stop` kill at once what has not ended by itself."""
+        self._kill_now.set()
+
+    async def stop(self) -> None:
+        """End every process; harmless to call twice."""
+        if self._memory_sampler is not None:
+            self._memory_sampler.cancel()
+            await asyncio.gather(self._memory_sampler, return_exceptions=True)
+        started = [
+            (service.process, service.state) for service in self.services.values() if service.process is not None
+        ]
+        await kill_all([process for process, state in started if state != "ready"])
+        await stop_all([process for process, state in started if state == "ready"], kill_now=self._kill_now)
+        await self._starter.close()
+        for service in self.services.values():
+            service.origin.close()
+            self._set_state(service, "stopped")
+
+    async def measure_memory(self) -> None:
+        """Update `peak_memory_bytes` with what all processes use now."""
+        processes = [service.process for service in self.services.values() if service.process is not None]
+        used = await asyncio.to_thread(lambda: sum(process.memory_bytes() for process in processes))
+        used += self._starter.memory_bytes() + proportional_set_size(os.getpid())
+        self.peak_memory_bytes = max(self.peak_memory_bytes, used)
+
+    async def _start_service(self, service: Service) -> None:
+        gpu_before = self._gpu_used_bytes(service)
+        service.started_at = time.monotonic()
+        self._set_state(service, "starting")
+        starter = self._router_starter if service.name == ROUTER else self._starter
+        service.process = process = await starter.start(self._commands[service.name])
+        try:
+            if service.name == ROUTER:
+                await wait_until_ready(service.origin, "/readiness", lambda: raise_if_exited(process))
+            else:
+                await wait_until_ready(service.origin, "/model_info", lambda: raise_if_exited(process))
+                await check_overlay(service.origin, service.name)
+        except ServerDied:
+            self._set_state(service, "dead")
+            raise
+        service.ready_at = time.monotonic()
+        service.start_seconds = service.ready_at - service.started_at
+        service.memory_bytes = process.memory_bytes()
+        process.record_shared_memory()
+        gpu_after = self._gpu_used_bytes(service)
+        service.gpu_bytes = None if gpu_after is None or gpu_before is None else gpu_after - gpu_before
+        self._set_state(service, "ready")
+
+    async def _restart_when_dead(self, service: Service) -> None:
+        backoff = Backoff()
+        while True:
+            process = service.process
+            assert process is not None
+            while (exit_code := process.exit_code()) is None:  # noqa: ASYNC110 - no event tells the end of a process
+                await asyncio.sleep(WATCH_SECONDS)
+            self._set_state(service, "dead")
+            self._print_line(str(exit_error(process.command, exit_code)))
+            delay = backoff.next_delay(None if service.ready_at is None else time.monotonic() - service.ready_at)
+            # Its children must be gone before its ports can be taken again.
+            await kill_all([process])
+            self._print_line(f"restarting {service.name} in {delay:g} s")
+            await asyncio.sleep(delay)
+            service.restarts += 1
+            try:
+                await self._start_service(service)
+            except ServerDied:
+                continue
+            self._print_line(f"{service.name} is ready again")
+
+    async def _sample_memory(self) -> None:
+        while True:
+            await self.measure_memory()
+            await asyncio.sleep(MEMORY_SAMPLE_SECONDS)
+
+    def _gpu_used_bytes(self, service: Service) -> int | None:
+        """Bytes in use on the GPUs of a service; None on a CPU."""
+        server = self._servers.get(service.name)
+        return used_bytes(server.gpus) if server is not None and server.gpus else None
+
+    def _set_state(self, service: Service, state: State) -> None:
+        service.state = state
+        self._on_change()

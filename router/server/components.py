@@ -1,0 +1,179 @@
+"""Builds all parts of a router from its settings."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from router.agent_runs.service import AgentRuns
+from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.metrics import DispatchMetrics
+from router.dispatch.pair_forwarding import PairForwarder
+from router.dispatch.supervisor import WorkerSupervisor
+from router.early_exit import AgreementJudge, Judge
+from router.endpoints.access import ApiKey
+from router.endpoints.inference import InferenceEndpoints
+from router.endpoints.info import InfoEndpoints
+from router.endpoints.route_table import all_routes
+from router.endpoints.routes import RouteTable
+from router.endpoints.runs import RunEndpoints
+from router.endpoints.trees import TreeEndpoint
+from router.endpoints.workers import WorkerEndpoints
+from router.http.client_request import ClientRequest
+from router.load_balancing import make_policy
+from router.moa.run_context import RunContext
+from router.moa.run_limits import RunLimits
+from router.moa.tree import load_trees
+from router.observability.run_store import RunStore
+from router.server.admission import AdmissionLimits
+from router.server.metrics import DURATION_BUCKETS, RequestMetrics
+from router.server.processes.peers import Peers
+from router.server.processes.process_routing import ProcessRouting
+from router.server.settings import RouterSettings
+from router.service_discovery.metrics import DiscoveryMetrics
+from router.service_discovery.pod_workers import PodWorkers
+from router.service_discovery.settings import DiscoverySettings
+from router.service_discovery.watcher import PodWatcher
+from router.speculative_prefill.metrics import OpenPromptMetrics
+from router.workers.factory import WorkerFactory
+from router.workers.metrics import register_worker_metrics
+from router.workers.registry import Registry
+from router.workers.worker import Role
+
+
+@dataclass(frozen=True)
+class Components:
+    """The parts of a router that the app uses.
+
+    Attributes:
+        registry: The workers.
+        dispatcher: Chooses workers for each request.
+        supervisor: Watches the workers in the background.
+        watcher: Watches Kubernetes pods, or None.
+        judge: Measures how much answers agree.
+        preload_judge: Whether a tree of the trees file needs the judge's embedding model.
+        agent_runs: The runs of agents that clients name.
+        worker_endpoints: Adds and removes workers.
+        process_routing: Involves the router's other processes in requests, or None with one process.
+        routes: All routes.
+        api_key: Checks the API key.
+        limits: Admission limits.
+        requests: The requests in flight; the app adds and removes them.
+        request_metrics: Counts finished requests.
+    """
+
+    registry: Registry
+    dispatcher: Dispatcher
+    supervisor: WorkerSupervisor
+    watcher: PodWatcher | None
+    judge: AgreementJudge
+    preload_judge: bool
+    agent_runs: AgentRuns
+    worker_endpoints: WorkerEndpoints
+    process_routing: ProcessRouting | None
+    routes: RouteTable
+    api_key: ApiKey
+    limits: AdmissionLimits
+    requests: set[ClientRequest]
+    request_metrics: RequestMetrics
+
+
+def build_components(settings: RouterSettings, judge: AgreementJudge | None, peers: Peers | None) -> Components:
+    """Build the parts, each after those it needs; nothing runs in the background yet.
+
+    Args:
+        settings: What the router serves and how.
+        judge: Measures how much answers agree; None for one with the embedding model of the settings.
+        peers: The processes of this router, or None when there is one.
+
+    Raises:
+        RouterError: A setting cannot be used: a worker's address, a policy or the trees file.
+    """
+    server = settings.server
+    prometheus = CollectorRegistry()
+
+    # Workers, and which of them gets a request.
+    factory = WorkerFactory(settings.health, settings.breaker, server.api_key)
+    registry = _registry(settings, factory)
+    register_worker_metrics(prometheus, registry)
+    policies: dict[Role, str] = {
+        "prefill": settings.prefill_policy or settings.policy,
+        "decode": settings.decode_policy or settings.policy,
+    }
+    prefill, decode = (make_policy(name, settings.cache_aware) for name in policies.values())
+    dispatcher = Dispatcher(registry, prefill, decode, settings.cache_aware)
+    warm_up = not settings.health.skip_warm_up
+    supervisor = WorkerSupervisor(registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up)
+
+    # Clients' requests: limits and metrics.
+    limits = AdmissionLimits(settings.limits)
+    requests: set[ClientRequest] = set()
+    request_metrics = RequestMetrics(prometheus, limits, requests, server.duration_buckets)
+
+    # Workers found in Kubernetes.
+    watcher = None
+    if settings.discovery is not None:
+        discovery_metrics = DiscoveryMetrics(prometheus, server.duration_buckets or DURATION_BUCKETS)
+        pod_workers = PodWorkers(registry, supervisor, factory, discovery_metrics)
+        watcher = _watch_pods(settings.discovery, pod_workers, supervisor, discovery_metrics)
+
+    # Runs: of trees, and of agents that clients name.
+    trees = load_trees(settings.trees)
+    judge = judge or Judge(settings.runs.embedding_model)
+    preload_judge = any(tree.arm == "exit" and tree.exit.needs_judge for tree in trees.trees)
+    run_context = RunContext(dispatcher, judge=judge, metrics=OpenPromptMetrics(prometheus))
+    if peers is not None:
+        run_context.new_run = peers.new_run
+    run_limits, run_store = RunLimits(settings.runs), RunStore()
+    tree_endpoint = TreeEndpoint(run_context, trees, run_limits, run_store)
+    agent_runs = AgentRuns(run_context, run_limits, run_store)
+
+    # Endpoints and their routes.
+    pairs = PairForwarder(dispatcher, settings.retries, DispatchMetrics(prometheus, policies))
+    timeout = server.request_timeout_secs
+    inference = InferenceEndpoints(registry, tree_endpoint, agent_runs, pairs, timeout, peers)
+    api_key = ApiKey(server.api_key)
+    info = InfoEndpoints(dispatcher, tree_endpoint, supervisor, inference, api_key, prometheus)
+    worker_endpoints = WorkerEndpoints(registry, supervisor, factory)
+    routes = all_routes(inference, info, worker_endpoints, RunEndpoints(run_store))
+    process_routing = None
+    if peers is not None:
+        process_routing = ProcessRouting(peers)
+        routes = process_routing.wrap(routes)
+
+    return Components(
+        registry=registry,
+        dispatcher=dispatcher,
+        supervisor=supervisor,
+        watcher=watcher,
+        judge=judge,
+        preload_judge=preload_judge,
+        agent_runs=agent_runs,
+        worker_endpoints=worker_endpoints,
+        process_routing=process_routing,
+        routes=RouteTable(routes),
+        api_key=api_key,
+        limits=limits,
+        requests=requests,
+        request_metrics=request_metrics,
+    )
+
+
+def _registry(settings: RouterSettings, factory: WorkerFactory) -> Registry:
+    """The workers that the command line names."""
+    registry = Registry([])
+    for url, bootstrap_port in settings.prefill:
+        registry.add(factory.make(url, "prefill", bootstrap_port))
+    for url in settings.decode:
+        registry.add(factory.make(url, "decode"))
+    for url in settings.plain:
+        registry.add(factory.make(url, "plain"))
+    return registry
+
+
+def _watch_pods(
+    settings: DiscoverySettings, pod_workers: PodWorkers, supervisor: WorkerSupervisor, metrics: DiscoveryMetrics
+) -> PodWatcher:
+    """The watcher of pods, whose problems the router reports as its own."""
+    watcher = PodWatcher(settings, pod_workers, metrics)
+    supervisor.discovery_problem = lambda: watcher.problem
+    return watcher

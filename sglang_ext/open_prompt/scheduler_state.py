@@ -1,0 +1,145 @@
+"""What the overlay keeps for this process's scheduler, in one object.
+
+SGLang runs one scheduler a process, and several patched objects do not know it. So the object is found through
+this module: `current()`, or `in_use()` where nothing is to be done before the first segment.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sglang_ext.open_prompt.operation import is_segment
+from sglang_ext.open_prompt.pins import PinnedPrefixes
+from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS
+from sglang_ext.open_prompt.settings import Settings
+from sglang_ext.open_prompt.table import OpenPromptTable
+from sglang_ext.upstream.request import AbortRequest, Request
+from sglang_ext.upstream.scheduler import Scheduler
+
+FULL_CHUNK_AFTER = 64  # batches of segments, some 2 s of a GPU's time when they follow each other
+
+
+@dataclass(eq=False)
+class OpenPromptScheduler:
+    """Open prompts of one scheduler, and what it remembers of their segments between steps.
+
+    Attributes:
+        scheduler: SGLang's.
+        prompts: The open prompts.
+        parked_segment: A segment between two chunks that is kept from `scheduler.chunked_req`. Its finished chunks
+            are cached and sent, and it keeps its pages.
+        handshake_hold_steps: Steps in a row in which segments were held for handshakes.
+        segment_batches_since_ordinary: Batches of segments since a request of no open prompt last waited.
+        hold_steps_by_request: Steps in which segments were held for a request's handshake. The keys are weak: an
+            entry ends with its request.
+    """
+
+    scheduler: Scheduler
+    prompts: OpenPromptTable
+    parked_segment: Request | None = None
+    handshake_hold_steps: int = 0
+    segment_batches_since_ordinary: int = FULL_CHUNK_AFTER
+    hold_steps_by_request: "WeakKeyDictionary[Request, int]" = field(default_factory=WeakKeyDictionary)
+
+    @property
+    def segment_chunk_tokens(self) -> int:
+        """Tokens of the next batch of segments: half of the setting until ordinary requests have stayed away.
+
+        Small batches take longer in all. But a request that comes during one waits less, and with fewer others:
+        those that wait become one batch, which ends for all of them at once.
+        """
+        limit = self.prompts.settings.segment_chunk
+        return limit if self.segment_batches_since_ordinary >= FULL_CHUNK_AFTER else -(-limit // 2)
+
+    def park(self) -> None:
+        """Keep the segment between two chunks from SGLang."""
+        self.scheduler.chunked_req, self.parked_segment = None, self.scheduler.chunked_req
+
+    def resume_parked(self) -> None:
+        """Give the parked segment back to SGLang, unless another request is between two chunks."""
+        if self.scheduler.chunked_req is None and self.parked_segment is not None:
+            self.scheduler.chunked_req, self.parked_segment = self.parked_segment, None
+
+    def abort_parked(self, abort: AbortRequest) -> None:
+        """Let SGLang abort the parked segment as one between two chunks, if it is meant."""
+        parked, scheduler = self.parked_segment, self.scheduler
+        if parked is None or not (abort.abort_all or parked.rid.startswith(abort.rid)):
+            return
+        before = scheduler.chunked_req, scheduler._pending_chunked_abort_req
+        scheduler.chunked_req = scheduler._pending_chunked_abort_req = parked
+        scheduler.process_pending_chunked_abort()
+        scheduler.chunked_req, scheduler._pending_chunked_abort_req = before
+        self.parked_segment = None
+
+    def pending_handshakes(self) -> list[Request]:
+        """Return ordinary requests in their handshake, except those that had `MAX_HOLD_STEPS` steps already."""
+        return [
+            req
+            for req in self.scheduler.disagg_prefill_bootstrap_queue.queue
+            if not is_segment(req) and self.hold_steps_by_request.get(req, 0) < MAX_HOLD_STEPS
+        ]
+
+    def count_handshake_hold(self, handshakes: list[Request]) -> None:
+        """Count one step in which segments were held for these requests."""
+        for req in handshakes:
+            self.hold_steps_by_request[req] = self.hold_steps_by_request.get(req, 0) + 1
+        self.handshake_hold_steps += 1
+
+
+@dataclass
+class _ThisProcess:
+    state: OpenPromptScheduler | None = None
+    unsupported_reason: str = "they are switched off with SGLANG_EXT_OPEN_PROMPTS=0"
+
+
+_this_process = _ThisProcess()
+
+
+def current() -> OpenPromptScheduler | None:
+    """Return the state of this process's scheduler; None where open prompts are not supported."""
+    return _this_process.state
+
+
+def in_use() -> OpenPromptScheduler | None:
+    """Return the state if a segment has ever come; before, the overlay leaves scheduling to SGLang."""
+    state = _this_process.state
+    return state if state is not None and state.prompts.any_segment_seen else None
+
+
+def unsupported_reason() -> str:
+    """Return why there are no open prompts, to follow 'this server has no open prompts:'."""
+    return _this_process.unsupported_reason
+
+
+def install(result: None, scheduler: Scheduler, *args: Any, **kwargs: Any) -> None:
+    """AFTER `Scheduler.init_disaggregation`: create the state; everything that it needs exists from here on."""
+    reason = _unsupported_reason(scheduler)
+    _this_process.state, _this_process.unsupported_reason = None, reason or ""
+    if reason is None:
+        settings = Settings.from_environment()
+        pins = PinnedPrefixes(scheduler.tree_cache, budget=int(settings.kv_fraction * scheduler.max_total_num_tokens))
+        prompts = OpenPromptTable(scheduler.max_req_input_len, pins, settings, time.monotonic)
+        _this_process.state = OpenPromptScheduler(scheduler, prompts)
+
+
+def _unsupported_reason(scheduler: Scheduler) -> str | None:
+    """Return why a server cannot have open prompts; None when it can."""
+    from sglang.srt.disaggregation.utils import DisaggregationMode
+    from sglang.srt.mem_cache.radix_cache import RadixCache
+
+    arguments = scheduler.server_args
+    if scheduler.disaggregation_mode == DisaggregationMode.NULL:
+        return "it is neither a prefill nor a decode server"
+    if type(scheduler.tree_cache) is not RadixCache or scheduler.tree_cache.disable:
+        return f"its cache is {type(scheduler.tree_cache).__name__}, not an enabled RadixCache"
+    if (
+        scheduler.disaggregation_mode == DisaggregationMode.DECODE
+        and not arguments.disaggregation_decode_enable_radix_cache
+    ):
+        return "it runs without --disaggregation-decode-enable-radix-cache"
+    if arguments.dp_size > 1:
+        return "it runs with data parallelism"
+    if arguments.speculative_algorithm is not None:
+        return "it runs with speculative decoding"
+    return None

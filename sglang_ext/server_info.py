@@ -1,0 +1,79 @@
+"""The overlay's part of `/server_info`, under `internal_states[i]["sglang_ext"]`.
+
+    {"version": "0.1.0", "unverified": [],
+     "processes": {"scheduler": {"pid": 1, "patches": [...]}, "tokenizer": {...}},
+     "kv": {"total": 8192, "free": 8000, "evictable": 192, "protected": 0},
+     "requests": {"running": 0, "waiting": 0, "prefill_bootstrap": 0, ...},
+     "transfer": {"pages": 0, "runs": 0},
+     "open_prompts": {"open": 0, "pinned": 0, "segments": 0, ...}}   # or {"missing": "the reason"}
+
+KV figures are tokens; `free + evictable` is what a new request can get. `transfer` counts what was sent.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sglang_ext import __version__
+from sglang_ext.open_prompt import scheduler_state
+from sglang_ext.patching.apply import active_patches, unverified_patches
+from sglang_ext.transfer.transfer_stats import transfer_stats
+from sglang_ext.upstream.scheduler import InternalState, Scheduler
+
+KEY = "sglang_ext"
+
+
+def add_scheduler_state(result: InternalState, scheduler: Scheduler, *args: Any, **kwargs: Any) -> InternalState:
+    """AFTER `Scheduler.get_internal_state`: add the overlay's part."""
+    result.internal_state[KEY] = {
+        "version": __version__,
+        "unverified": unverified_patches(),
+        "processes": {"scheduler": _process()},
+        "kv": _kv(scheduler),
+        "requests": _requests(scheduler),
+        "transfer": transfer_stats.to_json(),
+        "open_prompts": _open_prompts(),
+    }
+    return result
+
+
+async def add_tokenizer_state(
+    original: Callable[..., Awaitable[list[dict[str, Any]]]], manager: object
+) -> list[dict[str, Any]]:
+    """AROUND the HTTP process's `get_internal_state`: add that process's patches to each scheduler's part."""
+    states = await original(manager)
+    for state in states:
+        if KEY in state:
+            state[KEY]["processes"]["tokenizer"] = _process()
+    return states
+
+
+def _open_prompts() -> dict[str, Any]:
+    state = scheduler_state.current()
+    return state.prompts.to_json() if state is not None else {"missing": scheduler_state.unsupported_reason()}
+
+
+def _process() -> dict[str, Any]:
+    return {"pid": os.getpid(), "patches": [patch.target for patch in active_patches()]}
+
+
+def _kv(scheduler: Scheduler) -> dict[str, int]:
+    cache = scheduler.tree_cache
+    return {
+        "total": int(scheduler.max_total_num_tokens),
+        "free": int(scheduler.token_to_kv_pool_allocator.available_size()),
+        "evictable": int(cache.evictable_size()),
+        "protected": int(cache.protected_size()),
+    }
+
+
+def _requests(scheduler: Scheduler) -> dict[str, int]:
+    counts = {"running": len(scheduler.running_batch.reqs), "waiting": len(scheduler.waiting_queue)}
+    if scheduler.disagg_prefill_bootstrap_queue is not None:
+        counts["prefill_bootstrap"] = len(scheduler.disagg_prefill_bootstrap_queue.queue)
+        counts["prefill_inflight"] = len(scheduler.disagg_prefill_inflight_queue)
+    if scheduler.disagg_decode_prealloc_queue is not None:
+        counts["decode_prealloc"] = len(scheduler.disagg_decode_prealloc_queue.queue)
+        counts["decode_retracted"] = len(scheduler.disagg_decode_prealloc_queue.retracted_queue)
+        counts["decode_transfer"] = len(scheduler.disagg_decode_transfer_queue.queue)
+    return counts

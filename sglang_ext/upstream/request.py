@@ -1,0 +1,70 @@
+"""Requests as SGLang's processes pass them on."""
+
+from array import array
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class SamplingParams(Protocol):
+    """`sglang.srt.sampling.sampling_params.SamplingParams`: how to sample one request."""
+
+    max_new_tokens: int | None
+    custom_params: dict[str, Any] | None  # as the client sent it
+
+
+class FinishReason(Protocol):
+    """`sglang.srt.managers.schedule_batch.BaseFinishReason`: why a request ended."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the reason as the client gets it."""
+
+
+class TimeStats(Protocol):
+    """`sglang.srt.observability.req_time_stats.SchedulerReqTimeStats`: when a request passed each stage."""
+
+    def set_completion_time(self) -> None:
+        """Note that the request has ended now."""
+
+
+class Request(Protocol):
+    """`sglang.srt.managers.schedule_batch.Req`: a request in the scheduler, from admission to its end."""
+
+    rid: str
+    sampling_params: SamplingParams
+    origin_input_ids: "array[int]"
+    output_ids: "array[int]"
+    extra_key: str | None  # separates cached prefixes, for instance by LoRA adapter
+    finished_reason: FinishReason | None
+    time_stats: TimeStats
+    http_worker_ipc: str | None
+    pending_bootstrap: bool  # prefilled before its handshake with the decode server has ended
+    skip_radix_cache_insert: bool
+
+
+class ReceivedRequest(Protocol):
+    """`sglang.srt.managers.io_struct.TokenizedGenerateReqInput`: a request as it reaches the scheduler."""
+
+    rid: str
+    sampling_params: SamplingParams
+    input_ids: Sequence[int]
+    input_embeds: object | None
+    mm_inputs: object | None
+    session_params: object | None
+    return_logprob: bool
+    http_worker_ipc: str | None
+
+
+class AbortRequest(Protocol):
+    """`sglang.srt.managers.io_struct.AbortReq`: ends all requests whose ids begin with `rid`."""
+
+    rid: str
+    abort_all: bool
+
+
+class HttpRequest(Protocol):
+    """`sglang.srt.managers.io_struct.GenerateReqInput`: a request as it reaches the HTTP process."""
+
+    sampling_params: dict[str, Any] | None
+    top_logprobs_num: object
+    logprob_start_len: object
+    return_sampling_mask: object

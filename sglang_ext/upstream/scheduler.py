@@ -1,0 +1,145 @@
+"""SGLang's scheduler and its queues."""
+
+from typing import Any, Protocol
+
+from sglang_ext.upstream.cache import Allocator, RadixCache
+from sglang_ext.upstream.request import Request
+
+
+class ServerArgs(Protocol):
+    """`sglang.srt.server_args.ServerArgs`: the command line."""
+
+    disaggregation_mode: str  # "null", "prefill" or "decode"
+    disaggregation_decode_enable_radix_cache: bool
+    dp_size: int
+    speculative_algorithm: str | None
+    device: str | None
+    attention_backend: str | None
+    sampling_backend: str | None
+    sleep_on_idle: bool
+    disable_overlap_schedule: bool
+    mem_fraction_static: float | None  # of the memory, for weights and KV pool
+
+
+class ModelConfig(Protocol):
+    """`sglang.srt.configs.model_config.ModelConfig`."""
+
+    context_len: int  # tokens
+    vocab_size: int
+
+
+class ParallelState(Protocol):
+    """`sglang.srt.distributed.parallel_state_wrapper.ParallelState`: this process's place among all ranks."""
+
+    @property
+    def pp_size(self) -> int:
+        """Return the number of pipeline stages."""
+
+    @property
+    def pp_rank(self) -> int:
+        """Return this process's pipeline stage."""
+
+
+class Sender(Protocol):
+    """`sglang.srt.managers.scheduler_components.output_sender.SenderWrapper`: a socket to another process."""
+
+    def send_output(self, output: object) -> None:
+        """Send one message; does nothing on ranks without the socket."""
+
+
+class IpcChannels(Protocol):
+    """`sglang.srt.managers.scheduler_components.ipc_channels.SchedulerIpcChannels`."""
+
+    @property
+    def send_to_tokenizer(self) -> Sender:
+        """Return the socket to the HTTP process."""
+
+
+class Batch(Protocol):
+    """`sglang.srt.managers.schedule_batch.ScheduleBatch`: requests of one forward pass."""
+
+    reqs: list[Request]
+    batch_is_full: bool  # no request can join before one ends
+
+
+class NextBatchPlan(Protocol):
+    """`sglang.srt.managers.schedule_batch.NextBatchPlan`: what the scheduler does next."""
+
+    batch_to_run: Batch | None
+    running_batch: Batch
+
+
+class BootstrapQueue(Protocol):
+    """`sglang.srt.disaggregation.prefill.PrefillBootstrapQueue`: requests in handshake with their decode server."""
+
+    queue: list[Request]
+
+
+class DecodeRequest(Protocol):
+    """`sglang.srt.disaggregation.decode.DecodeRequest`: a request on a decode server before its KV has arrived."""
+
+    req: Request
+    waiting_for_input: bool  # the handshake has ended, room is missing
+
+
+class PreallocQueue(Protocol):
+    """`sglang.srt.disaggregation.decode.DecodePreallocQueue`: requests that wait for room on a decode server."""
+
+    queue: list[DecodeRequest]
+    retracted_queue: list[Request]
+
+
+class TransferQueue(Protocol):
+    """`sglang.srt.disaggregation.decode.DecodeTransferQueue`: requests whose KV is on its way."""
+
+    queue: list[DecodeRequest]
+    tree_cache: RadixCache
+
+
+class Scheduler(Protocol):
+    """`sglang.srt.managers.scheduler.Scheduler`: one a process; decides each forward pass."""
+
+    server_args: ServerArgs
+    model_config: ModelConfig
+    ps: ParallelState
+    ipc_channels: IpcChannels
+    disaggregation_mode: Any  # the enum `DisaggregationMode`
+    max_total_num_tokens: int  # of the KV pool
+    max_req_input_len: int
+    page_size: int
+    tree_cache: RadixCache
+    token_to_kv_pool_allocator: Allocator
+    running_batch: Batch
+    waiting_queue: list[Request]
+    chunked_req: Request | None  # the one request between two chunks of its prefill
+    chunked_prefill_size: int | None  # tokens
+    enable_overlap: bool  # plans a pass while the last one is on the GPU
+    last_batch: Batch | None
+    disagg_prefill_bootstrap_queue: BootstrapQueue  # None on other servers, as the next three
+    disagg_prefill_inflight_queue: list[Request]
+    disagg_decode_prealloc_queue: PreallocQueue
+    disagg_decode_transfer_queue: TransferQueue
+    _pending_chunked_abort_req: Request | None
+
+    def process_pending_chunked_abort(self) -> None:
+        """Abort `_pending_chunked_abort_req` if it is `chunked_req`."""
+
+
+class RequestReceiver(Protocol):
+    """`sglang.srt.managers.scheduler_components.request_receiver.SchedulerRequestReceiver`."""
+
+    ps: ParallelState
+
+
+class InternalState(Protocol):
+    """`sglang.srt.managers.io_struct.GetInternalStateReqOutput`: one scheduler's part of `/server_info`."""
+
+    internal_state: dict[str, Any]
+
+
+class TokenizerManager(Protocol):
+    """`sglang.srt.managers.tokenizer_manager.TokenizerManager`: checks and tokenizes, in the HTTP process."""
+
+    model_config: ModelConfig
+    server_args: ServerArgs
+    sampling_params_class: type

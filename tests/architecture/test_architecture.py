@@ -1,0 +1,121 @@
+"""The house rules: imports go one way, files stay small, and every package's README shows what the code has."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.imports import FOLDERS, ROOT, children, edges, folder_of, imported, outside, packages
+from tests.architecture.pictures import arrows_of, drawn, said_imports
+
+MAX_LINES = 400
+PACKAGES = [package for top in FOLDERS for package in packages(top)]
+TOLD = [package for package in PACKAGES if (folder_of(package) / "README.md").exists()]
+FILES = [path for folder in FOLDERS.values() for path in sorted(folder.rglob("*.py"))]
+# `lint-imports` without its own start-up script, which knows where one environment is.
+CONTRACTS = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+
+
+def contracts(root: Path) -> subprocess.CompletedProcess[str]:
+    """What the import contracts of a tree say."""
+    command = [sys.executable, "-c", CONTRACTS, "--no-cache"]
+    paths = f"{root}:{root / 'kernels'}"
+    return subprocess.run(
+        command, cwd=root, env={"PYTHONPATH": paths, "PATH": ""}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the product's source."""
+    root = tmp_path_factory.mktemp("tree")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    for folder in FOLDERS.values():
+        shutil.copytree(folder, root / folder.relative_to(ROOT), ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("router/http/sse.py", "import router.server.app"),
+        ("router/errors.py", "def late() -> None:\n    from router.workers import worker"),
+        ("router/workers/worker.py", "if TYPE_CHECKING:\n    from router.dispatch.dispatcher import Dispatcher"),
+        ("router/early_exit/rules.py", "from router.speculative_prefill import pacing"),
+        ("sglang_ext/__init__.py", "import router"),
+    ],
+)
+def test_a_wrong_import_breaks_a_contract(tree: Path, module: str, line: str) -> None:
+    path = tree / module
+    before = path.read_text()
+    path.write_text(f"{before}\n\n{line}\n")
+    try:
+        done = contracts(tree)
+    finally:
+        path.write_text(before)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "BROKEN" in done.stdout
+
+
+def test_the_contracts_are_kept() -> None:
+    done = contracts(ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_router_has_no_loose_modules() -> None:
+    assert {path.name for path in (ROOT / "router").glob("*.py")} == {"__init__.py", "__main__.py", "errors.py"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_has_no_circle(package: str) -> None:
+    graph: dict[str, set[str]] = {name: set() for name in children(package)}
+    for importer, other in edges(package):
+        graph[importer].add(other)
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_no_file_is_long() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in FILES}
+    assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_nothing_private_is_imported_from_another_package() -> None:
+    found = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in FOLDERS:
+                private = [each.name for each in node.names if each.name.startswith("_") and each.name[1] != "_"]
+                found += [f"{path.relative_to(ROOT)}: {node.module}.{name}" for name in private]
+    assert found == []
+
+
+def test_the_packages_of_the_product_have_readmes() -> None:
+    wanted = {"router", "launch", "sglang_ext", "qmetric", *(f"router.{name}" for name in _packages_of("router"))}
+    assert wanted - set(TOLD) == set()
+
+
+def _packages_of(package: str) -> list[str]:
+    return [name for name in children(package) if (folder_of(package) / name).is_dir()]
+
+
+@pytest.mark.parametrize("package", TOLD)
+def test_a_readme_shows_the_real_imports(package: str) -> None:
+    text = (folder_of(package) / "README.md").read_text()
+    picture = drawn(text)
+    assert picture is not None, f"{package} has no picture: python -m tests.architecture.pictures {package}"
+    arrows, alone = picture
+    assert arrows == arrows_of(package)
+    assert alone == {name for name in children(package) if not any(name in arrow for arrow in edges(package))}
+    assert said_imports(text) == outside(package)
+
+
+def test_imports_are_read_off_correctly() -> None:
+    """What the checks above stand on: a plain import, one inside a function, one for types alone."""
+    names = set(imported(ROOT / "router" / "http" / "client_request.py"))
+    assert "router.http.asgi" in names
+    assert "router.observability.tracing.request_span" in names, "imported for types alone"
+    assert "router.timeline.page" in set(imported(ROOT / "router" / "endpoints" / "runs.py")), "inside a function"

@@ -1,0 +1,79 @@
+"""For all tests: which need servers, their order, which run in one process, and how many examples properties get."""
+
+import gc
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+HERE = Path(__file__).parent
+END_TO_END = HERE / "e2e"
+# These start servers of their own, on ports that are free when they look: one after the other.
+OWN_SERVERS = ("test_launch.py", "test_kills.py")
+WATCHDOG = 1200  # seconds for an end-to-end test, with the start of its servers
+
+# Two processes share the tests: neither takes more than one core for PyTorch, nor do those they start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No deadlines: a slow machine fails no test. `--hypothesis-profile` chooses another one.
+settings.register_profile("full", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)
+settings.register_profile("nightly", deadline=None, max_examples=1000)
+settings.load_profile("full")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the end-to-end tests and put them last.
+
+    Several processes share the work module by module: there the tests of the common servers come first, so that
+    one process starts these and goes on with them while another one is busy with all other tests.
+    """
+    shares = hasattr(config, "workerinput")
+
+    def rank(item: pytest.Item) -> int:
+        scope = _scope(item.nodeid)
+        if END_TO_END not in item.path.parents:
+            return 1
+        return 0 if shares and scope == COMMON else 2
+
+    for item in items:
+        if END_TO_END in item.path.parents:
+            item.add_marker("servers")
+            item.add_marker(pytest.mark.timeout(WATCHDOG))
+    items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what was imported, which is much: some tests collect, and look, often."""
+    gc.collect()
+    gc.freeze()
+
+
+COMMON = "the common servers"
+OWN = "servers of their own"
+
+
+def _scope(nodeid: str) -> str:
+    """What must run in one process: all tests of the common servers, else those of one module."""
+    module = nodeid.split("::", maxsplit=1)[0]
+    folder, _, name = module.rpartition("/")
+    if "tests/sglang_ext" in folder:
+        return "tests/sglang_ext"  # they import SGLang, for seconds
+    if not folder.endswith("tests/e2e"):
+        return module
+    return OWN if name in OWN_SERVERS else COMMON
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Shares the work out by `_scope`, in the order of the tests."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServers(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return _scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByServers(config, log)

@@ -1,0 +1,143 @@
+"""The supervisor over processes that answer like servers."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch.config.loading import first_models, load_config
+from launch.config.schema import LaunchConfig
+from launch.errors import LaunchError, ServerDied
+from launch.machine.ports import free_ports
+from launch.planning.plan import make_plan
+from launch.processes.spawn import Spawner
+from launch.supervision import backoff, supervisor
+from launch.supervision.supervisor import Supervisor
+from tests.launch.machines import cpu_machine
+
+FAKE_SERVER = "tests.launch.supervision.fake_server"
+NAMES = ["smollm2-a-prefill", "smollm2-a-decode", "router"]
+
+
+class Launched:
+    """A supervisor whose changes of state can be waited for."""
+
+    def __init__(self, logs: Path, config: LaunchConfig) -> None:
+        self.lines: list[str] = []
+        self.states: list[tuple[str, str]] = []
+        self._last_states: dict[str, str] = {}
+        self._changed = asyncio.Event()
+        ports = free_ports(start=32000)
+        plan = make_plan(config, cpu_machine(20), ports=lambda: next(ports))
+        trees = logs / "trees.json"
+        self.supervisor = Supervisor(plan, logs, trees, self.lines.append, fork=False, on_change=self._on_change)
+
+    def _on_change(self) -> None:
+        for service in self.supervisor.services.values():
+            if self._last_states.get(service.name, "waiting") != service.state:
+                self._last_states[service.name] = service.state
+                self.states.append((service.name, service.state))
+        self._changed.set()
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not done():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@pytest.fixture(autouse=True)
+def _fake_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "Spawner", lambda _: Spawner(FAKE_SERVER))
+    monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(backoff, "MIN_BACKOFF_SECONDS", 0.01)
+
+
+def run(
+    logs: Path,
+    test: Callable[[Launched], Coroutine[Any, Any, None]],
+    **changes: object,
+) -> Launched:
+    config = first_models(load_config(None, device="cpu"), 1).model_copy(update=changes)
+
+    async def body() -> Launched:
+        launched = Launched(logs, config)
+        try:
+            await test(launched)
+        finally:
+            launched.supervisor.skip_grace_period()
+            await launched.supervisor.stop()
+        return launched
+
+    return asyncio.run(body())
+
+
+def test_servers_start_before_the_router_and_nothing_stays(tmp_path: Path) -> None:
+    pids = []
+
+    async def test(launched: Launched) -> None:
+        await launched.supervisor.start()
+        launched.supervisor.check_alive()
+        services = launched.supervisor.services
+        assert list(services) == NAMES
+        for service in services.values():
+            assert service.process is not None
+            pids.append(service.process.pid)
+            assert service.memory_bytes
+            assert service.gpu_bytes is None
+            assert service.start_seconds
+        await launched.supervisor.measure_memory()
+        assert launched.supervisor.peak_memory_bytes > 0
+
+    launched = run(tmp_path, test)
+    order = [pair for pair in launched.states if pair[1] in {"starting", "ready"}]
+    assert order == [(name, state) for name in NAMES for state in ("starting", "ready")]
+    assert {service.state for service in launched.supervisor.services.values()} == {"stopped"}
+    assert "POST /generate smollm2-a" in (tmp_path / "router.log").read_text()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_killed_server_is_restarted(tmp_path: Path) -> None:
+    async def test(launched: Launched) -> None:
+        await launched.supervisor.start()
+        service = launched.supervisor.services["smollm2-a-decode"]
+        assert service.process is not None
+        watch = asyncio.create_task(launched.supervisor.watch())
+        os.kill(service.process.pid, signal.SIGKILL)
+        await launched.until(lambda: service.restarts == 1 and service.state == "ready")
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+    launched = run(tmp_path, test)
+    assert launched.lines[0].startswith("smollm2-a-decode was killed by signal 9")
+    assert launched.lines[1] == "restarting smollm2-a-decode in 0.01 s"
+
+
+def test_a_server_that_cannot_start_ends_the_launch(tmp_path: Path) -> None:
+    async def test(launched: Launched) -> None:
+        with pytest.raises(ExceptionGroup) as failed:
+            await launched.supervisor.start()
+        died = failed.value.exceptions[0]
+        assert isinstance(died, ServerDied)
+        assert "smollm2-a-prefill ended with exit code 1" in str(died)
+        assert str(died).endswith("no such flag")
+        with pytest.raises(ServerDied):
+            launched.supervisor.check_alive()
+
+    launched = run(tmp_path, test, server_args=["--no-such-flag"])
+    assert ("smollm2-a-prefill", "dead") in launched.states
+
+
+def test_a_server_without_the_overlay_is_refused(tmp_path: Path) -> None:
+    async def test(launched: Launched) -> None:
+        with pytest.raises(ExceptionGroup) as failed:
+            await launched.supervisor.start()
+        error = failed.value.exceptions[0]
+        assert isinstance(error, LaunchError)
+        assert "smollm2-a-prefill runs without the sglang_ext overlay" in str(error)
+
+    run(tmp_path, test, server_args=["--no-overlay"])

@@ -1,0 +1,173 @@
+"""When segments run, are held, parked or give way: the table of `decide`, and what each decision does."""
+
+import gc
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sglang_ext.open_prompt import scheduler_state
+from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
+from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS, Action, Chunked, Decision, StepView, decide
+from tests.sglang_ext.open_prompt.fakes import FakeScheduler, final, open_prompts, ordinary, segment
+
+# Everything that could hold segments back or make them give way.
+BUSY = StepView(ordinary_waiting=True, segment_waiting=True, pass_in_flight=True, handshake_pending=True)
+NO_ORDINARY = replace(BUSY, ordinary_waiting=False)
+HANDSHAKE = replace(NO_ORDINARY, pass_in_flight=False)
+
+ROWS = {
+    "1 ordinary between chunks": (replace(BUSY, chunked=Chunked.ORDINARY), Decision(Action.CONTINUE_ORDINARY)),
+    "1 and none waits": (replace(NO_ORDINARY, chunked=Chunked.ORDINARY), Decision(Action.CONTINUE_ORDINARY)),
+    "2 ordinary waits": (BUSY, Decision(Action.GIVE_WAY)),
+    "2 and no segment": (StepView(ordinary_waiting=True), Decision(Action.GIVE_WAY)),
+    "2 segment between chunks": (replace(BUSY, chunked=Chunked.SEGMENT), Decision(Action.GIVE_WAY, park=True)),
+    "2 unparkable": (replace(BUSY, chunked=Chunked.UNPARKABLE_SEGMENT), Decision(Action.GIVE_WAY)),
+    "3 no segment": (replace(NO_ORDINARY, segment_waiting=False), Decision(Action.RUN)),
+    "3 unparkable": (replace(NO_ORDINARY, chunked=Chunked.UNPARKABLE_SEGMENT), Decision(Action.RUN)),
+    "4 pass in flight": (NO_ORDINARY, Decision(Action.HOLD_FOR_PASS)),
+    "4 with stages": (replace(NO_ORDINARY, has_pipeline_stages=True), Decision(Action.HOLD_FOR_PASS)),
+    "4 held for long": (replace(NO_ORDINARY, handshake_hold_steps=MAX_HOLD_STEPS), Decision(Action.HOLD_FOR_PASS)),
+    "4 segment between chunks": (
+        replace(NO_ORDINARY, chunked=Chunked.SEGMENT, segment_waiting=False),
+        Decision(Action.HOLD_FOR_PASS, park=True),
+    ),
+    "5 handshake": (HANDSHAKE, Decision(Action.HOLD_FOR_HANDSHAKE)),
+    "5 last step": (
+        replace(HANDSHAKE, handshake_hold_steps=MAX_HOLD_STEPS - 1),
+        Decision(Action.HOLD_FOR_HANDSHAKE),
+    ),
+    "5 segment between chunks": (
+        replace(HANDSHAKE, chunked=Chunked.SEGMENT, segment_waiting=False),
+        Decision(Action.HOLD_FOR_HANDSHAKE, park=True),
+    ),
+    "6 stages": (replace(HANDSHAKE, has_pipeline_stages=True), Decision(Action.RUN)),
+    "6 held for long": (replace(HANDSHAKE, handshake_hold_steps=MAX_HOLD_STEPS), Decision(Action.RUN)),
+    "6 no handshake": (replace(HANDSHAKE, handshake_pending=False), Decision(Action.RUN)),
+    "6 segment between chunks": (StepView(chunked=Chunked.SEGMENT), Decision(Action.RUN)),
+}
+
+
+@pytest.mark.parametrize(("view", "decision"), ROWS.values(), ids=ROWS)
+def test_decide(view: StepView, decision: Decision) -> None:
+    assert decide(view) == decision
+
+
+@pytest.fixture
+def scheduler() -> FakeScheduler:
+    return FakeScheduler()
+
+
+@pytest.fixture
+def state(monkeypatch: pytest.MonkeyPatch, scheduler: FakeScheduler) -> OpenPromptScheduler:
+    found = open_prompts(scheduler)
+    monkeypatch.setattr(scheduler_state._this_process, "state", found)
+    return found
+
+
+def test_an_ordinary_request_between_chunks_goes_on_alone(scheduler: FakeScheduler, state: OpenPromptScheduler) -> None:
+    scheduler.chunked_req, scheduler.waiting_queue = ordinary(), [waiting := segment()]
+    assert scheduler.plan()
+    assert [seen[:2] for seen in scheduler.seen] == [([], scheduler.chunked_req)]
+    assert scheduler.waiting_queue == [waiting]
+
+
+def test_a_segment_is_parked_for_an_ordinary_request_and_resumed(
+    scheduler: FakeScheduler, state: OpenPromptScheduler
+) -> None:
+    scheduler.chunked_req = parked = segment()
+    scheduler.waiting_queue = [waiting := segment(), first := ordinary()]
+    assert scheduler.plan()
+    assert [seen[:2] for seen in scheduler.seen] == [([first], None)]
+    assert (state.parked_segment, state.prompts.counters.yielded) == (parked, 1)
+    scheduler.waiting_queue = [waiting]
+    assert scheduler.plan()
+    assert [seen[:2] for seen in scheduler.seen] == [([waiting], parked)]
+    assert state.parked_segment is None
+
+
+def test_without_room_a_pin_goes_and_segments_run(
+    monkeypatch: pytest.MonkeyPatch, scheduler: FakeScheduler, state: OpenPromptScheduler
+) -> None:
+    released: list[bool] = []
+    monkeypatch.setattr(state.prompts.pins, "release_oldest", lambda: released.append(True))
+    scheduler.room = False
+    scheduler.chunked_req = parked = segment()
+    scheduler.waiting_queue = [first := ordinary()]
+    scheduler.plan()
+    assert [seen[:2] for seen in scheduler.seen] == [([first], None), ([first], parked)]
+    assert released == [True]
+
+
+def test_an_unparkable_segment_stays_where_sglang_expects_it(
+    scheduler: FakeScheduler, state: OpenPromptScheduler
+) -> None:
+    scheduler.chunked_req = chunked = segment(pending_bootstrap=True)
+    scheduler.waiting_queue = [first := final()]
+    assert scheduler.plan()
+    assert [seen[:2] for seen in scheduler.seen] == [([first], chunked)]
+    assert (state.parked_segment, state.prompts.counters.yielded) == (None, 0)
+
+
+def test_segments_are_held_behind_a_pass(scheduler: FakeScheduler, state: OpenPromptScheduler) -> None:
+    scheduler.enable_overlap, scheduler.last_batch = True, object()
+    scheduler.chunked_req = chunked = segment()
+    assert scheduler.plan() is None
+    assert scheduler.seen == []
+    assert (state.parked_segment, state.prompts.counters.held, state.handshake_hold_steps) == (chunked, 1, 0)
+
+
+def test_segments_are_held_for_each_handshake_and_in_a_row_for_a_bounded_time(
+    scheduler: FakeScheduler, state: OpenPromptScheduler
+) -> None:
+    handshakes = scheduler.disagg_prefill_bootstrap_queue.queue
+
+    def steps_held() -> int:
+        before = state.prompts.counters.held
+        while scheduler.plan() is None:
+            assert scheduler.seen == []
+        return state.prompts.counters.held - before
+
+    scheduler.waiting_queue = [segment()]
+    handshakes.append(segment())
+    assert steps_held() == 0  # its handshake delays nobody
+    handshakes.append(ordinary())
+    assert steps_held() == MAX_HOLD_STEPS
+    assert steps_held() == 0  # it has had its time
+    handshakes.append(ordinary())
+    for _ in range(MAX_HOLD_STEPS // 2):
+        assert scheduler.plan() is None
+    handshakes.append(ordinary())
+    assert steps_held() == MAX_HOLD_STEPS - MAX_HOLD_STEPS // 2  # in a row for both
+    assert steps_held() == MAX_HOLD_STEPS // 2  # what the last one has left
+    assert steps_held() == 0
+
+
+def test_nothing_is_remembered_of_requests_that_have_ended(
+    scheduler: FakeScheduler, state: OpenPromptScheduler
+) -> None:
+    scheduler.waiting_queue = [segment()]
+    scheduler.disagg_prefill_bootstrap_queue.queue.append(ordinary())
+    scheduler.plan()
+    assert len(state.hold_steps_by_request) == 1
+    scheduler.disagg_prefill_bootstrap_queue.queue.clear()
+    gc.collect()
+    assert len(state.hold_steps_by_request) == 0
+
+
+@pytest.mark.parametrize(("rid", "abort_all", "aborted"), [("req", False, True), ("", True, True), ("x", False, False)])
+def test_an_abort_reaches_a_parked_segment(
+    scheduler: FakeScheduler, state: OpenPromptScheduler, rid: str, abort_all: bool, aborted: bool
+) -> None:
+    seen: list[Any] = []
+    scheduler.chunked_req = parked = segment()
+    state.park()
+    scheduler.chunked_req = other = ordinary()
+    itself: Any = scheduler
+    itself._pending_chunked_abort_req = None
+    itself.process_pending_chunked_abort = lambda: seen.append((itself.chunked_req, itself._pending_chunked_abort_req))
+    abort: Any = type("Abort", (), {"rid": rid, "abort_all": abort_all})
+    state.abort_parked(abort)
+    assert seen == ([(parked, parked)] if aborted else [])
+    assert (itself.chunked_req, itself._pending_chunked_abort_req) == (other, None)
+    assert state.parked_segment is (None if aborted else parked)
