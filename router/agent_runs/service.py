@@ -61,7 +61,7 @@ class AgentRuns:
             raise BadRequest(f"{path} takes no `run`: only requests that generate text belong to runs.")
         kind = KINDS[path]
         agent_request = read_agent_request(body, kind)
-        if kind is None and not self._context.registry.paired(model):
+        if kind is None and not self._context.registry.served_by_pairs(model):
             raise BadRequest(f"{model} is served by plain servers, which have no /generate; use /v1/completions.")
         upstream_names = agent_request.draft.upstream_names
         with (

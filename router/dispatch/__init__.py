@@ -1,1 +1,1 @@
-"""TODO."""
+"""Sends requests to pairs and plain servers: attempts, retries, aborts, and the supervision of workers."""

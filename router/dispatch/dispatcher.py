@@ -1,8 +1,4 @@
-"""One request on a pair: both servers get it at once, decode's answer is the client's.
-
-Prefill waits for decode's handshake before it transfers, so neither leg may wait for the other to be
-answered. Whatever ends the exchange early - the client leaves, a leg fails - ends it on both servers.
-"""
+"""Chooses pairs by the load-balancing policies, sends requests to both servers of a pair, and aborts them."""
 
 import asyncio
 from collections.abc import Collection, Coroutine
@@ -10,26 +6,26 @@ from typing import Any
 
 import orjson
 
-from router.dispatch.attempt import available_workers
-from router.dispatch.exchanging import ExchangeScope
+from router.dispatch.breaker_checks import available_workers
+from router.dispatch.exchange_scope import ExchangeScope
 from router.errors import RouterError
 from router.http.body import Body
 from router.load_balancing import CacheAwareSettings, Policy, PromptPrefix
 from router.observability.tracing.leg_tracer import LegTracer
 from router.workers.registry import Registry
-from router.workers.worker import ROLES, Pair, Worker
+from router.workers.worker import PAIR_ROLES, Pair, Worker
 
 ABORT_TIMEOUT = 5.0  # seconds
 
 
 class Dispatcher:
-    """Sends requests to pairs.
+    """Chooses pairs and sends requests to them.
 
     Args:
         registry: The workers.
         prefill_policy: Chooses among prefill servers.
         decode_policy: Chooses among decode servers.
-        balance: When a worker has so much more to do than others that what it has cached does not count.
+        balance: When loads are imbalanced, so that a sticky pair is given up (`can_keep_pair`).
     """
 
     def __init__(
@@ -43,65 +39,67 @@ class Dispatcher:
         self._balance = balance or CacheAwareSettings()
         self._prefill_policy = prefill_policy
         self._decode_policy = decode_policy
-        self._aborts: set[asyncio.Task[None]] = set()
+        self._background_posts: set[asyncio.Task[None]] = set()
 
     def choose_pair(self, model: str, prompt: PromptPrefix | None = None, avoid: Collection[Worker] = ()) -> Pair:
-        """A pair of healthy workers of the model, by the prompt if it is known.
+        """Choose a usable prefill and decode server of the model by the two policies.
 
-        Workers in `avoid` are chosen only where there is no other. Raises `NotFound`, or `NoWorker` when
-        a role has no healthy worker, or none whose breaker lets a request through.
+        Workers in `avoid` are chosen only if there is no other. Raises `NotFound` for an unknown model, and `NoWorker`
+        if a role has no usable worker or none whose breaker lets a request through.
         """
-        prefill, decode = (available_workers(self.registry.healthy(model, role)) for role in ROLES)
+        prefill, decode = (available_workers(self.registry.usable(model, role)) for role in PAIR_ROLES)
         if avoid:
             prefill, decode = ([w for w in group if w not in avoid] or group for group in (prefill, decode))
         return Pair(self._prefill_policy.choose(prefill, prompt), self._decode_policy.choose(decode, prompt))
 
-    def can_stay(self, pair: Pair) -> bool:
-        """Whether what was begun on a pair should go on there: both workers take requests and are not overloaded."""
+    def can_keep_pair(self, pair: Pair) -> bool:
+        """Whether a sticky pair should serve the next request too: both workers are usable and not overloaded."""
         for worker in (pair.prefill, pair.decode):
             if not (worker.usable and worker.breaker.allows()):
                 return False
-            least = min(each.load for each in self.registry.healthy(str(worker.model), worker.role))
-            if self._balance.uneven(worker.load, least):
+            min_load = min(each.load for each in self.registry.usable(str(worker.model), worker.role))
+            if self._balance.imbalanced(worker.load, min_load):
                 return False
         return True
 
     def exchange(self, path: str, body: Body, pair: Pair, tracer: LegTracer | None = None) -> ExchangeScope:
-        """Send `body` to both servers of a pair, in the name of a span, for as long as an `async with` block lasts.
+        """Send `body` to both servers of a pair: `async with dispatcher.exchange(...) as exchange`.
 
-        The block's end ends the exchange on both. Its beginning raises `BadRequest` as `own_fields`; `RouterError`
-        when a leg fails before decode's answer begins; `NoWorker` when a breaker of the pair is open, and then
-        nothing was sent.
+        Leaving the block ends the request on both servers. Entering it returns once decode's response has started, and
+        raises:
+            BadRequest: See `router_fields`.
+            NoWorker: A breaker of the pair lets no request through; nothing was sent.
+            RouterError: A leg failed before decode's response started.
         """
         return ExchangeScope(path, body, pair, self.abort, tracer)
 
     def abort(self, pair: Pair, rid: Any) -> None:
-        """Tell both servers, without waiting: SGLang notices a closed connection only after seconds."""
-        for each in rid if isinstance(rid, list) else [rid]:
-            self.post_to_both(pair, "/abort_request", {"rid": each})
+        """Abort a request on both servers in the background: SGLang notices a closed connection only after seconds."""
+        for request_id in rid if isinstance(rid, list) else [rid]:
+            self.post_to_both(pair, "/abort_request", {"rid": request_id})
 
     def post_to_both(self, pair: Pair, path: str, body: dict[str, Any]) -> None:
-        """Post to both servers without waiting for what they say, or whether they are there."""
+        """Post to both servers in the background; responses and errors are ignored."""
         raw = orjson.dumps(body)
         for worker in (pair.prefill, pair.decode):
-            self._spawn(_tell(worker, path, raw))
+            self._start_task(_post_and_ignore(worker, path, raw))
 
     def abort_on_worker(self, worker: Worker, rid: str) -> None:
-        """Tell one server to end a request, without waiting for what it says."""
-        self._spawn(_tell(worker, "/abort_request", orjson.dumps({"rid": rid})))
+        """Abort a request on one server in the background."""
+        self._start_task(_post_and_ignore(worker, "/abort_request", orjson.dumps({"rid": rid})))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._aborts.add(task)
-        task.add_done_callback(self._aborts.discard)
+    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._background_posts.add(task)
+        task.add_done_callback(self._background_posts.discard)
 
     async def close(self) -> None:
-        """Let aborts that are under way finish."""
-        if self._aborts:
-            await asyncio.wait(self._aborts, timeout=ABORT_TIMEOUT)
+        """Wait for aborts in the background, for at most `ABORT_TIMEOUT`."""
+        if self._background_posts:
+            await asyncio.wait(self._background_posts, timeout=ABORT_TIMEOUT)
 
 
-async def _tell(worker: Worker, path: str, raw: bytes) -> None:
+async def _post_and_ignore(worker: Worker, path: str, raw: bytes) -> None:
     try:
         async with (
             asyncio.timeout(ABORT_TIMEOUT),
@@ -109,4 +107,4 @@ async def _tell(worker: Worker, path: str, raw: bytes) -> None:
         ):
             await response.read()
     except (RouterError, TimeoutError):
-        return  # a worker that is gone has nothing left to end
+        return  # a worker that is gone has nothing left to abort

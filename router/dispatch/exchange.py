@@ -1,172 +1,184 @@
-"""The two legs of one request: prefill's and decode's, and how the one's end tells on the other."""
+"""The two legs of one request: both servers of a pair get it at once, and the client gets decode's response.
+
+Prefill waits for decode's handshake before it transfers KV, so neither leg may wait for the other's response. Whatever
+ends the exchange early - the client disconnects, a leg fails - ends it on both servers.
+"""
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
-from router.dispatch.worker_errors import abort_cause, error_message
+from router.dispatch.worker_errors import abort_reason, error_message
 from router.errors import RouterError, UpstreamFailed
 from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, ExchangeTrace
 from router.workers.worker import Pair, Worker
 
-REFUSAL_WAIT = 1.0  # seconds that decode gets to refuse what prefill refused, with its own words
+DECODE_REFUSAL_TIMEOUT = 1.0  # seconds; after prefill refused, decode may refuse too, and its message is the better one
+PREFILL_END_TIMEOUT = 1.0  # seconds; prefill's response ends with its transfer, hardly later than decode's first token
 
 
 class _PrefillRefused(UpstreamFailed):
-    """The prefill server answered with an error."""
+    """The prefill server responded with an error status."""
 
 
-class _PrefillGaveUp(_PrefillRefused):
-    """It told so after its answer had begun with 200."""
+class _PrefillAborted(_PrefillRefused):
+    """The prefill server aborted the request after its response had started with 200."""
 
 
 class Exchange:
-    """The two legs of one request.
+    """The two legs of one request. Creating it sends both.
+
+    Args:
+        pair: The two workers.
+        body: The request body for both.
+        path: The path on both.
+        trace: Traces the two legs.
 
     Attributes:
-        pair: Who answers.
-        decode: Decode's answer.
-        first: When its body began, on the monotonic clock.
-        finished: Its body is over, and neither server waits for the other.
+        pair: The two workers.
+        trace: Traces the two legs.
+        decode: Decode's response.
+        prefill_error: What the prefill leg failed with, or None.
+        first_chunk_at: When the first chunk of decode's body arrived, in seconds of the monotonic clock; None before.
+        finished: Whether decode's body is complete and neither server waits for the other.
     """
 
-    def __init__(self, pair: Pair, raw: bytes, path: str, spans: ExchangeTrace = UNTRACED_EXCHANGE) -> None:
+    def __init__(self, pair: Pair, body: bytes, path: str, trace: ExchangeTrace = UNTRACED_EXCHANGE) -> None:
         self.pair = pair
-        self.spans = spans
-        self.first: float | None = None
+        self.trace = trace
+        self.prefill_error: RouterError | None = None
+        self.first_chunk_at: float | None = None
         self.finished = False
         self._waiter: asyncio.Future[None] | None = None
-        self._said: list[bytes] = []  # by prefill
-        self._prefill_over = False
-        self._problem: RouterError | None = None  # what prefill failed with
-        self._loaded: set[Worker] = set()
-        prefill, decode = spans.headers
-        # A room is entered once: a leg that comes a second time waits there for KV that was sent already.
+        self._prefill_chunks: list[bytes] = []
+        self._prefill_ended = False
+        self._counted_workers: set[Worker] = set()
+        prefill_headers, decode_headers = trace.headers
+        # A bootstrap room is used once: a leg sent a second time would wait there for KV that was already transferred.
         self._prefill = pair.prefill.origin.start_request(
-            "POST", path, raw, prefill, self._hear_prefill, at_most_once=True
+            "POST", path, body, prefill_headers, self._on_prefill_data, at_most_once=True
         )
-        self.decode = pair.decode.origin.start_request("POST", path, raw, decode, self._wake, at_most_once=True)
-        self._loaded |= {pair.prefill, pair.decode}
-        for worker in self._loaded:
+        self.decode = pair.decode.origin.start_request(
+            "POST", path, body, decode_headers, self._notify, at_most_once=True
+        )
+        self._counted_workers |= {pair.prefill, pair.decode}
+        for worker in self._counted_workers:
             worker.load += 1
 
-    def unload(self, worker: Worker) -> None:
-        """This exchange is no load of a worker any more; harmless to call twice."""
-        if worker in self._loaded:
-            self._loaded.remove(worker)
+    def release_load(self, worker: Worker) -> None:
+        """Stop counting this exchange in a worker's load. Calling it again has no effect."""
+        if worker in self._counted_workers:
+            self._counted_workers.remove(worker)
             worker.load -= 1
 
     async def start(self) -> None:
-        """Return once decode's answer has begun.
+        """Return once decode's response has started.
 
-        A prefill leg that fails first ends the exchange: decode would wait for KV that never comes.
+        If prefill fails first, raise its error: decode would wait for KV that never comes.
         """
         decode = self.decode
         while not decode.status and decode.error is None:
-            if self._problem is None:
-                await self._change()
+            if self.prefill_error is None:
+                await self._wait_for_change()
                 continue
-            if isinstance(self._problem, _PrefillRefused):
-                await self._wait(REFUSAL_WAIT, lambda: bool(decode.status) or decode.error is not None)
+            if isinstance(self.prefill_error, _PrefillRefused):
+                await self._wait_until(lambda: bool(decode.status) or decode.error is not None, DECODE_REFUSAL_TIMEOUT)
             break
         if decode.error is not None:
             raise decode.error
-        self.spans.decode_response_started(decode.status)
-        if not isinstance(self._problem, _PrefillGaveUp) or not decode.status:  # decode may tell the same in its stream
-            self._check_prefill()
+        self.trace.decode_response_started(decode.status)
+        # After an abort by prefill, decode may report the same in its stream.
+        if not isinstance(self.prefill_error, _PrefillAborted) or not decode.status:
+            self._raise_prefill_error()
 
-    def _hear_prefill(self) -> None:
-        """Take what prefill says; its last word tells whether all is well."""
+    def _on_prefill_data(self) -> None:
+        """Read what has arrived from prefill; at the end of its response, find out whether it succeeded."""
         prefill = self._prefill
         while (chunk := prefill.read_available()) is not None:
-            self._said.append(chunk)
+            self._prefill_chunks.append(chunk)
         try:
             if not (prefill.error or (prefill.status and prefill.finish())):
                 return
-            self._problem = prefill.error or _refusal(prefill.status, b"".join(self._said))
-        except RouterError as lost:
-            self._problem = lost
-        self._prefill_over = True
-        self.spans.prefill_ended(prefill.status, self._problem)
-        self.unload(self.pair.prefill)
-        self._wake()
+            self.prefill_error = prefill.error or _error_in_response(prefill.status, b"".join(self._prefill_chunks))
+        except RouterError as connection_error:
+            self.prefill_error = connection_error
+        self._prefill_ended = True
+        self.trace.prefill_ended(prefill.status, self.prefill_error)
+        self.release_load(self.pair.prefill)
+        self._notify()
 
-    def prefill_problem(self) -> RouterError | None:
-        """What the prefill leg failed with, if it did."""
-        return self._problem
-
-    def _check_prefill(self) -> None:
-        """Raise what prefill failed with, unless decode refused too: then decode's words are the answer."""
-        if self._problem is not None and self.decode.status < 400:
-            raise self._problem
+    def _raise_prefill_error(self) -> None:
+        """Raise prefill's error, unless decode responded with an error too: then the client gets decode's."""
+        if self.prefill_error is not None and self.decode.status < 400:
+            raise self.prefill_error
 
     async def body(self) -> AsyncGenerator[bytes, None]:
-        """Decode's body as it arrives; a prefill leg that breaks meanwhile is raised as its error."""
+        """Decode's body as it arrives; raises prefill's error if prefill fails meanwhile."""
         decode = self.decode
-        given_up = decode.status >= 400
+        aborted = decode.status >= 400
         while True:
             chunk = decode.read_available()
             if chunk is not None:
-                self.first = self.first or time.monotonic()
-                # When decode alone gives up, prefill waits for it: that is not a finished exchange.
-                if not self._prefill_over or self._problem is not None:
-                    given_up = given_up or abort_cause(chunk) is not None
+                self.first_chunk_at = self.first_chunk_at or time.monotonic()
+                # If decode alone aborts, prefill still waits for it, so the exchange is not finished.
+                if not self._prefill_ended or self.prefill_error is not None:
+                    aborted = aborted or abort_reason(chunk) is not None
                 yield chunk
             elif decode.finish():
                 break
-            elif self._problem is None or given_up:
-                await self._change()
+            elif self.prefill_error is None or aborted:
+                await self._wait_for_change()
             else:
-                if isinstance(self._problem, _PrefillRefused):
-                    await self._wait(REFUSAL_WAIT, lambda: not decode.awaiting_data)
+                if isinstance(self.prefill_error, _PrefillRefused):
+                    await self._wait_until(lambda: not decode.awaiting_data, DECODE_REFUSAL_TIMEOUT)
                 if decode.awaiting_data:
-                    self._check_prefill()
-        if not given_up:
-            self._check_prefill()
-        self.finished = not given_up
+                    self._raise_prefill_error()
+        if not aborted:
+            self._raise_prefill_error()
+        self.finished = not aborted
 
-    async def prefill_answer(self) -> bytes:
-        """The prefill server's whole answer; raises `RouterError` when there is none."""
-        while not self._prefill_over:
-            await self._change()
-        if self._problem is not None:
-            raise self._problem
-        return b"".join(self._said)
+    async def prefill_body(self) -> bytes:
+        """The prefill server's complete response body; raises `RouterError` if its leg fails."""
+        while not self._prefill_ended:
+            await self._wait_for_change()
+        if self.prefill_error is not None:
+            raise self.prefill_error
+        return b"".join(self._prefill_chunks)
 
     async def close(self) -> None:
-        """Drop what is still open on both legs."""
+        """Close both legs. A finished exchange first waits shortly for prefill, so that its connection is reused."""
         try:
             if self.finished:
-                # Prefill's own answer ends with its transfer, hardly later than decode's first token.
-                await self._wait(1.0, lambda: self._prefill_over)
+                await self._wait_until(lambda: self._prefill_ended, PREFILL_END_TIMEOUT)
         finally:
             self._prefill.close()
             self.decode.close()
 
-    def _wake(self) -> None:
+    def _notify(self) -> None:
+        """Wake the waiting task: one of the legs has changed."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _change(self) -> None:
+    async def _wait_for_change(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
         await self._waiter
 
-    async def _wait(self, seconds: float, condition: Callable[[], bool]) -> None:
-        """Until the condition holds, or the time has passed."""
+    async def _wait_until(self, condition: Callable[[], bool], timeout_secs: float) -> None:
+        """Return when the condition holds or the time has passed."""
         if condition():
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(timeout_secs):
                 while not condition():
-                    await self._change()
+                    await self._wait_for_change()
 
 
-def _refusal(status: int, answer: bytes) -> RouterError | None:
-    """What a prefill server's whole answer says against its request; None when all is well."""
+def _error_in_response(status: int, body: bytes) -> RouterError | None:
+    """The error that a prefill server's complete response reports; None if it succeeded."""
     if status >= 400:
-        refused = _PrefillRefused(f"the prefill server refused the request with {status}: {error_message(answer)}")
+        refused = _PrefillRefused(f"the prefill server refused the request with {status}: {error_message(body)}")
         refused.upstream_status = status
         return refused
-    cause = abort_cause(answer)
-    return None if cause is None else _PrefillGaveUp(f"the prefill server gave the request up: {cause}")
+    reason = abort_reason(body)
+    return None if reason is None else _PrefillAborted(f"the prefill server gave the request up: {reason}")

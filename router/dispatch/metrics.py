@@ -1,4 +1,4 @@
-"""Prometheus metrics of requests to pairs: choices, failures, retries. Names and labels are sglang-router's."""
+"""Prometheus metrics of requests to pairs: selections, failures, retries. Names and labels are sglang-router's."""
 
 from collections import Counter as Count
 from collections.abc import Iterator, Mapping
@@ -7,23 +7,23 @@ from prometheus_client import CollectorRegistry, Counter, Summary
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from router.workers.worker import ROLES, Pair, Role, Worker
+from router.workers.worker import PAIR_ROLES, Pair, Role, Worker
 
 
 class DispatchMetrics(Collector):
-    """Counts attempts of requests.
+    """Counts selected pairs, failed attempts and retries.
 
     Args:
-        registry: Where they are registered.
+        registry: Where the metrics are registered.
         policies: The name of each role's load-balancing policy.
     """
 
     def __init__(self, registry: CollectorRegistry, policies: Mapping[Role, str]) -> None:
         self._policies = policies
-        self._selected: Count[str] = Count()  # pairs, by model
+        self._selected_pairs: Count[str] = Count()  # by model
 
-        def counter(name: str, words: str, *labels: str) -> Counter:
-            return Counter(name, words, labels, registry=registry)
+        def counter(name: str, documentation: str, *labels: str) -> Counter:
+            return Counter(name, documentation, labels, registry=registry)
 
         self._retries = counter("smg_worker_retries", "Attempts after the first", "worker_type", "endpoint")
         self._exhausted = counter(
@@ -36,30 +36,30 @@ class DispatchMetrics(Collector):
         registry.register(self)
 
     def selected(self, model: str) -> None:
-        """A pair was chosen."""
-        self._selected[model] += 1
+        """Count a pair that was chosen."""
+        self._selected_pairs[model] += 1
 
-    def retried(self, endpoint: str, attempt: int, wait: float) -> None:
-        """Another attempt follows the one of this number."""
-        for role in ROLES:
+    def retried(self, endpoint: str, attempt: int, backoff: float) -> None:
+        """Count a retry after attempt number `attempt` and a backoff in seconds."""
+        for role in PAIR_ROLES:
             self._retries.labels(role, endpoint).inc()
-        self._backoff.labels(str(attempt)).observe(wait)
+        self._backoff.labels(str(attempt)).observe(backoff)
 
     def exhausted(self, endpoint: str) -> None:
-        """The last attempt failed too."""
-        for role in ROLES:
+        """Count a request whose last attempt failed."""
+        for role in PAIR_ROLES:
             self._exhausted.labels(role, endpoint).inc()
 
-    def failed(self, pair: Pair, worker: Worker | None, kind: str) -> None:
-        """An attempt failed, by the fault of one worker or, where it is not known, of decode's."""
-        self._errors.labels((worker or pair.decode).role, "http", kind).inc()
+    def failed(self, pair: Pair, worker: Worker | None, error_type: str) -> None:
+        """Count a failed attempt for the worker at fault, or for decode if that is not known."""
+        self._errors.labels((worker or pair.decode).role, "http", error_type).inc()
 
     def collect(self) -> Iterator[Metric]:
-        """The choices; they are kept as plain numbers, since every request makes one."""
-        choices = CounterMetricFamily(
+        """The selections. They are plain numbers until they are read, since every request makes one."""
+        selections = CounterMetricFamily(
             "smg_worker_selection", "Choices", labels=("worker_type", "connection_mode", "model", "policy")
         )
-        for model, times in self._selected.items():
-            for role in ROLES:
-                choices.add_metric((role, "http", model, self._policies[role]), times)
-        yield choices
+        for model, count in self._selected_pairs.items():
+            for role in PAIR_ROLES:
+                selections.add_metric((role, "http", model, self._policies[role]), count)
+        yield selections

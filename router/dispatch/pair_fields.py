@@ -1,4 +1,4 @@
-"""The fields that this router adds to a request for a pair, and the fields that it refuses."""
+"""Request fields for a pair: those the router adds (bootstrap address, room, request id) and those it refuses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,30 +7,29 @@ from router.errors import BadRequest
 from router.http.ids import new_bootstrap_room, new_id
 from router.workers.worker import Pair
 
-# Fields only a router may set: a client that could name a bootstrap host could point the servers
-# at any address, or start a prefill that nobody fetches.
+# Fields that only a router may set: with a bootstrap host of its own, a client could make the servers connect to any
+# address, or start a prefill whose KV nobody fetches.
 RESERVED_FIELDS = ("bootstrap_host", "bootstrap_port", "bootstrap_room", "bootstrap_pair_key")
-# Fields that make a server of a pair fail, in SGLang 0.5.17: of the first two, one request ends the process.
+# Fields that break an SGLang 0.5.17 server of a pair; one request with one of the first two ends the process.
 HARMFUL_FIELDS = {
     "session_params": "prefill/decode servers have no sessions; send the whole prompt",
     "positional_embed_overrides": "no JSON can say them; send the prompt as text or token ids",
     "disagg_prefill_dp_rank": "the servers find each other by themselves",
 }
-# Where SGLang takes the prompts from: the first that is given; of other fields it knows nothing. A request that is
-# single there must have no lists of ours, which it fails on as if it were itself broken.
+# Where SGLang reads the prompts from: the first of these fields that is present. The router's fields must be lists
+# exactly if SGLang sees a batch there, or the request fails.
 PROMPT_FIELDS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt",)}
 
 
 def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
-    """What this router adds to a body with these fields for a path: where the servers meet, a fresh room, a request id.
+    """The fields the router adds to a body with `fields`: bootstrap address, a new bootstrap room, a request id.
 
-    A batch gets lists, one room and one id for each of its prompts. A client's own `rid` becomes the
-    beginning of the one sent: SGLang aborts every request whose id begins with the one to abort, so
-    an id that a client chose could end its neighbours' requests.
+    A batch gets lists with one room and one id for each prompt. A client's `rid` becomes a prefix of the id sent:
+    SGLang aborts every request whose id starts with the given one, so a client's own id could abort other requests.
 
     Raises:
-        BadRequest: `rid` is not text; a field is in `HARMFUL_FIELDS`; `n` is no number, or over 1, for which SGLang 0.5.17
-            uses one room for all samples and fails.
+        BadRequest: `rid` is not a string; a field is in `HARMFUL_FIELDS`; `n` is not a number or is above 1, for which
+            SGLang 0.5.17 uses one room for all samples and fails.
     """
     for name in HARMFUL_FIELDS.keys() & fields.keys():
         if fields[name] is not None:
@@ -46,20 +45,20 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str,
 
 
 def pair_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
-    """The body both servers get: reserved fields replaced; raises as `router_fields`."""
+    """The body for both servers, with the router's fields in place of reserved ones; raises as `router_fields`."""
     return {key: value for key, value in fields.items() if key not in RESERVED_FIELDS} | router_fields(
         fields, pair, path
     )
 
 
 def _check_samples(fields: Mapping[str, Any]) -> None:
-    """Raise `BadRequest` for a request of several samples, or of no number of them."""
+    """Raise `BadRequest` if `n` is above 1 or not a number."""
     sampling = fields.get("sampling_params")
-    for each in (fields, *(sampling if isinstance(sampling, list) else (sampling,))):
-        if not isinstance(each, dict) or (n := each.get("n")) is None:
+    for params in (fields, *(sampling if isinstance(sampling, list) else (sampling,))):
+        if not isinstance(params, dict) or (n := params.get("n")) is None:
             continue
         try:
-            number = float(n)  # as SGLang reads it, which takes "2" and 2.0 for 2
+            number = float(n)  # SGLang accepts "2" and 2.0 for 2
         except (TypeError, ValueError, OverflowError):
             raise BadRequest("`n` must be 1.") from None
         if number > 1:
@@ -68,20 +67,20 @@ def _check_samples(fields: Mapping[str, Any]) -> None:
             )
 
 
-def _request_ids(given: Any, size: int | None) -> str | list[str]:
-    """Ids none of which another one begins with."""
-    if given is None and size is None:
+def _request_ids(rid: Any, size: int | None) -> str | list[str]:
+    """New request ids with the client's `rid` as prefix; none is a prefix of another."""
+    if rid is None and size is None:
         return new_id()
-    wanted = given if isinstance(given, list) else [given or ""] * (size or 1)
-    if len(wanted) != (size or 1) or not all(isinstance(rid, str) for rid in wanted):
+    prefixes = rid if isinstance(rid, list) else [rid or ""] * (size or 1)
+    if len(prefixes) != (size or 1) or not all(isinstance(prefix, str) for prefix in prefixes):
         raise BadRequest("`rid` must be a string, or a list of one string for each prompt.")
-    ids = [f"{rid}-{new_id()}" if rid else new_id() for rid in wanted]
+    ids = [f"{prefix}-{new_id()}" if prefix else new_id() for prefix in prefixes]
     return ids[0] if size is None else ids
 
 
 def batch_size(body: Mapping[str, Any], path: str) -> int | None:
-    """How many prompts a batched request has; None when it is a single one."""
+    """Number of prompts in a batched request; None if the request is not a batch."""
     for key in PROMPT_FIELDS.get(path, ()):
-        if (given := body.get(key)) is not None:
-            return len(given) if isinstance(given, list) and given and isinstance(given[0], str | list) else None
+        if (prompt := body.get(key)) is not None:
+            return len(prompt) if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list) else None
     return None

@@ -1,4 +1,4 @@
-"""Client requests, forwarded to a pair: attempts, retries, and the answer on its way back."""
+"""Forwards client requests to pairs, with retries, and streams decode's response back."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from router.dispatch.attempt import RETRYABLE_STATUSES, failed_worker_of, retryable
+from router.dispatch.attempt import failed_worker_of
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
 from router.dispatch.metrics import DispatchMetrics
-from router.dispatch.retries import RetrySettings
+from router.dispatch.retries import RETRYABLE_STATUSES, RetrySettings, is_retryable
 from router.errors import UpstreamFailed, UpstreamTimeout, clear_tracebacks
 from router.http.asgi import SSE_HEADERS
 from router.http.body import Body
@@ -22,13 +22,13 @@ from router.workers.worker import Worker
 
 @dataclass(frozen=True, slots=True)
 class RoutedRequest:
-    """What is sent to the workers.
+    """A client request after routing: what to send, and to which model's workers.
 
     Attributes:
-        path: The workers' path.
-        endpoint: Its name in metrics.
-        model: The model asked for.
-        body: The body, before the router's own fields.
+        path: The path on the workers.
+        endpoint: The endpoint's name in metrics.
+        model: The model that serves it.
+        body: The request body, without the router's fields.
     """
 
     path: str
@@ -38,11 +38,11 @@ class RoutedRequest:
 
 
 class PairForwarder:
-    """Forwards requests of clients to pairs.
+    """Forwards client requests to pairs.
 
     Args:
         dispatcher: Chooses pairs and sends to them.
-        retries: How often a request is tried.
+        retries: Number of attempts, and the backoff between them.
         metrics: Counts attempts.
     """
 
@@ -51,70 +51,70 @@ class PairForwarder:
         self._retries = retries
         self._metrics = metrics
 
-    async def forward(self, request: ClientRequest, job: RoutedRequest) -> None:
-        """Answer a client with what a pair answers: attempt after attempt, until the client has got the first byte.
+    async def forward(self, request: ClientRequest, routed: RoutedRequest) -> None:
+        """Send a client a pair's response. Failed attempts are retried until the first byte is sent to the client.
 
         Raises:
-            RouterError: No attempt could serve it.
+            RouterError: The last attempt failed, or an attempt failed in a way that is not retried.
         """
-        prompt = prompt_prefix(job.body.fields)
+        prompt = prompt_prefix(routed.body.fields)
         avoid: set[Worker] = set()
         while True:
-            pair = self._dispatcher.choose_pair(job.model, prompt, avoid)
-            request.model = job.model  # only now: a name that a client made up must not become a metric's label
+            pair = self._dispatcher.choose_pair(routed.model, prompt, avoid)
+            request.model = routed.model  # only now: a name that no worker serves must not become a metric label
             request.workers = (pair.prefill.url, pair.decode.url)
             request.attempts += 1
-            last = request.attempts >= self._retries.attempts
-            self._metrics.selected(job.model)
-            exchanging = self._dispatcher.exchange(job.path, job.body, pair, request.span)
+            is_last = request.attempts >= self._retries.max_attempts
+            self._metrics.selected(routed.model)
+            exchange_scope = self._dispatcher.exchange(routed.path, routed.body, pair, request.span)
             try:
-                async with exchanging as exchange:
+                async with exchange_scope as exchange:
                     failed = exchange.decode.status in RETRYABLE_STATUSES
-                    if last or not failed:
-                        await self._answer(request, job, exchange)
+                    if is_last or not failed:
+                        await self._send_response(request, routed, exchange)
                         if failed:
-                            self._metrics.exhausted(job.endpoint)
+                            self._metrics.exhausted(routed.endpoint)
                         return
-                failing: Worker | None = failed_worker_of(exchange)
-                self._metrics.failed(pair, failing, f"status_{exchange.decode.status}")
+                failed_worker: Worker | None = failed_worker_of(exchange)
+                self._metrics.failed(pair, failed_worker, f"status_{exchange.decode.status}")
             except (UpstreamFailed, UpstreamTimeout) as error:
-                failing = exchanging.failed_worker
-                self._metrics.failed(pair, failing, error.kind)
-                if request.response_started or not retryable(error):
+                failed_worker = exchange_scope.failed_worker
+                self._metrics.failed(pair, failed_worker, error.kind)
+                if request.response_started or not is_retryable(error):
                     raise
-                if last:
-                    self._metrics.exhausted(job.endpoint)
+                if is_last:
+                    self._metrics.exhausted(routed.endpoint)
                     raise
                 clear_tracebacks(error)
-            if failing is not None:
-                avoid.add(failing)
-            wait = self._retries.backoff(request.attempts)
-            self._metrics.retried(job.endpoint, request.attempts, wait)
-            await asyncio.sleep(wait)
+            if failed_worker is not None:
+                avoid.add(failed_worker)
+            backoff = self._retries.backoff(request.attempts)
+            self._metrics.retried(routed.endpoint, request.attempts, backoff)
+            await asyncio.sleep(backoff)
 
-    async def _answer(self, request: ClientRequest, job: RoutedRequest, exchange: Exchange) -> None:
+    async def _send_response(self, request: ClientRequest, routed: RoutedRequest, exchange: Exchange) -> None:
         status = exchange.decode.status
-        kind = exchange.decode.header(b"content-type") or b"application/json"
-        if kind.startswith(b"text/event-stream"):
-            async with aclosing(_lines(exchange)) as lines:
-                # The head goes out with the first piece: what fails before can still be tried again.
-                first = await anext(lines, b"")
+        content_type = exchange.decode.header(b"content-type") or b"application/json"
+        if content_type.startswith(b"text/event-stream"):
+            async with aclosing(_complete_lines(exchange)) as lines:
+                # Headers are sent with the first chunk: a failure before it can still be retried.
+                first_chunk = await anext(lines, b"")
                 request.streaming = True
-                request.first_chunk_at = exchange.first
+                request.first_chunk_at = exchange.first_chunk_at
                 await request.send_headers(status, SSE_HEADERS)
-                await request.send_chunk(first)
+                await request.send_chunk(first_chunk)
                 async for chunk in lines:
                     await request.send_chunk(chunk)
             await request.send_chunk(b"", more=False)
             return
-        answer = b"".join([chunk async for chunk in exchange.body()])
-        if job.path == "/generate" and job.body.fields.get("return_logprob") and status == 200:
-            answer = with_input_logprobs(answer, await exchange.prefill_answer())
-        await request.send_response(status, answer, [(b"content-type", kind)])
+        body = b"".join([chunk async for chunk in exchange.body()])
+        if routed.path == "/generate" and routed.body.fields.get("return_logprob") and status == 200:
+            body = with_input_logprobs(body, await exchange.prefill_body())
+        await request.send_response(status, body, [(b"content-type", content_type)])
 
 
-async def _lines(exchange: Exchange) -> AsyncGenerator[bytes, None]:
-    """Decode's events in whole lines, so that half a line and an error's event do not run into one."""
+async def _complete_lines(exchange: Exchange) -> AsyncGenerator[bytes, None]:
+    """Decode's event stream in complete lines, so that an error event is never appended to half a line."""
     rest = b""
     async for chunk in exchange.body():
         lines, newline, rest = (rest + chunk).rpartition(b"\n")
@@ -125,14 +125,16 @@ async def _lines(exchange: Exchange) -> AsyncGenerator[bytes, None]:
 
 
 def with_input_logprobs(decode: bytes, prefill: bytes) -> bytes:
-    """Decode's `/generate` answer with the input log-probabilities that only prefill computed."""
+    """Copy input log-probabilities, which only prefill computes, into decode's `/generate` response. Both are JSON."""
     try:
-        answer, other = orjson.loads(decode), orjson.loads(prefill)
-        batch = isinstance(answer, list)
-        for mine, theirs in zip(answer if batch else [answer], other if batch else [other], strict=True):
+        decode_json, prefill_json = orjson.loads(decode), orjson.loads(prefill)
+        batch = isinstance(decode_json, list)
+        for target, source in zip(
+            decode_json if batch else [decode_json], prefill_json if batch else [prefill_json], strict=True
+        ):
             for key in ("input_token_logprobs", "input_top_logprobs", "input_token_ids_logprobs"):
-                if key in theirs["meta_info"]:
-                    mine["meta_info"][key] = theirs["meta_info"][key]
+                if key in source["meta_info"]:
+                    target["meta_info"][key] = source["meta_info"][key]
     except (ValueError, KeyError, TypeError):
         raise UpstreamFailed("the prefill and the decode server answered in forms that do not fit together.") from None
-    return orjson.dumps(answer)
+    return orjson.dumps(decode_json)

@@ -1,4 +1,4 @@
-"""The background work for the workers: looks at them, first generations, and removals."""
+"""Background tasks for workers: probing, warm-up generations, and draining before removal."""
 
 import asyncio
 import logging
@@ -16,9 +16,9 @@ from router.workers.worker import Pair, Worker
 logger = logging.getLogger(__name__)
 
 WARM_UP_TIMEOUT = 300.0  # seconds; the first generation of a pair may compile kernels
-DRAIN_TICK = 0.05  # seconds
+DRAIN_POLL_INTERVAL = 0.05  # seconds
 
-# Token ids, since a server may run without a tokenizer; every vocabulary has these.
+# Token ids that every vocabulary has, since a server may run without a tokenizer.
 WARM_UP_BODY = {
     "input_ids": [1, 2, 3, 4],
     "sampling_params": {"max_new_tokens": 2, "temperature": 0, "ignore_eos": True},
@@ -26,10 +26,16 @@ WARM_UP_BODY = {
 
 
 class WorkerSupervisor:
-    """Owns every task that a worker needs while no request asks for it.
+    """Probes workers, warms up pairs, and removes workers once their requests have ended.
+
+    Args:
+        registry: The workers.
+        dispatcher: Sends the warm-up requests.
+        probe_interval_secs: Seconds between two probes of all workers.
+        warm_up: Whether pairs must generate something before they get requests.
 
     Attributes:
-        missing: Gives a sentence on why workers are not found that should be, or None.
+        discovery_problem: Returns a sentence on why service discovery finds no workers, or None.
     """
 
     def __init__(
@@ -37,53 +43,53 @@ class WorkerSupervisor:
     ) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
-        self._look_secs = probe_interval_secs
-        self._warm_up = warm_up
+        self._probe_interval_secs = probe_interval_secs
+        self._warm_up_enabled = warm_up
         self._tasks: set[asyncio.Task[None]] = set()
-        self._warming: set[Pair] = set()
+        self._warming_up: set[Pair] = set()
         self._draining: dict[Worker, asyncio.Task[None]] = {}
         self._was_ready = False
-        self.missing: Callable[[], str | None] = lambda: None
+        self.discovery_problem: Callable[[], str | None] = lambda: None
 
-    def unready(self) -> str | None:
-        """A sentence on why no traffic should come yet; None when it may.
+    def unready_reason(self) -> str | None:
+        """A sentence on why the router is not ready for traffic; None if it is.
 
-        At first every pair that is there must have generated something. Once ready, one model with a
-        pair is enough: a pair that comes later waits for its own generation, the others need not.
+        The router becomes ready once every pair is warmed up. From then on one usable model is enough: a pair that
+        joins later is warmed up without making the router unready.
         """
         if not self._registry.models():
-            nothing = "no model has both a healthy prefill and a healthy decode server that generated something yet."
-            return self.missing() or nothing
-        if not self._was_ready and self._warm_up:
-            left = [pair for pair in self._registry.pairs() if pair not in self._registry.proven]
-            if left:
-                return f"{left[0].prefill.url} and {left[0].decode.url} have not generated anything together yet."
+            no_model = "no model has both a healthy prefill and a healthy decode server that generated something yet."
+            return self.discovery_problem() or no_model
+        if not self._was_ready and self._warm_up_enabled:
+            cold = [pair for pair in self._registry.pairs() if pair not in self._registry.warmed_up_pairs]
+            if cold:
+                return f"{cold[0].prefill.url} and {cold[0].decode.url} have not generated anything together yet."
         self._was_ready = True
         return None
 
     async def start(self) -> None:
-        """Look at all workers once, and go on in the background."""
-        await self._look()
-        self._spawn(self._look_forever())
+        """Probe all workers once, then start probing in the background."""
+        await self._probe_all()
+        self._start_task(self._probe_periodically())
 
     async def close(self) -> None:
-        """End all background work."""
+        """Cancel all background tasks."""
         for task in [*self._tasks]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def added(self, worker: Worker) -> None:
-        """Look at a new worker without waiting for the next turn."""
-        self._spawn(self._take_in(worker))
+    def probe_soon(self, worker: Worker) -> None:
+        """Probe a new worker in the background, without waiting for the next interval."""
+        self._start_task(self._probe(worker))
 
     def remove(self, worker: Worker) -> None:
-        """Give a worker no new requests, and forget it when those it has are over."""
+        """Send a worker no new requests, and drop it from the registry once its requests have ended."""
         if not worker.draining:
             worker.draining = True
-            self._draining[worker] = self._spawn(self._drain(worker))
+            self._draining[worker] = self._start_task(self._drain(worker))
 
     def restore(self, worker: Worker) -> bool:
-        """Give a worker that is being removed requests again; False when it is not, or is gone already."""
+        """Cancel the removal of a worker; False if it is not being removed or is gone already."""
         draining = self._draining.pop(worker, None)
         if draining is None:
             return False
@@ -92,46 +98,46 @@ class WorkerSupervisor:
         return True
 
     async def generate(self, pair: Pair) -> None:
-        """Let a pair generate something tiny; raises `RouterError` when it does not."""
+        """Let a pair generate two tokens; raises `RouterError` if it fails."""
         try:
             async with (
                 asyncio.timeout(WARM_UP_TIMEOUT),
                 self._dispatcher.exchange("/generate", Body(WARM_UP_BODY), pair) as exchange,
             ):
-                answer = b"".join([chunk async for chunk in exchange.body()])
+                body = b"".join([chunk async for chunk in exchange.body()])
         except TimeoutError:
             raise UpstreamTimeout(f"{pair.decode.url} did not answer within {WARM_UP_TIMEOUT:g} s.") from None
         if exchange.decode.status != 200:
-            raise UpstreamFailed(f"{pair.decode.url} answered with {exchange.decode.status}: {error_message(answer)}")
+            raise UpstreamFailed(f"{pair.decode.url} answered with {exchange.decode.status}: {error_message(body)}")
 
-    async def _take_in(self, worker: Worker) -> None:
+    async def _probe(self, worker: Worker) -> None:
         await worker.probe()
-        self._warm()
+        self._start_warm_ups()
 
-    async def _look_forever(self) -> None:
+    async def _probe_periodically(self) -> None:
         while True:
-            await asyncio.sleep(self._look_secs)
+            await asyncio.sleep(self._probe_interval_secs)
             try:
-                await self._look()
-            except Exception:  # a look that fails oddly once must not be the last one
+                await self._probe_all()
+            except Exception:  # an unexpected error must not end the probing
                 logger.exception("unexpected error while looking at the workers")
 
-    async def _look(self) -> None:
+    async def _probe_all(self) -> None:
         await self._registry.probe()
-        self._warm()
+        self._start_warm_ups()
 
-    def _warm(self) -> None:
-        """Start a generation of every pair that needs its first one, or whose breaker waits for a trial."""
-        if not self._warm_up:
+    def _start_warm_ups(self) -> None:
+        """Start a generation on every pair that is not warmed up, or that has a half-open breaker to try."""
+        if not self._warm_up_enabled:
             return
         for pair in self._registry.pairs():
-            tried = "half_open" in (pair.prefill.breaker.state, pair.decode.breaker.state)
-            if (tried or pair not in self._registry.proven) and pair not in self._warming:
-                self._warming.add(pair)
-                self._spawn(self._prove(pair))
+            needs_trial = "half_open" in (pair.prefill.breaker.state, pair.decode.breaker.state)
+            if (needs_trial or pair not in self._registry.warmed_up_pairs) and pair not in self._warming_up:
+                self._warming_up.add(pair)
+                self._start_task(self._warm_up(pair))
 
-    async def _prove(self, pair: Pair) -> None:
-        began = time.monotonic()
+    async def _warm_up(self, pair: Pair) -> None:
+        started_at = time.monotonic()
         names = f"{pair.prefill.url} and {pair.decode.url}"
         try:
             await self.generate(pair)
@@ -139,24 +145,24 @@ class WorkerSupervisor:
             problem = f"the first generation of {names} failed: {error}"
             logger.warning("%s", problem)
             for worker in (pair.prefill, pair.decode):
-                if not worker.proven:
+                if not worker.warmed_up:
                     worker.problem = problem
         else:
-            logger.info("%s generated their first tokens in %.2f s", names, time.monotonic() - began)
+            logger.info("%s generated their first tokens in %.2f s", names, time.monotonic() - started_at)
             if pair in self._registry.pairs():
-                self._registry.prove(pair)
+                self._registry.mark_warmed_up(pair)
         finally:
-            self._warming.discard(pair)
+            self._warming_up.discard(pair)
 
     async def _drain(self, worker: Worker) -> None:
-        while worker.load:  # noqa: ASYNC110 - a load is a plain number, for the sake of each request
-            await asyncio.sleep(DRAIN_TICK)
+        while worker.load:  # noqa: ASYNC110 - an event would cost every request; `load` is a plain number
+            await asyncio.sleep(DRAIN_POLL_INTERVAL)
         del self._draining[worker]
         self._registry.drop(worker)
         logger.info("%s is removed", worker.url)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
+    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

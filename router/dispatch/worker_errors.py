@@ -1,32 +1,32 @@
-"""What a worker's answer says about an error."""
+"""Finds error messages in workers' responses."""
 
 import orjson
 
 
-def abort_cause(answer: bytes) -> str | None:
-    """Why a worker gave a request up after its answer had begun with 200; None when it did not.
+def abort_reason(body: bytes) -> str | None:
+    """Why a worker aborted a request after its response had started with 200; None if it did not.
 
-    SGLang tells a stream's refusal, and an abort, only in the finish reason.
+    SGLang reports that only in the finish reason. `body` is a JSON body or a part of an event stream.
     """
-    if b'"abort"' not in answer:
+    if b'"abort"' not in body:
         return None
-    for line in answer.splitlines():
+    for line in body.splitlines():
         try:
-            told = orjson.loads(line.removeprefix(b"data: "))
-            for each in told if isinstance(told, list) else [told]:
-                reason = each["meta_info"]["finish_reason"]
-                if reason["type"] == "abort":
-                    return str(reason.get("message") or "no cause was given")
+            output = orjson.loads(line.removeprefix(b"data: "))
+            for each in output if isinstance(output, list) else [output]:
+                finish_reason = each["meta_info"]["finish_reason"]
+                if finish_reason["type"] == "abort":
+                    return str(finish_reason.get("message") or "no cause was given")
         except (orjson.JSONDecodeError, KeyError, TypeError):
             continue
     return None
 
 
-def error_message(raw: bytes) -> str:
-    """A worker's own words about an error."""
+def error_message(body: bytes) -> str:
+    """The error message in a worker's response body; the start of the body if it has none."""
     try:
-        told = orjson.loads(raw)
-        error = told.get("error", told)
+        response = orjson.loads(body)
+        error = response.get("error", response)
         return error if isinstance(error, str) else str(error.get("message", error))
     except (orjson.JSONDecodeError, AttributeError):
-        return raw[:200].decode(errors="replace")
+        return body[:200].decode(errors="replace")

@@ -27,7 +27,7 @@ class HealthEndpoints:
 
     async def readiness(self, request: ClientRequest) -> None:
         """200 once every known pair has generated something; raises `NoWorker` before."""
-        reason = self._supervisor.unready()
+        reason = self._supervisor.unready_reason()
         if reason is not None:
             raise NoWorker(reason, retry_after=1.0)
         workers = self._registry.workers

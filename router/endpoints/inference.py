@@ -7,7 +7,7 @@ from typing import Protocol
 
 from router.agent_runs.service import AgentRuns
 from router.dispatch.pair_forwarding import PairForwarder, RoutedRequest
-from router.dispatch.plain import forward_to_plain
+from router.dispatch.plain_forwarding import forward_to_plain
 from router.endpoints.access import refuse_reserved
 from router.endpoints.requested_model import requested_model
 from router.endpoints.trees import TreeEndpoint
@@ -127,10 +127,12 @@ class InferenceEndpoints:
     async def _serve(self, request: ClientRequest, routed: RoutedRequest) -> None:
         if self._agent_runs.serves(routed.body.fields):
             await self._agent_runs.answer(request, routed.path, routed.model, routed.body.all_fields(), request.span)
-        elif self._registry.paired(routed.model):
+        elif self._registry.served_by_pairs(routed.model):
             await self._pairs.forward(request, routed)
         else:
-            await forward_to_plain(request, self._registry.plain(routed.model), routed.path, routed.body.render({}))
+            await forward_to_plain(
+                request, self._registry.usable_plain(routed.model), routed.path, routed.body.render({})
+            )
 
 
 async def _read_body(request: ClientRequest) -> Body:

@@ -48,6 +48,6 @@ class ModelEndpoints:
     async def _forward(self, request: ClientRequest, path: str) -> None:
         body = await request.json()
         refuse_reserved(body)
-        worker = self._registry.healthy(requested_model(self._registry, body), "decode")[0]
+        worker = self._registry.usable(requested_model(self._registry, body), "decode")[0]
         status, content, content_type = await fetch_response(worker, "POST", path, orjson.dumps(body))
         await request.send_response(status, content, [(b"content-type", content_type or b"application/json")])

@@ -9,7 +9,7 @@ from router.http.client_request import ClientRequest
 from router.http_client.address import WORKER_ADDRESS
 from router.workers.factory import WorkerFactory
 from router.workers.registry import Registry
-from router.workers.worker import ROLES, Worker
+from router.workers.worker import PAIR_ROLES, Worker
 
 FIELDS = ("url", "worker_type", "bootstrap_port", "api_key")
 WORKER_SCHEMA = {
@@ -18,7 +18,7 @@ WORKER_SCHEMA = {
     "additionalProperties": False,
     "properties": {
         "url": {"type": "string", "pattern": f"^{WORKER_ADDRESS}$"},
-        "worker_type": {"enum": list(ROLES)},
+        "worker_type": {"enum": list(PAIR_ROLES)},
         "bootstrap_port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
         "api_key": {"type": ["string", "null"]},
     },
@@ -27,7 +27,7 @@ WORKER_SCHEMA = {
 
 def worker_counts(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """`total` and `stats` of `/workers`: how many workers there are, and of which roles."""
-    stats = {f"{role}_count": sum(worker["role"] == role for worker in workers) for role in ROLES}
+    stats = {f"{role}_count": sum(worker["role"] == role for worker in workers) for role in PAIR_ROLES}
     return {"total": len(workers), "stats": stats}
 
 
@@ -51,7 +51,7 @@ class WorkerEndpoints:
                         "prefill": pair.prefill.url,
                         "decode": pair.decode.url,
                         "model": pair.prefill.model,
-                        "generated": pair in self._registry.proven,
+                        "generated": pair in self._registry.warmed_up_pairs,
                     }
                     for pair in self._registry.pairs()
                 ],
@@ -75,7 +75,7 @@ class WorkerEndpoints:
         """Add the worker that a body describes; raises `BadRequest` or `Conflict`."""
         worker = self._read(body)
         self._registry.add(worker)
-        self._supervisor.added(worker)
+        self._supervisor.probe_soon(worker)
         return worker
 
     def deregister(self, worker_id: str) -> Worker:
@@ -101,7 +101,7 @@ class WorkerEndpoints:
         url, role, port = body.get("url"), body.get("worker_type"), body.get("bootstrap_port")
         if not isinstance(url, str):
             raise BadRequest("`url` must be the worker's address, like http://127.0.0.1:30001.")
-        if role not in ROLES:
+        if role not in PAIR_ROLES:
             raise BadRequest("`worker_type` must be prefill or decode: this router serves such pairs only.")
         if port is not None and (type(port) is not int or not 0 < port < 65536 or role == "decode"):
             raise BadRequest("`bootstrap_port` must be a port of a prefill server, from 1 to 65535.")

@@ -1,11 +1,11 @@
-"""Which worker a request goes to."""
+"""Load balancing: policies that choose the worker for a request, and the table of all policies by name."""
 
 from collections.abc import Callable
 
+from router.load_balancing.basic_policies import PowerOfTwo, Random, RoundRobin
 from router.load_balancing.cache_aware import CacheAware, CacheAwareSettings
 from router.load_balancing.policy import Policy
-from router.load_balancing.prefix import PromptKind, PromptPrefix, prompt_prefix, token_prefix
-from router.load_balancing.simple import PowerOfTwo, Random, RoundRobin
+from router.load_balancing.prompt_prefix import PromptKind, PromptPrefix, prompt_prefix, token_prefix
 
 __all__ = [
     "DEFAULT_POLICY",
@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 DEFAULT_POLICY = "cache_aware"
+# By the name in `--policy`. The flags' choices and the names in metrics follow from this table.
 POLICIES: dict[str, Callable[[], Policy]] = {
     "cache_aware": CacheAware,
     "power_of_two": PowerOfTwo,
@@ -33,7 +34,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 
 
 def make_policy(name: str, cache_aware: CacheAwareSettings) -> Policy:
-    """A new policy by its name, with the parameters it has; raises `KeyError` for no policy's name."""
+    """Create a policy by its name in `POLICIES`; raises `KeyError` for an unknown name."""
     if name == "cache_aware":
         return CacheAware(cache_aware)
     return POLICIES[name]()

@@ -1,6 +1,6 @@
-"""The worker whose KV cache likely holds the prompt's begin, unless the load is too uneven.
+"""The policy `cache_aware`: the worker whose KV cache likely holds the longest prefix of the prompt.
 
-The rule and its parameters are those of sglang-router 0.3.2's `cache_aware`, written anew.
+Rule and parameters are those of sglang-router 0.3.2's `cache_aware`.
 """
 
 import math
@@ -11,21 +11,23 @@ from itertools import count
 from weakref import WeakKeyDictionary
 
 from router.load_balancing.policy import Policy
-from router.load_balancing.prefix import PromptPrefix
 from router.load_balancing.prefix_tree import PrefixTree
+from router.load_balancing.prompt_prefix import PromptPrefix
 from router.workers.worker import Worker
 
 
 @dataclass(frozen=True)
 class CacheAwareSettings:
-    """The policy's parameters; raises `ValueError` with one sentence on a wrong one.
+    """Parameters of the policy; raises `ValueError` with one sentence on an invalid one.
+
+    Loads are imbalanced if both balance thresholds are exceeded.
 
     Attributes:
-        cache_threshold: Share of the prompt, 0 to 1, above which a worker that has it is preferred.
-        balance_abs_threshold: Requests that the most loaded worker may have more than the least loaded.
-        balance_rel_threshold: Times the least load, at least 1. Both must be exceeded to balance.
-        eviction_interval_secs: Seconds after which an absent worker is forgotten.
-        max_tree_size: Most characters remembered of one worker; see `PrefixTree.size`.
+        cache_threshold: A worker is preferred if its cache holds more than this share of the prompt, 0 to 1.
+        balance_abs_threshold: Largest difference between the highest and the lowest load, in requests.
+        balance_rel_threshold: Largest ratio of the highest to the lowest load, at least 1.
+        eviction_interval_secs: Seconds after which the prompts of a worker that is no candidate are forgotten.
+        max_tree_size: Largest `PrefixTree.size` of one worker.
     """
 
     cache_threshold: float = 0.3
@@ -53,40 +55,40 @@ class CacheAwareSettings:
         if self.max_tree_size < 1:
             raise ValueError(f"--max-tree-size {self.max_tree_size} leaves no room for a prompt; give at least 1.")
 
-    def uneven(self, load: int, least: int) -> bool:
-        """Whether a load is too far above the least of its group."""
-        return load - least > self.balance_abs_threshold and load > self.balance_rel_threshold * least
+    def imbalanced(self, load: int, min_load: int) -> bool:
+        """Whether a load is too far above the lowest load of its group."""
+        return load - min_load > self.balance_abs_threshold and load > self.balance_rel_threshold * min_load
 
 
 @dataclass(slots=True)
-class _Memory:
-    """What is known of a worker.
+class _WorkerState:
+    """What the policy knows about one worker.
 
     Attributes:
-        model: The model it served then; a server that comes back with another has another cache.
-        tree: The prompts it got.
-        turn: When it was last chosen, counted in choices; 0 for never.
-        seen: When it was last a candidate, on the policy's clock.
+        model: The model it served; a worker that restarts with another model has an empty cache.
+        tree: The prompts sent to it.
+        last_chosen: Number of the choice that last chose it; 0 for never.
+        last_candidate_at: When it was last a candidate, in seconds of the policy's clock.
     """
 
     model: str | None
     tree: PrefixTree
-    turn: int
-    seen: float
+    last_chosen: int
+    last_candidate_at: float
 
 
 class CacheAware(Policy):
-    """The worker with the longest known begin of the prompt.
+    """Chooses by cached prefix and load.
 
-    1. Loads are uneven, `max - min` above the absolute threshold and `max` above the relative one
-       times `min`: the least loaded worker.
-    2. A worker holds more than `cache_threshold` of the prompt: the one that holds most of it.
-    3. Otherwise the least loaded worker.
+    Each worker has a prefix tree of the prompts sent to it, an estimate of its KV cache. The first rule that applies:
 
-    Ties go to the less loaded, then the smaller tree - the most free cache -, then the worker whose last
-    turn is longest ago. So idle workers share new prompts and their memory evenly, where a rule on load
-    alone would fill one cache again and again (sgl-project/sglang issue 32983), and one on the trees alone
-    would overload a busy worker (pull request 14305). Without a prompt only load and turn count.
+    1. The loads are imbalanced (`CacheAwareSettings.imbalanced`): the least loaded worker.
+    2. Some tree holds more than `cache_threshold` of the prompt: the worker whose tree holds most of it.
+    3. The least loaded worker.
+
+    Ties go to the lower load, then to the smaller tree, then to the worker chosen longest ago. So idle workers share
+    new prompts evenly: by load alone one cache would be filled again and again (sgl-project/sglang issue 32983), by
+    tree size alone a busy worker would be overloaded (pull request 14305). Without a prompt the tree plays no part.
     """
 
     def __init__(
@@ -94,53 +96,59 @@ class CacheAware(Policy):
     ) -> None:
         self._settings = settings or CacheAwareSettings()
         self._clock = clock
-        self._memories: WeakKeyDictionary[Worker, _Memory] = WeakKeyDictionary()
-        self._turns = count(1)
-        self._next_sweep = clock() + self._settings.eviction_interval_secs
+        self._states: WeakKeyDictionary[Worker, _WorkerState] = WeakKeyDictionary()
+        self._choices = count(1)
+        self._next_eviction = clock() + self._settings.eviction_interval_secs
 
     def choose(self, workers: Sequence[Worker], prefix: PromptPrefix | None = None) -> Worker:
-        """By the rule above; the chosen worker is taken to hold the prompt from now on."""
+        """Choose by the rules above, and add the prompt to the tree of the chosen worker."""
         now = self._clock()
-        known = [(worker, self._remember(worker, now)) for worker in workers]
-        if now >= self._next_sweep:
-            self._sweep(now)
-        chosen, memory = self._best(known, prefix)
-        memory.turn = next(self._turns)
+        candidates = [(worker, self._state_of(worker, now)) for worker in workers]
+        if now >= self._next_eviction:
+            self._evict_absent(now)
+        chosen, state = self._select(candidates, prefix)
+        state.last_chosen = next(self._choices)
         if prefix is not None:
-            memory.tree.insert(prefix)
+            state.tree.insert(prefix)
         return chosen
 
-    def _best(self, known: list[tuple[Worker, _Memory]], prefix: PromptPrefix | None) -> tuple[Worker, _Memory]:
-        if len(known) == 1:
-            return known[0]
+    def _select(
+        self, candidates: list[tuple[Worker, _WorkerState]], prefix: PromptPrefix | None
+    ) -> tuple[Worker, _WorkerState]:
+        if len(candidates) == 1:
+            return candidates[0]
         if prefix is None:
-            return min(known, key=lambda one: (one[0].load, one[1].turn))
-        least = min(known, key=_burden)
-        if self._settings.uneven(max(worker.load for worker, _ in known), min(worker.load for worker, _ in known)):
-            return least
-        matches = [memory.tree.match(prefix) for _, memory in known]
+            return min(candidates, key=lambda candidate: (candidate[0].load, candidate[1].last_chosen))
+        least_loaded = min(candidates, key=_load_key)
+        loads = [worker.load for worker, _ in candidates]
+        if self._settings.imbalanced(max(loads), min(loads)):
+            return least_loaded
+        matches = [state.tree.match(prefix) for _, state in candidates]
         longest = max(matches)
         if longest <= self._settings.cache_threshold * len(prefix.chars):
-            return least
-        return min((one for one, match in zip(known, matches, strict=True) if match == longest), key=_burden)
+            return least_loaded
+        best = (candidate for candidate, match in zip(candidates, matches, strict=True) if match == longest)
+        return min(best, key=_load_key)
 
-    def _remember(self, worker: Worker, now: float) -> _Memory:
-        memory = self._memories.get(worker)
-        if memory is None or memory.model != worker.model:
-            memory = _Memory(worker.model, PrefixTree(self._settings.max_tree_size), 0, now)
-            self._memories[worker] = memory
-        memory.seen = now
-        return memory
+    def _state_of(self, worker: Worker, now: float) -> _WorkerState:
+        """The worker's state, created if it is new, and marked as seen at `now`."""
+        state = self._states.get(worker)
+        if state is None or state.model != worker.model:
+            state = _WorkerState(worker.model, PrefixTree(self._settings.max_tree_size), 0, now)
+            self._states[worker] = state
+        state.last_candidate_at = now
+        return state
 
-    def _sweep(self, now: float) -> None:
-        """Forget who has been no candidate for an interval; its cache is likely gone with it."""
+    def _evict_absent(self, now: float) -> None:
+        """Forget workers that were no candidate for an interval; their caches are likely gone."""
         interval = self._settings.eviction_interval_secs
-        self._next_sweep = now + interval
-        for worker, memory in list(self._memories.items()):
-            if now - memory.seen >= interval:
-                del self._memories[worker]
+        self._next_eviction = now + interval
+        for worker, state in list(self._states.items()):
+            if now - state.last_candidate_at >= interval:
+                del self._states[worker]
 
 
-def _burden(one: tuple[Worker, _Memory]) -> tuple[int, int, int]:
-    worker, memory = one
-    return worker.load, memory.tree.size, memory.turn
+def _load_key(candidate: tuple[Worker, _WorkerState]) -> tuple[int, int, int]:
+    """Sort key: load, tree size, last choice."""
+    worker, state = candidate
+    return worker.load, state.tree.size, state.last_chosen

@@ -1,4 +1,4 @@
-"""The command line's flags for policies, by sglang-router's names."""
+"""Command-line flags of the policies, with sglang-router's names."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from router.load_balancing import DEFAULT_POLICY, POLICIES, CacheAwareSettings
 
 
 def add_policy_flags(parser: argparse.ArgumentParser) -> None:
-    """Add `--policy` and its relatives."""
+    """Add `--policy` and the flags of policies with parameters; `POLICIES` gives the choices."""
     group = parser.add_argument_group("routing policy")
     names = sorted(POLICIES)
     group.add_argument("--policy", choices=names, default=DEFAULT_POLICY, help="policy for both roles (%(default)s)")
@@ -16,43 +16,43 @@ def add_policy_flags(parser: argparse.ArgumentParser) -> None:
         "--cache-threshold",
         type=float,
         default=CacheAwareSettings.cache_threshold,
-        help="cache_aware: share of a prompt above which the worker that has it is preferred (%(default)s)",
+        help="cache_aware: share of a prompt above which a worker that has it cached is preferred (%(default)s)",
     )
     group.add_argument(
         "--balance-abs-threshold",
         type=int,
         default=CacheAwareSettings.balance_abs_threshold,
-        help="cache_aware: the least loaded worker is taken when loads differ by more than this (%(default)s)",
+        help="cache_aware: the least loaded worker is chosen when loads differ by more than this (%(default)s)",
     )
     group.add_argument(
         "--balance-rel-threshold",
         type=float,
         default=CacheAwareSettings.balance_rel_threshold,
-        help="cache_aware: and the greatest load is more than this times the least (%(default)s)",
+        help="cache_aware: and the highest load is more than this times the lowest (%(default)s)",
     )
     group.add_argument(
         "--eviction-interval-secs",
         type=float,
         default=CacheAwareSettings.eviction_interval_secs,
-        help="cache_aware: seconds after which a worker that is away is forgotten (%(default)g)",
+        help="cache_aware: seconds after which the prompts of an absent worker are forgotten (%(default)g)",
     )
     group.add_argument(
         "--max-tree-size",
         type=int,
         default=CacheAwareSettings.max_tree_size,
-        help="cache_aware: most characters remembered of each worker (%(default)s)",
+        help="cache_aware: largest prefix tree of each worker, in characters (%(default)s)",
     )
 
 
-def cache_aware_settings(parser: argparse.ArgumentParser, given: argparse.Namespace) -> CacheAwareSettings:
-    """The flags' values; leaves through `parser.error` on a wrong one."""
+def cache_aware_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> CacheAwareSettings:
+    """The settings in the parsed flags; calls `parser.error`, which exits, on an invalid one."""
     try:
         return CacheAwareSettings(
-            cache_threshold=given.cache_threshold,
-            balance_abs_threshold=given.balance_abs_threshold,
-            balance_rel_threshold=given.balance_rel_threshold,
-            eviction_interval_secs=given.eviction_interval_secs,
-            max_tree_size=given.max_tree_size,
+            cache_threshold=args.cache_threshold,
+            balance_abs_threshold=args.balance_abs_threshold,
+            balance_rel_threshold=args.balance_rel_threshold,
+            eviction_interval_secs=args.eviction_interval_secs,
+            max_tree_size=args.max_tree_size,
         )
     except ValueError as error:
         parser.error(str(error))

@@ -1,18 +1,17 @@
-"""A radix tree of the prompts that one worker got: a guess at what its KV cache holds.
+"""A radix tree of the prompts sent to one worker: an estimate of what its KV cache holds.
 
-Edges carry strings, not characters: a prompt costs a few comparisons and slices of its length.
+Nodes hold strings, not characters, so that a prompt costs a few string comparisons.
 """
 
 from collections import OrderedDict
 
-from router.load_balancing.prefix import PromptKind, PromptPrefix
+from router.load_balancing.prompt_prefix import PromptKind, PromptPrefix
 
-NODE_SIZE = 256
-"""What a node counts beside its characters: about the bytes of its objects (274 seen in CPython 3.11)."""
+NODE_OVERHEAD = 256  # characters that a node counts beside its label; its objects take 274 bytes in CPython 3.11
 
 
 class _Node:
-    """A piece of prompts; the children go on where it ends, by their first character."""
+    """A part of one or more prompts. `children` are the continuations, by the first character of their labels."""
 
     __slots__ = ("children", "label")
 
@@ -22,91 +21,96 @@ class _Node:
 
 
 class PrefixTree:
-    """The prompts a worker got, up to a size; the least recently sent leaves go first.
+    """The prompts sent to one worker, least recently used leaves evicted first.
+
+    `match` says how much of a prompt is known; `insert` adds one. Prompts of text and of token ids have separate roots.
+
+    Args:
+        max_size: Largest `size`.
 
     Attributes:
-        size: Characters in the tree plus `NODE_SIZE` for each node; never above the limit after a call.
+        size: Characters in the tree plus `NODE_OVERHEAD` for each node.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, max_size: int) -> None:
         self.size = 0
-        self._limit = limit
+        self._max_size = max_size
         self._roots: dict[PromptKind, _Node] = {"text": _Node(""), "tokens": _Node("")}
-        # Every node with its parent. A prompt moves its path to the end from the leaf up, so a node
-        # always stands before its parent, and the first one is the leaf that was least recently used.
-        self._by_age: OrderedDict[_Node, _Node] = OrderedDict()
+        # Every node with its parent, least recently used first. `insert` moves a path to the end from the leaf up, so
+        # a node always comes before its parent, and the first node is a leaf.
+        self._parents_by_age: OrderedDict[_Node, _Node] = OrderedDict()
 
     def match(self, prefix: PromptPrefix) -> int:
-        """How many characters of the prompt the tree holds from its begin on."""
+        """Length in characters of the longest prefix of the prompt that is in the tree."""
         text = prefix.chars
-        at, end = 0, len(text)
+        position, end = 0, len(text)
         children = self._roots[prefix.kind].children
-        while at < end and (node := children.get(text[at])) is not None:
-            if not text.startswith(node.label, at):
-                return at + _common(node.label, text, at)
-            at += len(node.label)
+        while position < end and (node := children.get(text[position])) is not None:
+            if not text.startswith(node.label, position):
+                return position + _common_length(node.label, text, position)
+            position += len(node.label)
             children = node.children
-        return at
+        return position
 
     def insert(self, prefix: PromptPrefix) -> None:
-        """Add a prompt, or make it the most recent one, and evict what no longer fits."""
+        """Add a prompt or mark it as most recently used, then evict leaves until `max_size` holds."""
         text = prefix.chars
-        at, end = 0, len(text)
+        position, end = 0, len(text)
         parent = self._roots[prefix.kind]
         path: list[tuple[_Node, _Node]] = []
-        while at < end:
-            node = parent.children.get(text[at])
+        while position < end:
+            node = parent.children.get(text[position])
             if node is None:
                 if path and not parent.children:
-                    # The end of a conversation moves on: without a new node for each turn, or token,
-                    # a path is only as deep as there are branches.
-                    parent.label += text[at:]
-                    self.size += end - at
+                    # A conversation grows: extending the leaf instead of adding a node for each turn keeps a path as
+                    # short as the number of branches.
+                    parent.label += text[position:]
+                    self.size += end - position
                     break
-                node = parent.children[text[at]] = _Node(text[at:])
-                self.size += end - at + NODE_SIZE
-            elif not text.startswith(node.label, at):
-                node = self._split(node, parent, _common(node.label, text, at))
+                node = parent.children[text[position]] = _Node(text[position:])
+                self.size += end - position + NODE_OVERHEAD
+            elif not text.startswith(node.label, position):
+                node = self._split(node, parent, _common_length(node.label, text, position))
             path.append((node, parent))
-            at += len(node.label)
+            position += len(node.label)
             parent = node
-        for node, above in reversed(path):
-            self._by_age[node] = above
-            self._by_age.move_to_end(node)
-        while self.size > self._limit:
+        for node, parent in reversed(path):
+            self._parents_by_age[node] = parent
+            self._parents_by_age.move_to_end(node)
+        while self.size > self._max_size:
             self._evict()
 
     def _split(self, node: _Node, parent: _Node, length: int) -> _Node:
-        """Put the first `length` characters of a node into a new one above it, and return that."""
+        """Split a node after `length` characters and return the new upper node."""
         upper = _Node(node.label[:length])
         parent.children[upper.label[0]] = upper
         node.label = node.label[length:]
         upper.children[node.label[0]] = node
-        self._by_age[node] = upper  # keeps its place
-        self.size += NODE_SIZE
+        self._parents_by_age[node] = upper  # keeps its age
+        self.size += NODE_OVERHEAD
         return upper
 
     def _evict(self) -> None:
-        leaf, parent = self._by_age.popitem(last=False)
+        """Remove the least recently used leaf."""
+        leaf, parent = self._parents_by_age.popitem(last=False)
         assert not leaf.children
         del parent.children[leaf.label[0]]
-        self.size -= len(leaf.label) + NODE_SIZE
+        self.size -= len(leaf.label) + NODE_OVERHEAD
 
 
-def _common(label: str, text: str, at: int) -> int:
-    """How many characters of `label` stand at `at` in `text`.
+def _common_length(label: str, text: str, start: int) -> int:
+    """Length of the common prefix of `label` and `text[start:]`.
 
-    By growing steps and then by halving the one that failed, so the cost is that of what is common:
-    most prompts differ early.
+    Exponential, then binary search: the cost is that of what is common, and most prompts differ early.
     """
-    low, high, step = 0, min(len(label), len(text) - at), 64
-    while low < high and text.startswith(label[low : min(low + step, high)], at + low):
+    low, high, step = 0, min(len(label), len(text) - start), 64
+    while low < high and text.startswith(label[low : min(low + step, high)], start + low):
         low = min(low + step, high)
         step *= 2
     high = min(high, low + step)
     while low < high:
         middle = (low + high + 1) // 2
-        if text.startswith(label[low:middle], at + low):
+        if text.startswith(label[low:middle], start + low):
             low = middle
         else:
             high = middle - 1

@@ -44,7 +44,7 @@ class AgentBackend:
 
 # The first that serves a model runs its agents.
 BACKENDS = (
-    AgentBackend("pair", lambda registry, model: registry.paired(model), run_on_pair),
+    AgentBackend("pair", lambda registry, model: registry.served_by_pairs(model), run_on_pair),
     AgentBackend("plain", lambda _registry, _model: True, run_on_plain),
 )
 

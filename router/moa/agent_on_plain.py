@@ -31,7 +31,7 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
         RouterError: The server failed, or an upstream answer did.
     """
     answers = await _upstream_texts(call)
-    worker = min(context.registry.plain(call.trace.model), key=lambda each: each.load)
+    worker = min(context.registry.usable_plain(call.trace.model), key=lambda each: each.load)
     path, body = _request_body(call, call.draft.with_answers(answers))
     is_sglang = worker.info.get("sglang") is not None
     rid = uuid.uuid4().hex

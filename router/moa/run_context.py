@@ -48,11 +48,11 @@ class RunContext:
 
     def tokenizer(self, model: str) -> WorkerTokenizer:
         """The tokenizer of a model; raises `NoWorker` when no prefill server of it is healthy."""
-        return WorkerTokenizer(self.registry.healthy(model, "prefill")[0])
+        return WorkerTokenizer(self.registry.usable(model, "prefill")[0])
 
     def context_length(self, model: str) -> int | None:
         """The context length of a model, in tokens; None when its workers do not report it."""
-        length = self.registry.healthy(model, "decode")[0].info.get("context_length")
+        length = self.registry.usable(model, "decode")[0].info.get("context_length")
         return length if isinstance(length, int) else None
 
     def answer_encoder(self, reader_model: str) -> AnswerEncoder:

@@ -44,7 +44,7 @@ class App:
         parts = build_components(settings, judge, peers)
         self.registry = parts.registry
         self.dispatcher = parts.dispatcher
-        self.keeper = parts.keeper
+        self.supervisor = parts.supervisor
         self.limits = parts.limits
         self.judge = parts.judge
         self.routes = parts.routes
@@ -149,7 +149,7 @@ class App:
         """Probe the workers once, then start background work."""
         if self._process_routing is not None:
             await self._process_routing.catch_up(self._apply)
-        await self.keeper.start()
+        await self.supervisor.start()
         if self._watcher is not None:
             self._watcher.start()
         if self._preload_judge and isinstance(self.judge, Judge):
@@ -168,7 +168,7 @@ class App:
         """Stop background work, let cancelled requests abort on the workers, and close connections."""
         if self._watcher is not None:
             await self._watcher.close()
-        await self.keeper.close()
+        await self.supervisor.close()
         if self._judge_start is not None:
             self._judge_start.cancel()
             await asyncio.gather(self._judge_start, return_exceptions=True)

@@ -45,7 +45,7 @@ class Components:
     Attributes:
         registry: The workers.
         dispatcher: Chooses workers for each request.
-        keeper: Watches the workers in the background.
+        supervisor: Watches the workers in the background.
         watcher: Watches Kubernetes pods, or None.
         judge: Measures how much answers agree.
         preload_judge: Whether a tree of the trees file needs the judge's embedding model.
@@ -61,7 +61,7 @@ class Components:
 
     registry: Registry
     dispatcher: Dispatcher
-    keeper: WorkerSupervisor
+    supervisor: WorkerSupervisor
     watcher: PodWatcher | None
     judge: AgreementJudge
     preload_judge: bool
@@ -100,7 +100,7 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
     prefill, decode = (make_policy(name, settings.cache_aware) for name in policies.values())
     dispatcher = Dispatcher(registry, prefill, decode, settings.cache_aware)
     warm_up = not settings.health.skip_warm_up
-    keeper = WorkerSupervisor(registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up)
+    supervisor = WorkerSupervisor(registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up)
 
     # Clients' requests: limits and metrics.
     limits = AdmissionLimits(settings.limits)
@@ -111,8 +111,8 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
     watcher = None
     if settings.discovery is not None:
         discovery_metrics = DiscoveryMetrics(prometheus, server.duration_buckets or DURATION_BUCKETS)
-        pod_workers = PodWorkers(registry, keeper, factory, discovery_metrics)
-        watcher = _watch_pods(settings.discovery, pod_workers, keeper, discovery_metrics)
+        pod_workers = PodWorkers(registry, supervisor, factory, discovery_metrics)
+        watcher = _watch_pods(settings.discovery, pod_workers, supervisor, discovery_metrics)
 
     # Runs: of trees, and of agents that clients name.
     trees = load_trees(settings.trees)
@@ -128,10 +128,10 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
     # Endpoints and their routes.
     pairs = PairForwarder(dispatcher, settings.retries, DispatchMetrics(prometheus, policies))
     api_key = ApiKey(server.api_key)
-    worker_endpoints = WorkerEndpoints(registry, keeper, factory)
+    worker_endpoints = WorkerEndpoints(registry, supervisor, factory)
     services = EndpointServices(
         dispatcher=dispatcher,
-        supervisor=keeper,
+        supervisor=supervisor,
         pairs=pairs,
         trees=tree_endpoint,
         agent_runs=agent_runs,
@@ -151,7 +151,7 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
     return Components(
         registry=registry,
         dispatcher=dispatcher,
-        keeper=keeper,
+        supervisor=supervisor,
         watcher=watcher,
         judge=judge,
         preload_judge=preload_judge,
@@ -179,9 +179,9 @@ def _registry(settings: RouterSettings, factory: WorkerFactory) -> Registry:
 
 
 def _watch_pods(
-    settings: DiscoverySettings, pod_workers: PodWorkers, keeper: WorkerSupervisor, metrics: DiscoveryMetrics
+    settings: DiscoverySettings, pod_workers: PodWorkers, supervisor: WorkerSupervisor, metrics: DiscoveryMetrics
 ) -> PodWatcher:
     """The watcher of pods, whose problems the router reports as its own."""
     watcher = PodWatcher(settings, pod_workers, metrics)
-    keeper.missing = lambda: watcher.problem
+    supervisor.discovery_problem = lambda: watcher.problem
     return watcher

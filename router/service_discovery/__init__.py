@@ -1,5 +1,5 @@
-"""Workers that are found by watching Kubernetes pods (`--service-discovery`).
+"""Service discovery: finds workers by watching Kubernetes pods (`--service-discovery`).
 
-`pods` says which pod is which worker, `roster` lets workers come and go accordingly, `watcher` keeps both at it
-through `api`. Nothing here imports kubernetes_asyncio before it is needed.
+`pods` decides which pod is which worker, `pod_workers` adds and removes workers, `watcher` lists and watches pods
+through `pod_api`. `kubernetes_asyncio` is imported only when discovery is used.
 """

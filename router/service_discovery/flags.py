@@ -1,4 +1,4 @@
-"""The command line's flags for discovery, by sglang-router's names."""
+"""Command-line flags of service discovery, with sglang-router's names, and their checks."""
 
 import argparse
 import re
@@ -9,13 +9,17 @@ from router.service_discovery.labels import Labels, parse_labels
 from router.service_discovery.settings import DiscoverySettings
 from router.workers.worker import Role
 
-SELECTORS: dict[str, Role] = {"--prefill-selector": "prefill", "--decode-selector": "decode", "--selector": "plain"}
+SELECTOR_FLAGS: dict[str, Role] = {
+    "--prefill-selector": "prefill",
+    "--decode-selector": "decode",
+    "--selector": "plain",
+}
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
 class DiscoveryFlags:
-    """The flags as they are given."""
+    """The flags as parsed."""
 
     service_discovery: bool = flag("--service-discovery", default=False, help_text="find workers by watching pods")
     selector: tuple[str, ...] = flag(
@@ -37,12 +41,12 @@ class DiscoveryFlags:
     namespace: str | None = flag("--service-discovery-namespace", default=None, help_text="the pods' namespace; all")
 
 
-def discovery_settings(parser: argparse.ArgumentParser, given: argparse.Namespace) -> DiscoverySettings | None:
-    """What the flags say, None without `--service-discovery`; leaves through `parser.error` on a wrong one."""
-    flags = read_flags(parser, given, DiscoveryFlags)
-    texts = dict(zip(SELECTORS, (flags.prefill_selector, flags.decode_selector, flags.selector), strict=True))
+def discovery_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> DiscoverySettings | None:
+    """The settings, or None without `--service-discovery`; calls `parser.error`, which exits, on invalid flags."""
+    flags = read_flags(parser, args, DiscoveryFlags)
+    texts = dict(zip(SELECTOR_FLAGS, (flags.prefill_selector, flags.decode_selector, flags.selector), strict=True))
     selectors: dict[Role, Labels] = {}
-    for name, role in SELECTORS.items():
+    for name, role in SELECTOR_FLAGS.items():
         try:
             labels = parse_labels(texts[name])
         except ValueError as error:
@@ -53,7 +57,7 @@ def discovery_settings(parser: argparse.ArgumentParser, given: argparse.Namespac
                 parser.error(f"{name} is for workers that are found; give --service-discovery with it.")
     if not flags.service_discovery:
         return None
-    if given.pd_disaggregation:
+    if args.pd_disaggregation:
         if "plain" in selectors:
             parser.error("--selector is for plain servers; for pairs give --prefill-selector and --decode-selector.")
         if not selectors:

@@ -1,4 +1,4 @@
-"""Labels by which pods are told apart."""
+"""Pod labels: parsing, matching, and label selectors for the Kubernetes API."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,30 +11,30 @@ _VALUE = re.compile(rf"({_NAME})?")
 
 
 def parse_labels(texts: Iterable[str]) -> dict[str, str]:
-    """Labels from `KEY=VALUE ...`, also several in one text; raises `ValueError` with one sentence."""
-    found: dict[str, str] = {}
-    for text in (word for each in texts for word in each.split()):
-        key, equals, value = text.partition("=")
+    """Parse labels from texts with one or more `KEY=VALUE` each; raises `ValueError` with one sentence."""
+    labels: dict[str, str] = {}
+    for label in (part for text in texts for part in text.split()):
+        key, equals, value = label.partition("=")
         if not equals or not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
-            raise ValueError(f"{text!r} is no label; give KEY=VALUE.")
-        if found.setdefault(key, value) != value:
-            raise ValueError(f"{key} can be only one of {found[key]!r} and {value!r}.")
-    return found
+            raise ValueError(f"{label!r} is no label; give KEY=VALUE.")
+        if labels.setdefault(key, value) != value:
+            raise ValueError(f"{key} can be only one of {labels[key]!r} and {value!r}.")
+    return labels
 
 
-def match(wanted: Labels, labels: Labels) -> bool:
-    """Whether something with these labels has all that are wanted; nobody is meant by none."""
-    return bool(wanted) and wanted.items() <= labels.items()
+def matches(selector: Labels, labels: Labels) -> bool:
+    """Whether `labels` has all labels of `selector`; an empty selector matches nothing."""
+    return bool(selector) and selector.items() <= labels.items()
 
 
-def selector(several: Iterable[Labels]) -> str:
-    """A label selector, in the API's words, for whatever one of several matches: what they have in common.
+def common_selector(selectors: Iterable[Labels]) -> str:
+    """A label selector in API syntax that every pod satisfies which matches one of `selectors`.
 
-    It may let more through, since the API knows no "or" between keys.
+    It is made of the keys that all have. Other pods may satisfy it too, since the API has no "or" between keys.
     """
-    all_of = [labels for labels in several if labels]
-    common = [key for key in all_of[0] if all(key in labels for labels in all_of)] if all_of else []
-    return ",".join(_requirement(key, {labels[key] for labels in all_of}) for key in sorted(common))
+    non_empty = [labels for labels in selectors if labels]
+    common = [key for key in non_empty[0] if all(key in labels for labels in non_empty)] if non_empty else []
+    return ",".join(_requirement(key, {labels[key] for labels in non_empty}) for key in sorted(common))
 
 
 def _requirement(key: str, values: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""What discovery counts, under the names of sglang-router 0.3.2."""
+"""Prometheus metrics of service discovery, with the names of sglang-router 0.3.2."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,7 +11,7 @@ SOURCE = "kubernetes"
 
 
 class DiscoveryMetrics:
-    """Counts workers that come and go with their pods."""
+    """Counts workers added and removed with their pods, and lists of all pods."""
 
     def __init__(self, registry: CollectorRegistry, buckets: tuple[float, ...]) -> None:
         self._registrations = Counter(
@@ -28,17 +28,17 @@ class DiscoveryMetrics:
         )
 
     def registered(self, result: Literal["success", "duplicate", "failed"]) -> None:
-        """A pod is to be a worker."""
+        """Count an attempt to add a pod as a worker."""
         self._registrations.labels(SOURCE, result).inc()
 
     def deregistered(self, reason: ChangeReason) -> None:
-        """A pod is none any more."""
+        """Count a worker removed with its pod."""
         self._deregistrations.labels(SOURCE, reason).inc()
 
     def listed(self, seconds: float) -> None:
-        """All pods were listed and made workers of."""
+        """Record how long it took to list all pods and apply the changes."""
         self._sync.labels(SOURCE).observe(seconds)
 
-    def count(self, workers: Callable[[], int]) -> None:
-        """Ask this for the number of workers that are pods."""
-        self._workers.labels(SOURCE).set_function(workers)
+    def set_worker_count(self, count: Callable[[], int]) -> None:
+        """Set the function that returns the number of discovered workers."""
+        self._workers.labels(SOURCE).set_function(count)

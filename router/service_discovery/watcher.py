@@ -1,4 +1,4 @@
-"""Lists the pods, watches what happens to them, and does not give up."""
+"""Lists and watches the pods in the background, and retries after every failure."""
 
 import asyncio
 import logging
@@ -13,103 +13,103 @@ from router.service_discovery.settings import DiscoverySettings
 
 logger = logging.getLogger(__name__)
 
-BRIEF = 0.5  # seconds; a watch that ends earlier with nothing in it did not go well
+MIN_WATCH_SECS = 0.5  # a watch without events that ends earlier counts as failed
 
 
 class PodWatcher:
-    """Keeps the roster at what the pods are; while the API is away, workers stay as they are.
+    """Keeps the workers in step with the pods. While the API is unavailable, workers stay as they are.
 
     Args:
         settings: Which pods are workers.
-        roster: Follows what is found, and is closed in the end.
-        metrics: Counts lists.
+        pod_workers: Applies the changes; closed with the watcher.
+        metrics: Counts lists of pods.
 
     Attributes:
-        problem: One sentence on why it is not known what happens to the pods now; None when it is.
+        problem: One sentence on why the pods are not being watched; None while they are.
 
     Raises:
-        BadRequest: The library or any credentials are missing.
+        BadRequest: `kubernetes_asyncio` or all credentials are missing.
     """
 
-    def __init__(self, settings: DiscoverySettings, roster: PodWorkers, metrics: DiscoveryMetrics) -> None:
+    def __init__(self, settings: DiscoverySettings, pod_workers: PodWorkers, metrics: DiscoveryMetrics) -> None:
         credentials.check()
         self.problem: str | None = "the pods have not been listed yet."
         self._settings = settings
-        self._roster = roster
+        self._pod_workers = pod_workers
         self._metrics = metrics
-        self._pods = PodTracker(settings)
-        self._version: str | None = None  # from which to watch; None when the pods must be listed
+        self._tracker = PodTracker(settings)
+        self._resource_version: str | None = None  # from which to watch; None if the pods must be listed
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin in the background."""
-        self._task = asyncio.create_task(self._forever())
+        """Start in the background."""
+        self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """End; workers stay."""
+        """Stop; workers stay as they are."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._roster.close()
+        await self._pod_workers.close()
 
-    async def _forever(self) -> None:
+    async def _run(self) -> None:
         while True:
             try:
                 async with connected(self._settings) as api:
-                    await self._follow(api)
+                    await self._list_and_watch(api)
             except ApiUnavailable as error:
-                self._failed(str(error), logging.WARNING)
+                self._set_problem(str(error), logging.WARNING)
             except ApiRefused as error:
-                self._version = None
-                # Too old a version is nothing to worry about: a watch that slept for long has it.
-                self._failed(str(error), logging.INFO if error.status == 410 else logging.WARNING)
-            except Exception:  # one odd answer must not be the end of discovery
-                self._version = None
+                self._resource_version = None
+                # A resource version that is too old is normal after a long pause.
+                self._set_problem(str(error), logging.INFO if error.status == 410 else logging.WARNING)
+            except Exception:  # one unexpected response must not end discovery
+                self._resource_version = None
                 logger.exception("unexpected error while watching pods")
             self._failures += 1
             await asyncio.sleep(self._settings.backoff.backoff(self._failures))
 
-    async def _follow(self, api: PodApi) -> None:
-        """Watch, and watch again when a watch ends in order; raises as `PodApi`."""
+    async def _list_and_watch(self, api: PodApi) -> None:
+        """List the pods if needed, then watch them, renewing each watch that ends normally; raises as `PodApi`."""
         while True:
-            version = self._version or await self._list(api)
-            began, heard = time.monotonic(), False
+            version = self._resource_version or await self._list(api)
+            started_at, got_events = time.monotonic(), False
             async with api.watch(version) as events:
-                self._well()
-                async for kind, pod in events:
-                    heard = True
+                self._clear_problem()
+                async for event_type, pod in events:
+                    got_events = True
                     self._failures = 0
-                    self._take(kind, pod)
-            if not heard and time.monotonic() - began < BRIEF:
+                    self._handle_event(event_type, pod)
+            if not got_events and time.monotonic() - started_at < MIN_WATCH_SECS:
                 raise ApiUnavailable("the Kubernetes API ends watches at once")
             self._failures = 0
 
     async def _list(self, api: PodApi) -> str:
-        began = time.monotonic()
+        started_at = time.monotonic()
         pods, version = await api.list()
-        for change in self._pods.all(pods):
-            self._roster.apply(change)
-        self._metrics.listed(time.monotonic() - began)
-        self._version = version
+        for change in self._tracker.replace_all(pods):
+            self._pod_workers.apply(change)
+        self._metrics.listed(time.monotonic() - started_at)
+        self._resource_version = version
         return version
 
-    def _take(self, kind: str, pod: Pod) -> None:
-        """One event; of a bookmark only the version matters."""
+    def _handle_event(self, event_type: str, pod: Pod) -> None:
+        """Apply one event of a watch; a BOOKMARK has only a new resource version."""
         change: PodChange | None = None
-        if kind in {"ADDED", "MODIFIED"}:
-            change = self._pods.seen(pod)
-        elif kind == "DELETED":
-            change = self._pods.gone(pod)
+        if event_type in {"ADDED", "MODIFIED"}:
+            change = self._tracker.update(pod)
+        elif event_type == "DELETED":
+            change = self._tracker.delete(pod)
         if change is not None:
-            self._roster.apply(change)
-        self._version = pod["metadata"]["resourceVersion"]
+            self._pod_workers.apply(change)
+        self._resource_version = pod["metadata"]["resourceVersion"]
 
-    def _well(self) -> None:
+    def _clear_problem(self) -> None:
         if self.problem is not None:
             self.problem = None
             logger.info("the pods are listed and watched")
 
-    def _failed(self, problem: str, level: int) -> None:
+    def _set_problem(self, problem: str, level: int) -> None:
         self.problem = f"{problem}."
         logger.log(level, "%s; workers stay as they are, and it is asked again", problem)

@@ -128,12 +128,12 @@ class OpenPrompt:
             if self._segment_task is not None:
                 self._segment_task.cancel()  # the final request prefills what a pending segment would
             yield exchange
-            if exchange.first is not None:
-                self._ttft = exchange.first - started
+            if exchange.first_chunk_at is not None:
+                self._ttft = exchange.first_chunk_at - started
 
     def _sticky_pair(self) -> Pair:
         """The pair of this prompt; another one when it takes no more requests, or is far busier than others."""
-        if self._pair is not None and not self._dispatcher.can_stay(self._pair):
+        if self._pair is not None and not self._dispatcher.can_keep_pair(self._pair):
             self._release_pair()
             self._pair = None
             self._set_prefilled(0)

@@ -1,7 +1,7 @@
 """A circuit breaker: a worker that keeps failing gets no requests for a while, then one at a time.
 
-closed ── failures in a row ──▶ open ── time passes ──▶ half-open ── successes ──▶ closed
-                                 ▲──────── a failure ──────┘
+closed ── consecutive failures ──▶ open ── timeout ──▶ half-open ── consecutive successes ──▶ closed
+                                    ▲────── a failure ─────┘
 """
 
 import time
@@ -12,13 +12,13 @@ from typing import Literal
 
 from router.config.flags import flag
 
-State = Literal["closed", "open", "half_open"]
-STATES: tuple[State, ...] = ("closed", "open", "half_open")
+BreakerState = Literal["closed", "open", "half_open"]
+BREAKER_STATES: tuple[BreakerState, ...] = ("closed", "open", "half_open")
 
 
 @dataclass(frozen=True)
 class CircuitBreakerSettings:
-    """When a breaker opens and closes."""
+    """When a circuit breaker opens and closes."""
 
     failure_threshold: int = flag(
         "--cb-failure-threshold",
@@ -27,34 +27,36 @@ class CircuitBreakerSettings:
         help_text="failures in a row after which a worker gets no requests",
     )
     success_threshold: int = flag(
-        "--cb-success-threshold", default=3, minimum=1, help_text="successes one after another that bring it back"
+        "--cb-success-threshold", default=3, minimum=1, help_text="successes in a row that close the breaker"
     )
     timeout_secs: float = flag(
         "--cb-timeout-duration-secs",
         default=60,
         value_type=float,
         exclusive_minimum=0,
-        help_text="seconds until it is tried again",
+        help_text="seconds until an open breaker lets a request through",
     )
     window_secs: float = flag(
         "--cb-window-duration-secs",
         default=120,
         value_type=float,
         exclusive_minimum=0,
-        help_text="seconds in which the failures must be",
+        help_text="seconds within which the failures must fall",
     )
-    disable_breaker: bool = flag("--disable-circuit-breaker", default=False, help_text="workers keep getting requests")
+    disable_breaker: bool = flag(
+        "--disable-circuit-breaker", default=False, help_text="failing workers keep getting requests"
+    )
 
 
 class CircuitBreaker:
-    """One worker's breaker.
+    """The circuit breaker of one worker.
 
-    A request that begins takes a ticket and settles it with its outcome. Tickets of an earlier state
-    settle nothing: what was sent before the breaker opened says nothing about the worker since.
+    `begin_request` returns a generation, which `record_outcome` takes back with the request's outcome. The generation
+    grows with each change of state; outcomes of requests from an older generation change no state.
 
     Attributes:
-        outcomes: Settled requests, by `success` and `failure`.
-        transitions: Changes of state, by both states.
+        outcomes: Number of requests by outcome, `success` or `failure`.
+        transitions: Number of state changes, by old and new state.
     """
 
     def __init__(
@@ -62,81 +64,88 @@ class CircuitBreaker:
     ) -> None:
         self._settings = settings or CircuitBreakerSettings()
         self._clock = clock
-        self._state: State = "closed"
-        self._failures: deque[float] = deque(maxlen=self._settings.failure_threshold)
+        self._state: BreakerState = "closed"
+        self._failure_times: deque[float] = deque(maxlen=self._settings.failure_threshold)
         self._successes = 0
-        self._opened = 0.0
-        self._ticket = 0
-        self._trial = False  # one is under way
+        self._opened_at = 0.0
+        self._generation = 0
+        self._trial_in_flight = False
         self.outcomes: Counter[str] = Counter()
-        self.transitions: Counter[tuple[State, State]] = Counter()
+        self.transitions: Counter[tuple[BreakerState, BreakerState]] = Counter()
 
     @property
-    def state(self) -> State:
-        """The state now: an open breaker whose time has passed is half-open."""
-        if self._state == "open" and self._clock() >= self._opened + self._settings.timeout_secs:
-            self._enter("half_open")
+    def state(self) -> BreakerState:
+        """The current state. An open breaker becomes half-open once its timeout has passed."""
+        if self._state == "open" and self._clock() >= self._opened_at + self._settings.timeout_secs:
+            self._transition("half_open")
         return self._state
 
     @property
-    def streaks(self) -> tuple[int, int]:
-        """Failures and successes in a row that count towards the next change."""
-        return len(self._failures), self._successes
+    def consecutive_failures(self) -> int:
+        """Failures in a row, at most the threshold."""
+        return len(self._failure_times)
+
+    @property
+    def consecutive_successes(self) -> int:
+        """Successes in a row while half-open."""
+        return self._successes
 
     @property
     def retry_after(self) -> float:
-        """Seconds until it may let a request through; 0 when it does now."""
-        return 0.0 if self.allows() else max(0.0, self._opened + self._settings.timeout_secs - self._clock()) or 1.0
+        """Seconds until the breaker may let a request through; 0 if it does now."""
+        return 0.0 if self.allows() else max(0.0, self._opened_at + self._settings.timeout_secs - self._clock()) or 1.0
 
     def allows(self) -> bool:
-        """Whether a request may begin; half-open, one at a time may."""
+        """Whether a request may be sent now. While half-open, one request at a time may."""
         if self._state == "closed":
             return True
-        return self.state == "half_open" and not self._trial
+        return self.state == "half_open" and not self._trial_in_flight
 
-    def begin(self) -> int:
-        """A ticket for a request that `allows` let through."""
-        self._trial = self._state == "half_open"
-        return self._ticket
+    def begin_request(self) -> int:
+        """Count a request that `allows` let through. Returns the generation to pass to `record_outcome`."""
+        self._trial_in_flight = self._state == "half_open"
+        return self._generation
 
-    def settle(self, ticket: int, success: bool | None) -> None:
-        """The outcome of a request; None when it says nothing of the worker."""
+    def record_outcome(self, generation: int, success: bool | None) -> None:
+        """Record how a request ended. `success` is None if the outcome says nothing about the worker."""
         if success is not None:
             self.outcomes["success" if success else "failure"] += 1
-        if ticket != self._ticket or self._settings.disable_breaker:
+        if generation != self._generation or self._settings.disable_breaker:
             return
-        self._trial = False
+        self._trial_in_flight = False
         if success:
-            self._succeeded()
+            self._on_success()
         elif success is not None:
-            self._failed()
+            self._on_failure()
 
     def reset(self) -> None:
-        """Close it: the worker is another process than the one that failed."""
+        """Close the breaker: the worker was restarted since it failed."""
         if self._state != "closed":
-            self._enter("closed")
-        self._failures.clear()
+            self._transition("closed")
+        self._failure_times.clear()
 
-    def _succeeded(self) -> None:
-        self._failures.clear()
+    def _on_success(self) -> None:
+        self._failure_times.clear()
         if self._state == "half_open":
             self._successes += 1
             if self._successes >= self._settings.success_threshold:
-                self._enter("closed")
+                self._transition("closed")
 
-    def _failed(self) -> None:
+    def _on_failure(self) -> None:
         now = self._clock()
-        self._failures.append(now)
-        full = len(self._failures) == self._settings.failure_threshold
-        if self._state == "half_open" or (full and self._failures[0] >= now - self._settings.window_secs):
-            self._opened = now
-            self._enter("open")
+        self._failure_times.append(now)
+        threshold_reached = len(self._failure_times) == self._settings.failure_threshold
+        if self._state == "half_open" or (
+            threshold_reached and self._failure_times[0] >= now - self._settings.window_secs
+        ):
+            self._opened_at = now
+            self._transition("open")
 
-    def _enter(self, state: State) -> None:
+    def _transition(self, state: BreakerState) -> None:
         self.transitions[self._state, state] += 1
         self._state = state
-        self._ticket += 1
-        self._trial = False
+        self._generation += 1
+        self._trial_in_flight = False
         self._successes = 0
         if state == "closed":
-            self._failures.clear()
+            self._failure_times.clear()

@@ -1,4 +1,4 @@
-"""When a worker counts as healthy."""
+"""When a worker counts as healthy: thresholds, intervals, and the results of its probes so far."""
 
 import time
 from collections import Counter
@@ -9,23 +9,26 @@ from router.config.flags import flag
 
 @dataclass(frozen=True)
 class HealthSettings:
-    """How it is found out whether a worker can be sent requests."""
+    """How workers are probed, and how many results in a row change their health."""
 
     failure_threshold: int = flag(
         "--health-failure-threshold",
         default=3,
         minimum=1,
-        help_text="failed looks in a row that make a worker unhealthy",
+        help_text="failed probes in a row that make a worker unhealthy",
     )
     success_threshold: int = flag(
-        "--health-success-threshold", default=2, minimum=1, help_text="good looks in a row that make it healthy again"
+        "--health-success-threshold",
+        default=2,
+        minimum=1,
+        help_text="successful probes in a row that make it healthy again",
     )
     timeout_secs: float = flag(
         "--health-check-timeout-secs",
         default=5,
         value_type=float,
         exclusive_minimum=0,
-        help_text="seconds it may take to answer one",
+        help_text="timeout of a probe in seconds",
     )
     interval_secs: float = flag(
         "--health-check-interval-secs",
@@ -34,9 +37,9 @@ class HealthSettings:
         exclusive_minimum=0,
         help_text="seconds between health checks",
     )
-    endpoint: str = flag("--health-check-endpoint", default="/health", help_text="path that says whether it is well")
+    endpoint: str = flag("--health-check-endpoint", default="/health", help_text="path of the health check")
     disable_checks: bool = flag(
-        "--disable-health-check", default=False, help_text="look at a worker only until it was found"
+        "--disable-health-check", default=False, help_text="probe a worker only until it was healthy once"
     )
     probe_interval_secs: float = flag(
         "--worker-startup-check-interval",
@@ -44,7 +47,7 @@ class HealthSettings:
         default=5,
         value_type=float,
         exclusive_minimum=0,
-        help_text="seconds between looks at a worker's /server_info, while it starts and later",
+        help_text="seconds between probes of a worker's /server_info, while it starts and later",
     )
     skip_warm_up: bool = flag(
         "--skip-warm-up", default=False, help_text="send requests to a pair that has not yet generated anything"
@@ -52,49 +55,50 @@ class HealthSettings:
 
 
 class HealthTracker:
-    """What looks at one worker have told.
+    """The results of the probes of one worker.
 
-    One failure alone proves nothing of a worker that was found; nor does one success after several.
+    A worker that was healthy once changes its health only after several equal results in a row. A new worker is
+    healthy after its first successful probe.
 
     Attributes:
-        ever_healthy: It was healthy at least once.
-        outcomes: Looks so far, by `success` and `failure`.
+        ever_healthy: Whether the worker was healthy at least once.
+        outcomes: Number of probes by outcome, `success` or `failure`.
     """
 
     def __init__(self, settings: HealthSettings, *, ever_healthy: bool) -> None:
         self._settings = settings
         self._healthy = self.ever_healthy = ever_healthy
-        self._failures = 0
-        self._successes = 0
-        self._next_check = time.monotonic() + settings.interval_secs
+        self._consecutive_failures = 0
+        self._consecutive_successes = 0
+        self._next_health_check = time.monotonic() + settings.interval_secs
         self.outcomes: Counter[str] = Counter()
 
-    def record(self, *, well: bool, definite: bool) -> bool:
-        """Whether the worker is healthy after one more look; a `definite` failure needs no second one."""
-        self.outcomes["success" if well else "failure"] += 1
-        if well:
-            self._failures = 0
-            self._successes += 1
+    def record(self, *, success: bool, conclusive: bool) -> bool:
+        """Record a probe and return whether the worker is healthy now. A `conclusive` failure counts at once."""
+        self.outcomes["success" if success else "failure"] += 1
+        if success:
+            self._consecutive_failures = 0
+            self._consecutive_successes += 1
             if not self.ever_healthy:
-                self.health_checked()  # who answers at last is not asked at once how it is
-            if not self.ever_healthy or self._successes >= self._settings.success_threshold:
+                self.health_check_done()  # a worker that has just come up needs no health check at once
+            if not self.ever_healthy or self._consecutive_successes >= self._settings.success_threshold:
                 self._healthy = self.ever_healthy = True
         else:
-            self._successes = 0
-            self._failures += 1
-            if definite or not self.ever_healthy or self._failures >= self._settings.failure_threshold:
+            self._consecutive_successes = 0
+            self._consecutive_failures += 1
+            if conclusive or not self.ever_healthy or self._consecutive_failures >= self._settings.failure_threshold:
                 self._healthy = False
         return self._healthy
 
     @property
     def progress(self) -> str:
-        """How far an unhealthy worker is on its way back."""
-        return f"{self._successes} of {self._settings.success_threshold}"
+        """Successful probes of those that an unhealthy worker needs, as `1 of 2`."""
+        return f"{self._consecutive_successes} of {self._settings.success_threshold}"
 
     def health_check_due(self) -> bool:
-        """Whether to ask the health endpoint with the next look."""
-        return self.ever_healthy and time.monotonic() >= self._next_check
+        """Whether the next probe also calls the health endpoint."""
+        return self.ever_healthy and time.monotonic() >= self._next_health_check
 
-    def health_checked(self) -> None:
-        """It was asked."""
-        self._next_check = time.monotonic() + self._settings.interval_secs
+    def health_check_done(self) -> None:
+        """Schedule the next call of the health endpoint, one interval from now."""
+        self._next_health_check = time.monotonic() + self._settings.interval_secs

@@ -1,4 +1,4 @@
-"""Questions to one worker that are no client's request."""
+"""Requests that the router itself sends to one worker, such as for its server info."""
 
 import asyncio
 
@@ -9,11 +9,11 @@ FETCH_TIMEOUT = 10.0  # seconds
 
 
 async def fetch_body(worker: Worker, method: str, path: str, *, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-    """A worker's whole answer, within `timeout` seconds (`FETCH_TIMEOUT`); raises `RouterError` unless it says 200."""
-    status, answer, _ = await fetch_response(worker, method, path, timeout=timeout)
+    """Fetch a response body within `timeout` seconds (`FETCH_TIMEOUT`); raises `RouterError` unless status is 200."""
+    status, body, _ = await fetch_response(worker, method, path, timeout=timeout)
     if status != 200:
         raise UpstreamFailed(f"{worker.url} answered {path} with {status}.")
-    return answer
+    return body
 
 
 async def fetch_response(
@@ -24,10 +24,10 @@ async def fetch_response(
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - part of the error it raises
 ) -> tuple[int, bytes, bytes | None]:
-    """Status, body and content type of a worker's whole answer; raises `RouterError` when it does not come in time."""
-    limit = FETCH_TIMEOUT if timeout is None else timeout
+    """Fetch status, body and content type; raises `RouterError` if the complete response does not arrive in time."""
+    timeout_secs = FETCH_TIMEOUT if timeout is None else timeout
     try:
-        async with asyncio.timeout(limit), await worker.origin.request(method, path, body) as response:
+        async with asyncio.timeout(timeout_secs), await worker.origin.request(method, path, body) as response:
             return response.status, await response.read(), response.header(b"content-type")
     except TimeoutError:
-        raise UpstreamTimeout(f"the worker {worker.url} did not answer {path} within {limit:g} s.") from None
+        raise UpstreamTimeout(f"the worker {worker.url} did not answer {path} within {timeout_secs:g} s.") from None

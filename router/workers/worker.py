@@ -1,7 +1,7 @@
-"""Workers and the models they serve.
+"""A worker: one inference server, its state, and the probe that updates it.
 
-A model is served by *pairs*: prefill and decode servers of the same model, any of the first with any
-of the second; or by *plain* servers, which are any that speak OpenAI's API.
+A model is served by *pairs*, in which any prefill server works with any decode server of the model, or by *plain*
+servers, which are any that speak OpenAI's API.
 """
 
 import asyncio
@@ -19,27 +19,28 @@ from router.workers.health import HealthSettings, HealthTracker
 
 Role = Literal["prefill", "decode", "plain"]
 Capability = Literal["overlay", "fallback", "sglang", "openai"]
-ROLES: tuple[Role, Role] = ("prefill", "decode")
+PAIR_ROLES: tuple[Role, Role] = ("prefill", "decode")
 
 
 @dataclass(eq=False)
 class Worker:
-    """One server.
+    """One inference server.
 
     Attributes:
-        url: Its address, `http://host:port`.
-        role: Which side of a pair it is; `plain` when it is none.
-        bootstrap_port: Where decode servers find this prefill server; None for decode servers.
-        model: The name it serves under; None until it was asked.
-        info: The parts of its `/server_info` that matter here.
-        healthy: Whether the last probe succeeded.
-        problem: One sentence on why it did not; None when it did.
-        load: Requests in flight through this router; a prefill server's end with their prefill.
-        draining: It was removed: its requests end, it gets no new ones.
-        needs_proof: It gets requests only once a pair with it has generated something.
-        proven: One has, since it was last found healthy.
-        api_key: The key that it wants, or None.
-        health: When it counts as healthy.
+        url: Its address, normalised to `http://host:port`.
+        role: Its role in a pair, or `plain`.
+        bootstrap_port: The port of a prefill server's bootstrap server; None for other roles.
+        model: The served model name; None before the first successful probe.
+        info: The fields of its `/server_info` that the router uses.
+        healthy: Whether its probes say that it is well.
+        problem: One sentence on why the worker is not usable; None if there is nothing to say.
+        load: Requests in flight through this router. On a prefill server a request ends with its prefill.
+        draining: Whether it is being removed: it gets no new requests, and those in flight may end.
+        needs_warm_up: Whether it gets requests only after a pair with it has generated something.
+        warmed_up: Whether a pair with it has generated something since it became healthy.
+        api_key: The API key sent to it, or None.
+        health: How it is probed.
+        breaker: Its circuit breaker.
     """
 
     url: str
@@ -51,8 +52,8 @@ class Worker:
     problem: str | None = None
     load: int = 0
     draining: bool = False
-    needs_proof: bool = False
-    proven: bool = False
+    needs_warm_up: bool = False
+    warmed_up: bool = False
     api_key: str | None = field(default=None, repr=False)
     health: HealthSettings = field(default_factory=HealthSettings)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -62,42 +63,42 @@ class Worker:
         if self.api_key is not None:
             self.origin.add_default_header(("authorization", f"Bearer {self.api_key}"))
         self.url = self.origin.url
-        # The same in every process of a router, and after a restart.
+        # The same id in every process of a router, and after a restart.
         self.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.role} {self.url}"))
         self.health_tracker = HealthTracker(self.health, ever_healthy=self.healthy)
 
     @property
     def host(self) -> str:
-        """The host of its address."""
+        """The host in its address."""
         return self.origin.host
 
     @property
     def port(self) -> int:
-        """The port of its address."""
+        """The port in its address."""
         return self.origin.port
 
     @property
     def usable(self) -> bool:
-        """Whether it may get requests."""
-        return self.healthy and not self.draining and (self.proven or not self.needs_proof)
+        """Whether it may get requests, apart from its circuit breaker."""
+        return self.healthy and not self.draining and (self.warmed_up or not self.needs_warm_up)
 
     async def probe(self) -> None:
-        """Look whether the worker is well and who it is.
+        """Fetch the worker's server info, and call its health endpoint when that is due.
 
-        Sets `model`, `info`, `healthy` and `problem`; raises nothing upstream-caused.
+        Sets `model`, `info`, `healthy` and `problem`. A worker that fails raises no error here.
         """
         if self.health_tracker.ever_healthy and self.health.disable_checks:
             return
-        definite, path = False, "/server_info"
+        conclusive, path = False, "/server_info"
         timeout = self.health.timeout_secs
         try:
             async with asyncio.timeout(timeout):
                 if self.health_tracker.health_check_due():
                     path = self.health.endpoint
                     await self._get(path)
-                    self.health_tracker.health_checked()
+                    self.health_tracker.health_check_done()
                 path = "/server_info"
-                told = await self._ask_who()
+                server_info = await self._fetch_server_info()
         except TimeoutError:
             problem: str | None = f"{self.url} did not answer {path} within {timeout:g} s."
         except orjson.JSONDecodeError:
@@ -105,19 +106,19 @@ class Worker:
         except RouterError as error:
             problem = str(error)
         else:
-            problem = self._learn(told)
-            definite = problem is not None  # it is well, but not what it should be
-        self._judge(problem, definite)
+            problem = self._apply_server_info(server_info)
+            conclusive = problem is not None  # it answers, but is not the server it should be
+        self._record_probe(problem, conclusive)
 
-    async def _ask_who(self) -> Any:
-        """What SGLang says of itself, or the first model of another server in the same form."""
+    async def _fetch_server_info(self) -> Any:
+        """SGLang's `/server_info`; for a plain server without it, the first of `/v1/models` in the same form."""
         try:
             return orjson.loads(await self._get("/server_info"))
         except UpstreamFailed as error:
             if self.role != "plain" or error.upstream_status != HTTPStatus.NOT_FOUND:
                 raise
-        told = orjson.loads(await self._get("/v1/models"))
-        models = told.get("data") if isinstance(told, dict) else None
+        model_list = orjson.loads(await self._get("/v1/models"))
+        models = model_list.get("data") if isinstance(model_list, dict) else None
         first = models[0] if isinstance(models, list) and models and isinstance(models[0], dict) else {}
         return {"served_model_name": first.get("id"), "context_length": first.get("max_model_len")}
 
@@ -130,35 +131,37 @@ class Worker:
             raise error
         return body
 
-    def _judge(self, problem: str | None, definite: bool) -> None:
-        before, self.healthy = self.healthy, self.health_tracker.record(well=problem is None, definite=definite)
+    def _record_probe(self, problem: str | None, conclusive: bool) -> None:
+        """Update health, breaker and warm-up state after a probe; `problem` is None if it succeeded."""
+        was_healthy = self.healthy
+        self.healthy = self.health_tracker.record(success=problem is None, conclusive=conclusive)
         self.problem = problem
-        if self.healthy and not before:
+        if self.healthy and not was_healthy:
             self.breaker.reset()
         if not self.healthy:
-            self.proven = False
+            self.warmed_up = False
             self.problem = problem or f"{self.url} is back; {self.health_tracker.progress} looks at it were good."
 
-    def _learn(self, told: Any) -> str | None:
-        """Remember what it says about itself; a sentence when that does not do."""
-        if not isinstance(told, dict) or not isinstance(told.get("served_model_name"), str):
+    def _apply_server_info(self, server_info: Any) -> str | None:
+        """Store what the worker says about itself; returns a sentence if that does not fit this worker."""
+        if not isinstance(server_info, dict) or not isinstance(server_info.get("served_model_name"), str):
             return f"{self.url} does not say in /server_info which model it serves."
-        mode = told.get("disaggregation_mode", self.role)
+        mode = server_info.get("disaggregation_mode", self.role)
         if ("plain" if mode in ("null", None) else mode) != self.role:
             return f"{self.url} was given as {self.role} server but runs in mode {mode!r}."
         if self.role == "prefill" and self.bootstrap_port is None:
-            port = told.get("disaggregation_bootstrap_port")
+            port = server_info.get("disaggregation_bootstrap_port")
             if not isinstance(port, int):
                 return f"{self.url} does not say its bootstrap port; give it after the address."
             self.bootstrap_port = port
-        self.model = told["served_model_name"]
-        states = told.get("internal_states")
+        self.model = server_info["served_model_name"]
+        states = server_info.get("internal_states")
         state = states[0] if isinstance(states, list) and states and isinstance(states[0], dict) else {}
         self.info = {
-            "sglang": told.get("version"),
-            "disaggregation_mode": told.get("disaggregation_mode"),
-            "context_length": told.get("context_length"),
-            "skip_tokenizer_init": told.get("skip_tokenizer_init"),
+            "sglang": server_info.get("version"),
+            "disaggregation_mode": server_info.get("disaggregation_mode"),
+            "context_length": server_info.get("context_length"),
+            "skip_tokenizer_init": server_info.get("skip_tokenizer_init"),
             "overlay": state.get("sglang_ext"),
         }
         return None
@@ -170,23 +173,23 @@ class Worker:
 
     @property
     def open_prompts(self) -> dict[str, Any] | None:
-        """What the worker's overlay tells of open prompts; None when it has none."""
-        told = (self.info.get("overlay") or {}).get("open_prompts")
-        return told if isinstance(told, dict) and "ttl" in told else None
+        """The overlay's report on open prompts; None if the worker does not support them."""
+        report = (self.info.get("overlay") or {}).get("open_prompts")
+        return report if isinstance(report, dict) and "ttl" in report else None
 
     @property
     def capability(self) -> Capability:
-        """How far it takes part in what this router does.
+        """What the worker can be used for.
 
-        `overlay`: open prompts; `fallback`: prompts are prefilled ahead by ordinary requests; `sglang` and
-        `openai`: whole requests only, trees and early exit.
+        `overlay`: open prompts; `fallback`: segments are prefilled by ordinary requests; `sglang` and `openai`: whole
+        requests only, also those of trees and early exit.
         """
         if self.role != "plain":
             return "overlay" if self.open_prompts is not None else "fallback"
         return "sglang" if self.info.get("sglang") is not None else "openai"
 
     def describe(self) -> dict[str, Any]:
-        """What `/workers` tells about it."""
+        """The worker's entry in `/workers`, a JSON object."""
         return {
             "id": self.id,
             "url": self.url,
@@ -201,7 +204,7 @@ class Worker:
             "load": self.load,
             "connection_mode": "HTTP",
             "breaker": self.breaker.state,
-            "generated": self.proven,
+            "generated": self.warmed_up,
             "draining": self.draining,
             "capability": self.capability,
             "sglang": self.info.get("sglang"),
@@ -211,7 +214,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Pair:
-    """The prefill and the decode server chosen for one request."""
+    """A prefill and a decode server of one model that serve requests together."""
 
     prefill: Worker
     decode: Worker

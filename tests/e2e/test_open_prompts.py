@@ -215,9 +215,11 @@ def test_aborted_while_they_are_prefilled(servers: Servers, paged: Servers, subt
             assert wait_for(lambda pair=pair, segment=segment: is_under_way(pair) or segment.done())  # type: ignore[misc]
             if chunks:
                 held = chunks * CHUNK
-                assert wait_for(  # type: ignore[misc]
-                    lambda pair=pair, segment=segment, held=held: in_use(pair.prefill) >= held or segment.done()
-                )
+
+                def holds_chunks(pair: Any = pair, segment: Any = segment, held: int = held) -> bool:
+                    return bool(in_use(pair.prefill) >= held or segment.done())
+
+                assert wait_for(holds_chunks)
             for base in (pair.prefill, pair.decode):
                 httpx.post(f"{base}/abort_request", json={"rid": prompt.id}, timeout=TIMEOUT)
             for answer in segment.result():

@@ -74,7 +74,7 @@ async def test_every_pair_generates_once() -> None:
         met = {call.json["bootstrap_room"] for fake in (one, two) for call in fake.decode.requests}
         assert len(met) == 4
         assert [len(fake.requests) for pair in (one, two) for fake in (pair.prefill, pair.decode)] == [2] * 4
-        await client.app.keeper._look()
+        await client.app.supervisor._probe_all()
         await client.settled()
         assert len(one.decode.requests) == 2, "and not again with the next look"
 
@@ -95,7 +95,7 @@ async def test_a_first_generation_that_fails_is_tried_again() -> None:
         assert "no memory" in problem
         assert (await client.http.get("/readiness")).status_code == 503
         pair.decode.generate = well
-        await client.app.keeper._look()
+        await client.app.supervisor._probe_all()
         await eventually(client, "/readiness", 200)
         assert (await client.http.get("/health_generate")).json() == {"status": "ok", "models": ["fake"]}
         await client.settled()

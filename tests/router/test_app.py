@@ -399,8 +399,8 @@ async def test_a_probe_that_fails_oddly_is_not_the_last(monkeypatch: pytest.Monk
 
     async with serving(FakePair()) as router:
         monkeypatch.setattr(router.app.registry, "probe", probe)
-        monkeypatch.setattr(router.app.keeper, "_look_secs", 0.01)
-        again = asyncio.create_task(router.app.keeper._look_forever())
+        monkeypatch.setattr(router.app.supervisor, "_probe_interval_secs", 0.01)
+        again = asyncio.create_task(router.app.supervisor._probe_periodically())
         await until(lambda: probes > 2, "it goes on probing")
         again.cancel()
         await asyncio.gather(again, return_exceptions=True)

@@ -34,7 +34,7 @@ def state(subject: CircuitBreaker) -> str:
 
 def one(subject: CircuitBreaker, success: bool | None) -> None:
     assert subject.allows()
-    subject.settle(subject.begin(), success)
+    subject.record_outcome(subject.begin_request(), success)
 
 
 def test_it_opens_after_failures_in_a_row() -> None:
@@ -65,10 +65,10 @@ def test_half_open_lets_one_through_at_a_time() -> None:
     one(subject, False)
     clock.now = 60.0
     assert state(subject) == "half_open"
-    ticket = subject.begin()
+    ticket = subject.begin_request()
     assert not subject.allows()
     assert subject.retry_after > 0
-    subject.settle(ticket, None)
+    subject.record_outcome(ticket, None)
     assert subject.allows(), "a trial that the client gave up makes room for another"
     one(subject, True)
     assert state(subject) == "half_open"
@@ -95,15 +95,15 @@ def test_a_failed_trial_opens_it_for_another_while() -> None:
 def test_what_was_sent_before_it_opened_settles_nothing() -> None:
     clock = Clock()
     subject = breaker(clock, failure_threshold=1, success_threshold=1)
-    old = [subject.begin() for _ in range(3)]
-    subject.settle(old[0], False)
-    subject.settle(old[1], True)
+    old = [subject.begin_request() for _ in range(3)]
+    subject.record_outcome(old[0], False)
+    subject.record_outcome(old[1], True)
     assert state(subject) == "open"
     clock.now = 60.0
-    trial = subject.begin() if subject.allows() else -1
-    subject.settle(old[2], True)
+    trial = subject.begin_request() if subject.allows() else -1
+    subject.record_outcome(old[2], True)
     assert (state(subject), subject.allows()) == ("half_open", False)
-    subject.settle(trial, True)
+    subject.record_outcome(trial, True)
     assert state(subject) == "closed"
 
 
@@ -122,7 +122,7 @@ def test_it_never_stays_shut(steps: list[tuple[bool | None, float]]) -> None:
     for outcome, wait in steps:
         clock.now += wait
         if subject.allows():
-            subject.settle(subject.begin(), outcome)
+            subject.record_outcome(subject.begin_request(), outcome)
     clock.now += 60.0
     assert subject.allows()
 
@@ -175,7 +175,7 @@ async def test_half_open_is_a_real_trial() -> None:
         for _ in range(2):
             await client.post("/generate", {"text": "x"})
         await client.settled()
-        worker(client, pair.decode.url).breaker._opened -= 60  # the time has passed
+        worker(client, pair.decode.url).breaker._opened_at -= 60  # the time has passed
         pair.decode.generate = slow
         trial = asyncio.create_task(client.post("/generate", {"text": "x"}))
         await until(lambda: len(pair.decode.requests) == 3, "the trial was sent")
@@ -273,13 +273,13 @@ async def test_the_router_itself_tries_a_worker_again() -> None:
         for _ in range(2):
             await client.post("/generate", {"text": "x"})
         await client.settled()
-        await client.app.keeper._look()
+        await client.app.supervisor._probe_all()
         sent = len(pair.decode.requests)
         pair.decode.generate = well
         subject = worker(client, pair.decode.url).breaker
         assert state(subject) == "open"
-        subject._opened -= 60
-        await client.app.keeper._look()
+        subject._opened_at -= 60
+        await client.app.supervisor._probe_all()
         await until(lambda: state(subject) == "closed", "the router's own trial went well")
         assert len(pair.decode.requests) == sent + 1
         await client.settled()
@@ -292,7 +292,7 @@ async def test_a_worker_that_was_away_begins_anew() -> None:
         subject = Worker(pair.decode.url, "decode", health=HealthSettings(failure_threshold=1, success_threshold=1))
         await subject.probe()
         for _ in range(10):
-            subject.breaker.settle(subject.breaker.begin(), False)
+            subject.breaker.record_outcome(subject.breaker.begin_request(), False)
         assert state(subject.breaker) == "open"
         pair.decode.info, told = {}, pair.decode.info
         await subject.probe()

@@ -188,15 +188,15 @@ async def test_a_pod_that_waits_for_an_address_and_goes() -> None:
         async with discovering(cluster, discovery(*PAIRS)) as client:
             await has(client, "127.0.0.1", "127.0.0.2")
             old = here(client)["127.0.0.2"]
-            roster = client.app._watcher._roster  # type: ignore[union-attr]
+            pod_workers = client.app._watcher._pod_workers  # type: ignore[union-attr]
             cluster.put(pod("e", "127.0.0.2", labels=DECODE), pod("f", "127.0.0.1", labels=PREFILL))
-            await until(lambda: len(roster._waiting) == 2, "they wait")
-            waits = roster._waiting["uid-of-e"]
+            await until(lambda: len(pod_workers._waiting_pods) == 2, "they wait")
+            waits = pod_workers._waiting_pods["uid-of-e"]
             cluster.delete("e", "d")
             await has(client, "127.0.0.1")
             assert old not in client.app.registry.workers
             await until(waits.cancelled, "nobody waits for it")
-            assert len(roster._waiting) == 1
+            assert len(pod_workers._waiting_pods) == 1
 
 
 @aio
@@ -399,7 +399,7 @@ async def test_bookmarks_move_a_watch_on() -> None:
             cluster.bookmark()
             watcher = client.app._watcher
             assert watcher is not None
-            await until(lambda: watcher._version == cluster.version, "the bookmark is there")
+            await until(lambda: watcher._resource_version == cluster.version, "the bookmark is there")
             cluster.compact()
             cluster.end()
             await until(lambda: len(cluster.watches) == 2, "it watches again")
@@ -416,7 +416,7 @@ async def test_a_silent_watch_is_renewed(caplog: pytest.LogCaptureFixture) -> No
     async with FakeCluster() as cluster:
         cluster.put(*pair_of_pods())
         cluster.silent = True
-        async with discovering(cluster, discovery(*PAIRS, watch_secs=0.1, late_secs=0.1)) as client:
+        async with discovering(cluster, discovery(*PAIRS, watch_secs=0.1, timeout_secs=0.1)) as client:
             await until(lambda: len(cluster.watches) >= 2, "it watches again")
             assert "said nothing in time; workers stay as they are" in caplog.text
             assert len(cluster.lists) == 1

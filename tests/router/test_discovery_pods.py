@@ -13,7 +13,7 @@ from kubernetes_asyncio.config import incluster_config
 from router.__main__ import main
 from router.cli.parser import parse
 from router.service_discovery import credentials
-from router.service_discovery.labels import match, selector
+from router.service_discovery.labels import common_selector, matches
 from router.service_discovery.pods import PodChange, PodTracker, PodWorker, worker_of_pod
 from router.service_discovery.settings import DiscoverySettings
 from tests.router.aio import aio
@@ -133,7 +133,7 @@ def test_the_pod_s_account_comes_before_a_kubeconfig(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_what_the_api_is_asked_for(several: list[dict[str, str]], told: str) -> None:
-    assert selector(several) == told
+    assert common_selector(several) == told
 
 
 BOTH = discovery(*PAIRS, "--service-discovery-port", "30000")
@@ -209,13 +209,13 @@ def test_any_history_ends_with_the_workers_of_its_last_state(events: list[tuple[
         changes: list[PodChange | None]
         if kind == "all":
             state = {each["metadata"]["uid"]: each for each in told}
-            changes = [*tracked.all(told)]
+            changes = [*tracked.replace_all(told)]
         elif kind == "seen":
             state[told["metadata"]["uid"]] = told
-            changes = [tracked.seen(told)]
+            changes = [tracked.update(told)]
         else:
             state.pop(told["metadata"]["uid"], None)
-            changes = [tracked.gone(told)]
+            changes = [tracked.delete(told)]
         for change in changes:
             if change is not None:
                 assert workers.get(change.uid) == change.before != change.after
@@ -229,5 +229,5 @@ def test_any_history_ends_with_the_workers_of_its_last_state(events: list[tuple[
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz")), min_size=1), pods())
 def test_the_api_is_asked_for_all_that_match(several: list[dict[str, str]], told: Pod) -> None:
     labels = told["metadata"]["labels"] = {"a": "x", "b": "y", "c": "z"}
-    if any(match(each, labels) for each in several):
-        assert selected(told, {"labelSelector": selector(several)}, None)
+    if any(matches(each, labels) for each in several):
+        assert selected(told, {"labelSelector": common_selector(several)}, None)

@@ -132,7 +132,7 @@ async def test_streamed_pieces_come_as_they_are_sent() -> None:
 
 @aio
 async def test_prefill_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.dispatch.exchange.REFUSAL_WAIT", 0.1)
+    monkeypatch.setattr("router.dispatch.exchange.DECODE_REFUSAL_TIMEOUT", 0.1)
     async with rig(refuses(503, "the queue is full"), hangs) as r:
         with pytest.raises(UpstreamFailed, match=r"^the prefill server refused the request with 503: the queue is"):
             await within(3.0, r.ask())
@@ -182,7 +182,7 @@ def gives_up(words: str, after: float = 0.0) -> Handler:
 @aio
 async def test_prefill_gives_up_in_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads that stream, and decode would wait for its KV for minutes."""
-    monkeypatch.setattr("router.dispatch.exchange.REFUSAL_WAIT", 0.1)
+    monkeypatch.setattr("router.dispatch.exchange.DECODE_REFUSAL_TIMEOUT", 0.1)
 
     async def decode(call: Call) -> None:
         await call.stream()
@@ -226,7 +226,7 @@ async def test_both_answer_in_the_same_moment() -> None:
         for _ in range(20):
             async with r.exchange() as exchange:
                 assert b"decode" in b"".join([piece async for piece in exchange.body()])
-                assert b"prefill" in await within(3.0, exchange.prefill_answer())
+                assert b"prefill" in await within(3.0, exchange.prefill_body())
         await r.settled([0, 0])
 
 

@@ -121,7 +121,7 @@ def test_everything_by_the_document(subtests: pytest.Subtests, monkeypatch: pyte
     pair = Willing()
     with threaded(pair) as client, requests.Session() as session:
         # A worker that is taken in is looked at, under a name that nobody but a fuzzer knows.
-        monkeypatch.setattr(client.app.keeper, "added", lambda _: None)
+        monkeypatch.setattr(client.app.supervisor, "probe_soon", lambda _: None)
         schema = schemathesis.openapi.from_dict(document(client))
         schema.config.update(base_url=client.url)
         operations = [each.ok() for each in schema.get_all_operations() if isinstance(each, Ok)]
@@ -187,7 +187,7 @@ PARTS = (
 def test_worker_addresses_that_point_elsewhere() -> None:
     """An address is a host and a port, and the worker that is taken in has just these."""
     with threaded(Willing()) as client, requests.Session() as session, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client.app.keeper, "added", lambda _: None)
+        patch.setattr(client.app.supervisor, "probe_soon", lambda _: None)
         taken = 0
 
         @settings(max_examples=CASES // 20, deadline=None, derandomize=True, database=None)

@@ -22,8 +22,8 @@ from router.load_balancing import (
     prompt_prefix,
     token_prefix,
 )
-from router.load_balancing.prefix import PromptKind
-from router.load_balancing.prefix_tree import NODE_SIZE, PrefixTree, _Node
+from router.load_balancing.prefix_tree import NODE_OVERHEAD, PrefixTree, _Node
+from router.load_balancing.prompt_prefix import PromptKind
 from router.workers.worker import Worker
 
 
@@ -139,7 +139,7 @@ class AnyTree(RuleBasedStateMachine):
         self.sent.append(prefix)
         self.big.insert(prefix)
         self.small.insert(prefix)
-        if len(text) + NODE_SIZE * len(way(self.big, prefix)) <= 900:  # what it needs alone, with all splits so far
+        if len(text) + NODE_OVERHEAD * len(way(self.big, prefix)) <= 900:  # what it needs alone, with all splits so far
             assert self.small.match(prefix) == len(text), "the latest prompt is the last one to be evicted"
 
     @rule(text=PROMPTS, kind=KINDS)
@@ -152,8 +152,8 @@ class AnyTree(RuleBasedStateMachine):
     def sizes_are_what_is_there(self) -> None:
         for tree in (self.big, self.small):
             there = nodes(tree)
-            assert tree.size == sum(len(node.label) + NODE_SIZE for node in there)
-            assert set(tree._by_age) == set(there)
+            assert tree.size == sum(len(node.label) + NODE_OVERHEAD for node in there)
+            assert set(tree._parents_by_age) == set(there)
             assert all(
                 node.label and node.children.keys() == {c.label[0] for c in node.children.values()} for node in there
             )
@@ -165,7 +165,7 @@ TestAnyTree.settings = settings(max_examples=60, stateful_step_count=25, deadlin
 
 
 def test_the_least_recently_sent_goes_first() -> None:
-    tree = PrefixTree(3 * (NODE_SIZE + 10))
+    tree = PrefixTree(3 * (NODE_OVERHEAD + 10))
     first, second, third, fourth = (PromptPrefix(letter * 10) for letter in "abcd")
     for prefix in (first, second, third, first, fourth):
         tree.insert(prefix)
@@ -173,7 +173,7 @@ def test_the_least_recently_sent_goes_first() -> None:
 
 
 def test_what_many_share_outlives_what_one_had() -> None:
-    tree = PrefixTree(10 * NODE_SIZE)
+    tree = PrefixTree(10 * NODE_OVERHEAD)
     for turn in range(100):
         tree.insert(PromptPrefix("system prompt " + str(turn) * 5))
     assert tree.match(PromptPrefix("system prompt ")) == len("system prompt ")
@@ -267,10 +267,10 @@ def test_who_is_away_for_an_interval_is_forgotten() -> None:
     policy.choose([away], shared(1))
     now = 9.0
     policy.choose([stays], shared(2))
-    assert len(policy._memories) == 2
+    assert len(policy._states) == 2
     now = 20.0
     policy.choose([stays], shared(2))
-    assert list(policy._memories) == [stays]
+    assert list(policy._states) == [stays]
 
 
 def test_a_thousand_long_prompts_stay_within_the_memory() -> None:
@@ -278,7 +278,7 @@ def test_a_thousand_long_prompts_stay_within_the_memory() -> None:
     rng = random.Random(7)
     for _ in range(1000):
         policy.choose(group, PromptPrefix("".join(rng.choices("ab", k=rng.randrange(1, 3000)))))
-    assert all(0 < memory.tree.size <= 20_000 for memory in policy._memories.values())
+    assert all(0 < memory.tree.size <= 20_000 for memory in policy._states.values())
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))

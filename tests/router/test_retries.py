@@ -46,7 +46,7 @@ def test_waits_grow_within_their_bounds(attempt: int, jitter: float, multiplier:
 
 def test_waits_are_not_all_the_same() -> None:
     assert len({RetrySettings().backoff(1) for _ in range(20)}) > 10
-    assert RetrySettings(disable_retries=True).attempts == 1
+    assert RetrySettings(disable_retries=True).max_attempts == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -306,7 +306,7 @@ def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
                 first = pairs[0].decode
                 if why == "overloaded":
                     first.load += 2
-                    assert dispatcher.can_stay(pairs[0]), "two more are within the threshold"
+                    assert dispatcher.can_keep_pair(pairs[0]), "two more are within the threshold"
                     first.load += 1
                 elif why == "unhealthy":
                     first.healthy = False
@@ -314,8 +314,8 @@ def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
                     first.draining = True
                 else:
                     for _ in range(10):
-                        first.breaker.settle(first.breaker.begin(), success=False)
-                assert not dispatcher.can_stay(pairs[0])
+                        first.breaker.record_outcome(first.breaker.begin_request(), success=False)
+                assert not dispatcher.can_keep_pair(pairs[0])
                 prompt.append([6])
                 await finish(prompt)
             assert fakes[0].finals == []

@@ -223,7 +223,7 @@ async def breaks_in_the_middle(call: Call) -> None:
 def test_a_leg_that_fails_and_the_other(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, role: str, how: Handler, words: str
 ) -> None:
-    monkeypatch.setattr(exchange, "REFUSAL_WAIT", 0.05)
+    monkeypatch.setattr(exchange, "DECODE_REFUSAL_TIMEOUT", 0.05)
 
     async def test() -> None:
         pair = FakePair()

@@ -36,10 +36,10 @@ def test_models_need_both_roles() -> None:
     assert registry.models() == ["b", "a"]
     assert registry.default_model() is None
     with pytest.raises(NotFound, match=r"^the model 'c' is not served here; served: b, a\.$"):
-        registry.healthy("c", "prefill")
+        registry.usable("c", "prefill")
     with pytest.raises(NoWorker, match="no decode server of the model 'sick' is healthy"):
-        registry.healthy("sick", "decode")
-    assert [w.model for w in registry.healthy("a", "decode")] == ["a"]
+        registry.usable("sick", "decode")
+    assert [w.model for w in registry.usable("a", "decode")] == ["a"]
 
 
 def test_the_default_model_is_the_only_one() -> None:

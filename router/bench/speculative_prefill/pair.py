@@ -29,7 +29,7 @@ async def pair_of_router(router: str, model: str | None) -> Registry:
     registry = Registry(pair)
     await registry.probe()
     for role in roles:
-        registry.healthy(str(model), role)
+        registry.usable(str(model), role)
     return registry
 
 

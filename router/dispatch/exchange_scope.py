@@ -1,4 +1,4 @@
-"""An exchange with a pair as an `async with` block."""
+"""An exchange with a pair as an `async with` block: fields added, both legs sent, both ended and recorded."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -13,13 +13,13 @@ from router.workers.worker import Pair, Worker
 
 
 class ExchangeScope:
-    """An exchange as a block; written out, since `asynccontextmanager` costs as much as sending the request.
+    """Async context manager of one exchange. (`asynccontextmanager` would cost as much as sending the request.)
 
     Args:
-        path: The workers' path.
-        body: The request's body, without the router's fields.
+        path: The path on the workers.
+        body: The request body, without the router's fields.
         pair: The two workers.
-        abort: Tells both servers to end the request of an id.
+        abort: Aborts a request id, or a list of them, on both servers.
         tracer: Traces its two requests; None without tracing.
     """
 
@@ -36,22 +36,22 @@ class ExchangeScope:
 
     @property
     def failed_worker(self) -> Worker | None:
-        """The worker whose failure ended the exchange; None where none did."""
+        """The worker whose failure ended the exchange, or None."""
         return self._attempt.failed_worker
 
     async def __aenter__(self) -> Exchange:
         pair, path, attempt = self._pair, self._path, self._attempt
-        own = router_fields(self._body.fields, pair, path)
-        self._rid = own["rid"]
-        raw = self._body.render(own, dropped=RESERVED_FIELDS)
+        added_fields = router_fields(self._body.fields, pair, path)
+        self._rid = added_fields["rid"]
+        request_body = self._body.render(added_fields, dropped=RESERVED_FIELDS)
         attempt.begin()
         try:
-            spans = UNTRACED_EXCHANGE if self._tracer is None else self._tracer.start_exchange(pair, path)
-            attempt.exchange = exchange = Exchange(pair, raw, path, spans)
+            trace = UNTRACED_EXCHANGE if self._tracer is None else self._tracer.start_exchange(pair, path)
+            attempt.exchange = exchange = Exchange(pair, request_body, path, trace)
         except BaseException:
-            attempt.give_up()
+            attempt.cancel()
             raise
-        del raw  # it was sent, and may be long
+        del request_body  # sent, and may be long
         try:
             await exchange.start()
         except BaseException as error:
@@ -67,15 +67,15 @@ class ExchangeScope:
     async def _end(self, error: BaseException | None) -> None:
         exchange = self._attempt.exchange
         try:
-            # First what must happen even when the wait in `close` is cancelled.
-            exchange.unload(self._pair.prefill)
-            exchange.unload(self._pair.decode)
+            # First what must happen even if the wait in `close` is cancelled.
+            exchange.release_load(self._pair.prefill)
+            exchange.release_load(self._pair.decode)
             if not exchange.finished:
                 self._abort(self._pair, self._rid)
             await exchange.close()
-        except BaseException as later:
-            error = later
+        except BaseException as close_error:
+            error = close_error
             raise
         finally:
-            self._attempt.settle(error)
-            del error  # else its traceback, this frame and the body are a circle
+            self._attempt.finish(error)
+            del error  # otherwise its traceback and this frame form a reference cycle that keeps the body

@@ -1,4 +1,4 @@
-"""Policies that do not look at the prompt."""
+"""Policies that ignore the prompt: round robin, random, power of two choices."""
 
 import random
 from collections.abc import Sequence
@@ -6,33 +6,33 @@ from itertools import count
 from weakref import WeakKeyDictionary
 
 from router.load_balancing.policy import Policy
-from router.load_balancing.prefix import PromptPrefix
+from router.load_balancing.prompt_prefix import PromptPrefix
 from router.workers.worker import Worker
 
 
 class RoundRobin(Policy):
-    """Each worker in turn: the one whose last turn is longest ago.
+    """The worker that was chosen longest ago.
 
-    Turns rather than an index into the list: workers that stay get equal shares while others come
-    and go, and one that comes back has not saved up the turns it missed.
+    The time of the last choice is kept instead of an index into the list, so that the workers that stay get equal
+    shares while others come and go.
     """
 
     def __init__(self) -> None:
-        self._turns: WeakKeyDictionary[Worker, int] = WeakKeyDictionary()
-        self._next = count(1)
+        self._last_chosen: WeakKeyDictionary[Worker, int] = WeakKeyDictionary()
+        self._choices = count(1)
 
     def choose(self, workers: Sequence[Worker], prefix: PromptPrefix | None = None) -> Worker:
-        """The next in turn; a worker that never had one comes first."""
-        chosen = workers[0] if len(workers) == 1 else min(workers, key=lambda worker: self._turns.get(worker, 0))
-        self._turns[chosen] = next(self._next)
+        """Choose the next worker; one that was never chosen comes first."""
+        chosen = workers[0] if len(workers) == 1 else min(workers, key=lambda worker: self._last_chosen.get(worker, 0))
+        self._last_chosen[chosen] = next(self._choices)
         return chosen
 
 
 class Random(Policy):
-    """Any worker, with equal chance."""
+    """A random worker, with equal probability."""
 
     def choose(self, workers: Sequence[Worker], prefix: PromptPrefix | None = None) -> Worker:
-        """One at random."""
+        """Choose a random worker."""
         return random.choice(workers)
 
 
@@ -40,7 +40,7 @@ class PowerOfTwo(Policy):
     """The less loaded of two random workers (Mitzenmacher 2001)."""
 
     def choose(self, workers: Sequence[Worker], prefix: PromptPrefix | None = None) -> Worker:
-        """The one of two with fewer requests in flight."""
+        """Choose the one of two random workers that has fewer requests in flight."""
         if len(workers) < 2:
             return workers[0]
         return min(random.sample(workers, 2), key=lambda worker: worker.load)

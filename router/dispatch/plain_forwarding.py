@@ -1,4 +1,4 @@
-"""Requests to a plain server: passed on as they are, to the one with the fewest under way."""
+"""Forwards client requests unchanged to the least loaded plain server, without retries."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.workers.worker import Worker
 
 
-async def forward_to_plain(request: ClientRequest, workers: Sequence[Worker], path: str, raw: bytes) -> None:
-    """Answer a request with what one of the workers answers; its connection ends with the request.
+async def forward_to_plain(request: ClientRequest, workers: Sequence[Worker], path: str, body: bytes) -> None:
+    """Send a client the response of the least loaded worker; cancelling it closes the worker's connection.
 
     Raises:
         RouterError: The worker failed.
@@ -21,17 +21,17 @@ async def forward_to_plain(request: ClientRequest, workers: Sequence[Worker], pa
     worker.load += 1
     try:
         with UNTRACED_LEG if request.span is None else request.span.start_leg(worker, path) as leg:
-            async with await worker.origin.request("POST", path, raw, leg.headers) as response:
+            async with await worker.origin.request("POST", path, body, leg.headers) as response:
                 leg.response_started(response.status)
-                await _pass_on(request, response)
+                await _send_response(request, response)
     finally:
         worker.load -= 1
 
 
-async def _pass_on(request: ClientRequest, response: Response) -> None:
-    kind = response.header(b"content-type") or b"application/json"
-    if not kind.startswith(b"text/event-stream"):
-        await request.send_response(response.status, await response.read(), [(b"content-type", kind)])
+async def _send_response(request: ClientRequest, response: Response) -> None:
+    content_type = response.header(b"content-type") or b"application/json"
+    if not content_type.startswith(b"text/event-stream"):
+        await request.send_response(response.status, await response.read(), [(b"content-type", content_type)])
         return
     request.streaming = True
     await request.send_headers(response.status, SSE_HEADERS)
