@@ -4,7 +4,7 @@ import asyncio
 from typing import Self
 from urllib.parse import urlsplit
 
-from tests.router.raw import reset
+from tests.router.support.raw import reset
 
 GENERATION = b"POST /generate "
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from tests.e2e.servers import TIMEOUT, Servers, wait_for
-from tests.router.processes import free_port, router
+from tests.router.support.processes import free_port, router
 
 
 class OwnRouter:

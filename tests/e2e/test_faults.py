@@ -18,8 +18,8 @@ from router.dispatch.pair_fields import HARMFUL_FIELDS
 from tests.e2e.relay import Relay
 from tests.e2e.routers import OwnRouter, own_router
 from tests.e2e.servers import TIMEOUT, Servers, holdings, nothing_leaked, post, wait_for
-from tests.router.raw import post as raw_post
-from tests.router.threaded import in_thread
+from tests.router.support.raw import post as raw_post
+from tests.router.support.threaded import in_thread
 
 PATIENT = httpx.Timeout(TIMEOUT)
 HARM = {"session_params": {"id": "x"}, "positional_embed_overrides": [1], "disagg_prefill_dp_rank": 99}

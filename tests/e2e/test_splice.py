@@ -28,7 +28,7 @@ from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
 from tests.e2e.servers import TIMEOUT, Servers, generate, wait_for
-from tests.router.histories import History, histories
+from tests.router.workers.histories import History, histories
 
 QUESTIONS = ("Why is the sky blue?", "Name three rivers.", "What is 12 times 7?", "Who wrote Hamlet?")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.router.fakes import FakePair
-from tests.router.serving import Serving, serving
-from tests.router.test_moa import CHAT, Agents, small_tree
-from tests.router.test_runs import FakeJudge
+from tests.router.moa.test_run_failures import FakeJudge
+from tests.router.moa.test_tree_runs import CHAT, Agents, small_tree
+from tests.router.support.fakes import FakePair
+from tests.router.support.serving import Serving, serving
 
 PLAIN = {"model": "plain", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 

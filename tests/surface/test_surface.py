@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.router.aio import run
+from tests.router.support.aio import run
 from tests.surface.served import served_surface
 from tests.surface.static import static_surface
 

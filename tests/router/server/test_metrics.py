@@ -1,0 +1,249 @@
+"""Metrics, the dashboard over them, the access log, the OpenAPI document."""
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import router
+from router.dispatch.retries import RetrySettings
+from router.endpoints.not_offered import PATHS_NOT_OFFERED
+from router.parity.differences import ABSENT_METRICS
+from router.parity.sglang_router import load_sglang_router
+from router.server.settings import ServerSettings
+from tests.router.moa.test_run_failures import OpenAIServer
+from tests.router.support.aio import aio, until
+from tests.router.support.fakes import Call, FakePair, whole
+from tests.router.support.serving import Serving, serving
+
+CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
+FAST = RetrySettings(initial_backoff_ms=1, max_backoff_ms=5)
+
+
+async def fail_once(pair: FakePair) -> None:
+    """Let decode fail the next request and do well from then on."""
+    well = pair.decode.generate
+
+    async def failing(call: Call) -> None:
+        pair.decode.generate = well
+        await call.send(whole(b"{}", 500))
+
+    pair.decode.generate = failing
+
+
+async def scraped(client: Serving) -> dict[str, list[Any]]:
+    """Samples by their name, when all requests are over: they are counted after their answers."""
+    await until(lambda: not client.app._requests, "all answers are over")
+    answer = await client.http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return samples_of(answer.text)
+
+
+def samples_of(text: str) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(sample)
+    return found
+
+
+def value(samples: dict[str, list[Any]], name: str, **labels: str) -> float:
+    return sum(float(s.value) for s in samples.get(name, []) if labels.items() <= s.labels.items())
+
+
+@aio
+async def test_every_metric_of_sglang_router_has_its_labels() -> None:
+    async with serving(FakePair(), retries=FAST) as client:
+        await fail_once(client.pairs[0])
+        for stream in (False, True):
+            answer = await client.post("/v1/chat/completions", {**CHAT, "stream": stream})
+            assert answer.status_code == 200
+        # What has not happened here has no series yet.
+        rare = {"smg_worker_retries_exhausted_total", "smg_worker_cb_transitions_total"}
+        rare |= {
+            name for name in load_sglang_router().metrics if name.startswith("smg_discovery_")
+        }  # only with discovery
+        samples = await scraped(client)
+        stored = load_sglang_router().metrics
+        for name, labels in stored.items():
+            if name in ABSENT_METRICS or name in rare:
+                assert name in rare or name not in samples
+                continue
+            there = samples.get(name) or samples.get(f"{name}_count")
+            assert there, name
+            if labels:
+                assert set(there[0].labels) == set(labels), name
+        assert {name for name in samples if name.startswith("smg_")} <= {
+            f"{name}{suffix}" for name in stored for suffix in ("", "_bucket", "_count", "_sum")
+        }
+
+
+@aio
+async def test_what_is_counted() -> None:
+    async with serving(FakePair(), retries=FAST) as client:
+        await fail_once(client.pairs[0])
+        for stream in (False, True):
+            await client.post("/v1/chat/completions", {**CHAT, "stream": stream})
+        await client.post("/v1/chat/completions", {**CHAT, "model": "none"})
+        await client.http.get("/made/up")
+        await client.http.get("/workers/made-up")
+        await client.settled()
+        samples = await scraped(client)
+        assert value(samples, "smg_http_requests_total", method="POST", path="/v1/chat/completions") == 3
+        assert value(samples, "smg_http_requests_total", path="other") == 1
+        assert value(samples, "smg_http_requests_total", path="/workers/{id}") == 1
+        assert value(samples, "smg_http_responses_total", status_code="404", error_code="not_found_error") == 3
+        assert value(samples, "smg_router_requests_total", endpoint="chat", streaming="true", model="fake") == 1
+        assert value(samples, "smg_router_requests_total", model="none") == 0, "no series for made-up models"
+        assert value(samples, "smg_router_ttft_seconds_count", model="fake") == 1
+        assert value(samples, "smg_worker_retries_total", worker_type="decode", endpoint="chat") == 1
+        assert value(samples, "smg_worker_retry_backoff_seconds_count", attempt="1") == 1
+        assert value(samples, "smg_worker_errors_total", worker_type="decode", error_type="status_500") == 1
+        assert value(samples, "smg_worker_selection_total", worker_type="prefill", policy="cache_aware") == 3
+        decode = client.pairs[0].decode.url
+        assert value(samples, "smg_worker_cb_outcomes_total", worker=decode, outcome="failure") == 1
+        assert value(samples, "smg_worker_cb_outcomes_total", worker=decode, outcome="success") == 2
+        assert value(samples, "smg_worker_health", worker=decode) == 1
+        assert value(samples, "smg_worker_requests_active") == 0
+        assert value(samples, "smg_http_connections_active") == 1, "this very request"
+        assert value(samples, "smg_http_inflight_request_age_count", gt="0", le="30") == 1
+
+
+@aio
+async def test_a_request_in_flight_is_seen() -> None:
+    async def decode(call: Call) -> None:
+        await call.gone()
+
+    pair = FakePair()
+    pair.decode.generate = decode
+    async with serving(pair) as client:
+        asking = asyncio.create_task(client.post("/generate", {"text": "x"}))
+        await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
+        samples = samples_of((await client.http.get("/metrics")).text)
+        assert value(samples, "smg_worker_requests_active", worker=pair.decode.url) == 1
+        assert value(samples, "smg_http_connections_active") == 2
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await client.settled()
+
+
+@aio
+async def test_every_panel_of_the_dashboard_shows_something_that_is_exposed() -> None:
+    board = json.loads((Path(router.__file__).parent / "observability" / "grafana.json").read_text())
+    assert {"title", "uid", "schemaVersion", "panels", "templating", "time"} <= board.keys()
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels) > 15
+    spots = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in panels]
+    assert len(set(spots)) == len(spots), "no panel lies on another"
+    async with serving(FakePair()) as client:
+        text = (await client.http.get("/metrics")).text
+    exposed = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    exposed |= {f"{name}{suffix}" for name in exposed for suffix in ("_bucket", "_total", "_count", "_sum")}
+    for panel in panels:
+        if panel["type"] == "row":
+            continue
+        assert panel["targets"], panel["title"]
+        for target in panel["targets"]:
+            names = set(re.findall(r"\b(?:smg|moa)_\w+", target["expr"]))
+            assert names, target["expr"]
+            assert names <= exposed, target["expr"]
+            assert target["expr"].count("(") == target["expr"].count(")")
+
+
+@aio
+async def test_a_port_for_metrics_only() -> None:
+    async with serving(FakePair()) as client:
+        settings = ServerSettings(prometheus_port=client.port)
+        object.__setattr__(client.app._settings, "server", settings)
+        assert (await client.http.get("/metrics")).status_code == 200
+        answer = await client.post("/generate", {"text": "x"})
+        assert (answer.status_code, answer.json()["error"]["message"]) == (404, "this port is for /metrics only.")
+
+
+@contextmanager
+def access_log() -> Iterator[list[dict[str, Any]]]:
+    """The lines of the access log while the block lasts."""
+    lines: list[dict[str, Any]] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(orjson.loads(record.getMessage()))
+
+    logger, keep = logging.getLogger("router.access"), Keep()
+    logger.addHandler(keep)
+    logger.setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(keep)
+        logger.setLevel(logging.NOTSET)
+
+
+@aio
+async def test_the_access_log() -> None:
+    with access_log() as lines:
+        async with serving(FakePair(), retries=FAST) as client:
+            await fail_once(client.pairs[0])
+            body = {**CHAT, "stream": True}
+            await client.http.post("/v1/chat/completions", json=body, headers={"x-request-id": "mine"})
+            await until(lambda: len(lines) == 1, "the first is logged")
+            await client.http.get("/made/up")
+            await until(lambda: len(lines) == 2, "both are logged")
+            pair = client.pairs[0]
+    first, second = lines
+    assert first["id"] == "mine"
+    assert (first["method"], first["path"], first["status"]) == ("POST", "/v1/chat/completions", 200)
+    assert (first["model"], first["prefill"], first["decode"]) == ("fake", pair.prefill.url, pair.decode.url)
+    assert first["attempts"] == 2
+    assert 0 < first["ttft"] <= first["seconds"]
+    assert (second["status"], "model" in second) == (404, False)
+
+
+@aio
+async def test_the_access_log_of_a_plain_server() -> None:
+    plain = OpenAIServer()
+    with access_log() as lines:
+        async with plain.server, serving(plain=(plain.server.url,)) as client:
+            assert (await client.post("/v1/chat/completions", {**CHAT, "model": "other"})).status_code == 200
+            await until(lambda: bool(lines), "it is logged")
+    assert {"model": "other", "worker": plain.server.url, "attempts": 1}.items() <= lines[0].items()
+
+
+@aio
+async def test_the_openapi_document_has_every_path() -> None:
+    async with serving(FakePair()) as client:
+        told = (await client.http.get("/openapi.json")).json()
+        assert told["openapi"].startswith("3.1")
+        routes = client.app.routes.all
+        refused = {f"{r.method} {r.path}" for r in routes} & PATHS_NOT_OFFERED.keys()
+        assert refused == PATHS_NOT_OFFERED.keys()
+        offered = [r for r in routes if r.path != "/openapi.json" and f"{r.method} {r.path}" not in refused]
+        assert {(r.path, r.method.lower()) for r in offered} == {
+            (path, method) for path, methods in told["paths"].items() for method in methods
+        }
+        operations = [one for methods in told["paths"].values() for one in methods.values()]
+        assert len({one["operationId"] for one in operations}) == len(operations)
+        for path, methods in told["paths"].items():
+            for one in methods.values():
+                assert [p["name"] for p in one.get("parameters", [])] == re.findall(r"{(\w+)}", path)
+                assert {"400", "401", "429", "503"} <= one["responses"].keys()
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/responses", "/v1/classify", "/wasm", "/parse/reasoning"])
+def test_paths_that_are_not_offered_say_why(path: str) -> None:
+    @aio
+    async def test() -> None:
+        async with serving(FakePair()) as client:
+            answer = await client.post(path, {"model": "fake", "input": "x"})
+            assert answer.status_code == 501
+            assert answer.json()["error"]["message"].startswith(f"{path} is not offered: ")
+
+    test()

@@ -1,0 +1,181 @@
+"""Requests' bodies, and connections, are freed as soon as they are over, however that ended.
+
+The garbage collector comes by only after some hundreds of requests, and a body may be half a gigabyte.
+"""
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+
+from router.dispatch.retries import RetrySettings
+from router.http.body import Body
+from router.http.client_request import ClientRequest as Asked
+from router.http.disconnect import WATCH_DELAY
+from router.http_client.connection import Connection
+from router.server.connections.protocol import ClientProtocol
+from router.server.settings import ServerSettings
+from tests.router.support.aio import aio, until
+from tests.router.support.fakes import Call, FakePair
+from tests.router.support.raw import CHAT, connected, post
+from tests.router.support.serving import Serving, serving
+
+T = TypeVar("T")
+SHORT = ServerSettings(request_timeout_secs=0.15)
+TWICE = RetrySettings(max_retries=2, initial_backoff_ms=1)
+
+
+async def hang(call: Call) -> None:
+    await call.gone()
+
+
+def answering(status: int) -> Callable[[Call], Awaitable[None]]:
+    async def answer(call: Call) -> None:
+        await call.answer({"error": {"message": "no"}}, status)
+
+    return answer
+
+
+async def drop(call: Call) -> None:
+    call.drop()
+
+
+async def half(call: Call) -> None:
+    await call.stream({"choices": []})
+    call.drop()
+
+
+async def ask(router: Serving) -> None:
+    await router.post("/v1/chat/completions", CHAT)
+
+
+async def ask_for_another_model(router: Serving) -> None:
+    assert (await router.post("/v1/chat/completions", {**CHAT, "model": "none"})).status_code == 404
+
+
+async def ask_wrongly(router: Serving) -> None:
+    assert (await router.post("/v1/chat/completions", {**CHAT, "n": 2})).status_code == 400
+
+
+async def leave(router: Serving) -> None:
+    async with connected(router.port) as client:
+        await client.send(post("/v1/chat/completions", CHAT))
+        await until(lambda: bool(router.app._requests), "it came")
+        await asyncio.sleep(0.02)
+        client.vanish()
+        await until(lambda: not router.app._requests, "it is over")
+
+
+ENDINGS: dict[str, tuple[Callable[[Call], Awaitable[None]] | None, str, Callable[[Serving], Awaitable[None]]]] = {
+    "well": (None, "decode", ask),
+    "an unknown model": (None, "decode", ask_for_another_model),
+    "a bad request": (None, "decode", ask_wrongly),
+    "the client leaves": (hang, "both", leave),
+    "prefill hangs": (hang, "prefill", ask),
+    "decode hangs": (hang, "decode", ask),
+    "prefill refuses": (answering(400), "prefill", ask),
+    "decode refuses": (answering(400), "decode", ask),
+    "prefill fails": (answering(503), "prefill", ask),
+    "decode fails": (answering(503), "decode", ask),
+    "prefill drops": (drop, "prefill", ask),
+    "decode drops": (drop, "decode", ask),
+    "half an answer": (half, "decode", ask),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_no_body_waits_for_the_garbage_collector(ending: str) -> None:
+    handler, role, asking = ENDINGS[ending]
+
+    @aio
+    async def test() -> None:
+        pair = FakePair()
+        for worker in (pair.prefill, pair.decode):
+            if handler is not None and role in (worker.role, "both"):
+                worker.generate = handler
+        async with serving(pair, server=SHORT, retries=TWICE) as router:
+            await asking(router)
+            await router.settled()
+            gc.collect()
+            before = bodies()
+            gc.disable()
+            try:
+                for _ in range(4):
+                    await asking(router)
+                await until(lambda: not router.app._requests, "all are over")
+                await router.settled()
+                await asyncio.sleep(0.15)  # until the watches' rounds are over
+                assert bodies() - before <= 1
+            finally:
+                gc.enable()
+
+    test()
+
+
+def bodies() -> int:
+    """Bodies that are alive."""
+    return len(alive(Body))
+
+
+def alive(kind: type[T]) -> list[T]:
+    """Objects that are referred to, or wait for the garbage collector."""
+    return [each for each in gc.get_objects() if isinstance(each, kind)]
+
+
+@aio
+async def test_no_connection_waits_for_the_garbage_collector() -> None:
+    """Neither a client's nor a worker's, whoever ends it and whether it has brought an answer."""
+    pair = FakePair()
+    usual = pair.decode.generate
+    async with serving(pair, server=SHORT) as router:
+
+        async def take(*, vanishing: bool) -> None:
+            async with connected(router.port) as client:
+                await client.send(post("/v1/chat/completions", CHAT))
+                assert await client.reader.readuntil(b"\r\n\r\n")
+                if vanishing:
+                    client.vanish()
+
+        gc.collect()
+        before = alive(Connection)  # pools of fixtures that live on hold some
+        gc.disable()
+        try:
+            await take(vanishing=False)
+            await take(vanishing=True)
+            for handler in (drop, half, hang):
+                pair.decode.generate = handler
+                await (leave if handler is hang else ask)(router)
+            pair.decode.generate = usual
+            await router.http.aclose()
+            await router.settled()
+            await until(lambda: not router.connections, "no client is there")
+            await asyncio.sleep(0.15)  # until the watches' rounds are over
+            assert not alive(ClientProtocol)
+            assert not [each for each in alive(Connection) if each.closed and each not in before]
+        finally:
+            gc.enable()
+
+
+@aio
+async def test_no_watched_request_waits_for_the_garbage_collector() -> None:
+    """One that takes long enough for its client to be watched until its end, as most do."""
+    pair = FakePair()
+    usual = pair.decode.generate
+
+    async def slowly(call: Call) -> None:
+        await asyncio.sleep(3 * WATCH_DELAY)
+        await usual(call)
+
+    pair.prefill.generate, pair.decode.generate = answering(200), slowly
+    async with serving(pair) as router:
+        gc.collect()
+        gc.disable()
+        try:
+            await ask(router)
+            await router.settled()
+            await until(lambda: not router.app._requests, "it is over")
+            assert not alive(Asked)
+        finally:
+            gc.enable()

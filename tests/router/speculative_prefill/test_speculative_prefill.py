@@ -1,0 +1,575 @@
+"""Answers put into prompts: composing, pacing and open prompts over a fake pair.
+
+The fake pair counts segments and refuses on demand; what segments do to caches is tested in tests/e2e.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from router.dispatch.dispatcher import Dispatcher
+from router.errors import BadRequest, UpstreamFailed
+from router.load_balancing import POLICIES, CacheAwareSettings
+from router.observability.prometheus import metrics_text
+from router.speculative_prefill.composition import (
+    AnswerOrder,
+    Truncate,
+    compose_prompt,
+    reencoded_text,
+    same_tokenizer_ids,
+)
+from router.speculative_prefill.metrics import OpenPromptMetrics
+from router.speculative_prefill.open_prompt import OpenPrompt
+from router.speculative_prefill.pacing import (
+    IDLE_FACTOR,
+    IDLE_MAX_SHARE,
+    IDLE_MAX_TOKENS,
+    MAX_TOKENS,
+    MIN_TOKENS,
+    START_TOKENS,
+    SegmentPacer,
+)
+from router.speculative_prefill.template import PromptTemplate
+from router.speculative_prefill.tokenizer import WorkerTokenizer
+from router.speculative_prefill.upstream_answer import UpstreamAnswer
+from router.workers.metrics import register_worker_metrics
+from router.workers.registry import Registry
+from router.workers.worker import Pair, Worker
+from sglang_ext.open_prompt.operation import InvalidOperation, Operation
+from sglang_ext.open_prompt.pins import PinnedPrefixes
+from sglang_ext.open_prompt.settings import Settings
+from sglang_ext.open_prompt.table import OpenPromptTable
+from tests.router.support.aio import aio, run, until
+from tests.router.support.fakes import Call, FakePair, started
+from tests.router.workers.histories import History, Step, histories, whole
+
+# ---- templates
+
+
+def test_a_template_of_ids() -> None:
+    template = PromptTemplate.of_ids([1, 2, "<|answer:a|>", "<|answer:b.1|>", 3])
+    assert template == PromptTemplate(((1, 2), (), (3,)), ("a", "b.1"))
+    assert PromptTemplate.of_ids([]) == PromptTemplate(((),), ())
+
+
+@pytest.mark.parametrize("wrong", [[1, "<|answer:|>"], [1, -1], [True], [1.0], ["x <|answer:a|>"], [[1]]])
+def test_wrong_ids_are_named(wrong: list[Any]) -> None:
+    with pytest.raises(BadRequest, match="`input_ids` holds"):
+        PromptTemplate.of_ids(wrong)
+
+
+# ---- composing
+
+
+def play(template: PromptTemplate, steps: list[Step], order: AnswerOrder) -> tuple[list[int], list[list[int]]]:
+    """The composed prompt, and the prompt as it stood after each step."""
+    answers = {name: UpstreamAnswer(name) for name in template.slots}
+    ids: list[int] = []
+    stood = []
+
+    async def collect() -> None:
+        async for part in compose_prompt(template, answers, order, same_tokenizer_ids):
+            if isinstance(part, Truncate):
+                del ids[part.length :]
+            else:
+                ids.extend(part)
+
+    async def work() -> None:
+        task = asyncio.create_task(collect())
+        for step in steps:
+            for _ in range(8):  # the reader gets to see each step
+                await asyncio.sleep(0)
+            step.happen(answers[step.name])
+            for _ in range(8):
+                await asyncio.sleep(0)
+            stood.append(ids.copy())
+        await task
+
+    run(work)
+    return ids, stood
+
+
+@settings(deadline=None)
+@given(histories())
+def test_declared_order_gives_the_prompt_that_blocking_gives(history: History) -> None:
+    ids, _ = play(history.template, history.steps, "declared")
+    assert ids == history.declared
+
+
+@settings(deadline=None)
+@given(histories())
+def test_completion_order_fills_the_places_as_answers_end(history: History) -> None:
+    ids, _ = play(history.template, history.steps, "completion")
+    assert ids == whole(history.template, [history.final[name] for name in history.ended])
+
+
+def test_completion_order_streams_only_the_last_answer_left() -> None:
+    template = PromptTemplate(((0,), (), (9,)), ("a", "b"))
+    steps = [
+        Step("a", [1]),
+        Step("b", [5]),
+        Step("b", how="finish"),
+        Step("a", [1, 2]),
+        Step("a", [1, 2, 3]),
+        Step("a", how="finish"),
+    ]
+    _, stood = play(template, steps, "completion")
+    assert stood == [[0], [0], [0, 5, 1], [0, 5, 1, 2], [0, 5, 1, 2, 3], [0, 5, 1, 2, 3, 9]]
+
+
+def test_declared_order_streams_the_answer_whose_turn_it_is() -> None:
+    template = PromptTemplate(((0,), (8,), (9,)), ("a", "b"))
+    steps = [Step("b", [5]), Step("a", [1]), Step("b", how="finish"), Step("a", how="finish")]
+    _, stood = play(template, steps, "declared")
+    assert stood == [[0], [0, 1], [0, 1], [0, 1, 8, 5, 9]]
+
+
+@aio
+async def test_an_answer_that_fails_fails_its_reader() -> None:
+    answers = {"a": UpstreamAnswer("a")}
+    answers["a"].update([1])
+    answers["a"].fail(UpstreamFailed("agent a failed."))
+    with pytest.raises(UpstreamFailed, match="agent a failed"):
+        async for _ in compose_prompt(PromptTemplate(((), ()), ("a",)), answers, "declared", same_tokenizer_ids):
+            pass
+
+
+@aio
+async def test_reencoding_holds_the_last_word_back() -> None:
+    asked: list[str] = []
+
+    class Recording(WorkerTokenizer):
+        def __init__(self) -> None: ...
+
+        async def encode(self, text: str) -> list[int]:
+            asked.append(text)
+            return [len(text)]
+
+    encode = reencoded_text(Recording())
+    answer = UpstreamAnswer("a")
+    for text in ("Blu", "Blue sk", "Blue sky\nover"):
+        answer.update((), text)
+        await encode(answer)
+    answer.finish()
+    await encode(answer)
+    assert asked == ["", "Blue", "Blue sky", "Blue sky\nover"]
+
+
+# ---- pacing
+
+LONG = 12_000  # tokens of a prompt
+
+
+@given(st.floats(1e-4, 0.1), st.floats(1e-6, 1e-2))
+def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) -> None:
+    pacer = SegmentPacer()
+    assert pacer.min_tokens(LONG, busy=True) == START_TOKENS
+    for tokens in (20, 60, 200, 90, 40):
+        pacer.observe(tokens, fixed + per_token * tokens)
+    for busy, share, most in ((True, 1, MAX_TOKENS), (False, IDLE_FACTOR, IDLE_MAX_TOKENS)):
+        wanted = max(min(share * fixed / per_token, most), MIN_TOKENS)
+        assert pacer.min_tokens(LONG, busy=busy) == pytest.approx(wanted, rel=0.05, abs=1)
+
+
+def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
+    pacer = SegmentPacer()
+    for _ in range(3):
+        pacer.observe(64, 0.02)
+    assert pacer.min_tokens(LONG, busy=True) == START_TOKENS
+    pacer.observe(640, 0.01)
+    assert pacer.min_tokens(LONG, busy=True) == MAX_TOKENS
+    assert pacer.min_tokens(LONG, busy=False) == IDLE_MAX_TOKENS, "it must be able to find out that it was wrong"
+
+
+def test_of_a_short_prompt_little_waits() -> None:
+    pacer = SegmentPacer()
+    for tokens in (64, 640):
+        pacer.observe(tokens, 0.02)
+    assert pacer.min_tokens(2000, busy=False) == IDLE_MAX_SHARE * 2000
+    assert pacer.min_tokens(100, busy=False) == MIN_TOKENS
+
+
+# ---- open prompts
+
+
+class Segments:
+    """A fake pair that remembers the prompts it was sent; `hold` keeps segments under way.
+
+    With `overlay` its decode server keeps prompts as the real one does, with the overlay's own table of them.
+    """
+
+    def __init__(self, *, overlay: bool = False, ttl: float = 60.0) -> None:
+        self.pair = FakePair()
+        self.pair.decode.generate = self._generate
+        self.hold: asyncio.Event | None = None
+        self.status = 200
+        self.segments: list[list[int]] = []
+        self.finals: list[list[int]] = []
+        self.sent: list[int] = []  # tokens that travelled, a request each
+        self.info = {"overlay": {"open_prompts": {"ttl": ttl, "pinned": 7} if overlay else {"missing": "it is a fake"}}}
+        self.registry = CollectorRegistry()
+        cache: Any = None  # nothing is cached
+        self.prompts = OpenPromptTable(10_000, PinnedPrefixes(cache, budget=0), Settings(ttl=ttl), time.monotonic)
+
+    async def _generate(self, call: Call) -> None:
+        self.pair.room(call).set()
+        body = call.json
+        sampling = body["sampling_params"]
+        ids = body["input_ids"]
+        self.sent.append(len(ids))
+        try:
+            operation = (
+                Operation.from_json(sampling["custom_params"]["open_prompt"]) if "custom_params" in sampling else None
+            )
+            if operation is not None and operation.op == "close":
+                self.prompts.close(operation.id)
+                await call.answer({})
+                return
+            if operation is not None:
+                ids = self.prompts.extend(operation, ids, body["rid"]).tolist()
+        except InvalidOperation as error:
+            await call.answer({"error": {"message": str(error)}}, 400)
+            return
+        if sampling["max_new_tokens"] > 1:
+            self.finals.append(ids)
+            await call.answer({"text": "", "meta_info": {}})
+            return
+        self.segments.append(ids)
+        if self.hold is None or await call.waits_for(self.hold):
+            await call.answer({"error": {"message": "no"}} if self.status != 200 else {}, self.status)
+
+    @asynccontextmanager
+    async def prompt(self, limit: int | None = None) -> AsyncIterator[OpenPrompt]:
+        """An open prompt on the running pair; a segment is worth sending from four tokens on."""
+        prefill, decode = (Worker(self.pair.prefill.url, "prefill", 1), Worker(self.pair.decode.url, "decode"))
+        prefill.healthy = decode.healthy = True
+        prefill.info = decode.info = self.info
+        prefill.model = decode.model = "tiny"
+        registry = Registry([prefill, decode])
+        dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+        try:
+            register_worker_metrics(self.registry, registry)
+            metrics = OpenPromptMetrics(self.registry)
+            async with OpenPrompt(
+                dispatcher, lambda: Pair(prefill, decode), Fixed(4), limit, metrics=metrics
+            ) as prompt:
+                yield prompt
+        finally:
+            await dispatcher.close()
+            registry.close()
+
+
+class Fixed(SegmentPacer):
+    """A pacer that does not learn."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__()
+        self._least = least
+
+    def min_tokens(self, prompt: int, *, busy: bool) -> int:
+        return self._least
+
+
+async def finish(prompt: OpenPrompt) -> None:
+    """Send the final request and read its answer."""
+    async with prompt.finish({"sampling_params": {"max_new_tokens": 8}}) as exchange:
+        assert [chunk async for chunk in exchange.body()]
+
+
+@pytest.mark.parametrize("why", ["unhealthy", "removed", "broken", "overloaded"])
+def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
+    """What was prefilled there is wasted, and counted so; the whole prompt goes to the other pair."""
+
+    async def test() -> None:
+        fakes = Segments(), Segments()
+        async with started(*(fake.pair for fake in fakes)):
+            pairs = []
+            for fake in fakes:
+                prefill, decode = Worker(fake.pair.prefill.url, "prefill", 1), Worker(fake.pair.decode.url, "decode")
+                prefill.healthy = decode.healthy = True
+                prefill.model = decode.model = "tiny"
+                pairs.append(Pair(prefill, decode))
+            registry = Registry([worker for pair in pairs for worker in (pair.prefill, pair.decode)])
+            balance = CacheAwareSettings(balance_abs_threshold=2, balance_rel_threshold=1.5)
+            dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"](), balance)
+            left = iter(pairs)
+            async with OpenPrompt(dispatcher, lambda: next(left), Fixed(4)) as prompt:
+                prompt.append([1, 2, 3, 4, 5])
+                await until(lambda: prompt.speculation.segments == 1, "the segment is ready")
+                first = pairs[0].decode
+                if why == "overloaded":
+                    first.load += 2
+                    assert dispatcher.can_keep_pair(pairs[0]), "two more are within the threshold"
+                    first.load += 1
+                elif why == "unhealthy":
+                    first.healthy = False
+                elif why == "removed":
+                    first.draining = True
+                else:
+                    for _ in range(10):
+                        first.breaker.record_outcome(first.breaker.begin_request(), success=False)
+                assert not dispatcher.can_keep_pair(pairs[0])
+                prompt.append([6])
+                await finish(prompt)
+            assert fakes[0].finals == []
+            assert fakes[1].finals == [[1, 2, 3, 4, 5, 6]]
+            told = prompt.speculation
+            assert (told.moves, told.speculated, told.wasted, told.tail) == (1, 5, 5, 6)
+            await dispatcher.close()
+            registry.close()
+
+    run(test)
+
+
+@aio
+async def test_segments_go_out_one_at_a_time_and_the_final_request_has_it_all() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            fake.hold = asyncio.Event()
+            prompt.append([1, 2, 3, 4])
+            await until(lambda: len(fake.segments) == 1, "the first segment is under way")
+            for token in range(5, 12):
+                prompt.append([token])
+            await asyncio.sleep(0.05)
+            assert fake.segments == [[1, 2, 3, 4]]
+            fake.hold.set()
+            await until(lambda: prompt.speculation.segments == 2, "the rest follows as one segment")
+            assert fake.segments[1] == list(range(1, 12))
+            prompt.append([12, 13, 14])  # too little for a segment
+            await finish(prompt)
+        assert fake.finals == [list(range(1, 15))]
+        assert prompt.speculation.to_json() == {
+            "segments": 2,
+            "failed": 0,
+            "moves": 0,
+            "speculated": 11,
+            "wasted": 0,
+            "tail": 3,
+            "mode": "fallback",
+            "used": 11,
+        }
+        assert fake.sent == [4, 11, 14]
+
+
+@aio
+async def test_what_is_taken_back_counts_as_wasted() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5, 6])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            prompt.truncate(2)
+            prompt.append([7, 8])
+            await finish(prompt)
+        assert fake.finals == [[1, 2, 7, 8]]
+        speculation = prompt.speculation
+        assert (speculation.speculated, speculation.wasted, speculation.used, speculation.tail) == (6, 4, 2, 2)
+
+
+@aio
+async def test_taken_back_while_its_segment_is_under_way() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            fake.hold = asyncio.Event()
+            prompt.append([1, 2, 3, 4])
+            await until(lambda: len(fake.segments) == 1, "a segment is under way")
+            prompt.truncate(1)
+            prompt.append([5])
+            fake.hold.set()
+            await until(lambda: prompt.speculation.segments == 1, "it is done")
+            assert prompt.speculation.wasted == 3
+            await finish(prompt)
+        assert fake.finals == [[1, 5]]
+        assert prompt.speculation.tail == 1
+
+
+@aio
+async def test_taken_back_twice_while_its_segment_is_under_way() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            fake.hold = asyncio.Event()
+            prompt.append([6, 7, 8, 9])
+            await until(lambda: len(fake.segments) == 2, "another is under way")
+            prompt.truncate(4)
+            prompt.truncate(3)
+            prompt.append([4, 9])
+            fake.hold.set()
+            await until(lambda: prompt.speculation.segments == 2, "it is done")
+            await finish(prompt)
+        speculation = prompt.speculation
+        # Of [1..9] the final [1, 2, 3, 4, 9] has four.
+        assert (speculation.speculated, speculation.wasted, speculation.used, speculation.tail) == (9, 5, 4, 1)
+
+
+@aio
+async def test_a_failed_segment_ends_the_speculation_and_nothing_else() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            fake.status = 500
+            prompt.append([1, 2, 3, 4])
+            await until(lambda: prompt.speculation.failed == 1, "the segment failed")
+            prompt.append([5, 6, 7, 8])
+            await finish(prompt)
+        assert len(fake.segments) == 1
+        assert fake.finals == [[1, 2, 3, 4, 5, 6, 7, 8]]
+        assert prompt.speculation.tail == 8
+
+
+@aio
+async def test_leaving_aborts_the_segment_on_both_servers() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            fake.hold = asyncio.Event()
+            prompt.append([1, 2, 3, 4])
+            await until(lambda: len(fake.segments) == 1, "a segment is under way")
+        await until(lambda: len(fake.pair.prefill.aborted) == len(fake.pair.decode.aborted) == 1, "both aborted")
+        assert prompt.speculation.used == 0
+
+
+@aio
+async def test_too_long_a_prompt_is_refused_and_stays_usable() -> None:
+    fake = Segments()
+    async with started(fake.pair):
+        async with fake.prompt(limit=8) as prompt:
+            prompt.append([1, 2, 3, 4])
+            with pytest.raises(BadRequest, match="would have 8 tokens, but the model takes 8"):
+                prompt.append([5, 6, 7, 8])
+            prompt.append([])
+            prompt.append([5, 6])
+            await finish(prompt)
+        assert fake.finals == [[1, 2, 3, 4, 5, 6]]
+
+
+@aio
+async def test_an_empty_prompt_is_refused() -> None:
+    fake = Segments()
+    async with started(fake.pair), fake.prompt() as prompt:
+        with pytest.raises(BadRequest, match="the prompt is empty"):
+            await finish(prompt)
+
+
+# ---- open prompts on servers with the overlay
+
+
+@aio
+async def test_with_the_overlay_only_new_tokens_travel() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            prompt.append([6, 7, 8, 9])
+            await until(lambda: prompt.speculation.segments == 2, "another")
+            prompt.append([10])
+            await finish(prompt)
+        assert fake.segments == [[1, 2, 3, 4, 5], list(range(1, 10))]
+        assert fake.finals == [list(range(1, 11))]
+        assert fake.sent == [5, 4, 1]
+        assert prompt.speculation.mode == "overlay"
+        assert prompt.speculation.tail == 1
+
+
+@aio
+async def test_without_a_segment_the_final_request_is_an_ordinary_one() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3])
+            await finish(prompt)
+        assert fake.finals == [[1, 2, 3]]
+        assert not fake.prompts.open
+
+
+@aio
+async def test_the_overlay_takes_tokens_back() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            prompt.truncate(2)
+            prompt.append([6, 7, 8, 9])
+            await until(lambda: prompt.speculation.segments == 2, "another")
+            await finish(prompt)
+        assert fake.finals == [[1, 2, 6, 7, 8, 9]]
+        # The final request has nothing new, but no request may be empty.
+        assert fake.sent == [5, 4, 1]
+        assert fake.prompts.counters.taken_back == 4
+
+
+@aio
+async def test_a_server_that_lost_the_prompt_gets_it_again() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            fake.prompts.open.clear()
+            prompt.append([6, 7, 8, 9])
+            await until(lambda: prompt.speculation.segments == 2, "the whole prompt again")
+            await finish(prompt)
+        assert prompt.speculation.failed == 1
+        assert fake.segments[-1] == list(range(1, 10))
+        assert fake.finals == [list(range(1, 10))]
+
+
+@aio
+async def test_a_prompt_the_servers_may_have_forgotten_is_sent_whole() -> None:
+    fake = Segments(overlay=True, ttl=0.1)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            await asyncio.sleep(0.2)
+            fake.prompts.open.clear()
+            prompt.append([6])
+            await finish(prompt)
+        assert fake.finals == [[1, 2, 3, 4, 5, 6]]
+
+
+@aio
+async def test_metrics_of_open_prompts() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            prompt.truncate(4)
+            prompt.append([6])
+            await finish(prompt)
+        told = metrics_text(fake.registry).decode()
+    for line in (
+        'moa_segments_total{mode="overlay",model="tiny"} 1.0',
+        'moa_speculated_tokens_total{mode="overlay",model="tiny",outcome="used"} 4.0',
+        'moa_speculated_tokens_total{mode="overlay",model="tiny",outcome="wasted"} 1.0',
+        'moa_critical_tail_tokens_sum{mode="overlay",model="tiny"} 1.0',
+        'moa_dependent_ttft_seconds_count{mode="overlay",model="tiny"} 1.0',
+        f'moa_open_prompt_pinned_tokens{{role="decode",worker="{fake.pair.decode.url}"}} 7.0',
+    ):
+        assert line in told
+
+
+@aio
+async def test_a_prompt_that_is_given_up_is_closed() -> None:
+    fake = Segments(overlay=True)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: prompt.speculation.segments == 1, "a segment")
+            assert fake.prompts.open
+        await until(lambda: not fake.prompts.open, "it is closed")
+        assert fake.prompts.counters.closed == 1
