@@ -45,7 +45,7 @@ test: install browser curl
 endif
 
 test-quick: install browser
-	@$(PYTEST) -n 2 -m "not servers" --ignore=tests/e2e --hypothesis-profile=quick
+	@$(PYTEST) -n 3 -m "not servers" --ignore=tests/e2e --hypothesis-profile=quick
 
 nightly: install browser curl
 	@.venv/bin/python -m tests.nightly

@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No deadlines: a slow machine fails no test. `--hypothesis-profile` chooses another one.
 settings.register_profile("full", deadline=None)
-settings.register_profile("quick", deadline=None, max_examples=20)
+settings.register_profile("quick", deadline=None, max_examples=10)
 settings.register_profile("nightly", deadline=None, max_examples=1000)
 settings.load_profile("full")
 

@@ -9,6 +9,7 @@ from launch.processes.base import Process
 
 GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.1
+REAP_SECONDS = 5.0
 
 
 async def stop_all(
@@ -44,7 +45,10 @@ async def kill_all(processes: Sequence[Process]) -> None:
             process.record_shared_memory()
             process.signal_session(signal.SIGKILL)
         await asyncio.sleep(POLL_SECONDS)
+    deadline = time.monotonic() + REAP_SECONDS
+    # A killed process leaves its session a moment before it can be reaped.
+    while any(process.exit_code() is None for process in processes) and time.monotonic() < deadline:
+        await asyncio.sleep(POLL_SECONDS)
     for process in processes:
-        process.exit_code()  # reaps it
         for path in process.shared_memory:
             path.unlink(missing_ok=True)

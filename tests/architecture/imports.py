@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -30,8 +31,13 @@ def children(package: str) -> list[str]:
     return sorted([*modules, *(path.parent.name for path in folder.glob("*/__init__.py"))])
 
 
-def imported(path: Path) -> Iterator[str]:
+@cache
+def imported(path: Path) -> frozenset[str]:
     """The dotted names that a file imports: of `from a import b` both `a` and `a.b`, which may be a module."""
+    return frozenset(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names)
@@ -46,7 +52,8 @@ def files_of(package: str, child: str) -> list[Path]:
     return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
 
 
-def edges(package: str) -> set[tuple[str, str]]:
+@cache
+def edges(package: str) -> frozenset[tuple[str, str]]:
     """Which children of a package import which others."""
     found = set()
     names = children(package)
@@ -56,7 +63,7 @@ def edges(package: str) -> set[tuple[str, str]]:
                 other = name.removeprefix(f"{package}.").split(".")[0] if name.startswith(f"{package}.") else None
                 if other in names and other != child:
                     found.add((child, other))
-    return found
+    return frozenset(found)
 
 
 def outside(package: str) -> set[str]:

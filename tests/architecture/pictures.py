@@ -28,13 +28,17 @@ def picture(package: str) -> str:
     return "\n".join(["```mermaid", "graph TD", *lines, "```", "", f"Imports: {others}."])
 
 
-def arrows_of(package: str) -> set[tuple[str, str]]:
+def arrows_of(package: str) -> frozenset[tuple[str, str]]:
     """The arrows of a package's picture."""
     arrows = edges(package)
-    return arrows if len(arrows) <= MAX_ARROWS else {(a, b) for a, b in arrows if not _another_way(arrows, a, b)}
+    return (
+        arrows
+        if len(arrows) <= MAX_ARROWS
+        else frozenset(arrow for arrow in arrows if not _another_way(arrows, *arrow))
+    )
 
 
-def _another_way(arrows: set[tuple[str, str]], start: str, end: str) -> bool:
+def _another_way(arrows: frozenset[tuple[str, str]], start: str, end: str) -> bool:
     """Whether `end` is reached from `start` by two arrows or more."""
     reached, ways = {start}, [b for a, b in arrows if a == start and b != end]
     while ways:

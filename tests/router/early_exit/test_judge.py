@@ -12,6 +12,8 @@ import pytest
 
 from router.early_exit import Judge, JudgeError
 
+pytestmark = pytest.mark.servers  # the judge's process, with its embedding model
+
 ALIKE = ["The sky is blue because air scatters blue light.", "Air scatters blue light, so the sky looks blue."]
 APART = ["The sky is blue because air scatters blue light.", "My grandmother sells three old bicycles on Sunday."]
 PATIENCE = 120.0  # seconds, for a loaded machine

@@ -33,6 +33,8 @@ from tests.router.support.aio import aio, run, until
 from tests.router.support.fakes import FakePair, started
 from tests.router.support.processes import free_port, router
 
+pytestmark = pytest.mark.servers  # routers of several processes
+
 CHAT = "/v1/chat/completions"
 COUNT = 3
 
