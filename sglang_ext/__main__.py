@@ -1,4 +1,9 @@
-"""`python -m sglang_ext`: print the list of patches and whether each fits the installed SGLang."""
+"""`python -m sglang_ext`: print the list of patches and whether each fits the installed SGLang.
+
+`python -m sglang_ext TARGET ...` prints the fingerprints of functions by their dotted names, for new entries.
+"""
+
+import sys
 
 from sglang_ext.errors import OverlayError
 from sglang_ext.patches import PATCHES
@@ -6,9 +11,11 @@ from sglang_ext.patching.verify import fingerprint, installed_version, resolve, 
 
 
 def main() -> int:
-    """Print three lines for each patch; return 1 when any does not fit."""
-    failures = 0
+    """Print three lines for each patch, or a fingerprint for each target given; return 1 when any does not fit."""
     version = installed_version()
+    if targets := sys.argv[1:]:
+        return print_fingerprints(targets, version)
+    failures = 0
     for patch in PATCHES:
         found = "-"
         try:
@@ -22,6 +29,17 @@ def main() -> int:
         print(f"{patch.target}\n  {patch.kind.value}, {where}: {patch.reason}")
         print(f"  sglang {version}, fingerprint {found}: {verdict}")
     return 1 if failures else 0
+
+
+def print_fingerprints(targets: list[str], version: str) -> int:
+    """Print the fingerprint of each target in the installed SGLang; return 1 when one does not exist."""
+    for target in targets:
+        try:
+            print(f'{target}  expects={{"{version}": "{fingerprint(resolve(target))}"}}')
+        except OverlayError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -40,11 +40,11 @@ def place_servers(requests: Sequence[GpuRequest], available_bytes: Mapping[int, 
     over different GPUs, so that prefill does not slow its own decode. Where this does not fit, the GPU with least
     free memory that still suffices is tried instead, which keeps large gaps for large servers.
     """
-    spread = _place(requests, available_bytes, most_free_first=True)
-    if not isinstance(spread, PlacementFailure):
-        return spread
+    roomiest = _place(requests, available_bytes, most_free_first=True)
+    if not isinstance(roomiest, PlacementFailure):
+        return roomiest
     packed = _place(requests, available_bytes, most_free_first=False)
-    return spread if isinstance(packed, PlacementFailure) else packed
+    return roomiest if isinstance(packed, PlacementFailure) else packed
 
 
 def _place(
