@@ -35,7 +35,7 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
         context.context_length(model),
         context.make_transport,
         call.tracer,
-        context.metrics,
+        context.open_prompt_metrics,
     )
     call.answer.model = model
     try:

@@ -38,7 +38,7 @@ class RunContext:
         self.make_transport = make_transport
         self.judge = judge
         self.new_run_id = new_run_id
-        self.metrics = metrics
+        self.open_prompt_metrics = metrics
         self._pacers: dict[str, SegmentPacer] = {}
         self._same_tokenizer: dict[tuple[str, str], bool] = {}
 

@@ -1,4 +1,4 @@
-"""`python -m router.parity [--rust PYTHON] [--write]`: the table of flags, paths and metrics in router/README.md.
+"""`python -m router.parity [--rust PYTHON] [--write]`: the table of flags, paths and metrics in SGLANG_ROUTER.md.
 
 With `--rust`, `sglang_router.json` gets the flags of the sglang-router in that Python's environment.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from router.parity.sglang_router import SglangRouter, load_sglang_router
 from router.parity.table import table
 
-README = Path(__file__).parents[1] / "README.md"
+DOCUMENT = Path(__file__).with_name("SGLANG_ROUTER.md")
 BEGIN, END = "<!-- parity: begin -->\n", "<!-- parity: end -->\n"
 
 # Runs in the environment of sglang-router, where this package is not installed.
@@ -30,10 +30,10 @@ print(json.dumps({"version": importlib.metadata.version("sglang-router"), "flags
 
 
 def main(arguments: list[str]) -> int:
-    """Print the table, or write it into the README."""
+    """Print the table, or write it into the document."""
     parser = argparse.ArgumentParser(prog="python -m router.parity", description=__doc__)
     parser.add_argument("--rust", metavar="PYTHON", help="a Python with sglang-router, to read its flags anew")
-    parser.add_argument("--write", action="store_true", help="put the table into router/README.md")
+    parser.add_argument("--write", action="store_true", help="put the table into SGLANG_ROUTER.md")
     options = parser.parse_args(arguments)
     if options.rust:
         done = subprocess.run([options.rust, "-c", READ_FLAGS], capture_output=True, text=True, check=False)  # noqa: S603
@@ -44,8 +44,8 @@ def main(arguments: list[str]) -> int:
         SglangRouter(installed["version"], installed["flags"], stored.paths, stored.metrics).save()
     markdown = table(load_sglang_router())
     if options.write:
-        before, _, rest = README.read_text().partition(BEGIN)
-        README.write_text(before + BEGIN + markdown + END + rest.partition(END)[2])
+        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+        DOCUMENT.write_text(before + BEGIN + markdown + END + rest.partition(END)[2])
     else:
         print(markdown, end="")
     return 0

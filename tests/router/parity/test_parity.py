@@ -1,4 +1,4 @@
-"""Every flag and path of sglang-router is there, or refused with its reason; the README says which."""
+"""Every flag and path of sglang-router is there, or refused with its reason; SGLANG_ROUTER.md says which."""
 
 import re
 
@@ -8,7 +8,7 @@ from router.cli.ignored_flags import IGNORED_FLAGS
 from router.cli.parser import parse
 from router.cli.refused_flags import REFUSED_FLAGS
 from router.endpoints.not_offered import PATHS_NOT_OFFERED
-from router.parity.__main__ import BEGIN, END, README, main
+from router.parity.__main__ import BEGIN, DOCUMENT, END, main
 from router.parity.differences import ABSENT_METRICS, FLAGS, METRICS, PATHS
 from router.parity.sglang_router import load_sglang_router
 from router.parity.table import our_flags, table
@@ -19,7 +19,7 @@ STORED = load_sglang_router()
 
 def test_the_readme_has_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
-    told = README.read_text().partition(BEGIN)[2].partition(END)[0]
+    told = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
     assert told == capsys.readouterr().out == table(STORED), "run python -m router.parity --write"
     assert len(STORED.flags) > 90
 
