@@ -3,6 +3,7 @@
 `python -m sglang_ext TARGET ...` prints the fingerprints of functions by their dotted names, for new entries.
 """
 
+import argparse
 import sys
 
 from sglang_ext.errors import OverlayError
@@ -12,9 +13,12 @@ from sglang_ext.patching.verify import fingerprint, installed_version, resolve, 
 
 def main() -> int:
     """Print three lines for each patch, or a fingerprint for each target given; return 1 when any does not fit."""
+    parser = argparse.ArgumentParser(prog="python -m sglang_ext", description="The patches, and whether they fit.")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="print this function's fingerprint instead")
+    given = parser.parse_args()
     version = installed_version()
-    if targets := sys.argv[1:]:
-        return print_fingerprints(targets, version)
+    if given.targets:
+        return print_fingerprints(given.targets, version)
     failures = 0
     for patch in PATCHES:
         found = "-"

@@ -9,7 +9,7 @@ from launch.processes.base import Process
 
 GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.1
-REAP_SECONDS = 5.0
+REAP_SECONDS = 5.0  # that a killed process may take to become reapable
 
 
 async def stop_all(
@@ -47,7 +47,7 @@ async def kill_all(processes: Sequence[Process]) -> None:
         await asyncio.sleep(POLL_SECONDS)
     deadline = time.monotonic() + REAP_SECONDS
     # A killed process leaves its session a moment before it can be reaped.
-    while any(process.exit_code() is None for process in processes) and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells
+    while [each for each in processes if each.exit_code() is None] and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(POLL_SECONDS)
     for process in processes:
         for path in process.shared_memory:
