@@ -45,7 +45,7 @@ def test_the_projects_own_words_are_explained() -> None:
     rules = get_args(ExitRule.__annotations__["rule"])
     own = {*get_args(Arm), *get_args(AnswerOrder), *get_args(Capability), *rules}
     own |= set(get_args(AgentState)) - PLAIN_STATES
-    own |= {name for name in SURFACE["metric names"] if name.startswith("moa_")}
+    own |= {name for name in SURFACE["metrics"] if name.startswith("moa_")}
     assert own - named == set()
 
 

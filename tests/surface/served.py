@@ -1,15 +1,19 @@
 """The part of the public surface that a running router shows: paths, bodies, keys of answers, labels of metrics."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client import CollectorRegistry
 
+from router.service_discovery.metrics import DiscoveryMetrics
 from tests.router.moa.test_run_failures import FakeJudge
 from tests.router.moa.test_tree_runs import CHAT, Agents, small_tree
 from tests.router.support.fakes import FakePair
-from tests.router.support.serving import Serving, serving
+from tests.router.support.serving import serving
 
 PLAIN = {"model": "plain", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 
@@ -23,6 +27,13 @@ async def served_surface(folder: Path) -> dict[str, Any]:
         for agent in (agent for cluster in layer["clusters"] for agent in cluster["agents"]):
             agent["model"] = "fake"
     trees.write_text(json.dumps(tree))
+    with _collectors() as collectors:
+        DiscoveryMetrics(CollectorRegistry(), (1.0,))
+        served = await _served(trees)
+    return {**served, "metrics": _families(collectors)}
+
+
+async def _served(trees: Path) -> dict[str, Any]:
     async with serving(Agents().pair, FakePair("plain"), trees=trees, judge=FakeJudge()) as router:
         answer = await router.post("/v1/chat/completions", CHAT)
         assert answer.status_code == 200, answer.text
@@ -36,7 +47,6 @@ async def served_surface(folder: Path) -> dict[str, Any]:
             "answer of a tree": _keys(run),
             **{f"answer of {path}": _keys(told) for path, told in answers.items()},
             "headers of an answer": sorted(plain.headers.keys() - {"date", "transfer-encoding"}),
-            "metric labels": await _labels(router),
         }
 
 
@@ -56,10 +66,27 @@ def _keys(value: Any) -> Any:
     return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
 
 
-async def _labels(router: Serving) -> dict[str, list[str]]:
-    """Of each metric that has samples after these requests: its type, and its samples' labels."""
-    text = (await router.http.get("/metrics")).text
-    return {
-        family.name: [family.type, *sorted({label for sample in family.samples for label in sample.labels})]
-        for family in sorted(text_string_to_metric_families(text), key=lambda each: each.name)
-    }
+@contextmanager
+def _collectors() -> Iterator[list[Any]]:
+    """Everything that is registered for Prometheus while the block lasts."""
+    found: list[Any] = []
+    register = CollectorRegistry.register
+
+    def recorded(registry: CollectorRegistry, collector: Any) -> None:
+        found.append(collector)
+        register(registry, collector)
+
+    with mock.patch.object(CollectorRegistry, "register", recorded):
+        yield found
+
+
+def _families(collectors: list[Any]) -> dict[str, list[str]]:
+    """Of each metric its type and its labels, also where it has no samples yet."""
+    found = {}
+    for collector in collectors:
+        if hasattr(collector, "_labelnames"):
+            found[collector._name] = [collector._type, *collector._labelnames]
+        else:
+            for family in collector.collect():
+                found[family.name] = [family.type, *family._labelnames]
+    return dict(sorted(found.items()))

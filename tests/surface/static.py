@@ -35,11 +35,11 @@ COMMANDS = (
     "launch.pd",
     "sglang_ext.bench",
     "qmetric.bench",
+    "qmetric.bench.check",
     "qmetric.bench.tune",
 )
 _OPTION = re.compile(r"^  (-.*?)(?:  .*)?$", re.MULTILINE)
 _NAME = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
-_METRIC = re.compile(r"(?:smg|moa)_[a-z_]+")
 _VARIABLE = re.compile(r"(?:SGLANG_EXT|FASTER_MOA|QMETRIC)_[A-Z_]+|KUBECONFIG|FORWARDED_ALLOW_IPS|XDG_CACHE_HOME")
 
 
@@ -53,7 +53,6 @@ def static_surface() -> dict[str, Any]:
         "router flags refused": sorted(REFUSED_FLAGS),
         "router paths refused": sorted(PATHS_NOT_OFFERED),
         "router errors": sorted({f"{kind.status} {kind.kind}" for kind in _subclasses(errors.RouterError)}),
-        "metric names": sorted(_constants(_METRIC)),
         "decision in a trace": [each.name for each in fields(Decision)],
         "launch config": LaunchConfig.model_json_schema(),
         "trees file": schema_components([Trees])[1],
