@@ -112,6 +112,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
                     plain=base,
                     bootstrap_port=prefill.bootstrap_port,
                     model=prefill.model.name,
+                    prefill_log=logs / f"{prefill.name}.log",
                 )
             yield found
         finally:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ class Servers:
     plain: str
     bootstrap_port: int
     model: str
+    prefill_log: Path
 
 
 def post(url: str, body: dict[str, Any]) -> httpx.Response:
@@ -69,11 +71,9 @@ def is_quiet(base: str) -> bool:
     return not any(state["requests"].values()) and kv["protected"] == 0 and kv["free"] + kv["evictable"] == kv["total"]
 
 
-def in_use(base: str) -> int:
-    """KV slots that running requests hold."""
-    kv = overlay_state(base)["kv"]
-    used: int = kv["total"] - kv["free"] - kv["evictable"]
-    return used
+def passes(servers: Servers) -> int:
+    """Forward passes that prefill has begun: one a chunk. Its log tells them at once, it itself answers between."""
+    return servers.prefill_log.read_text(errors="replace").count("] Prefill batch, ")
 
 
 def holdings(router: str) -> list[dict[str, Any]]:
