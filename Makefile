@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?=
 QUESTION ?= Why is the sky blue during the day and red at sunset?
 K ?=
+COVERAGE ?=
 # Processes that share the tests: one has those with common servers, the other one has the rest, among which a launch
 # of six servers is. With less than 16 GB of memory all run in one.
 WORKERS ?= $(shell awk '/MemTotal/ {print ($$2 > 15000000 ? 2 : 0)}' /proc/meminfo)
@@ -12,7 +13,7 @@ PYTEST = .venv/bin/python -m pytest
 
 help:
 	@echo "make demo        install, start three P/D pairs and answer a question through a tree of agents"
-	@echo "make test        install and run every test, about ten minutes; with coverage by package at the end"
+	@echo "make test        install and run every test, about ten minutes; COVERAGE=1 ends with coverage by package"
 	@echo "make test K=...  only tests that match, as pytest's -k: K=breaker, K='splice and not e2e'"
 	@echo "make test-quick  every test that needs no SGLang server, properties with fewer examples; a minute"
 	@echo "make nightly     what is too long for CI: more examples, random orders, repeated kills; hours"
@@ -35,13 +36,16 @@ browser:
 curl:
 	@command -v curl >/dev/null || (apt-get update -q && apt-get install -qy --no-install-recommends curl)
 
-ifeq ($(strip $(K)),)
+ifneq ($(strip $(K)),)
+test: install browser curl
+	@$(PYTEST) -k "$(K)"
+else ifneq ($(strip $(COVERAGE)),)
 test: install browser curl
 	@$(PYTEST) -n $(WORKERS) --cov --cov-report=
 	@.venv/bin/python -m tests.coverage_by_package
 else
 test: install browser curl
-	@$(PYTEST) -k "$(K)"
+	@$(PYTEST) -n $(WORKERS)
 endif
 
 test-quick: install browser
