@@ -43,6 +43,20 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "c1264c1e2347608e"},
     ),
     Patch(
+        target="sglang.srt.disaggregation.nixl.conn.NixlKVManager._start_bootstrap_thread",
+        kind=Kind.AROUND,
+        hook="sglang_ext.fixes.message_thread:keep_receiving",
+        reason="a message that comes while its request is aborted ends the thread that all later requests need",
+        expects={"0.5.17": "2849f31fbbe7ba99"},
+    ),
+    Patch(
+        target="sglang.srt.disaggregation.mooncake.conn.MooncakeKVManager.start_prefill_thread",
+        kind=Kind.AROUND,
+        hook="sglang_ext.fixes.message_thread:keep_receiving",
+        reason="a message that comes while its request is aborted ends the thread that all later requests need",
+        expects={"0.5.17": "3ea19ca5ed59385e"},
+    ),
+    Patch(
         target="sglang.srt.managers.scheduler.Scheduler.init_disaggregation",
         kind=Kind.AFTER,
         hook="sglang_ext.open_prompt.scheduler_state:install",

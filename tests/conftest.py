@@ -27,16 +27,17 @@ settings.load_profile("full")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the end-to-end tests and put them last.
 
-    Several processes share the work module by module: there the tests of the common servers come first, so that
-    one process starts these and goes on with them while another one is busy with all other tests.
+    Several processes share the work module by module. There the longest come first: one process begins with the tests
+    of the common servers, another one with those that start their own, and whoever is done takes of all others.
     """
     shares = hasattr(config, "workerinput")
 
     def rank(item: pytest.Item) -> int:
-        scope = _scope(item.nodeid)
         if END_TO_END not in item.path.parents:
-            return 1
-        return 0 if shares and scope == COMMON else 2
+            return 2
+        if not shares:
+            return 3
+        return 0 if _scope(item.nodeid) == COMMON else 1
 
     for item in items:
         if END_TO_END in item.path.parents:

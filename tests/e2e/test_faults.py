@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import zmq
 
 from router.dispatch.pair_fields import HARMFUL_FIELDS
 from tests.e2e.relay import Relay
@@ -123,6 +124,17 @@ def test_what_would_end_a_server_is_refused(servers: Servers, field: str) -> Non
 
 
 # Servers
+
+
+def test_bytes_of_a_stranger_on_the_port_for_kv_transfer(servers: Servers) -> None:
+    one_rank = dict.fromkeys(("prefill_dp_rank", "prefill_cp_rank", "target_tp_rank", "target_pp_rank"), 0)
+    rank = httpx.get(f"http://127.0.0.1:{servers.bootstrap_port}/route", params=one_rank, timeout=PATIENT).json()
+    with zmq.Context() as context, context.socket(zmq.PUSH) as stranger:
+        stranger.connect(f"tcp://{rank['rank_ip']}:{rank['rank_port']}")
+        for message in ([b"hello"], [b""], [b"NixlMsgGuard", b"17"], [b"ABORT"]):
+            stranger.send_multipart(message)
+        stranger.close(linger=1000 * TIMEOUT)
+    assert works(servers.router)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -104,10 +104,10 @@ def trees(draw: st.DrawFn) -> Tree:
     return Tree(name="random", order="declared", layers=tuple(layers))
 
 
-def test_splicing_changes_no_answer(servers: Servers) -> None:
+def test_splicing_changes_no_answer(servers: Servers, paged: Servers) -> None:
     """50 random trees, float32, greedy, in fallback and in overlay mode: token by token as in the blocking arm.
 
-    Five at a time, and no arm finds in the caches what another one left there.
+    Five at a time, shared out to both pairs, and no arm finds in the caches what another one left there.
     """
     seen: Counter[str | None] = Counter()
 
@@ -115,15 +115,16 @@ def test_splicing_changes_no_answer(servers: Servers) -> None:
     @given(st.lists(st.tuples(trees(), st.sampled_from(QUESTIONS)), min_size=5, max_size=5))
     def check(asked: list[tuple[Tree, str]]) -> None:
         async def everything(arm: Arm, mode: str) -> list[RunTrace]:
-            async with context(servers, mode) as shared:
-                return await asyncio.gather(
-                    *(play(shared, tree, servers.model, question, arm) for tree, question in asked)
-                )
+            async with context(servers, mode) as one, context(paged, mode) as other:
+                runs = [play(one, tree, servers.model, question, arm) for tree, question in asked[::2]]
+                runs += [play(other, tree, paged.model, question, arm) for tree, question in asked[1::2]]
+                return await asyncio.gather(*runs)
 
         arms: list[tuple[Arm, str]] = [("tree", "fallback"), ("splice", "fallback"), ("splice", "overlay")]
         said = []
         for arm, mode in arms:
             forget(servers)
+            forget(paged)
             agents = [agent for trace in asyncio.run(everything(arm, mode)) for agent in trace.agents]
             said.append([(a.agent, a.text, a.finish_reason, a.prompt_tokens) for a in agents])
             assert all(a.speculation["failed"] == 0 for a in agents)
