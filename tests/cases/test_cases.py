@@ -1,0 +1,118 @@
+"""Every public case is covered by a test whose name and mark say so, or is listed as open."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).parent
+TESTS = HERE.parent
+# Cases that still give the wrong answer: each leaves this list with the test that shows it right.
+OPEN: set[str] = {
+    "0.venv_symlink",
+    "1.h2c",
+    "2.logit_bias_1e39",
+    "2.min_tokens_1_stop_999999999",
+    "2.min_tokens_1_stop_-1",
+    "2.json_schema_selfref",
+    "2.rep_penalty_1e-40",
+    "2.logit_bias_tree",
+    "2.n_odd",
+    "2.top_k_generate",
+    "2.stop_ids_alone",
+    "3.health404",
+    "3.server_info_200_HTML",
+    "3.server_info_401",
+    "3.server_info_403",
+    "3.server_info_405",
+    "3.server_info_501",
+    "3.server_info_400",
+    "3.server_info_200_JSON",
+    "3.health_401",
+    "3.health_403",
+    "3.health_405",
+    "3.health_501",
+    "3.health_204",
+    "3.models_odd",
+    "4.cors_stainless",
+    "5.initials",
+    "5.statements_one_line",
+    "5.million",
+    "5.negative_word",
+    "5.at_least",
+    "5.letters",
+    "5.latex_thousands",
+    "5.nbsp_thousands",
+    "5.decimal_comma",
+    "5.choice_because",
+    "5.bare_letter",
+    "5.abbreviations",
+    "5.fullwidth",
+    "5.languages",
+    "5.interval_spaces",
+    "5.unit_scale",
+    "5.live_votes",
+    "6.min_tokens",
+    "6.client_errors_502",
+    "6.templates",
+    "6.ignored_fields",
+    "6.text_parts_run",
+    "6.n_zero",
+    "6.deep_json",
+    "6.last_not_user",
+    "6.image_aggregator",
+    "7.usage_no_counts",
+    "7.usage_null_counts",
+    "7.choices_null",
+    "7.data_null",
+    "7.error_null",
+    "7.reasoning_only_answer",
+    "7.no_finish",
+    "7.tool_calls",
+    "7.content_parts",
+    "7.nonstream_json",
+    "8.model_retrieve",
+    "8.head",
+    "8.bearer",
+    "8.http10",
+    "9.echo_logprobs",
+    "9.stream_input_logprobs",
+    "9.max_tokens_0",
+    "10.nvml_not_supported",
+    "10.nvml_bytes",
+    "10.device_order",
+    "10.proxy",
+    "11.no_system_role",
+    "12.lm_eval_loglikelihood",
+    "12.retrieve",
+    "14.breaker",
+    "14.flag_collision",
+}
+
+
+def cases() -> list[str]:
+    """The ids of all cases."""
+    return [case["id"] for case in yaml.safe_load((HERE / "public.yaml").read_text())]
+
+
+def covered() -> Iterator[str]:
+    """The ids in `@pytest.mark.case(...)` of every test named `test_public_case...`."""
+    for path in TESTS.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_public_case"):
+                found = [ids for each in node.decorator_list for ids in _ids(each)]
+                assert found, f"{path.name}::{node.name} has no @pytest.mark.case"
+                yield from found
+
+
+def _ids(decorator: ast.expr) -> list[str]:
+    if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.case":
+        return [ast.literal_eval(argument) for argument in decorator.args]
+    return []
+
+
+def test_each_case_has_its_test_or_is_open() -> None:
+    tested = set(covered())
+    assert tested | OPEN == set(cases())
+    assert not tested & OPEN
