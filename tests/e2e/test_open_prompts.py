@@ -1,6 +1,7 @@
 """The overlay's open prompts on real pairs, with pages of one token and of 16."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -205,8 +206,14 @@ def test_segments_leave_a_handshake_its_time(servers: Servers) -> None:
 
 
 @pytest.mark.parametrize("chunks", [1, 3, 7])
-def test_aborted_while_it_is_prefilled(pair: Servers, chunks: int) -> None:
+def test_aborted_while_it_is_prefilled(servers: Servers, paged: Servers, chunks: int) -> None:
     """In its first chunk, between chunks, in its last one: no token comes out, and nothing stays behind."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(partial(abort_after, chunks), (servers, paged)))
+
+
+def abort_after(chunks: int, pair: Servers) -> None:
+    """Abort a segment after so many chunks of it."""
     prompt = Prompt(pair)
     rid = prompt.id
     before = passes(pair)

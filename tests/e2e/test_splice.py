@@ -85,12 +85,13 @@ def _flushed(base: str) -> bool:
 @st.composite
 def trees(draw: st.DrawFn) -> Tree:
     """Small trees of two or three layers with short answers, in declared order."""
-    tokens = st.integers(1, 14)
+    tokens = st.integers(1, 12)
     proposers, middle = [], []
-    for c in range(draw(st.integers(1, 2))):
+    clusters = draw(st.integers(1, 2))
+    for c in range(clusters):
         agents = [
             Agent(name=f"p{c}{i}", role=f"You are helper {i}.", max_tokens=draw(tokens))
-            for i in range(draw(st.integers(1, 3)))
+            for i in range(draw(st.integers(1, 4 - clusters)))
         ]
         proposers.append(Cluster(name=f"c{c}", agents=tuple(agents)))
         middle.append(Agent(name=f"m{c}", reads=(f"c{c}",), max_tokens=draw(tokens)))
