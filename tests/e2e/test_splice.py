@@ -85,7 +85,7 @@ def _flushed(base: str) -> bool:
 @st.composite
 def trees(draw: st.DrawFn) -> Tree:
     """Small trees of two or three layers with short answers, in declared order."""
-    tokens = st.integers(1, 12)
+    tokens = st.integers(1, 8)
     proposers, middle = [], []
     clusters = draw(st.integers(1, 2))
     for c in range(clusters):
