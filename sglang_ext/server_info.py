@@ -1,18 +1,21 @@
 """The overlay's part of `/server_info`, under `internal_states[i]["sglang_ext"]`.
 
-    {"version": "0.1.0", "unverified": [],
+    {"version": "0.1.0", "unverified": [], "started": 1760000000.5,
      "processes": {"scheduler": {"pid": 1, "patches": [...]}, "tokenizer": {...}},
      "kv": {"total": 8192, "free": 8000, "evictable": 192, "protected": 0},
      "requests": {"running": 0, "waiting": 0, "prefill_bootstrap": 0, ...},
      "transfer": {"pages": 0, "runs": 0},
      "open_prompts": {"open": 0, "pinned": 0, "segments": 0, ...}}   # or {"missing": "the reason"}
 
-KV figures are tokens; `free + evictable` is what a new request can get. `transfer` counts what was sent.
+`started` is when the scheduler's process began, in Unix seconds: another value means another process. KV figures are
+tokens; `free + evictable` is what a new request can get. `transfer` counts what was sent.
 """
 
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import psutil
 
 from sglang_ext import __version__
 from sglang_ext.open_prompt import scheduler_state
@@ -28,6 +31,7 @@ def add_scheduler_state(result: InternalState, scheduler: Scheduler, *args: Any,
     result.internal_state[KEY] = {
         "version": __version__,
         "unverified": unverified_patches(),
+        "started": psutil.Process().create_time(),
         "processes": {"scheduler": _process()},
         "kv": _kv(scheduler),
         "requests": _requests(scheduler),

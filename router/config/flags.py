@@ -74,18 +74,19 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type, title: str)
     """Add the flags of a settings class to the parser, as a group with this title."""
     group = parser.add_argument_group(title)
     for setting, spec in _flags(settings_class):
+        destination = _destination(settings_class, setting)
         if isinstance(setting.default, bool):
-            group.add_argument(*spec.names, dest=setting.name, action="store_true", help=spec.help_text)
+            group.add_argument(*spec.names, dest=destination, action="store_true", help=spec.help_text)
             continue
         default_text = "none" if setting.default in (None, ()) else "%(default)s"
         group.add_argument(
             *spec.names,
-            dest=setting.name,
+            dest=destination,
             type=spec.value_type or str,
             nargs="*" if spec.multiple else None,
             default=setting.default,
             choices=spec.choices,
-            metavar=spec.metavar,
+            metavar=spec.metavar or (None if spec.choices else setting.name.upper()),
             help=f"{spec.help_text} ({default_text})",
         )
 
@@ -94,7 +95,7 @@ def read_flags(parser: argparse.ArgumentParser, parsed: argparse.Namespace, sett
     """The settings from parsed flags; exits through `parser.error` when a value is out of bounds."""
     values: dict[str, Any] = {}
     for setting, spec in _flags(settings_class):
-        value = getattr(parsed, setting.name)
+        value = getattr(parsed, _destination(settings_class, setting))
         values[setting.name] = tuple(value) if spec.multiple and value is not None else value
         try:
             for item in values[setting.name] if spec.multiple and value is not None else (value,):
@@ -102,6 +103,11 @@ def read_flags(parser: argparse.ArgumentParser, parsed: argparse.Namespace, sett
         except ValueError as error:
             parser.error(str(error))
     return settings_class(**values)
+
+
+def _destination(settings_class: type, setting: "Field[Any]") -> str:
+    """Where a parsed value is kept: two classes may have fields of one name."""
+    return f"{settings_class.__name__}.{setting.name}"
 
 
 def _flags(settings_class: type) -> list[tuple["Field[Any]", _FlagSpec]]:

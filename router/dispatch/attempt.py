@@ -2,7 +2,7 @@
 
 from router.dispatch.breaker_checks import check_breakers
 from router.dispatch.exchange import Exchange
-from router.errors import UpstreamFailed, UpstreamTimeout
+from router.errors import ConnectFailed, ConnectionLost, UpstreamFailed, UpstreamTimeout
 from router.workers.worker import Pair, Worker
 
 
@@ -40,6 +40,8 @@ class Attempt:
         if isinstance(error, UpstreamFailed | UpstreamTimeout):
             by_prefill = error is self.exchange.prefill_error
             self.failed_worker = self._pair.prefill if by_prefill else self._pair.decode
+            if isinstance(error, ConnectFailed | ConnectionLost):
+                self.failed_worker.connection_failed(error)
             if _is_worker_failure(error):
                 prefill_ok, decode_ok = (False, None) if by_prefill else (None, False)
         elif error is None and self.exchange.decode.status < 500:

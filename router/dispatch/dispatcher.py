@@ -8,6 +8,7 @@ import orjson
 
 from router.dispatch.breaker_checks import available_workers
 from router.dispatch.exchange_scope import ExchangeScope
+from router.dispatch.restart_queue import RestartQueue
 from router.errors import RouterError
 from router.http.body import Body
 from router.load_balancing import CacheAwareSettings, Policy, PromptPrefix
@@ -26,6 +27,7 @@ class Dispatcher:
         prefill_policy: Chooses among prefill servers.
         decode_policy: Chooses among decode servers.
         balance: When loads are imbalanced, so that a sticky pair is given up (`can_keep_pair`).
+        restarts: Where requests wait for workers that restart.
     """
 
     def __init__(
@@ -34,8 +36,10 @@ class Dispatcher:
         prefill_policy: Policy,
         decode_policy: Policy,
         balance: CacheAwareSettings | None = None,
+        restarts: RestartQueue | None = None,
     ) -> None:
         self.registry = registry
+        self.restarts = restarts or RestartQueue(registry)
         self._balance = balance or CacheAwareSettings()
         self._prefill_policy = prefill_policy
         self._decode_policy = decode_policy

@@ -12,12 +12,12 @@ from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
 from router.dispatch.metrics import DispatchMetrics
 from router.dispatch.retries import RETRYABLE_STATUSES, RetrySettings, is_retryable
-from router.errors import UpstreamFailed, UpstreamTimeout, clear_tracebacks
+from router.errors import NoWorker, UpstreamFailed, UpstreamTimeout, clear_tracebacks
 from router.http.asgi import SSE_HEADERS
 from router.http.body import Body
 from router.http.client_request import ClientRequest
-from router.load_balancing import prompt_prefix
-from router.workers.worker import Worker
+from router.load_balancing import PromptPrefix, prompt_prefix
+from router.workers.worker import Pair, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class PairForwarder:
         prompt = prompt_prefix(routed.body.fields)
         avoid: set[Worker] = set()
         while True:
-            pair = self._dispatcher.choose_pair(routed.model, prompt, avoid)
+            pair = await self._choose_pair(routed.model, prompt, avoid)
             request.model = routed.model  # only now: a name that no worker serves must not become a metric label
             request.workers = (pair.prefill.url, pair.decode.url)
             request.attempts += 1
@@ -91,6 +91,15 @@ class PairForwarder:
             backoff = self._retries.backoff(request.attempts)
             self._metrics.retried(routed.endpoint, request.attempts, backoff)
             await asyncio.sleep(backoff)
+
+    async def _choose_pair(self, model: str, prompt: PromptPrefix | None, avoid: set[Worker]) -> Pair:
+        """Choose a pair; where its only servers restart, wait for them."""
+        while True:
+            try:
+                return self._dispatcher.choose_pair(model, prompt, avoid)
+            except NoWorker:
+                if not await self._dispatcher.restarts.wait(model):
+                    raise
 
     async def _send_response(self, request: ClientRequest, routed: RoutedRequest, exchange: Exchange) -> None:
         status = exchange.decode.status

@@ -15,8 +15,11 @@ from router.workers.worker import Pair, Worker
 
 logger = logging.getLogger(__name__)
 
+ATTENTION_INTERVAL = 0.5  # seconds between probes of workers that failed, or come back
 WARM_UP_TIMEOUT = 300.0  # seconds; the first generation of a pair may compile kernels
 DRAIN_POLL_INTERVAL = 0.05  # seconds
+
+Processes = tuple[str | None, str | None]
 
 # Token ids that every vocabulary has, since a server may run without a tokenizer.
 WARM_UP_BODY = {
@@ -46,7 +49,9 @@ class WorkerSupervisor:
         self._probe_interval_secs = probe_interval_secs
         self._warm_up_enabled = warm_up
         self._tasks: set[asyncio.Task[None]] = set()
-        self._warming_up: set[Pair] = set()
+        self._warming_up: dict[Pair, tuple[asyncio.Task[None], Processes]] = {}
+        self._warm_up_problems: dict[Pair, str] = {}
+        self._probing: set[Worker] = set()
         self._draining: dict[Worker, asyncio.Task[None]] = {}
         self._was_ready = False
         self.discovery_problem: Callable[[], str | None] = lambda: None
@@ -61,7 +66,7 @@ class WorkerSupervisor:
             no_model = "no model has both a healthy prefill and a healthy decode server that generated something yet."
             return self.discovery_problem() or no_model
         if not self._was_ready and self._warm_up_enabled:
-            cold = [pair for pair in self._registry.pairs() if pair not in self._registry.warmed_up_pairs]
+            cold = self._registry.cold_pairs()
             if cold:
                 return f"{cold[0].prefill.url} and {cold[0].decode.url} have not generated anything together yet."
         self._was_ready = True
@@ -71,6 +76,7 @@ class WorkerSupervisor:
         """Probe all workers once, then start probing in the background."""
         await self._probe_all()
         self._start_task(self._probe_periodically())
+        self._start_task(self._watch_troubled_workers())
 
     async def close(self) -> None:
         """Cancel all background tasks."""
@@ -111,8 +117,24 @@ class WorkerSupervisor:
             raise UpstreamFailed(f"{pair.decode.url} answered with {exchange.decode.status}: {error_message(body)}")
 
     async def _probe(self, worker: Worker) -> None:
-        await worker.probe()
+        if worker in self._probing:
+            return
+        self._probing.add(worker)
+        try:
+            await worker.probe()
+        except Exception:
+            logger.exception("unexpected error while looking at %s", worker.url)
+        finally:
+            self._probing.discard(worker)
         self._start_warm_ups()
+
+    async def _watch_troubled_workers(self) -> None:
+        """Probe workers that failed or restart more often than others, so that they serve as soon as they can."""
+        while True:
+            await asyncio.sleep(ATTENTION_INTERVAL)
+            for worker in self._registry.workers:
+                if worker.needs_attention:
+                    self._start_task(self._probe(worker))
 
     async def _probe_periodically(self) -> None:
         while True:
@@ -127,32 +149,42 @@ class WorkerSupervisor:
         self._start_warm_ups()
 
     def _start_warm_ups(self) -> None:
-        """Start a generation on every pair that is not warmed up, or that has a half-open breaker to try."""
+        """Start a generation on every pair that is not warmed up, or that has a circuit breaker to try."""
         if not self._warm_up_enabled:
             return
+        cold = set(self._registry.cold_pairs())
         for pair in self._registry.pairs():
-            needs_trial = "half_open" in (pair.prefill.breaker.state, pair.decode.breaker.state)
-            if (needs_trial or pair not in self._registry.warmed_up_pairs) and pair not in self._warming_up:
-                self._warming_up.add(pair)
-                self._start_task(self._warm_up(pair))
+            breakers = pair.prefill.breaker, pair.decode.breaker
+            on_trial = [breaker for breaker in breakers if breaker.state != "closed"]
+            due = all(breaker.begin_trial() for breaker in on_trial) and (on_trial or pair in cold)
+            warming_up = self._warming_up.get(pair)
+            if warming_up is not None and warming_up[1] != _processes(pair):
+                warming_up[0].cancel()  # it waits for a process that is gone
+            elif due and warming_up is None:
+                self._warming_up[pair] = self._start_task(self._warm_up(pair)), _processes(pair)
 
     async def _warm_up(self, pair: Pair) -> None:
         started_at = time.monotonic()
         names = f"{pair.prefill.url} and {pair.decode.url}"
         try:
             await self.generate(pair)
+            while any(breaker.begin_trial() for breaker in (pair.prefill.breaker, pair.decode.breaker)):
+                await self.generate(pair)
         except RouterError as error:
             problem = f"the first generation of {names} failed: {error}"
-            logger.warning("%s", problem)
+            if self._warm_up_problems.get(pair) != problem:
+                logger.warning("%s", problem)
+            self._warm_up_problems[pair] = problem
             for worker in (pair.prefill, pair.decode):
                 if not worker.warmed_up:
                     worker.problem = problem
         else:
+            self._warm_up_problems.pop(pair, None)
             logger.info("%s generated their first tokens in %.2f s", names, time.monotonic() - started_at)
             if pair in self._registry.pairs():
                 self._registry.mark_warmed_up(pair)
         finally:
-            self._warming_up.discard(pair)
+            self._warming_up.pop(pair, None)
 
     async def _drain(self, worker: Worker) -> None:
         while worker.load:  # noqa: ASYNC110 - an event would cost every request; `load` is a plain number
@@ -166,3 +198,8 @@ class WorkerSupervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _processes(pair: Pair) -> Processes:
+    """Which processes serve a pair."""
+    return pair.prefill.process, pair.decode.process

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
@@ -10,19 +11,22 @@ from router.early_exit.embedder import Embedder
 from router.early_exit.judge_protocol import BUILTIN_MODEL
 
 BATCH_SIZE = 64  # texts in one forward pass
+HUB_TIMEOUT = 10.0  # seconds until the hub must answer
 
 
 def load_embedder(model: str, device: str) -> Embedder:
     """Load a model onto "cpu", "cuda", or "auto" (cuda where there is one).
 
     `model` is `BUILTIN_MODEL`, a folder, or a name on the Hugging Face hub. Of texts longer than the model's input,
-    the beginning is embedded. Raises whatever loading raises.
+    the beginning is embedded. Raises whatever loading raises; `RuntimeError` when the hub does not have the model.
     """
+    cached = _is_here(model)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         torch.set_num_threads(1)  # the servers on the same machine need the other cores more
-    loaded = SentenceTransformer(str(_builtin_folder()) if model == BUILTIN_MODEL else model, device=device)
+    source = str(_builtin_folder()) if model == BUILTIN_MODEL else model
+    loaded = SentenceTransformer(source, device=device, local_files_only=cached)
 
     def encode(texts: list[str]) -> Tensor:
         with torch.inference_mode():
@@ -33,6 +37,22 @@ def load_embedder(model: str, device: str) -> Embedder:
 
     size = encode(["warm up"]).shape[1]
     return Embedder(encode, torch.zeros(size, device=device))
+
+
+def _is_here(model: str) -> bool:
+    """Whether a model is on this machine; raises `RuntimeError` when it is not, and the hub does not have it."""
+    if model == BUILTIN_MODEL or Path(model).is_dir():
+        return True
+    try:
+        if isinstance(try_to_load_from_cache(model, "config.json"), str):
+            return True
+        HfApi().model_info(model, timeout=HUB_TIMEOUT)
+    except Exception as error:
+        raise RuntimeError(
+            f"the embedding model {model!r} is neither a folder nor in the hub's cache, and the hub does not give it"
+            f" ({type(error).__name__}): name a folder, or {BUILTIN_MODEL}"
+        ) from None
+    return False
 
 
 def _builtin_folder() -> Path:

@@ -41,6 +41,15 @@ class Judge:
         """The id of its process; None while there is none with a loaded model."""
         return self._process.pid if self._process is not None and self._process.problem is None else None
 
+    @property
+    def state(self) -> str:
+        """`ready`, `loading`, `failed`, or `idle` while nothing has needed it."""
+        if self.pid is not None:
+            return "ready"
+        if self._starting is not None:
+            return "loading"
+        return "failed" if self._failures else "idle"
+
     async def start(self) -> None:
         """Load the model now rather than at the first request; raises `JudgeError` when that fails."""
         await self._running_process()

@@ -1,5 +1,7 @@
 """Health: `/health`, `/health_generate`, `/liveness` and `/readiness`."""
 
+from collections.abc import Callable
+
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.supervisor import WorkerSupervisor
 from router.errors import NoWorker
@@ -12,10 +14,11 @@ TEXT_HEADERS = [(b"content-type", b"text/plain; charset=utf-8")]
 class HealthEndpoints:
     """Whether the router runs, and whether requests can be served."""
 
-    def __init__(self, dispatcher: Dispatcher, supervisor: WorkerSupervisor) -> None:
+    def __init__(self, dispatcher: Dispatcher, supervisor: WorkerSupervisor, judge_state: Callable[[], str]) -> None:
         self._dispatcher = dispatcher
         self._registry = dispatcher.registry
         self._supervisor = supervisor
+        self._judge_state = judge_state
 
     async def health(self, request: ClientRequest) -> None:
         """200 when at least one model can be served; raises `NoWorker`."""
@@ -32,7 +35,14 @@ class HealthEndpoints:
             raise NoWorker(reason, retry_after=1.0)
         workers = self._registry.workers
         usable = sum(worker.usable for worker in workers)
-        await request.send_json({"status": "ready", "healthy_workers": usable, "total_workers": len(workers)})
+        await request.send_json(
+            {
+                "status": "ready",
+                "healthy_workers": usable,
+                "total_workers": len(workers),
+                "judge": self._judge_state(),
+            }
+        )
 
     async def health_generate(self, request: ClientRequest) -> None:
         """200 when a pair of each model has generated something for this request; raises `RouterError`."""

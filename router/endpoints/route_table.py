@@ -23,7 +23,7 @@ def all_routes(services: EndpointServices) -> list[Route]:
         registry, services.trees, services.agent_runs, services.pairs, services.request_timeout, services.peers
     )
     models = ModelEndpoints(registry, services.trees)
-    health = HealthEndpoints(services.dispatcher, services.supervisor)
+    health = HealthEndpoints(services.dispatcher, services.supervisor, services.judge_state)
     state = WorkerStateEndpoints(registry, services.trees, services.key)
     workers = services.workers
     runs = RunEndpoints(services.run_store)

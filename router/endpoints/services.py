@@ -1,5 +1,6 @@
 """The objects that endpoints work with; the server makes them once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -29,6 +30,7 @@ class EndpointServices:
         workers: Adds and removes workers.
         key: The API key.
         collectors: The metrics.
+        judge_state: Tells the state of early exit's judge, as `Judge.state`.
         request_timeout: Seconds for a whole response.
         peers: The router's other processes; None if there is one.
     """
@@ -42,5 +44,6 @@ class EndpointServices:
     workers: WorkerEndpoints
     key: ApiKey
     collectors: CollectorRegistry
+    judge_state: Callable[[], str]
     request_timeout: float
     peers: RunOwners | None = None

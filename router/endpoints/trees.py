@@ -56,6 +56,8 @@ class TreeEndpoint:
             RouterError: A run failed before the response began.
         """
         tree_request = read_tree_request(body, kind, self._trees[body["model"]])
+        for model in sorted(_required_models(tree_request.tree) or self._registry.known_models()):
+            await self._context.dispatcher.restarts.wait(model)
         with self._limits.admit(request.client_key, len(tree_request.questions)):
             runs = self._start_runs(tree_request, span)
             response_format = OpenAIFormat(kind, runs[0].trace.id, tree_request.tree.name)

@@ -60,7 +60,6 @@ class App:
         self._tracing = start_tracing(settings.trace)
         names = settings.server.request_id_headers
         self._id_headers = ID_HEADERS if names is None else tuple(name.lower().encode() for name in names)
-        self._judge_start: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope: an HTTP request, or the lifespan of the server."""
@@ -138,7 +137,12 @@ class App:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self.start()
+                try:
+                    await self.start()
+                except JudgeError as error:
+                    await self.stop()
+                    await send({"type": "lifespan.startup.failed", "message": f"early exit has no judge: {error}."})
+                    return
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self.stop()
@@ -146,14 +150,18 @@ class App:
                 return
 
     async def start(self) -> None:
-        """Probe the workers once, then start background work."""
+        """Probe the workers once, load the judge if a tree needs it, and start background work.
+
+        Raises:
+            JudgeError: Its model cannot be had.
+        """
         if self._process_routing is not None:
             await self._process_routing.catch_up(self._apply)
         await self.supervisor.start()
         if self._watcher is not None:
             self._watcher.start()
         if self._preload_judge and isinstance(self.judge, Judge):
-            self._judge_start = asyncio.create_task(_start_judge(self.judge))
+            await self.judge.start()
 
     def _apply(self, change: OperatorChange) -> None:
         """Apply a change made before this process was restarted; ignore it when it no longer applies."""
@@ -169,9 +177,6 @@ class App:
         if self._watcher is not None:
             await self._watcher.close()
         await self.supervisor.close()
-        if self._judge_start is not None:
-            self._judge_start.cancel()
-            await asyncio.gather(self._judge_start, return_exceptions=True)
         deadline = time.monotonic() + STOP_TIMEOUT
         while self._requests and time.monotonic() < deadline:  # noqa: ASYNC110 - an event would cost each request
             await asyncio.sleep(0.01)
@@ -183,14 +188,6 @@ class App:
         self.registry.close()
         if self._tracing is not None:
             await self._tracing.stop()
-
-
-async def _start_judge(judge: Judge) -> None:
-    """Load the embedding model before the first run needs it, which takes seconds."""
-    try:
-        await judge.start()
-    except JudgeError as error:
-        logger.warning("early exit waits for its judge: %s", error)
 
 
 def _port(scope: Scope) -> int | None:

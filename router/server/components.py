@@ -8,6 +8,7 @@ from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.metrics import DispatchMetrics
 from router.dispatch.pair_forwarding import PairForwarder
+from router.dispatch.restart_queue import RestartQueue
 from router.dispatch.supervisor import WorkerSupervisor
 from router.early_exit import AgreementJudge, Judge
 from router.endpoints.access import ApiKey
@@ -98,7 +99,8 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
         "decode": settings.decode_policy or settings.policy,
     }
     prefill, decode = (make_policy(name, settings.cache_aware) for name in policies.values())
-    dispatcher = Dispatcher(registry, prefill, decode, settings.cache_aware)
+    restarts = RestartQueue(registry, settings.limits.queue_size, settings.limits.queue_timeout_secs)
+    dispatcher = Dispatcher(registry, prefill, decode, settings.cache_aware, restarts)
     warm_up = not settings.health.skip_warm_up
     supervisor = WorkerSupervisor(registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up)
 
@@ -139,6 +141,7 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
         workers=worker_endpoints,
         key=api_key,
         collectors=prometheus,
+        judge_state=lambda: judge.state if isinstance(judge, Judge) else "ready",
         request_timeout=server.request_timeout_secs,
         peers=peers,
     )

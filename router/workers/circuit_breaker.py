@@ -14,6 +14,7 @@ from router.config.flags import flag
 
 BreakerState = Literal["closed", "open", "half_open"]
 BREAKER_STATES: tuple[BreakerState, ...] = ("closed", "open", "half_open")
+FIRST_TRIAL_SECS = 1.0  # until the router itself tries a worker whose breaker has opened; doubles each time
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class CircuitBreaker:
         self._clock = clock
         self._state: BreakerState = "closed"
         self._failure_times: deque[float] = deque(maxlen=self._settings.failure_threshold)
+        self._trial_delay = FIRST_TRIAL_SECS
         self._successes = 0
         self._opened_at = 0.0
         self._generation = 0
@@ -101,6 +103,16 @@ class CircuitBreaker:
             return True
         return self.state == "half_open" and not self._trial_in_flight
 
+    def begin_trial(self) -> bool:
+        """Whether the router should try the worker with a generation of its own; an open breaker becomes half-open.
+
+        The first trial is a second after the breaker opened. A worker that fails again soon is tried again after
+        twice the time, at most after the breaker's timeout.
+        """
+        if self._state == "open" and self._clock() >= self._opened_at + self._trial_delay:
+            self._transition("half_open")
+        return self._state == "half_open" and not self._trial_in_flight
+
     def begin_request(self) -> int:
         """Count a request that `allows` let through. Returns the generation to pass to `record_outcome`."""
         self._trial_in_flight = self._state == "half_open"
@@ -123,6 +135,7 @@ class CircuitBreaker:
         if self._state != "closed":
             self._transition("closed")
         self._failure_times.clear()
+        self._trial_delay = FIRST_TRIAL_SECS
 
     def _on_success(self) -> None:
         self._failure_times.clear()
@@ -138,6 +151,10 @@ class CircuitBreaker:
         if self._state == "half_open" or (
             threshold_reached and self._failure_times[0] >= now - self._settings.window_secs
         ):
+            reopened = self._opened_at and now < self._opened_at + self._trial_delay + self._settings.window_secs
+            self._trial_delay = min(
+                2 * self._trial_delay if reopened else FIRST_TRIAL_SECS, self._settings.timeout_secs
+            )
             self._opened_at = now
             self._transition("open")
 

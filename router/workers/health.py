@@ -74,14 +74,15 @@ class HealthTracker:
         self.outcomes: Counter[str] = Counter()
 
     def record(self, *, success: bool, conclusive: bool) -> bool:
-        """Record a probe and return whether the worker is healthy now. A `conclusive` failure counts at once."""
+        """Record a probe and return whether the worker is healthy now. A `conclusive` result counts at once."""
         self.outcomes["success" if success else "failure"] += 1
         if success:
             self._consecutive_failures = 0
             self._consecutive_successes += 1
             if not self.ever_healthy:
                 self.health_check_done()  # a worker that has just come up needs no health check at once
-            if not self.ever_healthy or self._consecutive_successes >= self._settings.success_threshold:
+            enough = self._consecutive_successes >= self._settings.success_threshold
+            if conclusive or not self.ever_healthy or enough:
                 self._healthy = self.ever_healthy = True
         else:
             self._consecutive_successes = 0

@@ -48,9 +48,21 @@ class Registry:
     async def probe(self) -> None:
         """Probe all workers concurrently."""
         await asyncio.gather(*(worker.probe() for worker in self.workers))
+
+    def cold_pairs(self) -> list[Pair]:
+        """The pairs that have not generated anything since both workers became healthy."""
         self.warmed_up_pairs = {
             pair for pair in self.warmed_up_pairs if pair.prefill.warmed_up and pair.decode.warmed_up
         }
+        return [pair for pair in self.pairs() if pair not in self.warmed_up_pairs]
+
+    def recovering(self, model: str) -> bool:
+        """Whether a role of the model has no usable worker, but one that may soon be usable again."""
+        for role in get_args(Role):
+            group = [worker for worker in self.workers if worker.model == model and worker.role == role]
+            if any(worker.recovering for worker in group) and not any(worker.usable for worker in group):
+                return True
+        return False
 
     def mark_warmed_up(self, pair: Pair) -> None:
         """Record that a pair has generated something."""
@@ -59,7 +71,7 @@ class Registry:
 
     def pairs(self) -> list[Pair]:
         """Every healthy prefill server with every healthy decode server of its model, without those being removed."""
-        healthy = [worker for worker in self.workers if worker.healthy and not worker.draining]
+        healthy = [worker for worker in self.workers if worker.healthy and not (worker.away or worker.draining)]
         return [
             Pair(prefill, decode)
             for prefill in healthy
@@ -72,9 +84,12 @@ class Registry:
         prefill, decode, plain = (
             {w.model for w in self.workers if w.usable and w.role == role} for role in get_args(Role)
         )
-        known = [w.model for w in self.workers if w.model is not None]
         ready = (prefill & decode) | plain
-        return [model for model in dict.fromkeys(known) if model in ready]
+        return [model for model in self.known_models() if model in ready]
+
+    def known_models(self) -> list[str]:
+        """Models of all workers, in their order, also those that cannot serve requests now."""
+        return list(dict.fromkeys(w.model for w in self.workers if w.model is not None))
 
     def served_by_pairs(self, model: str) -> bool:
         """Whether a model's requests go to pairs: unless one of its workers is a plain server."""
@@ -101,7 +116,7 @@ class Registry:
 
     def default_model(self) -> str | None:
         """The model for requests that name none: the only known one, else None."""
-        models = list(dict.fromkeys(w.model for w in self.workers if w.model is not None))
+        models = self.known_models()
         return models[0] if len(models) == 1 else None
 
     def close(self) -> None:

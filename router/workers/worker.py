@@ -5,6 +5,7 @@ servers, which are any that speak OpenAI's API.
 """
 
 import asyncio
+import time
 import uuid
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -12,13 +13,14 @@ from typing import Any, Literal
 
 import orjson
 
-from router.errors import RouterError, UpstreamFailed
+from router.errors import ConnectFailed, RouterError, UpstreamFailed
 from router.http_client.origin import Origin
 from router.workers.circuit_breaker import CircuitBreaker
 from router.workers.health import HealthSettings, HealthTracker
 
 Role = Literal["prefill", "decode", "plain"]
 Capability = Literal["overlay", "fallback", "sglang", "openai"]
+RECOVERY_SECONDS = 600.0  # how long a worker that was usable is expected back
 PAIR_ROLES: tuple[Role, Role] = ("prefill", "decode")
 
 
@@ -39,6 +41,9 @@ class Worker:
         needs_warm_up: Whether it gets requests only after a pair with it has generated something.
         warmed_up: Whether a pair with it has generated something since it became healthy.
         api_key: The API key sent to it, or None.
+        away: Whether the last connection to it could not be opened: its process has ended, or has just begun.
+        suspected: Whether a connection to it broke since the last probe.
+        last_usable: When it was last usable (`time.monotonic`); None if it never was.
         health: How it is probed.
         breaker: Its circuit breaker.
     """
@@ -54,6 +59,9 @@ class Worker:
     draining: bool = False
     needs_warm_up: bool = False
     warmed_up: bool = False
+    away: bool = False
+    suspected: bool = False
+    last_usable: float | None = None
     api_key: str | None = field(default=None, repr=False)
     health: HealthSettings = field(default_factory=HealthSettings)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -66,6 +74,7 @@ class Worker:
         # The same id in every process of a router, and after a restart.
         self.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.role} {self.url}"))
         self.health_tracker = HealthTracker(self.health, ever_healthy=self.healthy)
+        self.process: str | None = None
 
     @property
     def host(self) -> str:
@@ -80,16 +89,38 @@ class Worker:
     @property
     def usable(self) -> bool:
         """Whether it may get requests, apart from its circuit breaker."""
-        return self.healthy and not self.draining and (self.warmed_up or not self.needs_warm_up)
+        return self.healthy and not self.away and not self.draining and (self.warmed_up or not self.needs_warm_up)
+
+    @property
+    def recovering(self) -> bool:
+        """Whether it was usable within the last `RECOVERY_SECONDS`, and may soon be again: perhaps it restarts."""
+        if self.draining or self.last_usable is None or self.usable:
+            return False
+        return time.monotonic() < self.last_usable + RECOVERY_SECONDS
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether it should be probed now and not at the next interval."""
+        return self.suspected or self.recovering or (self.breaker.state != "closed" and not self.draining)
+
+    def connection_failed(self, error: RouterError) -> None:
+        """Note that a request found no connection to the worker, or lost it."""
+        if self.usable:
+            self.last_usable = time.monotonic()
+        self.suspected = True
+        self.away = self.away or isinstance(error, ConnectFailed)
 
     async def probe(self) -> None:
         """Fetch the worker's server info, and call its health endpoint when that is due.
 
         Sets `model`, `info`, `healthy` and `problem`. A worker that fails raises no error here.
         """
-        if self.health_tracker.ever_healthy and self.health.disable_checks:
+        if self.health_tracker.ever_healthy and self.health.disable_checks and not self.away:
             return
         conclusive, path = False, "/server_info"
+        if self.usable:
+            self.last_usable = time.monotonic()
+        self.suspected = False
         timeout = self.health.timeout_secs
         try:
             async with asyncio.timeout(timeout):
@@ -105,9 +136,17 @@ class Worker:
             problem = f"{self.url} answered {path} with something that is not JSON."
         except RouterError as error:
             problem = str(error)
+            self.away = isinstance(error, ConnectFailed)
         else:
+            was_away, self.away = self.away, False
+            process = self.process
             problem = self._apply_server_info(server_info)
-            conclusive = problem is not None  # it answers, but is not the server it should be
+            restarted = was_away or (None not in (process, self.process) and process != self.process)
+            # It is a new server, or it answers but is not the server it should be.
+            conclusive = problem is not None or restarted
+            if restarted:
+                self.warmed_up = False
+                self.breaker.reset()
         self._record_probe(problem, conclusive)
 
     async def _fetch_server_info(self) -> Any:
@@ -164,6 +203,7 @@ class Worker:
             "skip_tokenizer_init": server_info.get("skip_tokenizer_init"),
             "overlay": state.get("sglang_ext"),
         }
+        self.process = _process_id(server_info, state)
         return None
 
     @property
@@ -210,6 +250,14 @@ class Worker:
             "sglang": self.info.get("sglang"),
             "overlay": self.info.get("overlay"),
         }
+
+
+def _process_id(server_info: dict[str, Any], state: dict[str, Any]) -> str | None:
+    """What differs after a restart: SGLang draws a seed at each start unless it is given one, the overlay says more."""
+    overlay = state.get("sglang_ext")
+    process = overlay.get("started") if isinstance(overlay, dict) else None
+    seed = server_info.get("random_seed")
+    return None if process is None and seed is None else f"{process} {seed}"
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,6 @@ OPEN: set[str] = {
     "11.no_system_role",
     "12.lm_eval_loglikelihood",
     "12.retrieve",
-    "14.breaker",
-    "14.flag_collision",
 }
 
 

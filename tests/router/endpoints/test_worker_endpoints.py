@@ -59,7 +59,7 @@ async def test_ready_means_generated() -> None:
         assert [one["generated"] for one in told["pairs"]] == [False]
         release.set()
         ready = await eventually(client, "/readiness", 200)
-        assert ready.json() == {"status": "ready", "healthy_workers": 2, "total_workers": 2}
+        assert ready.json() == {"status": "ready", "healthy_workers": 2, "total_workers": 2, "judge": "idle"}
         assert (await client.http.get("/workers")).json()["pairs"][0]["generated"]
         assert (await client.post("/generate", {"text": "x"})).status_code == 200
         await client.settled()
