@@ -4,7 +4,7 @@ A run has one `ClusterExit` for each cluster with an `ExitRule`. All runs share 
 """
 
 from router.early_exit.agreement import Agreement, AgreementJudge, JudgeError
-from router.early_exit.answer_extraction import extract_answer
+from router.early_exit.answers import Answer, AnswerKind, extract_answer, find_answer, same_answer
 from router.early_exit.cluster_exit import ClusterExit
 from router.early_exit.confidence import Confidence, confidence
 from router.early_exit.decision import Decision
@@ -16,6 +16,8 @@ __all__ = [
     "BUILTIN_MODEL",
     "Agreement",
     "AgreementJudge",
+    "Answer",
+    "AnswerKind",
     "ClusterExit",
     "Confidence",
     "Decision",
@@ -24,4 +26,6 @@ __all__ = [
     "JudgeError",
     "confidence",
     "extract_answer",
+    "find_answer",
+    "same_answer",
 ]

@@ -6,7 +6,7 @@ that configurations use. A new rule is a subclass of `Criterion` and its line in
 
 import math
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from random import Random
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from router.early_exit.agreement import Agreement, JudgeError
-from router.early_exit.answer_extraction import extract_answer
+from router.early_exit.answers import Answer, find_answer, same_answer
 from router.early_exit.decision import Decision
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -66,16 +66,20 @@ class MajorityVote(Criterion):
 
     def __init__(self, rule: "ExitRule") -> None:
         super().__init__(rule)
-        self._votes: dict[str, str | None] = {}  # agent -> extracted answer
+        self._votes: dict[str, Answer | None] = {}  # by agent
 
     async def evaluate(self, evidence: Evidence, decision: Decision) -> Decision:
         """Sets `extracted` and `majority`."""
         for agent, text in zip(decision.answers, evidence.texts, strict=True):
             if agent not in self._votes:
-                self._votes[agent] = extract_answer(text)
-        extracted = tuple(self._votes[agent] for agent in decision.answers)
-        winner = majority(extracted, decision.remaining)
-        decision = replace(decision, extracted=extracted, majority=winner)
+                self._votes[agent] = find_answer(text)
+        votes = [self._votes[agent] for agent in decision.answers]
+        winner = majority(votes, decision.remaining)
+        decision = replace(
+            decision,
+            extracted=tuple(None if vote is None else str(vote) for vote in votes),
+            majority=None if winner is None else str(winner),
+        )
         return decision if winner is None else self._exit(decision)
 
 
@@ -164,11 +168,23 @@ def draws(seed: int | str, cluster: str, count: int) -> list[float]:
     return [generator.random() for _ in range(count)]
 
 
-def majority(extracted: Iterable[str | None], remaining: int) -> str | None:
-    """The answer with more votes than any other can still reach, if there is one. None is no vote."""
-    ranked = Counter(answer for answer in extracted if answer is not None).most_common(2)
+def majority(votes: Iterable[Answer | None], remaining: int) -> Answer | None:
+    """The answer with surely more votes than any other can still reach, if there is one. None is no vote.
+
+    Where votes of one value are of different subjects ("3 boys", "3 girls"), those without a subject ("3") may support
+    each of them: so they count for none of them, but against all others.
+    """
+    values: defaultdict[Answer, list[Answer]] = defaultdict(list)
+    for vote in votes:
+        if vote is not None:
+            values[replace(vote, subject="")].append(vote)
+    ranked = sorted(values.items(), key=lambda item: len(item[1]), reverse=True)
     if not ranked:
         return None
-    runner_up = ranked[1][1] if len(ranked) > 1 else 0
-    answer, votes = ranked[0]
-    return answer if votes > runner_up + remaining else None
+    winner, supporters = ranked[0]
+    sure, most = len(supporters), len(ranked[1][1]) if len(ranked) > 1 else 0
+    subjects = Counter(vote.subject for vote in supporters if vote.subject).most_common(1)
+    if subjects and any(not same_answer(a, b) for a in supporters for b in supporters):
+        subject, sure = subjects[0]
+        winner, most = replace(winner, subject=subject), max(most, len(supporters) - sure)
+    return winner if sure > most + remaining else None

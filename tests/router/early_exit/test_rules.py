@@ -10,11 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.config.structs import InvalidValue, read_struct
-from router.early_exit import Agreement, ClusterExit, Confidence, Decision, ExitRule, JudgeError, confidence
+from router.early_exit import (
+    Agreement,
+    Answer,
+    AnswerKind,
+    ClusterExit,
+    Confidence,
+    Decision,
+    ExitRule,
+    JudgeError,
+    confidence,
+    same_answer,
+)
 from router.early_exit.agreement import balance
 from router.early_exit.rules import RULES, QDraw, draws, majority
 
-VOTES = st.lists(st.sampled_from(["a", "b", "c", None]), max_size=9)
+
+def number(normal: str, subject: str = "") -> Answer:
+    return Answer(AnswerKind.NUMBER, normal, subject)
+
+
+VOTE = st.none() | st.builds(number, st.sampled_from(["3", "4"]), st.sampled_from(["", "eggs", "ducks"]))
+VOTES = st.lists(VOTE, max_size=9)
 
 
 class Fixed:
@@ -54,35 +71,47 @@ TWO = {"a": ("The answer is 4.", 0.9), "b": ("I say it is 4", 0.5)}
 # ---- votes
 
 
-@given(VOTES, st.lists(st.sampled_from(["a", "b", "c", None]), max_size=5))
-def test_an_early_majority_is_the_full_vote(said: list[str | None], rest: list[str | None]) -> None:
-    """Whatever the remaining agents say."""
+def supporters(vote: Answer, votes: list[Answer | None]) -> list[Answer]:
+    return [other for other in votes if other is not None and same_answer(vote, other)]
+
+
+@given(VOTES, st.lists(VOTE, max_size=5))
+def test_an_early_majority_is_the_full_vote(said: list[Answer | None], rest: list[Answer | None]) -> None:
+    """Whatever the remaining agents say, and whatever is meant by votes that do not say what they are of."""
     early = majority(said, len(rest))
     if early is not None:
-        votes = Counter(vote for vote in said + rest if vote is not None)
-        assert all(votes[early] > votes[other] for other in votes if other != early)
+        everyone = said + rest
+        sure = [vote for vote in supporters(early, said) if all(same_answer(vote, o) for o in supporters(early, said))]
+        opposed = [vote for vote in everyone if vote is not None and not same_answer(early, vote)]
+        assert all(len(sure) > len(supporters(other, [v for v in everyone if v not in sure])) for other in opposed)
 
 
-@given(VOTES, st.integers(1, 5))
-def test_no_majority_means_that_it_can_still_turn(said: list[str | None], remaining: int) -> None:
+@given(st.lists(st.sampled_from([None, number("3"), number("4"), number("5")]), max_size=9), st.integers(1, 5))
+def test_no_majority_means_that_it_can_still_turn(said: list[Answer | None], remaining: int) -> None:
     if majority(said, remaining) is None:
-        votes = Counter(vote for vote in said if vote is not None)
-        leader = max(votes.values(), default=0)
-        runner_up = max([count for vote, count in votes.items()][:0] + sorted(votes.values())[-2:-1], default=0)
-        assert leader <= runner_up + remaining
+        counts = sorted(Counter(vote for vote in said if vote is not None).values())
+        assert max(counts, default=0) <= max(counts[:-1], default=0) + remaining
+
+
+FOUR, FIVE = number("4"), number("5")
 
 
 @pytest.mark.parametrize(
     ("said", "remaining", "winner"),
     [
-        (["4", "4"], 1, "4"),
-        (["4", "4"], 2, None),
-        (["4", "5"], 1, None),
+        ([FOUR, FOUR], 1, FOUR),
+        ([FOUR, FOUR], 2, None),
+        ([FOUR, FIVE], 1, None),
         ([None, None], 0, None),
-        (["4", None], 0, "4"),
+        ([FOUR, None], 0, FOUR),
+        ([FOUR, number("4", "eggs")], 1, FOUR),
+        ([number("4", "eggs"), number("4", "ducks")], 1, None),
+        ([FOUR, number("4", "eggs"), number("4", "ducks")], 1, None),
+        ([number("4", "eggs")] * 4 + [number("4", "ducks"), FOUR], 1, number("4", "eggs")),
+        ([number("4", "eggs")] * 3 + [number("4", "ducks"), FOUR], 1, None),
     ],
 )
-def test_majorities(said: list[str | None], remaining: int, winner: str | None) -> None:
+def test_majorities(said: list[Answer | None], remaining: int, winner: Answer | None) -> None:
     assert majority(said, remaining) == winner
 
 
