@@ -16,6 +16,7 @@ RouterError                 the base class
 ├── NotOffered        501   sglang-router has this path, this router does not
 ├── UpstreamFailed    502   a worker broke the connection or sent an invalid response
 ├── NoWorker          503   no healthy worker serves the model
+├── Overloaded        503   the router holds as many bytes as it may
 └── UpstreamTimeout   504   a worker did not respond in time
 
 UpstreamFailed
@@ -157,6 +158,13 @@ class NoWorker(RouterError):
 
     status = 503
     kind = "service_unavailable"
+
+
+class Overloaded(RouterError):
+    """The router holds as many bytes for its clients as it may."""
+
+    status = 503
+    kind = "overloaded_error"
 
 
 class UpstreamTimeout(RouterError):

@@ -8,6 +8,7 @@ from router.moa.prompt_draft import Content, PromptDraft
 from router.speculative_prefill.template import PLACEHOLDER
 
 PROMPT_FIELDS = ("messages", "prompt", "text", "input_ids")
+MAX_PLACES = 10_000  # placeholders of one prompt
 
 
 def read_prompt(body: dict[str, Any]) -> PromptDraft:
@@ -26,6 +27,8 @@ def read_prompt(body: dict[str, Any]) -> PromptDraft:
         names = PLACEHOLDER.findall(content)
     else:
         names = _names_among_ids(content, key)
+    if len(names) > MAX_PLACES:
+        raise BadRequest(f"the prompt has {len(names)} places for answers, and {MAX_PLACES} is the most.")
     return PromptDraft(tuple(names), lambda answers: _fill(content, answers))
 
 

@@ -2,19 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from router.errors import BadRequest, Conflict, RouterError, TooManyRuns, UpstreamFailed, UpstreamTimeout
+from router.errors import BadRequest, Conflict, Overloaded, RouterError, TooManyRuns, UpstreamFailed, UpstreamTimeout
+from router.moa.settings import RunSettings
 from router.observability.run_store import RunStore
 from router.observability.run_trace import AgentTrace, RunTrace
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
 
 RUN_TTL = 600.0  # seconds after a run's last request
 UPSTREAM_TIMEOUT = 120.0  # seconds that readers wait for an agent's request
-MAX_RUNS = 1024
-MAX_AGENTS = 256  # of a run
+MAX_AGENTS = 256  # of a run, those that are only read included
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,19 @@ class AgentSlot:
         trace: The agent's own trace.
         answer: The answer that its readers follow.
         upstream: The answers that it reads, by agent name.
+        awaited: Whether others waited for its request.
     """
 
     run_trace: RunTrace
     trace: AgentTrace
     answer: UpstreamAnswer
     upstream: Mapping[str, UpstreamAnswer]
+    awaited: bool
+
+    @property
+    def waits(self) -> bool:
+        """Whether an answer that it reads has not ended."""
+        return not all(answer.done for answer in self.upstream.values())
 
 
 @dataclass
@@ -40,67 +48,112 @@ class _Run:
 
     Attributes:
         trace: Its trace.
+        client: Who began it.
         answers: By agent name, those included whose request has not come yet.
         agents: The traces of agents whose request has come, by name.
         awaited: Timeouts of agents that are read but whose request has not come yet, by name.
         active: Requests in flight.
+        size: About how many bytes its answers take.
         last_used: When the last request ended, on the monotonic clock.
     """
 
     trace: RunTrace
+    client: str
     answers: dict[str, UpstreamAnswer] = field(default_factory=dict)
     agents: dict[str, AgentTrace] = field(default_factory=dict)
     awaited: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
     active: int = 0
+    size: int = 0
     last_used: float = field(default_factory=time.monotonic)
 
     def answer_of(self, name: str) -> UpstreamAnswer:
         """An agent's answer, whether its request has come or not; it fails when that does not come in time."""
         if name not in self.answers:
-            self.answers[name] = answer = UpstreamAnswer(name)
-            error = UpstreamTimeout(
+            self.answers[name] = UpstreamAnswer(name)
+            self.awaited[name] = asyncio.get_running_loop().call_later(UPSTREAM_TIMEOUT, self._never_began, name)
+        return self.answers[name]
+
+    def _never_began(self, name: str) -> None:
+        del self.awaited[name]
+        self.answers.pop(name).fail(
+            UpstreamTimeout(
                 f"agent {name} of run {self.trace.id} never began; "
                 f"send its request within {UPSTREAM_TIMEOUT:g} s of its readers'."
             )
-            self.awaited[name] = asyncio.get_running_loop().call_later(UPSTREAM_TIMEOUT, answer.fail, error)
-        return self.answers[name]
+        )
 
-    def check_agent(self, name: str, reads: tuple[str, ...]) -> None:
+    def check_agent(self, name: str, reads: Collection[str]) -> None:
         """Raise `Conflict`, `TooManyRuns` or `BadRequest` when an agent cannot join."""
         existing = self.agents.get(name)
         if existing is not None and existing.state != "failed":
             raise Conflict(f"run {self.trace.id} has an agent {name} already; names are given once in a run.")
-        if len(self.agents) >= MAX_AGENTS:
-            raise TooManyRuns(f"run {self.trace.id} has {MAX_AGENTS} agents, which is the most; begin another run.")
-        paths: list[tuple[str, tuple[str, ...]]] = [(upstream, (name, upstream)) for upstream in reads]
-        visited: set[str] = set()
-        while paths:
-            current, path = paths.pop()
+        if len({*self.answers, *reads, name}) > MAX_AGENTS:
+            raise TooManyRuns(
+                f"run {self.trace.id} would have more than {MAX_AGENTS} agents, which is the most; begin another run."
+            )
+        read_by = dict.fromkeys(reads, name)  # the first reader that was found of each agent
+        unvisited = [*read_by]
+        while unvisited:
+            current = unvisited.pop()
             if current == name:
-                raise BadRequest(f"agents would wait for each other: {' reads '.join(path)}.")
-            if current not in visited and current in self.agents:
-                visited.add(current)
-                paths += [(upstream, (*path, upstream)) for upstream in self.agents[current].reads]
+                raise BadRequest(f"agents would wait for each other: {' reads '.join(_path(read_by, name))}.")
+            for upstream in self.agents[current].reads if current in self.agents else ():
+                if upstream not in read_by:
+                    read_by[upstream] = current
+                    unvisited.append(upstream)
 
-    def close(self) -> None:
-        """Stop all timeouts."""
-        for timer in self.awaited.values():
+    def forget_awaited(self) -> None:
+        """Forget the agents whose requests have not come: nobody waits for them any more."""
+        for name, timer in self.awaited.items():
             timer.cancel()
+            del self.answers[name]
+        self.awaited.clear()
+
+    def measure(self) -> int:
+        """Bring `size` up to date; returns by how much it has changed."""
+        before, self.size = self.size, sum(answer.size for answer in self.answers.values())
+        return self.size - before
+
+
+def _path(read_by: Mapping[str, str], name: str) -> list[str]:
+    """From an agent along those it reads back to itself."""
+    path = [name]
+    while len(path) == 1 or path[-1] != name:
+        path.append(read_by[path[-1]])
+    return path[::-1]
 
 
 class AgentRunRegistry:
     """All runs of clients.
 
+    A run is kept for `RUN_TTL` after its last request. Where runs are too many or their answers take too many bytes,
+    the oldest idle ones are forgotten before: those of the client itself when it has its share, else those of the
+    client that has most.
+
     Args:
         store: Keeps their traces for `/runs`.
+        settings: How many there may be, and how many bytes their answers may take.
+
+    Attributes:
+        size: About how many bytes the answers of all runs take.
     """
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RunStore, settings: RunSettings | None = None) -> None:
         self._store = store
+        self._settings = settings or RunSettings()
         self._runs: dict[str, _Run] = {}
+        self._idle: OrderedDict[str, _Run] = OrderedDict()  # without requests in flight, oldest first
+        self._of_client: Counter[str] = Counter()  # runs by client
+        self.size = 0
+
+    def __len__(self) -> int:
+        """The number of runs."""
+        return len(self._runs)
 
     @contextmanager
-    def join(self, run_name: str, agent: str | None, model: str, reads: tuple[str, ...]) -> Iterator[AgentSlot]:
+    def join(
+        self, run_name: str, agent: str | None, model: str, reads: tuple[str, ...], client: str = ""
+    ) -> Iterator[AgentSlot]:
         """Take part in a run as an agent while the block lasts; an agent without a name can be read by nobody.
 
         When the block ends with an error, or before the answer has ended, readers fail.
@@ -108,56 +161,118 @@ class AgentRunRegistry:
         Raises:
             BadRequest: The agent would read itself, directly or through others.
             Conflict: An agent of that name has answered, or is about to.
-            TooManyRuns: There are too many runs, or too many agents in this one.
+            TooManyRuns: There are too many runs, of the client or of all, or too many agents in this one.
+            Overloaded: The answers of the runs under way take too many bytes.
         """
-        run = self._get_or_create(run_name)
-        name = agent or f"request-{len(run.agents) + 1}"
-        run.check_agent(name, reads)
-        upstream = {each: run.answer_of(each) for each in reads}
-        layer = 1 + max((run.agents[each].layer for each in reads if each in run.agents), default=0) if reads else 0
-        trace = AgentTrace(name, name, layer, model, tuple(dict.fromkeys(reads)))
-        previous = run.answers.get(name)
-        answer = previous if name in run.awaited and previous and previous.error is None else UpstreamAnswer(name)
-        if name in run.awaited:
-            run.awaited.pop(name).cancel()
-        run.answers[name], run.agents[name] = answer, trace
-        run.trace.agents = list(run.agents.values())
-        run.trace.resume()
+        run = self._get_or_create(run_name, client)
         run.active += 1
+        self._idle.pop(run_name, None)
         try:
-            yield AgentSlot(run.trace, trace, answer, upstream)
-        except RouterError as error:
-            _fail(trace, answer, error)
-            raise
+            name = agent or f"request-{len(run.agents) + 1}"
+            run.check_agent(name, reads)
+            upstream = {each: run.answer_of(each) for each in dict.fromkeys(reads)}
+            layer = 1 + max((run.agents[each].layer for each in upstream if each in run.agents), default=0)
+            trace = AgentTrace(name, name, layer if reads else 0, model, tuple(upstream))
+            timer = run.awaited.pop(name, None)
+            if timer is not None:
+                timer.cancel()
+            answer = run.answers[name] if timer is not None else UpstreamAnswer(name)
+            if not run.agents:
+                self._store.add(run.trace)
+            run.answers[name], run.agents[name] = answer, trace
+            run.trace.agents = list(run.agents.values())
+            run.trace.resume()
+            try:
+                yield AgentSlot(run.trace, trace, answer, upstream, awaited=timer is not None)
+            except RouterError as error:
+                _fail(trace, answer, error)
+                raise
+            finally:
+                if not answer.done:
+                    reason = "its client left before its answer was whole."
+                    _fail(trace, answer, UpstreamFailed(f"agent {name} failed: {reason}"))
+                if run.active == 1:
+                    run.trace.end("failed" if trace.state == "failed" else "done", trace.error)
         finally:
-            if not answer.done:
-                _fail(
-                    trace, answer, UpstreamFailed(f"agent {name} failed: its client left before its answer was whole.")
-                )
             run.active -= 1
-            run.last_used = time.monotonic()
             if not run.active:
-                run.trace.end("failed" if trace.state == "failed" else "done", trace.error)
+                run.forget_awaited()
+            self.size += run.measure()
+            if not run.active:
+                self._rest(run)
 
-    def _get_or_create(self, name: str) -> _Run:
-        self._forget_idle()
+    def _rest(self, run: _Run) -> None:
+        """A run has no requests in flight any more."""
+        run.last_used = time.monotonic()
+        if not run.agents:
+            self._forget(run)  # none has joined
+            return
+        self._idle[run.trace.id] = run
+        self._free_bytes()
+
+    def _get_or_create(self, name: str, client: str) -> _Run:
+        self._forget_old()
         if name not in self._runs:
-            if len(self._runs) >= MAX_RUNS:
-                raise TooManyRuns(f"{MAX_RUNS} runs are under way or were of late; try again later.")
-            self._runs[name] = _Run(RunTrace("client", "splice", "declared", name))
-            self._store.add(self._runs[name].trace)
+            self._make_room(client)
+            self._runs[name] = _Run(RunTrace("client", "splice", "declared", name), client)
+            self._of_client[client] += 1
         return self._runs[name]
 
-    def _forget_idle(self) -> None:
+    def _make_room(self, client: str) -> None:
+        """Let there be room for another run of a client, or raise."""
+        limits = self._settings
+        if self.size > limits.named_bytes:
+            raise Overloaded(f"the answers of runs take {self.size} bytes; try again later.", retry_after=1.0)
+        if self._of_client[client] >= limits.named_per_client and not self._forget_oldest(client):
+            number = self._of_client[client]
+            raise TooManyRuns(f"you have {number} runs under way, which is the most; wait for one.", retry_after=1.0)
+        if len(self._runs) >= limits.named and not any(
+            self._forget_oldest(other) for other, _ in self._of_client.most_common()
+        ):
+            raise TooManyRuns(
+                f"{limits.named} runs are under way, which is the most; try again later.", retry_after=1.0
+            )
+
+    def _forget_old(self) -> None:
         oldest = time.monotonic() - RUN_TTL
-        for name in [name for name, run in self._runs.items() if not run.active and run.last_used < oldest]:
-            self._runs.pop(name).close()
+        while self._idle and (run := next(iter(self._idle.values()))).last_used < oldest:
+            self._forget(run)
+
+    def _forget_oldest(self, client: str) -> bool:
+        """Forget the oldest idle run of a client; False when it has none."""
+        run = next((run for run in self._idle.values() if run.client == client), None)
+        if run is not None:
+            self._forget(run)
+        return run is not None
+
+    def _free_bytes(self) -> None:
+        """Forget idle runs while the answers take too many bytes: first the oldest of the client with most of them."""
+        if self.size <= self._settings.named_bytes:
+            return
+        sizes: Counter[str] = Counter()
+        for run in self._idle.values():
+            sizes[run.client] += run.size
+        while self.size > self._settings.named_bytes and sizes:
+            client, _ = sizes.most_common(1)[0]
+            run = next(run for run in self._idle.values() if run.client == client)
+            sizes[client] -= run.size
+            if sizes[client] <= 0:
+                del sizes[client]
+            self._forget(run)
+
+    def _forget(self, run: _Run) -> None:
+        run.forget_awaited()
+        self.size -= run.size
+        self._idle.pop(run.trace.id, None)
+        del self._runs[run.trace.id]
+        self._of_client[run.client] -= 1
+        if not self._of_client[run.client]:
+            del self._of_client[run.client]
 
     def close(self) -> None:
         """Forget all runs, and stop their timeouts."""
-        for run in self._runs.values():
-            run.close()
-        self._runs.clear()
+        for run in [*self._runs.values()]:
+            self._forget(run)
 
 
 def _fail(trace: AgentTrace, answer: UpstreamAnswer, error: RouterError) -> None:

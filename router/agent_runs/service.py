@@ -34,12 +34,16 @@ KINDS: dict[str, EndpointKind | None] = {
 
 
 class AgentRuns:
-    """Answers the requests of clients' runs."""
+    """Answers the requests of clients' runs.
+
+    Attributes:
+        runs: The runs.
+    """
 
     def __init__(self, context: RunContext, limits: RunLimits, store: RunStore) -> None:
         self._context = context
         self._limits = limits
-        self._runs = AgentRunRegistry(store)
+        self.runs = AgentRunRegistry(store, limits.settings)
 
     @staticmethod
     def serves(body: dict[str, Any]) -> bool:
@@ -54,6 +58,7 @@ class AgentRuns:
         Raises:
             BadRequest: The request is wrong, or agents would wait for each other.
             Conflict: The run has an agent of that name.
+            TooManyRuns: There are too many runs, or requests that wait for others.
             UpstreamTimeout: The request of an agent that it reads never came.
             RouterError: The agent failed, or one that it reads did.
         """
@@ -65,10 +70,19 @@ class AgentRuns:
             raise BadRequest(f"{model} is served by plain servers, which have no /generate; use /v1/completions.")
         upstream_names = agent_request.draft.upstream_names
         with (
-            self._limits.admit(request.client_key),
-            self._runs.join(agent_request.run, agent_request.agent, model, upstream_names) as slot,
+            self._limits.admit(request.client_key) as place,
+            self.runs.join(agent_request.run, agent_request.agent, model, upstream_names, request.client_key) as slot,
             nullcontext() if span is None else span.start_agent(slot.run_trace, slot.trace) as tracer,
         ):
+            if slot.waits:
+                # It gives its places up: the requests that it waits for need them.
+                place.wait(awaited=slot.awaited)
+                request.admission.pause()
+
+            async def before_sending() -> None:
+                place.go_on()
+                await request.admission.resume()
+
             latest_event: deque[bytes] = deque(maxlen=1)  # each event of /generate has the whole answer so far
             call = AgentCall(
                 run_trace=slot.run_trace,
@@ -83,6 +97,7 @@ class AgentRuns:
                 streaming=agent_request.stream,
                 extra_fields=agent_request.extra_fields,
                 on_event=latest_event.append,
+                before_sending=before_sending,
                 tracer=tracer,
             )
             async with aclosing(run_agent(self._context, call)) as texts:
@@ -100,4 +115,4 @@ class AgentRuns:
 
     def close(self) -> None:
         """Forget all runs."""
-        self._runs.close()
+        self.runs.close()

@@ -51,25 +51,28 @@ def _common_arguments(prefill: str, decode: str, port: int) -> list[str]:
 
 
 @contextmanager
-def running_router(name: str, command: list[str], port: int, folder: Path) -> Iterator[Target]:
-    """Run a router while in the context; on entry it has answered one request.
+def running_router(
+    name: str, command: list[str], port: int, folder: Path, *, model: str | None = None
+) -> Iterator[Target]:
+    """Run a router while in the context; on entry it has answered one request, to `model` where it has several.
 
     Raises:
         BenchError: The router ended, or did not answer in time.
     """
     with running(name, command, folder, OFFLINE | NO_PROXY) as process:
-        _wait_until_ready(process, port)
+        _wait_until_ready(process, port, model)
         yield Target(name, f"http://127.0.0.1:{port}", process)
 
 
-def _wait_until_ready(process: Process, port: int) -> None:
+def _wait_until_ready(process: Process, port: int, model: str | None) -> None:
     deadline = time.monotonic() + READY_TIMEOUT
     last = "nothing"
+    body = b'{"text":"x"}' if model is None else b'{"text":"x","model":"%b"}' % model.encode()
     while time.monotonic() < deadline:
         process.check_running()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection.request("POST", "/generate", b'{"text":"x"}', {"content-type": "application/json"})
+            connection.request("POST", "/generate", body, {"content-type": "application/json"})
             response = connection.getresponse()
             last = f"{response.status} {response.read()[:200].decode(errors='replace')}"
             if response.status == 200:

@@ -10,7 +10,8 @@ class Attempt:
     """One attempt of a request on a pair, as the two circuit breakers see it.
 
     A broken leg or a status of 500 or more is a failure of that leg's worker. A status below 500 is none, also if it
-    refuses the request. A request that the client cancelled counts for neither breaker.
+    refuses the request. A request that the client cancelled counts for neither breaker, a silent server
+    (`TimeoutError`) for its own, and for both while nobody can know which one is silent.
 
     Attributes:
         exchange: The two legs; set by the caller once they are sent.
@@ -44,6 +45,9 @@ class Attempt:
                 self.failed_worker.connection_failed(error)
             if _is_worker_failure(error):
                 prefill_ok, decode_ok = (False, None) if by_prefill else (None, False)
+        elif isinstance(error, TimeoutError):
+            self.failed_worker = self._pair.decode
+            prefill_ok, decode_ok = self._silent_outcomes()
         elif error is None and self.exchange.decode.status < 500:
             prefill_ok = decode_ok = True
         elif error is None:
@@ -53,6 +57,15 @@ class Attempt:
         self.exchange.trace.exchange_ended(
             error, finished=self.exchange.finished, prefill_failed=self.failed_worker is self._pair.prefill
         )
+
+    def count_silence(self) -> None:
+        """After `finish`: the request was cancelled because its time was over before decode's response started."""
+        if not self.exchange.decode.status:
+            self._record_outcomes(*self._silent_outcomes())
+
+    def _silent_outcomes(self) -> tuple[bool | None, bool | None]:
+        """Each server waits for the other before its response starts: then nobody knows which of them is silent."""
+        return None if self.exchange.decode_started else False, False
 
     def _record_outcomes(self, prefill_ok: bool | None, decode_ok: bool | None) -> None:
         self._pair.prefill.breaker.record_outcome(self._breaker_generations[0], prefill_ok)

@@ -1,22 +1,19 @@
 """Chooses pairs by the load-balancing policies, sends requests to both servers of a pair, and aborts them."""
 
-import asyncio
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection
 from typing import Any
 
 import orjson
 
+from router.dispatch.background_posts import BackgroundPosts
 from router.dispatch.breaker_checks import available_workers
 from router.dispatch.exchange_scope import ExchangeScope
 from router.dispatch.restart_queue import RestartQueue
-from router.errors import RouterError
 from router.http.body import Body
 from router.load_balancing import CacheAwareSettings, Policy, PromptPrefix
 from router.observability.tracing.leg_tracer import LegTracer
 from router.workers.registry import Registry
 from router.workers.worker import PAIR_ROLES, Pair, Worker
-
-ABORT_TIMEOUT = 5.0  # seconds
 
 
 class Dispatcher:
@@ -28,6 +25,9 @@ class Dispatcher:
         decode_policy: Chooses among decode servers.
         balance: When loads are imbalanced, so that a sticky pair is given up (`can_keep_pair`).
         restarts: Where requests wait for workers that restart.
+
+    Attributes:
+        background: Posts whose responses nobody awaits.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Dispatcher:
         self._balance = balance or CacheAwareSettings()
         self._prefill_policy = prefill_policy
         self._decode_policy = decode_policy
-        self._background_posts: set[asyncio.Task[None]] = set()
+        self.background = BackgroundPosts()
 
     def choose_pair(self, model: str, prompt: PromptPrefix | None = None, avoid: Collection[Worker] = ()) -> Pair:
         """Choose a usable prefill and decode server of the model by the two policies.
@@ -66,7 +66,9 @@ class Dispatcher:
                 return False
         return True
 
-    def exchange(self, path: str, body: Body, pair: Pair, tracer: LegTracer | None = None) -> ExchangeScope:
+    def exchange(
+        self, path: str, body: Body, pair: Pair, tracer: LegTracer | None = None, seconds: float | None = None
+    ) -> ExchangeScope:
         """Send `body` to both servers of a pair: `async with dispatcher.exchange(...) as exchange`.
 
         Leaving the block ends the request on both servers. Entering it returns once decode's response has started, and
@@ -74,8 +76,9 @@ class Dispatcher:
             BadRequest: See `router_fields`.
             NoWorker: A breaker of the pair lets no request through; nothing was sent.
             RouterError: A leg failed before decode's response started.
+            TimeoutError: Decode's response did not start within `seconds`, if given.
         """
-        return ExchangeScope(path, body, pair, self.abort, tracer)
+        return ExchangeScope(path, body, pair, self.abort, tracer, seconds)
 
     def abort(self, pair: Pair, rid: Any) -> None:
         """Abort a request on both servers in the background: SGLang notices a closed connection only after seconds."""
@@ -86,29 +89,12 @@ class Dispatcher:
         """Post to both servers in the background; responses and errors are ignored."""
         raw = orjson.dumps(body)
         for worker in (pair.prefill, pair.decode):
-            self._start_task(_post_and_ignore(worker, path, raw))
+            self.background.post(worker, path, raw)
 
     def abort_on_worker(self, worker: Worker, rid: str) -> None:
         """Abort a request on one server in the background."""
-        self._start_task(_post_and_ignore(worker, "/abort_request", orjson.dumps({"rid": rid})))
-
-    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._background_posts.add(task)
-        task.add_done_callback(self._background_posts.discard)
+        self.background.post(worker, "/abort_request", orjson.dumps({"rid": rid}))
 
     async def close(self) -> None:
-        """Wait for aborts in the background, for at most `ABORT_TIMEOUT`."""
-        if self._background_posts:
-            await asyncio.wait(self._background_posts, timeout=ABORT_TIMEOUT)
-
-
-async def _post_and_ignore(worker: Worker, path: str, raw: bytes) -> None:
-    try:
-        async with (
-            asyncio.timeout(ABORT_TIMEOUT),
-            await worker.origin.request("POST", path, raw) as response,
-        ):
-            await response.read()
-    except (RouterError, TimeoutError):
-        return  # a worker that is gone has nothing left to abort
+        """Wait for aborts in the background, for a few seconds at most."""
+        await self.background.close()

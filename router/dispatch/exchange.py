@@ -72,6 +72,11 @@ class Exchange:
             self._counted_workers.remove(worker)
             worker.load -= 1
 
+    @property
+    def decode_started(self) -> bool:
+        """Whether decode's response has started, or only decode keeps it from starting."""
+        return bool(self.decode.status) or self._prefill_ended
+
     async def start(self) -> None:
         """Return once decode's response has started.
 

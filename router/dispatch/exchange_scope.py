@@ -1,5 +1,6 @@
 """An exchange with a pair as an `async with` block: fields added, both legs sent, both ended and recorded."""
 
+import asyncio
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -21,15 +22,23 @@ class ExchangeScope:
         pair: The two workers.
         abort: Aborts a request id, or a list of them, on both servers.
         tracer: Traces its two requests; None without tracing.
+        seconds: Until decode's response must have started; None for no limit.
     """
 
     def __init__(
-        self, path: str, body: Body, pair: Pair, abort: Callable[[Pair, Any], None], tracer: LegTracer | None
+        self,
+        path: str,
+        body: Body,
+        pair: Pair,
+        abort: Callable[[Pair, Any], None],
+        tracer: LegTracer | None,
+        seconds: float | None = None,
     ) -> None:
         self._abort = abort
         self._path = path
         self._body = body
         self._tracer = tracer
+        self._seconds = seconds
         self._attempt = Attempt(pair)
         self._pair = pair
         self._rid: Any = None
@@ -38,6 +47,10 @@ class ExchangeScope:
     def failed_worker(self) -> Worker | None:
         """The worker whose failure ended the exchange, or None."""
         return self._attempt.failed_worker
+
+    def count_silence(self) -> None:
+        """Tell the breakers that the request's time was over; without effect once decode's response had started."""
+        self._attempt.count_silence()
 
     async def __aenter__(self) -> Exchange:
         pair, path, attempt = self._pair, self._path, self._attempt
@@ -53,7 +66,11 @@ class ExchangeScope:
             raise
         del request_body  # sent, and may be long
         try:
-            await exchange.start()
+            if self._seconds is None:
+                await exchange.start()
+            else:
+                async with asyncio.timeout(self._seconds):
+                    await exchange.start()
         except BaseException as error:
             await self._end(error)
             raise

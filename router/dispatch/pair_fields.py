@@ -16,6 +16,7 @@ HARMFUL_FIELDS = {
     "positional_embed_overrides": "no JSON can say them; send the prompt as text or token ids",
     "disagg_prefill_dp_rank": "the servers find each other by themselves",
 }
+MAX_BATCH = 10_000  # prompts of one request
 # Where SGLang reads the prompts from: the first of these fields that is present. The router's fields must be lists
 # exactly if SGLang sees a batch there, or the request fails.
 PROMPT_FIELDS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt",)}
@@ -28,14 +29,16 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str,
     SGLang aborts every request whose id starts with the given one, so a client's own id could abort other requests.
 
     Raises:
-        BadRequest: `rid` is not a string; a field is in `HARMFUL_FIELDS`; `n` is not a number or is above 1, for which
-            SGLang 0.5.17 uses one room for all samples and fails.
+        BadRequest: The batch is too long; `rid` is not a string; a field is in `HARMFUL_FIELDS`; `n` is not a number
+            or is above 1, for which SGLang 0.5.17 uses one room for all samples and fails.
     """
     for name in HARMFUL_FIELDS.keys() & fields.keys():
         if fields[name] is not None:
             raise BadRequest(f"`{name}` is not taken here: {HARMFUL_FIELDS[name]}.")
     _check_samples(fields)
     size = batch_size(fields, path)
+    if size is not None and size > MAX_BATCH:
+        raise BadRequest(f"the batch has {size} prompts, and {MAX_BATCH} is the most; send several requests.")
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
     rid = _request_ids(fields.get("rid"), size)
     if size is None:

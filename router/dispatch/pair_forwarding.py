@@ -86,6 +86,10 @@ class PairForwarder:
                     self._metrics.exhausted(routed.endpoint)
                     raise
                 clear_tracebacks(error)
+            except asyncio.CancelledError:
+                if request.timed_out:
+                    exchange_scope.count_silence()
+                raise
             if failed_worker is not None:
                 avoid.add(failed_worker)
             backoff = self._retries.backoff(request.attempts)

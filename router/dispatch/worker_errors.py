@@ -2,6 +2,8 @@
 
 import orjson
 
+MAX_MESSAGE = 2000  # characters; a worker may quote the request
+
 
 def abort_reason(body: bytes) -> str | None:
     """Why a worker aborted a request after its response had started with 200; None if it did not.
@@ -23,7 +25,11 @@ def abort_reason(body: bytes) -> str | None:
 
 
 def error_message(body: bytes) -> str:
-    """The error message in a worker's response body; the start of the body if it has none."""
+    """The start of the error message in a worker's response body, or of the body if it has none."""
+    return _error_message(body)[:MAX_MESSAGE]
+
+
+def _error_message(body: bytes) -> str:
     try:
         response = orjson.loads(body)
         error = response.get("error", response)

@@ -7,8 +7,8 @@ It reads requests from stdin and writes responses to stdout, as messages of `jud
     response    {"id", "C", "P", "Q", "S"} or {"id", "problem": sentence}
 
 All waiting requests are measured as one batch. Requests past their `deadline` (`time.monotonic`, the same clock in
-all processes of a machine) are dropped without a response. The process ends as soon as stdin does, so it never
-outlives the router.
+all processes of a machine) are not measured; the response says so, since the router ends a process that is silent. The
+process ends as soon as stdin does, so it never outlives the router.
 """
 
 import argparse
@@ -85,10 +85,12 @@ def process_batch(requests: list[Request], embedder: "Embedder") -> list[dict[st
             )
             for request in live
         ]
-        return [
+        measured = [
             {"id": request["id"], "C": metrics.C, "P": metrics.P, "Q": metrics.Q, "S": metrics.S}
             for request, metrics in zip(live, measure_clusters(clusters), strict=True)
         ]
+        late = [request for request in requests if request["deadline"] <= now]
+        return [*measured, *({"id": request["id"], "problem": "it came too late"} for request in late)]
     except Exception as error:
         if len(requests) > 1:
             return [response for request in requests for response in process_batch([request], embedder)]

@@ -17,6 +17,8 @@ from router.early_exit.judge_protocol import encode_message, receive_message
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 2.0  # seconds to end after stdin closes; then the process is killed
+SILENCE_LIMIT = 60.0  # seconds for which the process may leave a request without any response; then it is killed
+MAX_UNSENT_BYTES = 16 << 20  # of requests that the process has not read yet
 MAX_LOG_LINE = 1 << 16  # bytes
 
 
@@ -67,6 +69,9 @@ class JudgeProcess:
         self._process = process
         self._request_ids = itertools.count()
         self._pending: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._unanswered: dict[int, float] = {}  # request ids, with the time at which each was sent
+        self._heard_at = 0.0
+        self._silence_check: asyncio.TimerHandle | None = None
         self._loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._last_log_line: deque[str] = deque(maxlen=1)
         self._log_task = asyncio.create_task(self._forward_log())
@@ -85,12 +90,17 @@ class JudgeProcess:
         """The response to a request; raises `JudgeError` when the process refuses it or dies. May be cancelled."""
         if self.problem is not None:
             raise JudgeError(self.problem)
+        if self._process.stdin is not None and self._process.stdin.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            raise JudgeError("the judge does not keep up with the answers: let fewer runs exit early at once")
         request_id = next(self._request_ids)
         pending = self._pending[request_id] = asyncio.get_running_loop().create_future()
         assert self._process.stdin is not None
         try:
             # Whole messages only: nothing is awaited between the first byte and the last.
             self._process.stdin.write(encode_message({**message, "id": request_id}))
+            self._unanswered[request_id] = asyncio.get_running_loop().time()
+            if self._silence_check is None:
+                self._check_silence()
             with suppress(ConnectionError):  # `_receive` sees that the process died, and knows why
                 await self._process.stdin.drain()
             response: dict[str, Any] = await pending
@@ -101,6 +111,7 @@ class JudgeProcess:
     async def close(self) -> None:
         """End the process and the tasks; returns when all have ended."""
         self._fail("the judge was closed")
+        self._stop_checking()
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -122,6 +133,29 @@ class JudgeProcess:
         with suppress(ProcessLookupError):
             self._process.kill()
 
+    def _check_silence(self) -> None:
+        """Kill the process when it has left a request unanswered, and said nothing else, for `SILENCE_LIMIT`.
+
+        It may hang inside a library, and would never take another request. The next request starts a new one.
+        """
+        loop = asyncio.get_running_loop()
+        oldest = next(iter(self._unanswered.values()), None)
+        if oldest is None:
+            self._silence_check = None
+            return
+        silent = loop.time() - max(oldest, self._heard_at)
+        if silent >= SILENCE_LIMIT:
+            self._fail(f"the judge's process said nothing for {SILENCE_LIMIT:g} s and was ended")
+            self._stop_checking()
+            self._kill()
+            return
+        self._silence_check = loop.call_later(SILENCE_LIMIT - silent, self._check_silence)
+
+    def _stop_checking(self) -> None:
+        if self._silence_check is not None:
+            self._silence_check.cancel()
+            self._silence_check = None
+
     async def _receive(self) -> None:
         """Pass each response to the request that awaits it, until the process ends."""
         assert self._process.stdout is not None
@@ -132,6 +166,8 @@ class JudgeProcess:
                 else:
                     self._fail(f"the judge could not load its model: {message['failed']}")
                 continue
+            self._heard_at = asyncio.get_running_loop().time()
+            self._unanswered.pop(message["id"], None)
             pending = self._pending.get(message["id"])
             if pending is None:
                 continue  # its caller has given up
@@ -139,6 +175,7 @@ class JudgeProcess:
                 _resolve(pending, JudgeError(f"the judge could not measure: {message['problem']}"))
             else:
                 _resolve(pending, message)
+        self._stop_checking()
         status = await self._process.wait()
         await asyncio.wait([self._log_task])  # so that its last line is known
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"

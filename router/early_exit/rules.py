@@ -18,6 +18,7 @@ from router.early_exit.agreement import Agreement, JudgeError
 from router.early_exit.answers import Answer, find_answer, same_answer
 from router.early_exit.decision import Decision
 
+MAX_CHUNKS = 64  # of an answer; each is embedded by itself
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -149,7 +150,7 @@ class ExitRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gamma: Share = 0.5
     tau: Share = 0.7
     q_min: Share = 0.5
-    m: Annotated[int, Meta(ge=1)] = 1
+    m: Annotated[int, Meta(ge=1, le=MAX_CHUNKS)] = 1
     least: Annotated[int, Meta(ge=2)] = 2
 
     @property

@@ -3,6 +3,7 @@
 Each request goes to a tree, to a client's run of agents, to a pair, or to a plain server.
 """
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 from router.agent_runs.service import AgentRuns
@@ -84,7 +85,8 @@ class InferenceEndpoints:
         model = body.fields.get("model")
         if self._trees.serves(model):
             request.model = model
-            await while_connected(request, self._trees.answer(request, body.all_fields(), kind, request.span))
+            answer = self._trees.answer(request, body.all_fields(), kind, request.span)
+            await self._within_timeout(request, answer)
             return
         routed = RoutedRequest(path, endpoint, requested_model(self._registry, body.fields), body)
         await self._serve_within_timeout(request, routed)
@@ -94,6 +96,7 @@ class InferenceEndpoints:
         run = body.fields.get("run")
         if self._peers is None or request.internal or not isinstance(run, str) or self._peers.owns(run):
             return False
+        request.admission.pause()  # the other process counts it
         # Longer than the other process's own timeout, whose error says more.
         await self._peers.forward_run(request, run, body.render({}), self._timeout + ERROR_EVENT_TIMEOUT)
         return True
@@ -105,12 +108,16 @@ class InferenceEndpoints:
         await self._serve_within_timeout(request, routed)
 
     async def _serve_within_timeout(self, request: ClientRequest, routed: RoutedRequest) -> None:
-        """Answer the request; an error after the response began becomes an event of its stream, as in OpenAI's API.
+        await self._within_timeout(request, self._serve(request, routed))
 
-        A client that does not receive that event in time is disconnected.
+    async def _within_timeout(self, request: ClientRequest, work: Awaitable[None]) -> None:
+        """Await what answers the request.
+
+        An error after the response began becomes an event of its stream, as in OpenAI's API. A client that does not
+        receive that event in time is disconnected.
         """
         try:
-            await while_connected(request, self._serve(request, routed), self._timeout)
+            await while_connected(request, work, self._timeout)
             return
         except TimeoutError:
             error: RouterError = UpstreamTimeout(f"the request was not answered within {self._timeout:g} s.")

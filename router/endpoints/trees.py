@@ -51,6 +51,7 @@ class TreeEndpoint:
 
         Raises:
             BadRequest: The request is wrong.
+            TimedOutInQueue: There was no room in time for all its calls.
             TooManyRuns: The client, or all clients, have enough runs.
             NoWorker: A model of the tree is not served.
             RouterError: A run failed before the response began.
@@ -58,6 +59,7 @@ class TreeEndpoint:
         tree_request = read_tree_request(body, kind, self._trees[body["model"]])
         for model in sorted(_required_models(tree_request.tree) or self._registry.known_models()):
             await self._context.dispatcher.restarts.wait(model)
+        await request.admission.reweigh(tree_request.calls)
         with self._limits.admit(request.client_key, len(tree_request.questions)):
             runs = self._start_runs(tree_request, span)
             response_format = OpenAIFormat(kind, runs[0].trace.id, tree_request.tree.name)

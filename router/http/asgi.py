@@ -7,7 +7,9 @@ from typing import Any, Protocol
 import orjson
 
 from router.errors import TooLarge
+from router.http.admission import NO_LIMITS, Admission
 from router.http.body import parse_object
+from router.http.body_budget import BodyBudget
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -46,13 +48,18 @@ class AsgiRequest:
         receive: Receives the client's ASGI messages.
         send: Sends ASGI messages to the client.
         max_body: The maximal length of the body in bytes.
+        budget: Counts the bytes of all bodies in memory; None counts nothing.
 
     Attributes:
+        admission: The request's place among those that are served at once.
         response_started: Whether the response's headers were sent.
         response_complete: Whether the whole response was sent.
+        timed_out: Whether its handler is cancelled because its time was over.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, max_body: int) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, max_body: int, budget: BodyBudget | None = None
+    ) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: Headers = scope["headers"]
@@ -62,8 +69,13 @@ class AsgiRequest:
         self._scope = scope
         self._connection: ClientConnection | None = scope.get("extensions", {}).get(CONNECTION_EXTENSION)
         self._max_body = max_body
+        self._budget = budget
+        self._counted_bytes = 0  # of the body, in the budget
+        self._body_owner = ""  # whose share of the budget they count for
+        self.admission: Admission = NO_LIMITS
         self.response_started = False
         self.response_complete = False
+        self.timed_out = False
 
     def header(self, name: bytes) -> str | None:
         """A header's value by lower-case name."""
@@ -81,7 +93,15 @@ class AsgiRequest:
         return str(self._client_address[0]) if self._client_address else "unknown"
 
     async def body(self) -> bytes:
-        """The whole body; raises `TooLarge` over the limit, `ClientGone` when the client leaves before its end."""
+        """The whole body.
+
+        Raises:
+            TooLarge: It is over the limit; when its length is announced, before any of it is read.
+            Overloaded: There is no room for it now.
+            ClientGone: The client left before its end.
+        """
+        client = self._body_owner = self.client_key if self._budget is not None else ""
+        self._check_announced_length(client)
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -91,10 +111,35 @@ class AsgiRequest:
             chunk = message.get("body", b"")
             size += len(chunk)
             if size > self._max_body:
-                raise TooLarge(f"the body is over {self._max_body} bytes; send a shorter one.")
+                raise self._too_large()
+            if self._budget is not None:
+                self._budget.take(self._counted_bytes, len(chunk), client)
+                self._counted_bytes = size
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    @property
+    def announced_length(self) -> int:
+        """The length that the request's head gives for the body; 0 when it gives none."""
+        length = self.header(b"content-length") or ""
+        return int(length) if length.isdecimal() else 0
+
+    def _check_announced_length(self, client: str) -> None:
+        length = self.announced_length
+        if length > self._max_body:
+            raise self._too_large()
+        if self._budget is not None:
+            self._budget.check(length, client)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is over {self._max_body} bytes; send a shorter one.")
+
+    def release_body(self) -> None:
+        """The request is answered: its body is no longer in memory."""
+        if self._budget is not None and self._counted_bytes:
+            self._budget.release(self._counted_bytes, self._body_owner)
+            self._counted_bytes = 0
 
     async def json(self) -> dict[str, Any]:
         """The body as a JSON object; raises `BadRequest` when it is none, and as `body`."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from router.http.asgi import AsgiRequest, Headers, Message, Receive, Scope, Send
+from router.http.body_budget import BodyBudget
 from router.http.ids import new_id
 
 if TYPE_CHECKING:
@@ -33,9 +34,16 @@ class ClientRequest(AsgiRequest):
     """
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, *, max_body: int, id_headers: tuple[bytes, ...] = ID_HEADERS
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        max_body: int,
+        id_headers: tuple[bytes, ...] = ID_HEADERS,
+        budget: BodyBudget | None = None,
     ) -> None:
-        super().__init__(scope, receive, send, max_body=max_body)
+        super().__init__(scope, receive, send, max_body=max_body, budget=budget)
         self.id = self._find_request_id(id_headers) or new_id()
         self.started_at = time.monotonic()
         self.status = 499

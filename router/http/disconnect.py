@@ -35,6 +35,7 @@ class _DisconnectWatch:
         # ASGI reports a complete response and a lost client alike.
         if not self._request.response_complete:
             self.reason = reason
+            self._request.timed_out = isinstance(reason, TimeoutError)
             self._watched_task.cancel()
 
     def stop(self) -> asyncio.Task[None] | None:

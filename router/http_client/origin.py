@@ -6,7 +6,7 @@ decoding or TLS, and no task for a request that an idle connection takes.
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Origin:
         self._cached_heads: dict[tuple[str, str], bytes] = {}  # by method and path
         self._connect_timeout = connect_timeout
         self._idle: deque[Connection] = deque()
-        self._waiting: deque[Response] = deque()  # responses that need a connection
+        self._waiting: OrderedDict[Response, None] = OrderedDict()  # that need a connection, the oldest first
         self._connecting: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -136,10 +136,12 @@ class Origin:
 
     def connect_for(self, response: Response) -> "asyncio.Task[None]":
         """Open a connection and give it to the response, unless another one becomes free before."""
-        self._waiting.append(response)
+        self._waiting[response] = None
         task = asyncio.create_task(self._connect_for(response))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
+        # Whatever ends the attempt, also a client that leaves: nothing waits for it any more.
+        task.add_done_callback(lambda _: self._waiting.pop(response, None))
         return task
 
     async def _connect_for(self, response: Response) -> None:
@@ -180,7 +182,7 @@ class Origin:
     def _reuse(self, connection: Connection) -> None:
         """Give a free connection to the response that has waited longest, else keep it idle."""
         while self._waiting:
-            response = self._waiting.popleft()
+            response, _ = self._waiting.popitem(last=False)
             if response.needs_connection and not connection.closed:
                 response.send_on(connection)
                 return

@@ -192,6 +192,7 @@ class Response:
             self._connection.close()
             self._connection = None
         self._on_change = None
+        self._request = b"", b""  # it may be long, and is not sent any more
 
     async def __aenter__(self) -> Self:
         return self

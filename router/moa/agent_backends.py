@@ -14,9 +14,10 @@ from router.workers.registry import Registry
 class RunAgentCall(Protocol):
     """Runs one attempt of an agent's call.
 
-    A backend builds the prompt from `call.draft` and `call.upstream`, sends the request and follows the stream. On the
-    way it calls `call.mark_sent()` once the request goes out, `call.update()` for each event, and `call.finish()` at
-    the end of the stream.
+    A backend builds the prompt from `call.draft` and `call.upstream`, sends the request and follows the stream. It
+    awaits `call.before_sending()` when the prompt is complete, and calls `call.mark_sent()` once the request goes out,
+    `call.update()` for each event, and `call.finish()` at the end of the stream. Servers that fail are added to
+    `call.failed_workers`, and avoided where there are others.
     """
 
     def __call__(self, context: RunContext, call: AgentCall) -> AsyncGenerator[str]:

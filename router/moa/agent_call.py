@@ -1,6 +1,6 @@
 """One agent's call: what is sent, and what its trace and its readers learn of the answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,13 @@ from router.observability.run_trace import AgentTrace, RunTrace
 from router.observability.tracing.leg_tracer import LegTracer
 from router.speculative_prefill.composition import AnswerOrder
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
+from router.workers.worker import Worker
 
 RETRYABLE_ERRORS = (UpstreamFailed, UpstreamTimeout, AgentRefused, NoWorker)
+
+
+async def _nothing() -> None:
+    """Nothing is to be awaited."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class AgentCall:
         timeout: Seconds without any event after which the server counts as failed.
         extra_fields: More fields of the `/generate` body.
         on_event: Called with each event of the server, as it came.
+        before_sending: Awaited when the prompt is complete, before the request goes out.
+        failed_workers: Servers that failed an attempt of this call; the next one avoids them.
         tracer: The span in whose name requests are sent; None without tracing.
     """
 
@@ -54,6 +61,8 @@ class AgentCall:
     timeout: float = 300.0
     extra_fields: Mapping[str, Any] = field(default_factory=dict)
     on_event: Callable[[bytes], None] = lambda _: None
+    before_sending: Callable[[], Awaitable[None]] = _nothing
+    failed_workers: set[Worker] = field(default_factory=set)
     tracer: LegTracer | None = None
 
     def begin_attempt(self, backend: str) -> None:

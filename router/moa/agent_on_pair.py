@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing
 
 from router.dispatch.exchange import Exchange
 from router.dispatch.worker_errors import error_message
-from router.errors import AgentRefused, UpstreamFailed, UpstreamTimeout
+from router.errors import AgentRefused, RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.sse import parse_events
 from router.load_balancing import token_prefix
 from router.moa.agent_call import AgentCall
@@ -30,7 +30,7 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
     pacer = context.pacer(model) if call.splice and call.draft.upstream_names else None
     prompt = OpenPrompt(
         dispatcher,
-        lambda: dispatcher.choose_pair(model, token_prefix(prompt.ids)),
+        lambda: dispatcher.choose_pair(model, token_prefix(prompt.ids), call.failed_workers),
         pacer,
         context.context_length(model),
         context.make_transport,
@@ -41,13 +41,14 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
     try:
         async with prompt, AsyncExitStack() as stack:
             await _compose(context, call, prompt)
+            await call.before_sending()
             call.mark_sent()
             body = {**call.extra_fields, "stream": True, "sampling_params": call.sampling}
             if call.return_logprobs:
                 body["return_logprob"] = True
             try:
+                exchange = await stack.enter_async_context(prompt.finish(body, call.timeout))
                 async with asyncio.timeout(call.timeout):
-                    exchange = await stack.enter_async_context(prompt.finish(body))
                     await _check_status(call, exchange)
                 stream = await stack.enter_async_context(aclosing(parse_events(exchange.body())))
                 progress: AnswerProgress | None = None
@@ -61,6 +62,10 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
                     f"agent {call.trace.agent} failed: its servers said nothing for {call.timeout:g} s."
                 ) from None
             call.finish(progress)
+    except RouterError:
+        if prompt.pair is not None:
+            call.failed_workers.update((prompt.pair.prefill, prompt.pair.decode))
+        raise
     finally:
         call.trace.speculation = prompt.speculation.to_json()
         call.trace.segments = [(call.run_trace.at(a), call.run_trace.at(b), tokens) for a, b, tokens in prompt.segments]

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from router.dispatch.worker_errors import error_message
-from router.errors import AgentRefused, UpstreamFailed, UpstreamTimeout
+from router.errors import AgentRefused, RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.sse import parse_events
 from router.http_client.response import Response
 from router.moa.agent_call import AgentCall
@@ -21,7 +21,7 @@ from router.moa.idle_timeout import IdleTimeout
 from router.moa.run_context import RunContext
 from router.moa.sampling import openai_sampling
 from router.observability.tracing.leg_tracer import UNTRACED_LEG
-from router.speculative_prefill.upstream_answer import wait_for_change
+from router.speculative_prefill.upstream_answer import AnswerWatch
 
 
 async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[str]:
@@ -31,7 +31,8 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
         RouterError: The server failed, or an upstream answer did.
     """
     answers = await _upstream_texts(call)
-    worker = min(context.registry.usable_plain(call.trace.model), key=lambda each: each.load)
+    workers = context.registry.usable_plain(call.trace.model)
+    worker = min(workers, key=lambda each: (each in call.failed_workers, each.load))
     path, body = _request_body(call, call.draft.with_answers(answers))
     is_sglang = worker.info.get("sglang") is not None
     rid = uuid.uuid4().hex
@@ -40,6 +41,7 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
     finished = False
     worker.load += 1
     try:
+        await call.before_sending()
         call.mark_sent()
         async with AsyncExitStack() as stack:
             leg = stack.enter_context(UNTRACED_LEG if call.tracer is None else call.tracer.start_leg(worker, path))
@@ -58,7 +60,11 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
                 yield call.update(before, progress)
             call.finish(progress)
             finished = True
+    except RouterError:
+        call.failed_workers.add(worker)
+        raise
     except TimeoutError:
+        call.failed_workers.add(worker)
         raise UpstreamTimeout(
             f"agent {call.trace.agent} failed: its server said nothing for {call.timeout:g} s."
         ) from None
@@ -80,13 +86,8 @@ def _request_body(call: AgentCall, content: Any) -> tuple[str, dict[str, Any]]:
 async def _upstream_texts(call: AgentCall) -> list[str]:
     """The upstream answers' texts in prompt order, once all have ended; raises the error of one that failed."""
     answers = [call.upstream[name] for name in call.draft.upstream_names]
-    while True:
-        for answer in answers:
-            if answer.error is not None:
-                raise answer.error
-        if all(answer.done for answer in answers):
-            break
-        await wait_for_change(answers, since=sum(answer.version for answer in answers))
+    with AnswerWatch(answers) as watch:
+        await watch.all_finished()
     if call.order == "completion":
         answers.sort(key=lambda answer: answer.finish_order or 0)
     return [answer.text for answer in answers if not answer.dropped]

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from router.early_exit import ClusterExit
-from router.errors import RouterError
+from router.errors import RouterError, clear_tracebacks
 from router.moa.agent import run_agent
 from router.moa.agent_call import AgentCall
 from router.moa.agent_prompts import aggregator_messages, proposer_messages, question_text
@@ -125,8 +125,16 @@ class Run:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            self._tasks.clear()  # a cancelled task has a traceback that refers to this run: a reference cycle
+            self._clear_errors()
             if self._spans is not None:
                 self._spans.end(self._final_names)
+
+    def _clear_errors(self) -> None:
+        """Free what the errors of agents hold: their frames have the prompts, and the errors themselves."""
+        for answer in self._answers.values():
+            if answer.error is not None:
+                clear_tracebacks(answer.error)
 
     def _sampling_of_final(self, k: int) -> dict[str, Any]:
         """The client's sampling for final answer k, with a seed of its own: else n answers would be the same."""

@@ -8,7 +8,7 @@ from router.http.ids import new_id
 from router.speculative_prefill.composition import AnswerEncoder, ids_unless_cut, reencoded_text
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.speculative_prefill.pacing import SegmentPacer
-from router.speculative_prefill.tokenizer import WorkerTokenizer
+from router.speculative_prefill.tokenizer import TokenizerState, WorkerTokenizer
 from router.speculative_prefill.transport import SegmentTransport, transport_for
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.workers.worker import Pair
@@ -40,6 +40,7 @@ class RunContext:
         self.new_run_id = new_run_id
         self.open_prompt_metrics = metrics
         self._pacers: dict[str, SegmentPacer] = {}
+        self._tokenizers = TokenizerState()
         self._same_tokenizer: dict[tuple[str, str], bool] = {}
 
     def pacer(self, model: str) -> SegmentPacer:
@@ -47,8 +48,9 @@ class RunContext:
         return self._pacers.setdefault(model, SegmentPacer())
 
     def tokenizer(self, model: str) -> WorkerTokenizer:
-        """The tokenizer of a model; raises `NoWorker` when no prefill server of it is healthy."""
-        return WorkerTokenizer(self.registry.usable(model, "prefill")[0])
+        """The tokenizer of a model; raises `NoWorker` when no prefill or no decode server of it is healthy."""
+        workers = [*self.registry.usable(model, "prefill"), *self.registry.usable(model, "decode")]
+        return WorkerTokenizer(workers, self._tokenizers)
 
     def context_length(self, model: str) -> int | None:
         """The context length of a model, in tokens; None when its workers do not report it."""

@@ -8,33 +8,106 @@ from router.errors import TooManyRuns
 from router.moa.settings import RunSettings
 
 
+class RunPlace:
+    """The place of a client's runs among the concurrent ones."""
+
+    def __init__(self, limits: "RunLimits", client: str, runs: int) -> None:
+        self._limits = limits
+        self._client = client
+        self._runs = runs
+        self._waits = False
+
+    def wait(self, *, awaited: bool) -> None:
+        """Count as waiting for other clients' requests rather than as running, so that these find a place.
+
+        Args:
+            awaited: Whether another request waits for this one: then it is not refused, since refusing it would fail
+                that one too.
+
+        Raises:
+            TooManyRuns: Enough requests wait already.
+        """
+        if not self._waits:
+            self._limits._start_waiting(self._client, self._runs, awaited=awaited)
+            self._waits = True
+
+    def go_on(self) -> None:
+        """Count as running again. It is never refused: others may wait for it in turn."""
+        if self._waits:
+            self._limits._stop_waiting(self._client, self._runs)
+            self._waits = False
+
+    def leave(self) -> None:
+        """The runs have ended."""
+        self.go_on()
+        self._limits._leave(self._client, self._runs)
+
+
 class RunLimits:
-    """Counts concurrent runs."""
+    """Counts concurrent runs, and the requests that wait for others of their run.
+
+    Attributes:
+        settings: The limits.
+    """
 
     def __init__(self, settings: RunSettings) -> None:
-        self._total = settings.total
-        self._per_client = settings.per_client
+        self.settings = settings
         self._running: Counter[str] = Counter()  # by client
+        self._waiting: Counter[str] = Counter()  # by client
+        self._total_running = 0
+        self._total_waiting = 0
 
     @property
     def running(self) -> int:
         """Concurrent runs of all clients."""
-        return self._running.total()
+        return self._total_running
+
+    @property
+    def waiting(self) -> int:
+        """Requests of all clients that wait for others of their run."""
+        return self._total_waiting
 
     @contextmanager
-    def admit(self, client: str, runs: int = 1) -> Iterator[None]:
+    def admit(self, client: str, runs: int = 1) -> Iterator[RunPlace]:
         """Count runs of a client while the block lasts; raises `TooManyRuns`."""
-        of_client = self._running[client]
-        if of_client + runs > self._per_client:
-            message = f"you have {of_client} runs under way of {self._per_client}; wait for one."
+        of_client, limits = self._running[client], self.settings
+        if of_client + runs > limits.per_client:
+            message = f"you have {of_client} runs under way of {limits.per_client}; wait for one."
             raise TooManyRuns(message, retry_after=1.0)
-        if self.running + runs > self._total:
-            message = f"{self.running} runs are under way, and {self._total} is the most; try again later."
+        if self.running + runs > limits.total:
+            message = f"{self.running} runs are under way, and {limits.total} is the most; try again later."
             raise TooManyRuns(message, retry_after=1.0)
-        self._running[client] += runs
+        self._count_running(client, runs)
+        place = RunPlace(self, client, runs)
         try:
-            yield
+            yield place
         finally:
-            self._running[client] -= runs
-            if not self._running[client]:
-                del self._running[client]
+            place.leave()
+
+    def _start_waiting(self, client: str, runs: int, *, awaited: bool) -> None:
+        of_client, limits = self._waiting[client], self.settings
+        if not awaited and of_client + runs > limits.waiting_per_client:
+            message = f"{of_client} of your requests wait for other agents, which is the most; send those agents first."
+            raise TooManyRuns(message, retry_after=1.0)
+        if not awaited and self.waiting + runs > limits.waiting:
+            message = f"{self.waiting} requests wait for other agents, which is the most; try again later."
+            raise TooManyRuns(message, retry_after=1.0)
+        self._count_running(client, -runs)
+        self._waiting[client] += runs
+        self._total_waiting += runs
+
+    def _stop_waiting(self, client: str, runs: int) -> None:
+        self._waiting[client] -= runs
+        self._total_waiting -= runs
+        if not self._waiting[client]:
+            del self._waiting[client]
+        self._count_running(client, runs)
+
+    def _leave(self, client: str, runs: int) -> None:
+        self._count_running(client, -runs)
+
+    def _count_running(self, client: str, runs: int) -> None:
+        self._running[client] += runs
+        self._total_running += runs
+        if not self._running[client]:
+            del self._running[client]

@@ -42,6 +42,11 @@ class TreeRequest:
     stream: bool
     include_usage: bool
 
+    @property
+    def calls(self) -> int:
+        """The number of LLM calls that it takes."""
+        return len(self.questions) * (sum(1 for _ in self.tree.agents()) + self.n - 1)
+
 
 def read_tree_request(body: dict[str, Any], kind: EndpointKind, tree: Tree) -> TreeRequest:
     """Read a request's body; raises `BadRequest` with the first thing that is wrong."""

@@ -13,10 +13,12 @@ class RunStore:
 
     Args:
         max_runs: Traces to keep. One of thirteen agents with 300 words each takes some 50 kB.
+        max_bytes: Bytes of the traces to keep.
     """
 
-    def __init__(self, max_runs: int = 256) -> None:
+    def __init__(self, max_runs: int = 256, max_bytes: int = 64 << 20) -> None:
         self._max_runs = max_runs
+        self._max_bytes = max_bytes
         self._traces: OrderedDict[str, RunTrace] = OrderedDict()
 
     def add(self, trace: RunTrace) -> None:
@@ -27,6 +29,20 @@ class RunStore:
             del self._traces[run_id]
         while len(self._traces) > MAX_RUNNING_FACTOR * self._max_runs:
             self._traces.popitem(last=False)
+        self._drop_bytes()
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the traces take."""
+        return sum(trace.size for trace in self._traces.values())
+
+    def _drop_bytes(self) -> None:
+        """Drop the oldest finished traces while all take too many bytes; what still runs is never dropped for that."""
+        excess = self.size - self._max_bytes
+        for run_id, trace in [*self._traces.items()] if excess > 0 else ():
+            if excess > 0 and trace.state != "running":
+                excess -= trace.size
+                del self._traces[run_id]
 
     def find(self, run_id: str) -> RunTrace:
         """The trace of a run; raises `NotFound` when it is not kept, or not any more."""

@@ -1,9 +1,14 @@
 """The trace of a run: its agents, their tokens and times, and the early-exit decisions."""
 
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+MAX_QUESTION = 4096  # characters of a question that a trace keeps: enough to tell runs apart
+ID_BYTES = 40  # of a token id in a list
+AGENT_BYTES = 2048  # of an agent's trace without its text and token ids
 
 AgentState = Literal["waiting", "running", "done", "aborted", "skipped", "failed"]
 RunState = Literal["running", "done", "failed", "cancelled"]
@@ -51,6 +56,11 @@ class AgentTrace:
     speculation: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return AGENT_BYTES + sys.getsizeof(self.text) + ID_BYTES * len(self.output_ids)
+
+    @property
     def ended(self) -> bool:
         """Whether it is done, aborted, skipped or failed."""
         return self.state not in ("waiting", "running")
@@ -65,6 +75,7 @@ class RunTrace:
     """One question through one tree, or the agents that a client's requests named as one run.
 
     Attributes:
+        question: The start of the question.
         created: The start, in seconds since the epoch.
     """
 
@@ -81,6 +92,18 @@ class RunTrace:
     decisions: list[dict[str, Any]] = field(default_factory=list)
     _started_at: float = field(default_factory=time.monotonic, repr=False)
     _duration: float | None = field(default=None, repr=False)
+    _final_size: int | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.question) > MAX_QUESTION:
+            self.question = f"{self.question[:MAX_QUESTION]} ... ({len(self.question)} characters)"
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        if self._final_size is not None:
+            return self._final_size
+        return sys.getsizeof(self.question) + sum(agent.size for agent in self.agents)
 
     def now(self) -> float:
         """Seconds since the start of the run."""
@@ -97,10 +120,12 @@ class RunTrace:
             if not agent.ended:
                 agent.state = "skipped" if agent.start is None else "aborted"
                 agent.end = self._duration
+        self._final_size = None
+        self._final_size = self.size
 
     def resume(self) -> None:
         """Another agent joined a run that had ended."""
-        self.state, self.error, self._duration = "running", None, None
+        self.state, self.error, self._duration, self._final_size = "running", None, None, None
 
     def usage(self) -> dict[str, int]:
         """Tokens of all agents as OpenAI's `usage`."""

@@ -72,6 +72,7 @@ class App:
                 send,
                 max_body=self._settings.server.max_payload_bytes,
                 id_headers=self._id_headers,
+                budget=self.limits.bodies,
             )
             # A request over the private Unix socket of this process comes from another one.
             request.internal = self._peers is not None and _port(scope) is None
@@ -94,7 +95,7 @@ class App:
                 raise NotFound("this port is for /metrics only.")
             if not (route.public or request.internal):
                 self._api_key.check(request)
-            if route.limited and self.limits.enabled and not request.internal:
+            if route.limited and self.limits.enabled:
                 await self._handle_limited(request, route, variable)
             else:
                 await route.handler(request, *variable)
@@ -111,6 +112,7 @@ class App:
             await self._send_error(request, RouterError("the router failed on this request; its log has the cause."))
         finally:
             self._requests.discard(request)
+            request.release_body()
             if request.span is not None:
                 request.span.end(request, error_code)
             if not request.internal:  # the process that the client is connected to counts and logs it
@@ -122,7 +124,7 @@ class App:
         try:
             await route.handler(request, *variable)
         finally:
-            self.limits.leave()
+            self.limits.leave(request)
 
     @staticmethod
     async def _send_error(request: ClientRequest, error: RouterError) -> None:

@@ -24,6 +24,7 @@ from router.moa.run_limits import RunLimits
 from router.moa.tree_files import load_trees
 from router.observability.run_store import RunStore
 from router.server.admission import AdmissionLimits
+from router.server.memory_metrics import MemoryMetrics
 from router.server.metrics import DURATION_BUCKETS, RequestMetrics
 from router.server.processes.peers import Peers
 from router.server.processes.process_routing import ProcessRouting
@@ -123,9 +124,10 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
     run_context = RunContext(dispatcher, judge=judge, metrics=OpenPromptMetrics(prometheus))
     if peers is not None:
         run_context.new_run_id = peers.new_run
-    run_limits, run_store = RunLimits(settings.runs), RunStore()
+    run_limits, run_store = RunLimits(settings.runs), RunStore(max_bytes=settings.runs.store_bytes)
     tree_endpoint = TreeEndpoint(run_context, trees, run_limits, run_store)
     agent_runs = AgentRuns(run_context, run_limits, run_store)
+    prometheus.register(MemoryMetrics(limits, run_limits, run_store, agent_runs.runs, dispatcher.background))
 
     # Endpoints and their routes.
     pairs = PairForwarder(dispatcher, settings.retries, DispatchMetrics(prometheus, policies))

@@ -1,5 +1,7 @@
 """Composes a prompt: the token ids of a template, in the order in which its answers become known."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -7,9 +9,10 @@ from typing import Literal
 from router.speculative_prefill.template import PromptTemplate
 from router.speculative_prefill.token_ids import common_prefix
 from router.speculative_prefill.tokenizer import WorkerTokenizer
-from router.speculative_prefill.upstream_answer import UpstreamAnswer, wait_for_change
+from router.speculative_prefill.upstream_answer import AnswerWatch, UpstreamAnswer
 
 AnswerOrder = Literal["completion", "declared"]
+PLACES_AT_ONCE = 64  # places filled before the event loop does other work
 AnswerEncoder = Callable[[UpstreamAnswer], Awaitable[Sequence[int]]]  # what is known of an answer -> reader's token ids
 
 
@@ -71,50 +74,54 @@ async def compose_prompt(
         yield first
     position = len(first)
     slots = [answers[name] for name in template.slots]
-    remaining = slots.copy()
     separators = [(), *between]  # before each answer
+    unplaced = Counter(slots)  # places that each answer has yet to fill
+    final_ids: dict[UpstreamAnswer, Sequence[int]] = {}  # an answer that stands in many places is encoded once
     kept = 0
-    while remaining:
-        answer = remaining[0] if order == "declared" else await _next_finished(remaining, slots)
-        remaining.remove(answer)
-        sent: list[int] = []
-        while True:
-            versions, version, done = _version_sum(slots), answer.version, answer.done
-            ids = [] if answer.dropped else [*separators[kept], *await encode(answer)]
-            common = common_prefix(sent, ids)
-            if common < len(sent):
-                yield Truncate(position + common)
-            if common < len(ids):
-                yield ids[common:]
-            sent = ids
-            if done:
-                break
-            while answer.version == version:
-                await wait_for_change(slots, since=versions)
-                versions = _version_sum(slots)
-        kept += not answer.dropped
-        position += len(sent)
+    with AnswerWatch(slots) as watch:
+        for index, slot in enumerate(slots):
+            if index % PLACES_AT_ONCE == PLACES_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            answer = slot if order == "declared" else await _next_finished(unplaced, watch)
+            sent: list[int] = []
+            while True:
+                watch.check()
+                version, done = answer.version, answer.done
+                ids: list[int] = []
+                if not answer.dropped:
+                    known = final_ids[answer] if answer in final_ids else await encode(answer)
+                    ids = [*separators[kept], *known]
+                    if done:
+                        final_ids[answer] = known
+                common = common_prefix(sent, ids)
+                if common < len(sent):
+                    yield Truncate(position + common)
+                if common < len(ids):
+                    yield ids[common:]
+                sent = ids
+                if done:
+                    break
+                while answer.version == version:
+                    await watch.changed()
+            kept += not answer.dropped
+            position += len(sent)
     if last:
         yield last
 
 
-async def _next_finished(remaining: list[UpstreamAnswer], slots: list[UpstreamAnswer]) -> UpstreamAnswer:
-    """Of the remaining answers, the one that finished first; the only one left is returned at once."""
-    while len(remaining) > 1:
-        versions = _version_sum(slots)
-        finished = [(answer.finish_order, answer) for answer in remaining if answer.finish_order is not None]
-        if finished:
-            return min(finished, key=lambda pair: pair[0])[1]
-        await wait_for_change(slots, since=versions)
-    return remaining[0]
-
-
-def _version_sum(slots: list[UpstreamAnswer]) -> int:
-    """For `wait_for_change`; raises the error of any failed answer, since the prompt can no longer be completed."""
-    for answer in slots:
-        if answer.error is not None:
-            raise answer.error
-    return sum(answer.version for answer in slots)
+async def _next_finished(unplaced: Counter[UpstreamAnswer], watch: AnswerWatch) -> UpstreamAnswer:
+    """Of the answers that have places left, the one that finished first; the only place left is filled at once."""
+    if len(unplaced) == 1 and unplaced.total() == 1:
+        return next(iter(unplaced))
+    watch.check()
+    while not watch.finished:
+        await watch.changed()
+    answer = watch.finished[0]
+    unplaced[answer] -= 1
+    if not unplaced[answer]:
+        del unplaced[answer]
+        watch.finished.popleft()
+    return answer
 
 
 def _without_last_word(text: str) -> str:

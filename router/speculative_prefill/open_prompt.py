@@ -88,6 +88,11 @@ class OpenPrompt:
         if self._pair is not None and self._metrics is not None:
             self._metrics.record(str(self._pair.decode.model), self.speculation, self._ttft)
 
+    @property
+    def pair(self) -> Pair | None:
+        """The pair that its last request went to; None before the first."""
+        return self._pair
+
     def append(self, ids: Sequence[int]) -> None:
         """Add tokens at the end.
 
@@ -110,10 +115,15 @@ class OpenPrompt:
         self._set_prefilled(min(self._prefilled, length))
 
     @asynccontextmanager
-    async def finish(self, body: dict[str, Any]) -> AsyncIterator[Exchange]:
+    async def finish(self, body: dict[str, Any], seconds: float | None = None) -> AsyncIterator[Exchange]:
         """Send the final request: `body` for `/generate`, to which the prompt is added.
 
+        Args:
+            body: The request's other fields.
+            seconds: For which the servers may say nothing before the answer begins; None for no limit.
+
         Raises:
+            TimeoutError: They said nothing for so long.
             BadRequest: The prompt is empty.
             RouterError: A server failed before the answer began.
         """
@@ -124,7 +134,7 @@ class OpenPrompt:
         pair = self._sticky_pair()
         self.speculation.tail = len(self.ids) - self._prefilled
         final = Body(self._transport.final(body, self.ids, self._prefilled))
-        async with self._dispatcher.exchange("/generate", final, pair, self._tracer) as exchange:
+        async with self._dispatcher.exchange("/generate", final, pair, self._tracer, seconds) as exchange:
             if self._segment_task is not None:
                 self._segment_task.cancel()  # the final request prefills what a pending segment would
             yield exchange

@@ -1,36 +1,68 @@
 """The tokenizer of a worker, called over HTTP: the router needs no model files, and chat templates are the server's."""
 
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 import orjson
 
 from router.dispatch.worker_errors import error_message
-from router.errors import BadRequest, UpstreamFailed
+from router.errors import BadRequest, ConnectFailed, RouterError, UpstreamFailed, UpstreamTimeout
 from router.workers.worker import Worker
 
+TOKENIZE_TIMEOUT = 30.0  # seconds for one server's answer
+MAX_SERVERS = 3  # asked one after another
+LONG_TEXT = 1 << 18  # characters or token ids from which on few are tokenized at once
+LONG_AT_ONCE = 2  # the agents of a tree would send the same long question all at once else
+AVOID_SECONDS = 60.0  # for which a server that failed to tokenize is asked last
 # Scripts, numbers, spaces, code and an emoji: tokenizers that agree on it are taken for the same.
 PROBE_TEXT = "The 1,234 naïve cats' Straße  \n\n\tdef f(x_1): return [x**2]  # 質問 вопрос سؤال 😀 <|im_end|></s>"
 
 
-class WorkerTokenizer:
-    """`/tokenize` and `/detokenize` of one SGLang server.
+@dataclass
+class TokenizerState:
+    """What the tokenizers of one router share.
 
-    All methods raise `BadRequest` with the server's message when it refuses, and `UpstreamFailed` when its response
-    is not as expected (also from a server started with `--skip-tokenizer-init`).
+    Attributes:
+        failures: When a server failed to tokenize last, on the monotonic clock.
+        long_texts: Held while a long text is tokenized.
     """
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    failures: WeakKeyDictionary[Worker, float] = field(default_factory=WeakKeyDictionary)
+    long_texts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LONG_AT_ONCE))
+
+
+class WorkerTokenizer:
+    """`/tokenize` and `/detokenize` of the SGLang servers of one model. A server that fails is replaced by another.
+
+    All methods raise `BadRequest` with the server's message when it refuses, `UpstreamTimeout` when the last of
+    `MAX_SERVERS` servers does not answer within `TOKENIZE_TIMEOUT`, and `UpstreamFailed` when its response is not as
+    expected (also from a server started with `--skip-tokenizer-init`).
+
+    Args:
+        workers: The servers, at least one, in the order in which they are asked.
+        state: Shared by the tokenizers of a router; None for a state of its own.
+    """
+
+    def __init__(self, workers: Sequence[Worker], state: TokenizerState | None = None) -> None:
+        self._workers = workers
+        self._state = state or TokenizerState()
+        self._model = workers[0].model
 
     async def same_as(self, other: "WorkerTokenizer") -> bool:
         """Whether both give the same token ids."""
-        if self._worker.model == other._worker.model:
+        if self._model == other._model:
             return True
         return await self.encode(PROBE_TEXT) == await other.encode(PROBE_TEXT)
 
     async def render(self, messages: list[dict[str, Any]]) -> list[int]:
         """Token ids of a conversation under the model's chat template, up to where the answer begins."""
-        return _checked_ids(await self._post("/tokenize", {"messages": messages}))
+        size = sum(len(str(message.get("content") or "")) for message in messages)
+        return _checked_ids(await self._post("/tokenize", {"messages": messages}, size))
 
     async def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens added."""
@@ -38,36 +70,67 @@ class WorkerTokenizer:
 
     async def encode_all(self, texts: list[str]) -> list[list[int]]:
         """Token ids of several texts, each tokenized by itself."""
-        prompts = [text for text in texts if text]
+        prompts = [text for text in dict.fromkeys(texts) if text]  # between many places the same text comes again
         if not prompts:
             return [[] for _ in texts]
-        batch = await self._post("/tokenize", {"prompt": prompts, "add_special_tokens": False})
+        batch = await self._post("/tokenize", {"prompt": prompts, "add_special_tokens": False}, sum(map(len, prompts)))
         if not isinstance(batch, list) or len(batch) != len(prompts):
             _raise_malformed()
-        encoded = iter([_checked_ids(ids) for ids in batch])
-        return [next(encoded) if text else [] for text in texts]
+        encoded = {text: _checked_ids(ids) for text, ids in zip(prompts, batch, strict=True)}
+        return [encoded[text] if text else [] for text in texts]
 
     async def decode(self, ids: list[int]) -> str:
         """The text of token ids, special tokens included."""
-        text = await self._post("/detokenize", {"tokens": ids, "skip_special_tokens": False}, "text")
+        text = await self._post("/detokenize", {"tokens": ids, "skip_special_tokens": False}, len(ids), "text")
         return text if isinstance(text, str) else _raise_malformed()
 
-    async def _post(self, path: str, body: dict[str, Any], key: str = "tokens") -> Any:
-        """The value of `key` in the response."""
-        body = {"model": self._worker.model, **body}
-        async with await self._worker.origin.request("POST", path, orjson.dumps(body)) as response:
-            raw = await response.read()
+    async def _post(self, path: str, body: dict[str, Any], size: int, key: str = "tokens") -> Any:
+        """The value of `key` in the response of the first server that answers; `size` is the length of the text."""
+        async with self._state.long_texts if size >= LONG_TEXT else nullcontext():
+            return await self._post_to_first(path, orjson.dumps({"model": self._model, **body}), key)
+
+    async def _post_to_first(self, path: str, raw: bytes, key: str) -> Any:
+        avoid_since = time.monotonic() - AVOID_SECONDS
+        workers = sorted(self._workers, key=lambda worker: self._state.failures.get(worker, -1.0) > avoid_since)
+        last_error: RouterError | None = None
+        for worker in workers[:MAX_SERVERS]:
+            try:
+                return await self._post_to(worker, path, raw, key)
+            except (UpstreamFailed, UpstreamTimeout) as error:
+                last_error = error
+                self._state.failures[worker] = time.monotonic()
+        assert last_error is not None
+        try:
+            raise last_error
+        finally:
+            del last_error  # its traceback refers to this frame: a reference cycle
+
+    async def _post_to(self, worker: Worker, path: str, raw: bytes, key: str) -> Any:
+        try:
+            async with asyncio.timeout(TOKENIZE_TIMEOUT), await worker.origin.request("POST", path, raw) as response:
+                answer = await response.read()
+        except TimeoutError:
+            _count_failure(worker)
+            raise UpstreamTimeout(f"{worker.url} did not answer {path} within {TOKENIZE_TIMEOUT:g} s.") from None
+        except ConnectFailed:
+            _count_failure(worker)
+            raise
         if response.status == 400:
-            raise BadRequest(f"{self._worker.model} cannot tokenize the prompt: {error_message(raw)}")
+            raise BadRequest(f"{self._model} cannot tokenize the prompt: {error_message(answer)}")
         if response.status != 200:
             raise UpstreamFailed(
-                f"{self._worker.url} failed to tokenize ({response.status}: {error_message(raw)}); SGLang needs a "
+                f"{worker.url} failed to tokenize ({response.status}: {error_message(answer)}); SGLang needs a "
                 "tokenizer for that, and `model_max_length` in its tokenizer_config.json."
             )
         try:
-            return orjson.loads(raw)[key]
+            return orjson.loads(answer)[key]
         except (ValueError, KeyError, TypeError):
             _raise_malformed()
+
+
+def _count_failure(worker: Worker) -> None:
+    """Tell the worker's breaker; a success is not told, since it says nothing about whether the server generates."""
+    worker.breaker.record_outcome(worker.breaker.begin_request(), success=False)
 
 
 def _checked_ids(ids: Any) -> list[int]:

@@ -30,6 +30,7 @@ PRODUCT = ("router", "sglang_ext", "launch", "kernels/qmetric")
 COMMANDS = (
     "router",
     "router.bench",
+    "router.bench.abuse",
     "router.parity",
     "router.timeline",
     "launch.pd",

@@ -1,56 +1,103 @@
-"""A limit on concurrent requests, with a first-in, first-out queue before it."""
+"""A limit on concurrent requests with a queue before it: first in, first out, but no client takes all of it."""
 
 import asyncio
-from collections import deque
 
-from router.errors import TimedOutInQueue, TooManyRequests
+from router.errors import Overloaded, TimedOutInQueue, TooManyRequests
+from router.server.admission.shares import ClientShares
 
-QueuePlace = asyncio.Future[None]
+
+class QueuePlace:
+    """A request's place in the queue.
+
+    Attributes:
+        client: Whose request it is.
+        weight: As how many requests it counts.
+        size: Bytes of its body.
+        admitted: Done when the request is admitted.
+    """
+
+    def __init__(self, client: str, weight: int, size: int) -> None:
+        self.client = client
+        self.weight = weight
+        self.size = size
+        self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(self) -> bool:
+        """Whether the request is admitted, or gone."""
+        return self.admitted.done()
 
 
 class ConcurrencyGate:
-    """Admits at most `limit` requests at once; at most `queue` more wait, each for at most `timeout` seconds.
+    """Admits requests that count as `limit` at most; others wait, each for at most `timeout` seconds.
+
+    A request that counts as more than `limit` is admitted when nothing else runs. While several clients come, each has
+    a share of the limit and of the queue (`ClientShares`); a request beyond it does not hold up those behind it.
+
+    Args:
+        limit: Requests at once.
+        queue: Requests that may wait.
+        timeout: Seconds that one may wait.
+        max_queued_bytes: Bytes of the bodies of waiting requests; None for no limit.
 
     Attributes:
-        running: Number of admitted requests.
+        running: The weight of all admitted requests.
+        queued_bytes: Bytes of the bodies of waiting requests.
     """
 
-    def __init__(self, limit: int, queue: int, timeout: float) -> None:
+    def __init__(self, limit: int, queue: int, timeout: float, max_queued_bytes: int | None = None) -> None:
         self._limit = limit
         self._queue = queue
         self._timeout = timeout
-        self._waiting: deque[QueuePlace] = deque()
+        self._max_queued_bytes = max_queued_bytes
+        self._running_shares = ClientShares(limit)
+        self._waiting_shares = ClientShares(queue)
+        self._returning: dict[QueuePlace, None] = {}  # admitted before, so ahead of those that wait; oldest first
+        self._waiting: dict[QueuePlace, None] = {}
         self.running = 0
+        self.queued_bytes = 0
 
     @property
     def waiting(self) -> int:
         """Number of queued requests."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._returning)
 
-    def check(self) -> None:
-        """Raise `TooManyRequests` when the queue is full."""
-        if self.running >= self._limit and len(self._waiting) >= self._queue:
+    def check(self, size: int = 0, client: str = "") -> None:
+        """Refuse a request with a body of `size` bytes when it could not even wait.
+
+        Raises:
+            TooManyRequests: The queue is full, or the client has its share of it.
+            Overloaded: The queue holds as many bytes as it may.
+        """
+        self._running_shares.see(client)
+        self._waiting_shares.see(client)
+        if self._has_room(client, 1):
+            return
+        if self.waiting >= self._queue or not self._waiting_shares.allows(client, 1):
             raise TooManyRequests(
-                f"{self.running} requests run and {len(self._waiting)} wait: that is the limit; try again later.",
+                f"{self.running} requests run and {self.waiting} wait: that is the limit; try again later.",
+                retry_after=1.0,
+            )
+        if self._max_queued_bytes is not None and self.queued_bytes + size > self._max_queued_bytes:
+            raise Overloaded(
+                f"the requests that wait have {self.queued_bytes} bytes, so {size} more cannot wait; try again later.",
                 retry_after=1.0,
             )
 
-    def enter(self) -> QueuePlace | None:
-        """Admit a request, or queue it.
+    def enter(self, size: int = 0, client: str = "") -> QueuePlace | None:
+        """Admit a client's request with a body of `size` bytes, or queue it.
 
         Returns:
             None when the request is admitted: `leave` must follow. Else its place in the queue: `wait` must follow.
 
         Raises:
-            TooManyRequests: The queue is full.
+            TooManyRequests, Overloaded: As `check`.
         """
-        self.check()
-        if self.running < self._limit:
-            self.running += 1
-            return None
-        place: QueuePlace = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
-        return place
+        self.check(size, client)
+        return self._admit_or_queue(QueuePlace(client, 1, size), self._waiting)
+
+    def reenter(self, weight: int, client: str = "") -> QueuePlace | None:
+        """As `enter` for a request that was admitted and has left for a while: it is not refused, and goes first."""
+        return self._admit_or_queue(QueuePlace(client, weight, 0), self._returning)
 
     async def wait(self, place: QueuePlace) -> None:
         """Wait until the request is admitted; when this raises, `cancel` must follow, else `leave`.
@@ -60,24 +107,60 @@ class ConcurrencyGate:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                await place
+                await place.admitted
         except TimeoutError:
             raise TimedOutInQueue(
                 f"the request waited {self._timeout:g} s for its turn; try again later.", retry_after=1.0
             ) from None
 
-    def leave(self) -> None:
-        """An admitted request has ended: admit the next one."""
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
-        self.running -= 1
+    def leave(self, weight: int = 1, client: str = "") -> None:
+        """An admitted request has ended: admit the next ones."""
+        self.running -= weight
+        self._running_shares.hold(client, -weight)
+        self._admit_next()
 
     def cancel(self, place: QueuePlace) -> None:
         """Take a request out of the queue."""
-        if place.done() and not place.cancelled():
-            self.leave()  # it was admitted at the same moment
-        elif place in self._waiting:
-            self._waiting.remove(place)
+        for queue in (self._waiting, self._returning):
+            if place in queue:
+                self._take_out(place, queue)
+                self._admit_next()
+                return
+        if not place.admitted.cancelled():
+            self.leave(place.weight, place.client)  # it was admitted at the same moment
+
+    def _fits(self, weight: int) -> bool:
+        return self.running + weight <= self._limit or (self.running == 0 and self._limit > 0)
+
+    def _has_room(self, client: str, weight: int) -> bool:
+        """Whether a new request is admitted at once: there is room, and nobody waits for it."""
+        ahead = any(
+            self._running_shares.allows(place.client, place.weight) for place in (*self._returning, *self._waiting)
+        )
+        return not ahead and self._fits(weight) and self._running_shares.allows(client, weight)
+
+    def _admit_or_queue(self, place: QueuePlace, queue: dict[QueuePlace, None]) -> QueuePlace | None:
+        queue[place] = None
+        self.queued_bytes += place.size
+        self._waiting_shares.hold(place.client, 1)
+        self._admit_next()
+        return None if place.done() else place
+
+    def _admit_next(self) -> None:
+        """Admit who waits longest, and so on, until there is no room for the next one."""
+        for queue in (self._returning, self._waiting):
+            for place in [*queue]:
+                if place.done():
+                    self._take_out(place, queue)
+                elif self._running_shares.allows(place.client, place.weight):
+                    if not self._fits(place.weight):
+                        return
+                    self._take_out(place, queue)
+                    self.running += place.weight
+                    self._running_shares.hold(place.client, place.weight)
+                    place.admitted.set_result(None)
+
+    def _take_out(self, place: QueuePlace, queue: dict[QueuePlace, None]) -> None:
+        del queue[place]
+        self.queued_bytes -= place.size
+        self._waiting_shares.hold(place.client, -1)

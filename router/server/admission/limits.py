@@ -4,10 +4,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 from router.config.flags import flag
-from router.errors import TooManyRequests
+from router.errors import Overloaded, TooManyRequests
+from router.http.admission import NO_LIMITS
+from router.http.body_budget import BodyBudget
 from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
 from router.server.admission.gate import ConcurrencyGate, QueuePlace
+from router.server.admission.ticket import AdmissionTicket
 from router.server.admission.token_bucket import TokenBucket
 
 
@@ -27,7 +30,16 @@ class AdmissionSettings:
         default=None,
         value_type=float,
         exclusive_minimum=0,
-        help_text="requests a second",
+        help_text="requests a second; a tree counts as its agents, in the limit above too",
+    )
+    queue_bytes: int = flag(
+        "--queue-max-bytes", default=256 << 20, minimum=0, help_text="bytes of the bodies of requests that wait"
+    )
+    body_bytes: int = flag(
+        "--max-body-bytes-in-flight",
+        default=1 << 30,
+        minimum=1,
+        help_text="bytes of all bodies in memory; half of it for the long bodies of one client",
     )
 
 
@@ -35,15 +47,19 @@ class AdmissionLimits:
     """The admission limits of one process.
 
     Attributes:
+        bodies: Counts the bytes of all bodies in memory.
         gate: The limit on concurrent requests, or None.
         decisions: Number of requests `allowed` and `rejected`.
-        enabled: Whether there is any limit.
+        enabled: Whether there is a limit on requests.
     """
 
     def __init__(self, settings: AdmissionSettings) -> None:
+        self.bodies = BodyBudget(settings.body_bytes)
         bounded = settings.max_concurrent >= 0
         self.gate = (
-            ConcurrencyGate(settings.max_concurrent, settings.queue_size, settings.queue_timeout_secs)
+            ConcurrencyGate(
+                settings.max_concurrent, settings.queue_size, settings.queue_timeout_secs, settings.queue_bytes
+            )
             if bounded
             else None
         )
@@ -56,39 +72,45 @@ class AdmissionLimits:
         """Return when the request is admitted; then `leave` must follow.
 
         Limits are checked before and after the body is read, so a slow upload takes no place, and a request that is
-        refused need not send its body.
+        refused need not send its body. The request's `admission` is its place from here on.
 
         Raises:
             TooManyRequests: A limit is reached.
+            TooLarge: The body is too long.
+            Overloaded: There is no room for the body.
             TimedOutInQueue: It waited too long in the queue.
             ClientGone: The client left.
         """
+        client = request.client_key
         try:
-            self._check()
-            await request.prefetch_body()
-            place = self._admit()
-        except TooManyRequests:
+            self._check(request.announced_length, client)
+            body = await request.prefetch_body()
+            place = self._admit(len(body), client)
+        except (TooManyRequests, Overloaded):
             self.decisions["rejected"] += 1
             raise
-        self.decisions["allowed"] += 1
+        if not request.internal:  # another process has counted it
+            self.decisions["allowed"] += 1
         if place is not None:
             await self._wait(place, request)
+        request.admission = AdmissionTicket(self.gate, self._bucket, client)
 
-    def leave(self) -> None:
+    def leave(self, request: ClientRequest) -> None:
         """An admitted request has ended."""
-        if self.gate is not None:
-            self.gate.leave()
+        ticket, request.admission = request.admission, NO_LIMITS
+        if isinstance(ticket, AdmissionTicket):
+            ticket.close()
 
-    def _check(self) -> None:
+    def _check(self, size: int, client: str) -> None:
         if self._bucket is not None:
             _refuse_for(self._bucket.wait())
         if self.gate is not None:
-            self.gate.check()
+            self.gate.check(size, client)
 
-    def _admit(self) -> QueuePlace | None:
+    def _admit(self, size: int, client: str) -> QueuePlace | None:
         if self._bucket is not None:
             _refuse_for(self._bucket.take())
-        return self.gate.enter() if self.gate is not None else None
+        return self.gate.enter(size, client) if self.gate is not None else None
 
     async def _wait(self, place: QueuePlace, request: ClientRequest) -> None:
         assert self.gate is not None

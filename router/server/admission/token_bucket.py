@@ -27,3 +27,8 @@ class TokenBucket:
         if not wait:
             self._tokens -= 1
         return wait
+
+    def charge(self, tokens: float) -> None:
+        """Take tokens without asking: what is missing is owed, and later requests wait for it. Negative gives back."""
+        self.wait()
+        self._tokens = min(self._size, self._tokens - tokens)

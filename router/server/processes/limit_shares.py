@@ -11,6 +11,9 @@ def process_share(settings: RouterSettings, index: int, count: int) -> RouterSet
     def share(total: int) -> int:
         return total // count + (index < total % count)
 
+    def some(total: int) -> int:
+        return max(1, share(total))
+
     limits, runs = settings.limits, settings.runs
     return replace(
         settings,
@@ -19,6 +22,18 @@ def process_share(settings: RouterSettings, index: int, count: int) -> RouterSet
             max_concurrent=share(limits.max_concurrent) if limits.max_concurrent > 0 else limits.max_concurrent,
             queue_size=share(limits.queue_size),
             rate=None if limits.rate is None else limits.rate / count,
+            queue_bytes=share(limits.queue_bytes),
+            body_bytes=some(limits.body_bytes),
         ),
-        runs=replace(runs, total=max(1, share(runs.total)), per_client=max(1, share(runs.per_client))),
+        runs=replace(
+            runs,
+            total=some(runs.total),
+            per_client=some(runs.per_client),
+            waiting=some(runs.waiting),
+            waiting_per_client=some(runs.waiting_per_client),
+            named=some(runs.named),
+            named_per_client=some(runs.named_per_client),
+            named_bytes=share(runs.named_bytes),
+            store_bytes=share(runs.store_bytes),
+        ),
     )

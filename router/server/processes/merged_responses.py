@@ -14,7 +14,15 @@ from router.endpoints.workers import worker_counts
 # Gauges of what each process does by itself are summed. Other gauges describe workers, which every process sees: of
 # them the largest value is reported, or the smallest where that is the worst.
 SUMMED_GAUGES = {
+    "moa_background_posts",
+    "moa_body_bytes",
+    "moa_named_runs",
+    "moa_named_runs_bytes",
+    "moa_queue_bytes",
     "moa_queue_length",
+    "moa_run_store_bytes",
+    "moa_runs_active",
+    "moa_waiting_agents",
     "smg_http_connections_active",
     "smg_http_inflight_request_age_count",
     "smg_worker_requests_active",

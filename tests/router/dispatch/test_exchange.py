@@ -417,7 +417,7 @@ async def test_aborts_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
             await call.send(head(200, ("content-length", "9")))
         await call.gone()
 
-    monkeypatch.setattr("router.dispatch.dispatcher.ABORT_TIMEOUT", 0.1)
+    monkeypatch.setattr("router.dispatch.background_posts.POST_TIMEOUT", 0.1)
     async with rig() as r:
         r.fakes.prefill.server.handler = r.fakes.decode.server.handler = stuck
         task = asyncio.create_task(r.ask())

@@ -9,8 +9,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-from router.early_exit import Judge, JudgeError
+from router.early_exit import Judge, JudgeError, judge_process
+from router.early_exit.embedder import Embedder
+from router.early_exit.judge_main import process_batch
 
 pytestmark = pytest.mark.servers  # the judge's process, with its embedding model
 
@@ -143,3 +146,35 @@ def test_a_model_that_is_not_there() -> None:
 def test_the_router_itself_imports_no_torch() -> None:
     code = "import sys, router.server.app; sys.exit('torch' in sys.modules or 'sglang' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_judge_that_hangs_is_ended_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped with a signal, it takes requests and answers none."""
+    monkeypatch.setattr(judge_process, "SILENCE_LIMIT", 0.3)
+
+    async def hang() -> float:
+        made = Judge()
+        try:
+            await made.start()
+            pid = made.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            with pytest.raises(JudgeError):
+                await made.agreement(ALIKE, [0.5, 0.5], within=PATIENCE)
+            assert made.pid is None
+            monkeypatch.setattr(judge_process, "SILENCE_LIMIT", PATIENCE)
+            found = await made.agreement(ALIKE, [0.5, 0.5], within=PATIENCE)
+            assert made.pid not in (None, pid)
+            return found.P
+        finally:
+            await made.close()
+
+    assert asyncio.run(hang()) > 0.8
+
+
+def test_a_late_request_is_answered_too() -> None:
+    """Else silence would not tell a judge that hangs from one that has too much to do."""
+    late = {"id": 3, "texts": ALIKE, "confidences": [0.5, 0.5], "gamma": 0.5, "tau": 0.7, "m": 1, "deadline": 0.0}
+    assert process_batch([late], Embedder(lambda _: torch.zeros(0, 3), torch.zeros(3))) == [
+        {"id": 3, "problem": "it came too late"}
+    ]

@@ -536,3 +536,34 @@ async def test_who_waits_for_a_new_connection_takes_one_that_is_given_back() -> 
         assert [await each.read() for each in both] == [b"x", b"x"]
         assert server.accepted == 2
         origin.close()
+
+
+@aio
+async def test_who_leaves_while_it_waits_for_a_connection_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its body may be long, and the server may not answer for as long as the connection takes."""
+    origin = Origin("http://127.0.0.1:1")
+    never = asyncio.Event()
+
+    async def open_never() -> Connection:
+        await never.wait()
+        raise AssertionError
+
+    monkeypatch.setattr(origin, "_open", open_never)
+    responses = [origin.start_request("POST", "/", b"x" * 1000) for _ in range(20)]
+    await asyncio.sleep(0)
+    responses += [origin.start_request("POST", "/", b"x" * 1000)]  # its attempt has not begun when it leaves
+    assert len(origin._waiting) == 21
+    for response in responses:
+        response.close()
+    await until(lambda: not origin._connecting, "every attempt has ended")
+    assert not origin._waiting
+    assert all(response._request == (b"", b"") for response in responses)
+
+
+@aio
+async def test_who_failed_to_connect_is_forgotten() -> None:
+    origin = Origin("http://127.0.0.1:1")
+    with pytest.raises(ConnectFailed):
+        await get(origin)
+    await until(lambda: not origin._connecting, "the attempt has ended")
+    assert not origin._waiting

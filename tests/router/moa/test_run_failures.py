@@ -15,12 +15,13 @@ from router.moa.idle_timeout import IdleTimeout
 from router.moa.merge_streams import merge_streams
 from router.moa.settings import RunSettings
 from router.observability.run_store import RunStore
-from router.observability.run_trace import RunTrace
+from router.observability.run_trace import AgentTrace, RunTrace
 from tests.router.moa.test_tree_runs import (
     CHAT,
     Agents,
     hangs,
     last_message,
+    refuses,
     says_an_error,
     small_tree,
     streams_then_hangs,
@@ -339,6 +340,37 @@ def test_old_runs_give_way() -> None:
     kept = {each["run"] for each in store.to_json()}
     assert kept == {traces[0].id, traces[2].id, traces[3].id} - ({traces[2].id} if len(kept) == 2 else set())
     assert traces[0].id in kept, "a run that goes on is kept"
+
+
+def test_traces_are_bounded_in_bytes() -> None:
+    store = RunStore(max_runs=100, max_bytes=100_000)
+    for index in range(50):
+        trace = RunTrace("t", "tree", "declared", f"run-{index}", question="q" * (8 << 20))
+        trace.agents = [AgentTrace("a", "c", 0, "m", text="x" * 20_000)]
+        store.add(trace)
+        if index:
+            trace.end("failed")
+        assert store.size <= 100_000 + trace.size
+    kept = [each["run"] for each in store.to_json()]
+    assert kept[0] == "run-49"
+    assert kept[-1] == "run-0", "what still runs is kept"
+    assert len(kept) < 6
+    assert store.find("run-49").question == "q" * 4096 + " ... (8388608 characters)"
+
+
+@aio
+async def test_twenty_refused_questions_of_8_mib_keep_nothing(agents: Agents, tmp_path: Path) -> None:
+    for name in ("p1", "p2", "p3"):
+        agents.answer[name] = refuses
+    long = {**CHAT, "messages": [{"role": "user", "content": "why " * (2 << 20)}]}
+    async with serving(agents.pair, trees=write_tree(tmp_path, retries=0), max_body=16 << 20) as router:
+        for _ in range(2):  # as many would be slow here: each is tokenized by a toy
+            assert (await router.post("/v1/chat/completions", long)).status_code >= 400
+        assert router.app.limits.bodies.used == 0
+        runs = (await router.http.get("/runs")).json()["runs"]
+        assert len(runs) == 2
+        for each in runs:
+            assert len((await router.http.get(f"/runs/{each['run']}")).content) < 20_000
 
 
 @aio

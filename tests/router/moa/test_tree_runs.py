@@ -322,6 +322,7 @@ async def test_token_ids(agents: Agents, trees: Path) -> None:
         ({"moa": {"speed": 1}}, "`moa` must be an object with `arm`, `order`, `exit`, `seed` only"),
         ({"moa": {"seed": -1}}, "`seed` must be an integer from 0 up"),
         ({"moa": {"exit": {"rule": "vote"}}}, "`moa.exit.rule` is wrong: expected 'both' or 'dmv' or 'q_draw'"),
+        ({"moa": {"exit": {"m": 50_000_000}}}, "`moa.exit.m` is wrong: expected `int` <= 64"),
         ({"moa": {"exit": {"tau": 2}}}, "`moa.exit.tau` is wrong: expected `float` <= 1.0"),
         ({"tools": [{"type": "function"}]}, "`tools` cannot be had from a tree of agents"),
         ({"response_format": {"type": "json_object"}}, "`response_format` must be text"),

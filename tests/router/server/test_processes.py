@@ -313,7 +313,9 @@ def test_shares_add_up(count: int, most: int, queue: int, rate: float | None) ->
 
 
 def test_no_limit_stays_none() -> None:
-    assert process_share(parse(PAIR), 1, 4).limits == AdmissionSettings(queue_size=25)
+    assert process_share(parse(PAIR), 1, 4).limits == AdmissionSettings(
+        queue_size=25, queue_bytes=64 << 20, body_bytes=256 << 20
+    )
 
 
 @given(st.text(), st.integers(1, 9))

@@ -6,6 +6,7 @@ The garbage collector comes by only after some hundreds of requests, and a body 
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -15,9 +16,13 @@ from router.http.body import Body
 from router.http.client_request import ClientRequest as Asked
 from router.http.disconnect import WATCH_DELAY
 from router.http_client.connection import Connection
+from router.moa.run import Run
 from router.server.connections.protocol import ClientProtocol
 from router.server.settings import ServerSettings
-from tests.router.support.aio import aio, until
+from tests.router.moa.test_run_failures import write_tree
+from tests.router.moa.test_tree_runs import CHAT as TREE
+from tests.router.moa.test_tree_runs import Agents, refuses
+from tests.router.support.aio import aio, run, until
 from tests.router.support.fakes import Call, FakePair
 from tests.router.support.raw import CHAT, connected, post
 from tests.router.support.serving import Serving, serving
@@ -179,3 +184,25 @@ async def test_no_watched_request_waits_for_the_garbage_collector() -> None:
             assert not alive(Asked)
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("ending", ["well", "refused"])
+def test_no_run_waits_for_the_garbage_collector(ending: str, tmp_path: Path) -> None:
+    """Its prompts may be long, and thirteen agents have one each."""
+
+    async def test() -> None:
+        agents = Agents()
+        if ending == "refused":
+            agents.answer = dict.fromkeys(("p1", "p2", "p3"), refuses)
+        async with serving(agents.pair, trees=write_tree(tmp_path, retries=0)) as router:
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(2):
+                    await router.post("/v1/chat/completions", TREE)
+                await router.settled()
+                await until(lambda: not any(isinstance(each, Run) for each in gc.get_objects()), "no run is left")
+            finally:
+                gc.enable()
+
+    run(test)

@@ -1,0 +1,76 @@
+"""A budget for the bytes of request bodies that are in memory at once."""
+
+from collections import Counter
+
+from router.errors import Overloaded, TooLarge
+
+LONG_BODY_BYTES = 1 << 20  # from here on a body counts for its client's share too
+CLIENT_SHARE = 0.5  # of the budget, for the long bodies of one client
+
+
+class BodyBudget:
+    """Counts the bytes of bodies from their first chunk until their requests are answered.
+
+    A length that is announced takes nothing yet, so that a client cannot take the budget without sending anything.
+
+    Args:
+        total: Bytes of all bodies at once.
+
+    Attributes:
+        total: Bytes of all bodies at once.
+        used: Bytes of the bodies that are in memory now.
+        refused: Number of requests refused.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.used = 0
+        self.refused = 0
+        self._of_client: Counter[str] = Counter()  # bytes of long bodies, by client
+
+    def check(self, size: int, client: str) -> None:
+        """Refuse a body of an announced size before it is read.
+
+        Raises:
+            TooLarge: It is longer than the whole budget, or than a client's share of it.
+            Overloaded: There is no room for it now.
+        """
+        if size > (self.total if size < LONG_BODY_BYTES else self._client_share):
+            self.refused += 1
+            raise TooLarge(f"the body has {size} bytes, more than the router keeps for a client; send a shorter one.")
+        if self.used + size > self.total:
+            self._refuse(f"the bodies of other requests take {self.used} of {self.total} bytes")
+        if size >= LONG_BODY_BYTES and self._of_client[client] + size > self._client_share:
+            self._refuse(f"your other requests' bodies take {self._of_client[client]} bytes")
+
+    def take(self, size: int, more: int, client: str) -> None:
+        """Count `more` bytes of a body of which `size` bytes are counted already; raises `Overloaded`."""
+        if self.used + more > self.total:
+            self._refuse(f"the bodies of all requests take {self.used} of {self.total} bytes")
+        long_before, long_after = _long(size), _long(size + more)
+        if long_after and self._of_client[client] + long_after - long_before > self._client_share:
+            self._refuse(f"your requests' bodies take {self._of_client[client]} bytes")
+        self.used += more
+        if long_after:
+            self._of_client[client] += long_after - long_before
+
+    def release(self, size: int, client: str) -> None:
+        """A request whose body took `size` bytes is answered."""
+        self.used -= size
+        if _long(size):
+            self._of_client[client] -= size
+            if not self._of_client[client]:
+                del self._of_client[client]
+
+    @property
+    def _client_share(self) -> int:
+        return max(int(self.total * CLIENT_SHARE), LONG_BODY_BYTES)
+
+    def _refuse(self, reason: str) -> None:
+        self.refused += 1
+        raise Overloaded(f"{reason}; try again later.", retry_after=1.0)
+
+
+def _long(size: int) -> int:
+    """The bytes of a body that count for its client's share."""
+    return size if size >= LONG_BODY_BYTES else 0

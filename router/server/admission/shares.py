@@ -1,0 +1,48 @@
+"""What each client holds of a limit, so that one of them does not keep all others out."""
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+
+RESERVE = 1 / 8
+RECENT_SECONDS = 10.0  # for which a client that has no request counts as one of those who share
+
+
+class ClientShares:
+    """Counts what each client holds of a limit.
+
+    While several clients come, each leaves `RESERVE` of the limit free for the others, and what these hold besides, up
+    to half of the limit. A client that is alone may hold all.
+    """
+
+    def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._held: Counter[str] = Counter()
+        self._total = 0
+        self._seen: OrderedDict[str, float] = OrderedDict()  # when each client came last, the oldest first
+
+    def see(self, client: str) -> None:
+        """A client has come."""
+        now = self._clock()
+        self._seen[client] = now
+        self._seen.move_to_end(client)
+        while next(iter(self._seen.values())) < now - RECENT_SECONDS:
+            self._seen.popitem(last=False)
+
+    def allows(self, client: str, weight: int) -> bool:
+        """Whether a client may hold so much more. Who holds nothing always may."""
+        held = self._held.get(client, 0)
+        if not held:
+            return True
+        if len(self._seen) <= 1 and len(self._held) <= 1:
+            return True
+        reserve = max(int(self._limit * RESERVE), 1) + self._total - held
+        return held + weight <= self._limit - min(reserve, self._limit // 2)
+
+    def hold(self, client: str, weight: int) -> None:
+        """A client holds more, or less where `weight` is negative."""
+        self._held[client] += weight
+        self._total += weight
+        if not self._held[client]:
+            del self._held[client]
