@@ -4,12 +4,14 @@ RouterError                 the base class
 ├── BadRequest        400   the request is invalid
 │   └── AgentRefused  400   a worker refused the request of one agent of a run
 ├── Unauthorized      401   the API key is missing or wrong
+├── Forbidden         403   a web page of another origin may not do this
 ├── NotFound          404   no such model or path
 ├── MethodNotAllowed  405   the path exists, the method does not
 ├── TimedOutInQueue   408   the request waited in the queue for too long
 ├── SlowClient        408   the client sent its request too slowly
 ├── Conflict          409   a resource of this name exists already
 ├── TooLarge          413   the request body is over the limit
+├── UnsupportedMedia  415   the request body is encoded in a way that is not read here
 ├── HeadTooLarge      431   the request line and headers are over the limit
 ├── TooManyRequests   429   a concurrency or rate limit is reached
 │   └── TooManyRuns   429   the limit of concurrent runs is reached, of one client or of all
@@ -64,6 +66,13 @@ class Unauthorized(RouterError):
 
     status = 401
     kind = "authentication_error"
+
+
+class Forbidden(RouterError):
+    """A web page of another origin may not do this."""
+
+    status = 403
+    kind = "permission_error"
 
 
 class NotFound(RouterError):
@@ -123,6 +132,13 @@ class TooLarge(RouterError):
     """The request body is over the limit."""
 
     status = 413
+    kind = "invalid_request_error"
+
+
+class UnsupportedMedia(RouterError):
+    """The request body is encoded in a way that is not read here."""
+
+    status = 415
     kind = "invalid_request_error"
 
 

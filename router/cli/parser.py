@@ -65,6 +65,8 @@ def parse(arguments: list[str]) -> RouterSettings:
             "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL, --worker-urls or --service-discovery."
         )
     server, limits = _server_settings(parser, namespace), read_flags(parser, namespace, AdmissionSettings)
+    if limits.max_concurrent == 0:
+        parser.error("--max-concurrent-requests 0 would let nothing in; give -1 for no limit, or a number from 1 on.")
     if 0 < limits.max_concurrent < server.workers:
         parser.error(
             f"--max-concurrent-requests {limits.max_concurrent} leaves nothing for some of {server.workers} --workers."
@@ -114,8 +116,8 @@ def _trace_settings(parser: argparse.ArgumentParser, namespace: argparse.Namespa
 def _server_settings(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> ServerSettings:
     server = read_flags(parser, namespace, ServerSettings)
     key = server.api_key
-    if key is not None and not (key and key.isascii() and key.isprintable()):
-        parser.error("--api-key is no key; give printable ASCII characters.")
+    if key is not None and not (key and key.isascii() and key.isprintable() and key == key.strip()):
+        parser.error("--api-key is no key; give printable ASCII characters, without a space at either end.")
     for name in server.request_id_headers or ():
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
             parser.error(f"--request-id-headers {name!r} is no header's name.")

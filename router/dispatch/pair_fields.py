@@ -29,8 +29,8 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str,
     SGLang aborts every request whose id starts with the given one, so a client's own id could abort other requests.
 
     Raises:
-        BadRequest: The batch is too long; `rid` is not a string; a field is in `HARMFUL_FIELDS`; `n` is not a number
-            or is above 1, for which SGLang 0.5.17 uses one room for all samples and fails.
+        BadRequest: The batch is too long; `rid` is not a string; a field is in `HARMFUL_FIELDS`; `n` is not 1, above
+            which SGLang 0.5.17 uses one room for all samples and fails.
     """
     for name in HARMFUL_FIELDS.keys() & fields.keys():
         if fields[name] is not None:
@@ -55,7 +55,7 @@ def pair_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any
 
 
 def _check_samples(fields: Mapping[str, Any]) -> None:
-    """Raise `BadRequest` if `n` is above 1 or not a number."""
+    """Raise `BadRequest` if `n` is not 1."""
     sampling = fields.get("sampling_params")
     for params in (fields, *(sampling if isinstance(sampling, list) else (sampling,))):
         if not isinstance(params, dict) or (n := params.get("n")) is None:
@@ -64,7 +64,9 @@ def _check_samples(fields: Mapping[str, Any]) -> None:
             number = float(n)  # SGLang accepts "2" and 2.0 for 2
         except (TypeError, ValueError, OverflowError):
             raise BadRequest("`n` must be 1.") from None
-        if number > 1:
+        if number < 1:
+            raise BadRequest(f"`n` must be 1, not {number:g}.")
+        if number != 1:
             raise BadRequest(
                 f"`n` is {number:g}, but prefill/decode servers give one sample a request; send {number:g} requests."
             )

@@ -1,6 +1,7 @@
 """Access: the API key, and request fields that only the router may set."""
 
 import hmac
+from hashlib import sha256
 from typing import Any
 
 from router.dispatch.pair_fields import RESERVED_FIELDS
@@ -16,19 +17,22 @@ class ApiKey:
     """
 
     def __init__(self, key: str | None) -> None:
-        self._expected = None if key is None else f"Bearer {key}".encode()
+        self._expected = None if key is None else key.encode()
+        self._hash = None if key is None else sha256(key.encode()).hexdigest()
 
     def matches(self, request: ClientRequest) -> bool:
         """Whether a request has the key, or none is needed."""
         if self._expected is None:
             return True
-        authorization = (request.header(b"authorization") or "").encode("latin-1")
-        return hmac.compare_digest(authorization, self._expected)
+        # RFC 9110: the scheme's name in any case, then one or more spaces.
+        scheme, _, key = (request.header(b"authorization") or "").partition(" ")
+        return hmac.compare_digest(key.strip(" ").encode("latin-1"), self._expected) and scheme.lower() == "bearer"
 
     def check(self, request: ClientRequest) -> None:
-        """Raise `Unauthorized` for a request without the key."""
+        """Note whose request this is; raises `Unauthorized` for one without the key."""
         if not self.matches(request):
             raise Unauthorized("the API key is missing or wrong; send it as `Authorization: Bearer KEY`.")
+        request.key_hash = self._hash
 
 
 def refuse_reserved(body: dict[str, Any]) -> None:

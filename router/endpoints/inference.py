@@ -10,6 +10,7 @@ from router.agent_runs.service import AgentRuns
 from router.dispatch.pair_forwarding import PairForwarder, RoutedRequest
 from router.dispatch.plain_forwarding import forward_to_plain
 from router.endpoints.access import refuse_reserved
+from router.endpoints.common_fields import check_common_fields, refuse_ignored
 from router.endpoints.requested_model import requested_model
 from router.endpoints.trees import TreeEndpoint
 from router.errors import RouterError, UpstreamTimeout, clear_tracebacks
@@ -133,18 +134,21 @@ class InferenceEndpoints:
 
     async def _serve(self, request: ClientRequest, routed: RoutedRequest) -> None:
         if self._agent_runs.serves(routed.body.fields):
+            refuse_ignored(routed.body.fields)
             await self._agent_runs.answer(request, routed.path, routed.model, routed.body.all_fields(), request.span)
         elif self._registry.served_by_pairs(routed.model):
+            refuse_ignored(routed.body.fields, self._registry.usable(routed.model, "decode"))
             await self._pairs.forward(request, routed)
         else:
-            await forward_to_plain(
-                request, self._registry.usable_plain(routed.model), routed.path, routed.body.render({})
-            )
+            workers = self._registry.usable_plain(routed.model)
+            refuse_ignored(routed.body.fields, workers)
+            await forward_to_plain(request, workers, routed.path, routed.body.render({}))
 
 
 async def _read_body(request: ClientRequest) -> Body:
     body = read_body(await request.body())
     refuse_reserved(body.fields)
+    check_common_fields(body.fields)
     return body
 
 

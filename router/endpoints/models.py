@@ -1,11 +1,13 @@
-"""Models: `/v1/models`, `/model_info`, and `/v1/tokenize` and `/v1/detokenize` by a model's tokenizer."""
+"""Models: `/v1/models`, `/v1/models/{id}`, `/model_info`, and a model's tokenizer: `/v1/tokenize`, `/v1/detokenize`."""
+
+from typing import Any
 
 import orjson
 
 from router.endpoints.access import refuse_reserved
 from router.endpoints.requested_model import requested_model
 from router.endpoints.trees import TreeEndpoint
-from router.errors import NoWorker
+from router.errors import NotFound, NoWorker
 from router.http.client_request import ClientRequest
 from router.workers.queries import fetch_body, fetch_response
 from router.workers.registry import Registry
@@ -21,10 +23,22 @@ class ModelEndpoints:
 
     async def models(self, request: ClientRequest) -> None:
         """The models and trees that can be served now, in OpenAI's form."""
+        await request.send_json({"object": "list", "data": self._served()})
+
+    async def model(self, request: ClientRequest, name: str) -> None:
+        """One of them; raises `NotFound` for any other."""
+        served = self._served()
+        for model in served:
+            if model["id"] == name:
+                await request.send_json(model)
+                return
+        names = ", ".join(model["id"] for model in served) or "none is ready"
+        raise NotFound(f"the model {name!r} is not served here; served: {names}.")
+
+    def _served(self) -> list[dict[str, Any]]:
         served = [(name, "sglang") for name in self._registry.models()]
         served += [(name, "faster-moa") for name in self._trees.ready_trees()]
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in served]
-        await request.send_json({"object": "list", "data": data})
+        return [{"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in served]
 
     async def model_info(self, request: ClientRequest) -> None:
         """`/model_info` of a decode server."""

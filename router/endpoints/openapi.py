@@ -13,10 +13,12 @@ from router.http.client_request import ClientRequest
 ERRORS = {
     400: "the request is wrong",
     401: "the API key is missing or wrong",
+    403: "a web page of another origin may not do this",
     404: "no such model, worker or path",
     408: "the request waited too long for its turn, or was sent too slowly",
     409: "the worker is there already",
     413: "the body is over the limit",
+    415: "the body is compressed",
     429: "the limits are reached; Retry-After says when to come again",
     431: "the request's head is over the limit",
     500: "the router failed",
@@ -86,8 +88,9 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     names = re.findall(r"{(\w+)}", route.path)
     if names:
+        pattern = ".+" if route.spans_segments else "^[^/]+$"
         operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[^/]+$"}}
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": pattern}}
             for name in names
         ]
     if route.schema is not None:

@@ -1,5 +1,7 @@
 """Every path of the router, with its handler."""
 
+from dataclasses import replace
+
 from router.endpoints.health import HealthEndpoints
 from router.endpoints.inference import InferenceEndpoints
 from router.endpoints.metrics import MetricsEndpoint
@@ -34,17 +36,18 @@ def all_routes(services: EndpointServices) -> list[Route]:
         _inference("/v1/completions", inference.completions, "completions", COMPLETION),
         _inference("/rerank", inference.rerank, "rerank", RERANK),
         _inference("/v1/rerank", inference.rerank, "rerank", RERANK),
-        Route("POST", "/v1/tokenize", models.tokenize, "Text to token ids", limited=True, schema=TOKENIZE),
-        Route("POST", "/v1/detokenize", models.detokenize, "Token ids to text", limited=True, schema=DETOKENIZE),
-        Route("GET", "/v1/models", models.models, "Models and trees", public=True),
-        Route("GET", "/health", health.health, "Whether any model can be served", public=True),
+        _tokens("/v1/tokenize", models.tokenize, "Text to token ids", TOKENIZE),
+        _tokens("/v1/detokenize", models.detokenize, "Token ids to text", DETOKENIZE),
+        _open("/v1/models", models.models, "Models and trees"),
+        replace(_open("/v1/models/{id}", models.model, "A model or tree"), spans_segments=True),
+        _open("/health", health.health, "Whether any model can be served"),
         Route("GET", "/health_generate", health.health_generate, "A generation by each model"),
-        Route("GET", "/liveness", health.liveness, "Whether the router runs", public=True, content_type=TEXT),
-        Route("GET", "/readiness", health.readiness, "Whether requests should come", public=True),
+        replace(_open("/liveness", health.liveness, "Whether the router runs"), content_type=TEXT),
+        _open("/readiness", health.readiness, "Whether requests should come"),
         Route("GET", "/get_server_info", state.server_info, "What stands behind the router", public=True),
         Route("GET", "/server_info", state.server_info, "What stands behind the router", public=True),
-        Route("GET", "/get_model_info", models.model_info, "What a server says about its model", public=True),
-        Route("GET", "/model_info", models.model_info, "What a server says about its model", public=True),
+        _open("/get_model_info", models.model_info, "What a server says about its model"),
+        _open("/model_info", models.model_info, "What a server says about its model"),
         Route("POST", "/flush_cache", state.flush_cache, "Empty the workers' KV caches"),
         Route("GET", "/get_loads", state.loads, "Tokens that each worker holds"),
         Route("GET", "/workers", workers.list, "All workers"),
@@ -58,12 +61,21 @@ def all_routes(services: EndpointServices) -> list[Route]:
         Route("GET", "/metrics", metrics.metrics, "Prometheus metrics", public=True, content_type=TEXT),
     ]
     refused = [
-        Route(method, path, not_offered(reason), f"Not offered: {reason}", public=True)
+        Route(method, path, not_offered(reason), f"Not offered: {reason}", public=True, cross_origin=True)
         for (method, path), reason in ((name.split(), reason) for name, reason in PATHS_NOT_OFFERED.items())
     ]
-    return [*table, Route("GET", "/openapi.json", openapi_handler(table), "This document", public=True), *refused]
+    return [*table, _open("/openapi.json", openapi_handler(table), "This document"), *refused]
 
 
 def _inference(path: str, handler: Handler, endpoint: str, schema: Schema) -> Route:
     summary = {"rerank": "Rank documents"}.get(endpoint, "Generate text")
-    return Route("POST", path, handler, summary, limited=True, endpoint=endpoint, schema=schema)
+    return Route("POST", path, handler, summary, cross_origin=True, limited=True, endpoint=endpoint, schema=schema)
+
+
+def _tokens(path: str, handler: Handler, summary: str, schema: Schema) -> Route:
+    return Route("POST", path, handler, summary, cross_origin=True, limited=True, schema=schema)
+
+
+def _open(path: str, handler: Handler, summary: str) -> Route:
+    """A path that tells everybody something."""
+    return Route("GET", path, handler, summary, public=True, cross_origin=True)

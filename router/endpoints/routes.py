@@ -17,9 +17,12 @@ class Route:
     Attributes:
         method: The HTTP method.
         path: The path; one segment may be a parameter, written `{name}`.
+        spans_segments: The parameter is the rest of the path, and may have slashes.
         handler: Gets the request, and the value of the path's parameter if it has one.
         summary: What it does, for the OpenAPI document.
         public: It needs no API key.
+        cross_origin: Web pages of any origin may use it, unless some origins are named; other paths control the
+            router, or tell of others' requests.
         limited: It counts for the limits of concurrency and rate.
         endpoint: Its name in metrics of routed requests; empty if it routes nothing.
         schema: JSON schema of the body; None without a body.
@@ -32,9 +35,11 @@ class Route:
     handler: Handler
     summary: str
     public: bool = False
+    cross_origin: bool = False
     limited: bool = False
     endpoint: str = ""
     schema: dict[str, Any] | None = None
+    spans_segments: bool = False
     status: int = 200
     content_type: str = "application/json"
 
@@ -54,20 +59,31 @@ class RouteTable:
                 self._fixed.setdefault(route.path, {})[route.method] = route
 
     def find(self, request: ClientRequest) -> tuple[Route, tuple[str, ...]]:
-        """The route of a request, and its path parameter if it has one; raises `NotFound` or `MethodNotAllowed`."""
-        parameters: tuple[str, ...] = ()
-        methods = self._fixed.get(request.path)
-        if methods is None:
-            methods, parameters = self._match(request.path)
-        route = methods.get(request.method)
+        """The route of a request, and its path parameter if it has one; raises `NotFound` or `MethodNotAllowed`.
+
+        HEAD has the route of GET; the connection sends no body for it.
+        """
+        methods, parameters = self._match(request.path)
+        route = methods.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
-            request.extra_headers.append((b"allow", ", ".join(methods).encode()))
+            allowed = [*methods, "HEAD"] if "GET" in methods else [*methods]
+            request.extra_headers.append((b"allow", ", ".join(allowed).encode()))
             raise MethodNotAllowed(f"{request.path} takes {' or '.join(methods)}, not {request.method}.")
         return route, parameters
 
+    def of_path(self, path: str) -> list[Route]:
+        """The routes of a path, one for each of its methods; raises `NotFound`."""
+        return list(self._match(path)[0].values())
+
     def _match(self, path: str) -> tuple[dict[str, Route], tuple[str, ...]]:
+        """The routes of a path by method, and its parameter if it has one; raises `NotFound`."""
+        fixed = self._fixed.get(path)
+        if fixed is not None:
+            return fixed, ()
         for (before, after), methods in self._with_parameter.items():
             value = path[len(before) : len(path) - len(after)]
-            if path.startswith(before) and path.endswith(after) and value and "/" not in value:
-                return methods, (value,)
+            if path.startswith(before) and path.endswith(after) and value:
+                spans_segments = any(route.spans_segments for route in methods.values())
+                if spans_segments or "/" not in value:
+                    return methods, (value,)
         raise NotFound(f"there is no {path} here; GET /openapi.json tells all paths.")

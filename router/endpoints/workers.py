@@ -1,6 +1,6 @@
 """Workers: `/workers` and `/workers/{id}` list, add and remove them while the router runs."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from router.dispatch.supervisor import WorkerSupervisor
@@ -31,13 +31,32 @@ def worker_counts(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"total": len(workers), "stats": stats}
 
 
+Announce = Callable[[str, dict[str, Any] | None], Awaitable[None]]
+
+
+async def _announce_to_nobody(worker_id: str, body: dict[str, Any] | None) -> None:
+    """There is one process."""
+
+
+def _same_settings(existing: Worker, worker: Worker) -> bool:
+    """Whether two workers at one address are asked in the same way."""
+    same_port = worker.bootstrap_port in (None, existing.bootstrap_port)  # None: it is asked for its port
+    return same_port and worker.api_key == existing.api_key
+
+
 class WorkerEndpoints:
-    """Lists, adds and removes workers."""
+    """Lists, adds and removes workers.
+
+    Attributes:
+        announce: Awaited after each change with the worker's id, and with the body that added it or None, before the
+            operator gets the answer.
+    """
 
     def __init__(self, registry: Registry, supervisor: WorkerSupervisor, factory: WorkerFactory) -> None:
         self._registry = registry
         self._supervisor = supervisor
         self._factory = factory
+        self.announce: Announce = _announce_to_nobody
 
     async def list(self, request: ClientRequest) -> None:
         """Every worker, and for each pair whether it has generated something."""
@@ -60,7 +79,11 @@ class WorkerEndpoints:
 
     async def add(self, request: ClientRequest) -> None:
         """Add a worker; it gets requests once a pair with it has generated something."""
-        worker = self.register(await request.json())
+        body = await request.json()
+        worker = self._read(body)
+        self._registry.add(worker)
+        self._supervisor.probe_soon(worker)
+        await self.announce(worker.id, body)
         response = {
             "status": "accepted",
             "worker_id": worker.id,
@@ -71,18 +94,39 @@ class WorkerEndpoints:
         request.extra_headers.append((b"location", f"/workers/{worker.id}".encode()))
         await request.send_json(response, 202)
 
-    def register(self, body: dict[str, Any]) -> Worker:
-        """Add the worker that a body describes; raises `BadRequest` or `Conflict`."""
+    def ensure_added(self, body: dict[str, Any], *, at_once: bool) -> bool:
+        """Have the worker that a body describes, here or already.
+
+        Args:
+            body: Of the request that added it.
+            at_once: Drop another worker at its address without waiting for requests, of which there must be none.
+
+        Returns:
+            False while another worker at its address is being removed: call again later.
+
+        Raises:
+            BadRequest: The body is wrong.
+        """
         worker = self._read(body)
+        existing = self._registry.find(worker.url, worker.role)
+        if existing is not None and _same_settings(existing, worker):
+            self._supervisor.restore(existing)
+            return True
+        if existing is not None:
+            self.ensure_removed(existing.id, at_once=at_once)
+            if not at_once:
+                return False
         self._registry.add(worker)
         self._supervisor.probe_soon(worker)
-        return worker
+        return True
 
-    def deregister(self, worker_id: str) -> Worker:
-        """Give a worker no new requests from now on; raises `NotFound`."""
+    def ensure_removed(self, worker_id: str, *, at_once: bool) -> None:
+        """Remove a worker; `at_once` as for `ensure_added`. Raises `NotFound`."""
         worker = self._registry.by_id(worker_id)
-        self._supervisor.remove(worker)
-        return worker
+        if at_once:
+            self._registry.drop(worker)
+        else:
+            self._supervisor.remove(worker)
 
     async def show(self, request: ClientRequest, worker_id: str) -> None:
         """One worker."""
@@ -90,7 +134,9 @@ class WorkerEndpoints:
 
     async def remove(self, request: ClientRequest, worker_id: str) -> None:
         """Remove a worker once its requests have ended."""
-        worker = self.deregister(worker_id)
+        worker = self._registry.by_id(worker_id)
+        self._supervisor.remove(worker)
+        await self.announce(worker.id, None)
         message = f"the worker gets no new requests; it is gone when its {worker.load} are over"
         await request.send_json({"status": "accepted", "worker_id": worker.id, "message": message}, 202)
 

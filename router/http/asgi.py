@@ -1,12 +1,11 @@
 """One HTTP request over ASGI: reads its body and sends its response."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from hashlib import sha256
 from typing import Any, Protocol
 
 import orjson
 
-from router.errors import TooLarge
+from router.errors import TooLarge, UnsupportedMedia
 from router.http.admission import NO_LIMITS, Admission
 from router.http.body import parse_object
 from router.http.body_budget import BodyBudget
@@ -86,20 +85,19 @@ class AsgiRequest:
 
     @property
     def client_key(self) -> str:
-        """Identifies the client for its limits: a hash of its API key, or else its IP address."""
-        authorization = self.header(b"authorization")
-        if authorization is not None:
-            return sha256(authorization.encode()).hexdigest()
+        """Identifies the client for its limits: its IP address."""
         return str(self._client_address[0]) if self._client_address else "unknown"
 
     async def body(self) -> bytes:
         """The whole body.
 
         Raises:
+            UnsupportedMedia: It is compressed.
             TooLarge: It is over the limit; when its length is announced, before any of it is read.
             Overloaded: There is no room for it now.
             ClientGone: The client left before its end.
         """
+        self._refuse_encoded()
         client = self._body_owner = self.client_key if self._budget is not None else ""
         self._check_announced_length(client)
         chunks: list[bytes] = []
@@ -140,6 +138,15 @@ class AsgiRequest:
         if self._budget is not None and self._counted_bytes:
             self._budget.release(self._counted_bytes, self._body_owner)
             self._counted_bytes = 0
+
+    def _refuse_encoded(self) -> None:
+        """Raise `UnsupportedMedia` for a body that has to be decoded first."""
+        encoding = self.header(b"content-encoding")
+        if encoding is not None and encoding.strip().lower() not in ("", "identity"):
+            raise UnsupportedMedia(
+                f"the body has the content-encoding {encoding[:100]!r}, which is not read here; "
+                "send it uncompressed, without that header."
+            )
 
     async def json(self) -> dict[str, Any]:
         """The body as a JSON object; raises `BadRequest` when it is none, and as `body`."""

@@ -30,6 +30,7 @@ class ClientRequest(AsgiRequest):
         attempts: How often it was sent to a pair.
         first_chunk_at: When the first chunk of the response's body arrived, on the monotonic clock.
         internal: Whether it comes from another process of this router.
+        key_hash: A hash of the API key that it has shown to be its client's; None where no key was checked.
         span: Its span; None without tracing.
     """
 
@@ -54,6 +55,7 @@ class ClientRequest(AsgiRequest):
         self.attempts = 0
         self.first_chunk_at: float | None = None
         self.internal = False
+        self.key_hash: str | None = None
         self.span: RequestSpan | None = None
         self._prefetched_body: bytes | None = None
 
@@ -67,9 +69,13 @@ class ClientRequest(AsgiRequest):
 
     @property
     def client_key(self) -> str:
-        """As of `AsgiRequest`; another process of this router forwards the key of its client."""
+        """A hash of its API key if that was checked, else its IP address.
+
+        What a client says of itself without proof does not count: it would have new limits with each name it makes up.
+        Another process of this router forwards the key of its client.
+        """
         forwarded_key = self.header(CLIENT_HEADER) if self.internal else None
-        return super().client_key if forwarded_key is None else forwarded_key
+        return forwarded_key or self.key_hash or super().client_key
 
     async def prefetch_body(self) -> bytes:
         """Read the body now; the next call of `body` returns it again."""

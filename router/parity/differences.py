@@ -1,13 +1,15 @@
 """Flags, paths and metrics of sglang-router that differ here or are absent, each with what is different or why."""
 
 FLAGS: dict[str, str] = {
+    "--cors-allowed-origins": "without it every origin, but for the paths that control the router: those need it",
     "--decode-policy": "no `manual`",
     "--decode-selector": "what is no KEY=VALUE is refused, not skipped",
     "--disable-health-check": "a worker is still asked who it is until it was found",
     "--enable-trace": "needs the extra `otel`; a client's trace is continued, and reaches the workers only with this",
     "--health-check-interval-secs": "besides, /server_info is read every `--worker-startup-check-interval`",
     "--log-level": "`warning` may be written out",
-    "--max-concurrent-requests": "a hard limit of requests at once, where sglang-router refills its tokens with time",
+    "--max-concurrent-requests": "a hard limit of requests at once, where sglang-router refills its tokens with time; "
+    "0 is refused, as it would let none in",
     "--pd-disaggregation": "needed with `--prefill` and `--decode`; plain servers may be given beside them",
     "--policy": "no `manual`",
     "--prefill": "without a port, the server is asked for it",

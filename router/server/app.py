@@ -3,24 +3,24 @@
 import asyncio
 import logging
 import time
-from contextlib import suppress
 
 from router.early_exit import AgreementJudge, Judge, JudgeError
 from router.endpoints.routes import Route
-from router.errors import NotFound, RouterError, clear_tracebacks
+from router.errors import BadRequest, NotFound, RouterError, clear_tracebacks
 from router.http.asgi import ClientGone, Receive, Scope, Send
-from router.http.body import parse_object
 from router.http.client_request import ID_HEADERS, ClientRequest
 from router.observability.tracing import start_tracing
 from router.server.access_log import log_request
 from router.server.components import build_components
 from router.server.cors import Cors
 from router.server.processes.peers import Peers
-from router.server.processes.process_routing import OperatorChange
 from router.server.settings import RouterSettings
 
 logger = logging.getLogger(__name__)
 
+NO_WEBSOCKET = (
+    "WebSocket is not spoken here; POST the request, with `stream` set to true for events while the answer is written."
+)
 STOP_TIMEOUT = 5.0  # seconds that cancelled requests get to abort on the workers
 
 
@@ -51,12 +51,11 @@ class App:
         self._preload_judge = parts.preload_judge
         self._watcher = parts.watcher
         self._agent_runs = parts.agent_runs
-        self._worker_endpoints = parts.worker_endpoints
-        self._process_routing = parts.process_routing
+        self._worker_changes = parts.worker_changes
         self._api_key = parts.api_key
         self._requests = parts.requests
         self._metrics = parts.request_metrics
-        self._cors = Cors(settings.server.cors_origins)
+        self._cors = Cors(settings.server.cors_origins, parts.routes)
         self._tracing = start_tracing(settings.trace)
         names = settings.server.request_id_headers
         self._id_headers = ID_HEADERS if names is None else tuple(name.lower().encode() for name in names)
@@ -74,27 +73,30 @@ class App:
                 id_headers=self._id_headers,
                 budget=self.limits.bodies,
             )
+            listener = scope.get("server")  # address and port; of a Unix socket its path and None
             # A request over the private Unix socket of this process comes from another one.
-            request.internal = self._peers is not None and _port(scope) is None
+            request.internal = self._peers is not None and listener == (str(self._peers.own_socket), None)
             own_port = self._settings.server.prometheus_port
-            await self._answer(request, metrics_only=own_port is not None and _port(scope) == own_port)
+            # Where the port is not known, it may be this one.
+            is_metrics_port = own_port is not None and (listener is None or listener[1] in (own_port, None))
+            await self._answer(request, metrics_only=is_metrics_port and not request.internal)
 
     async def _answer(self, request: ClientRequest, *, metrics_only: bool) -> None:
         self._requests.add(request)
-        request.extra_headers += self._cors.headers(request)
+        self._cors.add_headers(request)
         route: Route | None = None
         error_code = ""
         try:
             if self._cors.is_preflight(request):
                 await self._cors.answer_preflight(request)
                 return
+            _refuse_websocket(request)
             route, variable = self.routes.find(request)
             if self._tracing is not None and route.endpoint:
                 request.span = self._tracing.start_request(request, route.path, route.endpoint)
             if metrics_only and route.path != "/metrics":
                 raise NotFound("this port is for /metrics only.")
-            if not (route.public or request.internal):
-                self._api_key.check(request)
+            self._check_access(request, route)
             if route.limited and self.limits.enabled:
                 await self._handle_limited(request, route, variable)
             else:
@@ -118,6 +120,12 @@ class App:
             if not request.internal:  # the process that the client is connected to counts and logs it
                 self._metrics.record(request, route, error_code)
                 log_request(request)
+
+    def _check_access(self, request: ClientRequest, route: Route) -> None:
+        """Raise `Forbidden` or `Unauthorized` for a request that may not use its route."""
+        self._cors.check(request, route)
+        if not (route.public or request.internal):
+            self._api_key.check(request)
 
     async def _handle_limited(self, request: ClientRequest, route: Route, variable: tuple[str, ...]) -> None:
         await self.limits.enter(request)
@@ -157,27 +165,20 @@ class App:
         Raises:
             JudgeError: Its model cannot be had.
         """
-        if self._process_routing is not None:
-            await self._process_routing.catch_up(self._apply)
+        if self._worker_changes is not None:
+            await self._worker_changes.start()
         await self.supervisor.start()
         if self._watcher is not None:
             self._watcher.start()
         if self._preload_judge and isinstance(self.judge, Judge):
             await self.judge.start()
 
-    def _apply(self, change: OperatorChange) -> None:
-        """Apply a change made before this process was restarted; ignore it when it no longer applies."""
-        with suppress(RouterError):
-            if change.method == "POST":
-                self._worker_endpoints.register(parse_object(change.body.encode()))
-            else:
-                # Dropped at once, as it has no requests here: it may have been added again later.
-                self.registry.drop(self.registry.by_id(change.path.rpartition("/")[2]))
-
     async def stop(self) -> None:
         """Stop background work, let cancelled requests abort on the workers, and close connections."""
         if self._watcher is not None:
             await self._watcher.close()
+        if self._worker_changes is not None:
+            await self._worker_changes.close()
         await self.supervisor.close()
         deadline = time.monotonic() + STOP_TIMEOUT
         while self._requests and time.monotonic() < deadline:  # noqa: ASYNC110 - an event would cost each request
@@ -192,7 +193,7 @@ class App:
             await self._tracing.stop()
 
 
-def _port(scope: Scope) -> int | None:
-    """The port that a request came to; None for a Unix socket."""
-    server = scope.get("server")
-    return server[1] if server else None
+def _refuse_websocket(request: ClientRequest) -> None:
+    """Raise `BadRequest` for the handshake of a WebSocket, whatever its path."""
+    if request.method == "GET" and request.header(b"sec-websocket-key") is not None:
+        raise BadRequest(NO_WEBSOCKET)

@@ -28,6 +28,7 @@ from router.server.memory_metrics import MemoryMetrics
 from router.server.metrics import DURATION_BUCKETS, RequestMetrics
 from router.server.processes.peers import Peers
 from router.server.processes.process_routing import ProcessRouting
+from router.server.processes.worker_changes import WorkerChanges
 from router.server.settings import RouterSettings
 from router.service_discovery.metrics import DiscoveryMetrics
 from router.service_discovery.pod_workers import PodWorkers
@@ -52,8 +53,7 @@ class Components:
         judge: Measures how much answers agree.
         preload_judge: Whether a tree of the trees file needs the judge's embedding model.
         agent_runs: The runs of agents that clients name.
-        worker_endpoints: Adds and removes workers.
-        process_routing: Involves the router's other processes in requests, or None with one process.
+        worker_changes: What operators changed, for the router's other processes; None with one process.
         routes: All routes.
         api_key: Checks the API key.
         limits: Admission limits.
@@ -68,8 +68,7 @@ class Components:
     judge: AgreementJudge
     preload_judge: bool
     agent_runs: AgentRuns
-    worker_endpoints: WorkerEndpoints
-    process_routing: ProcessRouting | None
+    worker_changes: WorkerChanges | None
     routes: RouteTable
     api_key: ApiKey
     limits: AdmissionLimits
@@ -148,10 +147,11 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
         peers=peers,
     )
     routes = all_routes(services)
-    process_routing = None
+    worker_changes = None
     if peers is not None:
-        process_routing = ProcessRouting(peers)
-        routes = process_routing.wrap(routes)
+        worker_changes = WorkerChanges(peers, worker_endpoints)
+        worker_endpoints.announce = worker_changes.announce
+        routes = [*ProcessRouting(peers).wrap(routes), *worker_changes.routes()]
 
     return Components(
         registry=registry,
@@ -161,8 +161,7 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
         judge=judge,
         preload_judge=preload_judge,
         agent_runs=agent_runs,
-        worker_endpoints=worker_endpoints,
-        process_routing=process_routing,
+        worker_changes=worker_changes,
         routes=RouteTable(routes),
         api_key=api_key,
         limits=limits,

@@ -28,7 +28,7 @@ class ServerSettings:
         "--cors-allowed-origins",
         default=(),
         multiple=True,
-        help_text="origins whose web pages may read the answers; all",
+        help_text="origins whose web pages may use every path; all, for data",
     )
     request_id_headers: tuple[str, ...] | None = flag(
         "--request-id-headers", default=None, multiple=True, help_text="headers in which clients send a request's id"

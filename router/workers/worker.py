@@ -201,6 +201,7 @@ class Worker:
             "disaggregation_mode": server_info.get("disaggregation_mode"),
             "context_length": server_info.get("context_length"),
             "skip_tokenizer_init": server_info.get("skip_tokenizer_init"),
+            "completion_template": server_info.get("completion_template"),
             "overlay": state.get("sglang_ext"),
         }
         self.process = _process_id(server_info, state)

@@ -15,7 +15,9 @@ def client(servers: Servers) -> openai.OpenAI:
 
 
 def test_models(client: openai.OpenAI, servers: Servers, paged: Servers) -> None:
-    assert [model.id for model in client.models.list()] == [servers.model, paged.model, "moa", "small", "tiny"]
+    models = client.models.list().data
+    assert [model.id for model in models] == [servers.model, paged.model, "moa", "small", "tiny"]
+    assert [client.models.retrieve(model.id) for model in models] == models
 
 
 def test_chat_and_stream_agree(client: openai.OpenAI, servers: Servers) -> None:

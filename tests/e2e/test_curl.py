@@ -81,6 +81,14 @@ def test_chat(router: OwnRouter) -> None:
     assert told == whole["choices"][0]["message"]["content"]
 
 
+def test_an_offer_of_http2(router: OwnRouter) -> None:
+    assert answer(router, (CHAT % "").replace("curl -s", "curl -s --http2")) is not None
+
+
+def test_head(router: OwnRouter) -> None:
+    assert curl(router, "curl --head http://localhost:30000/health")[0] == 200
+
+
 def test_completions(router: OwnRouter) -> None:
     line = """curl http://localhost:30000/v1/completions -H "Content-Type: application/json" -d '{
         "model": "smol", "prompt": "The capital of France is", "temperature": 0, "max_tokens": 4

@@ -6,11 +6,13 @@ from typing import Any
 import orjson
 
 from router.errors import BadRequest
-from router.http.body.json_scanner import JsonScanner, ScanError
+from router.http.body.json_scanner import MAX_NESTING, JsonScanner, ScanError
 
 LONG_BODY = 1 << 16  # bytes from which on a body is scanned rather than parsed
 MAX_PREFIX = 1 << 16  # bytes of a long value that are parsed
 FULL_FIELDS = ("sampling_params", "rid")  # parsed whole, however long
+TOO_DEEP = f"the body is nested too deeply, over {MAX_NESTING} levels; send a flatter one."
+SPARE_LEVELS = 254 - MAX_NESTING  # orjson writes 254 levels; the router puts values of a body a few levels deeper
 
 
 class Body:
@@ -44,8 +46,8 @@ class Body:
         kept = {name: value for name, value in self.fields.items() if name not in dropped}
         try:
             return orjson.dumps({**kept, **overrides})
-        except TypeError:  # orjson parses deeper nesting than it writes
-            raise BadRequest("the request is nested too deeply; send a flatter one.") from None
+        except TypeError:
+            raise BadRequest(TOO_DEEP) from None
 
 
 class LongBody(Body):
@@ -104,14 +106,26 @@ def read_body(raw: bytes) -> Body:
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """A JSON object from its bytes; raises `BadRequest` for anything else."""
+    """A JSON object from its bytes; raises `BadRequest` for anything else, or one that is nested too deeply."""
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"the body is not JSON ({error}).") from None
+    if raw.count(b"[") + raw.count(b"{") > MAX_NESTING:
+        _refuse_deep(value)
     if not isinstance(value, dict):
         raise BadRequest(f"the body must be a JSON object, not {_json_type(value)}.")
     return value
+
+
+def _refuse_deep(value: Any) -> None:
+    """Raise `BadRequest` for what could not be written again: orjson parses deeper nesting than it writes."""
+    for _ in range(SPARE_LEVELS):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        raise BadRequest(TOO_DEEP) from None
 
 
 def _json_type(value: Any) -> str:

@@ -13,6 +13,7 @@ import orjson
 
 SHORT_VALUE = 4096  # bytes up to which a value is parsed whole
 MAX_DEPTH = 8  # levels of lists and objects of which prefixes are taken
+MAX_NESTING = 246  # levels of lists and objects in a text, its own object included
 _WHITESPACE = re.compile(rb"[ \t\n\r]*")
 _SCALAR = re.compile(rb"[-+.0-9A-Za-z]+")
 _QUOTE_OR_BRACKET = re.compile(rb'["\[\]{}]')
@@ -150,6 +151,8 @@ class JsonScanner:
             self._count_step()
             at += 1
             depth += 1 if character in {b"[", b"{"} else -1
+            if depth >= MAX_NESTING:  # the text's own object is one level more
+                raise ScanError("it is nested too deeply")
             if depth == 0:
                 # Checked, else the search for a list's closing bracket would go on beyond the list's end.
                 if character != closing:

@@ -8,12 +8,23 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
+import orjson
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from router.errors import BadRequest
 from router.http.asgi import CONNECTION_EXTENSION, Headers, Scope
+from router.server.connections.old_clients import UnchunkedCycle
+from router.server.connections.upgrades import head_without_upgrade
 
 CONTINUE = b"HTTP/1.1 100 "
 LARGE_BODY_BYTES = 1 << 18  # from this size on, a body is sent by itself rather than copied behind its head
+
+
+def refusal_head(status: int, length: int) -> bytes:
+    """The head of a response that ends the connection, with a JSON body of `length` bytes."""
+    headers = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % length
+    return STATUS_LINE[status] + headers
 
 
 def _nothing() -> None:
@@ -78,12 +89,54 @@ class ClientProtocol(HttpToolsProtocol):
 
     _default_header_cache: ClassVar[tuple[Headers, bytes]] = [], b""
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes were received: parse them. An offer to upgrade the connection is ignored."""
+        self._unset_keepalive_if_required()
+        rest: bytes | memoryview = data
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(rest)
+                    return
+                except HttpParserUpgrade as upgrade:
+                    rest = memoryview(rest)[upgrade.args[0] :]  # copies of it would be quadratic
+                self._parse_without_upgrade()
+        except HttpParserError:
+            self.send_400_response("this is not HTTP/1.1, or not a request that is served here; see RFC 9112.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what could not be parsed, unless another response has begun, and close the connection."""
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            body = orjson.dumps(BadRequest(msg).body())
+            self.transport.write(refusal_head(400, len(body)) + body)
+        self.transport.close()
+
+    def _parse_without_upgrade(self) -> None:
+        """Parse the head again that was just received, without its offer to upgrade, and go on from there."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":  # to the parser itself an upgrade
+            raise HttpParserError("this is no proxy")
+        head = head_without_upgrade(method, self.url, self.parser.get_http_version(), self.headers)
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self.parser.feed_data(head)
+
+    def on_message_complete(self) -> None:
+        """A request was received whole."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
     def on_headers_complete(self) -> None:
         """A request's head was received: buffer the head of its response."""
+        if self.parser.should_upgrade():
+            return
         previous = self.cycle
         super().on_headers_complete()
         cycle = self.cycle
         if cycle is not previous:
+            if self.parser.get_http_version() == "1.0":
+                cycle.__class__ = UnchunkedCycle  # uvicorn names the class of its cycles nowhere
+                cycle.waiting_for_100_continue = False
             head_buffer = _HeadBuffer(cycle.transport, cycle.on_response)
             cycle.transport, cycle.on_response = cast(asyncio.Transport, head_buffer), head_buffer.complete
             cast(dict[str, Any], self.scope)["extensions"] = {CONNECTION_EXTENSION: self}

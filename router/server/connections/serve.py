@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import signal
 import socket
 from collections.abc import Sequence
+from types import FrameType
 
 import uvloop
 from uvicorn.config import Config
@@ -19,6 +21,17 @@ from router.server.settings import ServerSettings
 DESCRIPTORS_PER_SOCKET = 8
 
 
+class _Server(Server):
+    """A server that SIGTERM stops in order; uvicorn raises the signal again after that, which would end the process."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop because of a signal."""
+        if sig == signal.SIGTERM:
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
+
+
 def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings) -> int:
     """Serve and return the exit code; after SIGTERM requests in flight get `settings.grace_secs` to finish."""
     config = Config(
@@ -26,6 +39,7 @@ def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings
         interface="asgi3",
         proxy_headers=False,
         http=protocol_with_timeouts(settings.client_timeout_secs),
+        ws="none",
         loop="uvloop",
         lifespan="on",
         log_level="warning",
@@ -37,7 +51,7 @@ def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings
     gc.freeze()
     # There are hardly any reference cycles; with the default of 700 the collector runs every dozen requests.
     gc.set_threshold(10_000, 10, 10)
-    server = Server(config)
+    server = _Server(config)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             duplicates = [listener.dup() for listener in listeners for _ in range(DESCRIPTORS_PER_SOCKET - 1)]

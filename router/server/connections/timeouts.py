@@ -8,10 +8,9 @@ import asyncio
 from typing import Any, ClassVar, Literal
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from router.errors import HeadTooLarge, RouterError, SlowClient
-from router.server.connections.protocol import ClientProtocol
+from router.server.connections.protocol import ClientProtocol, refusal_head
 
 MAX_HEAD_BYTES = 64 << 10  # one read of the socket may exceed it
 MIN_BODY_BYTES = 4 << 20  # a longer body must come at this rate at least, per time limit
@@ -122,8 +121,7 @@ class _ProtocolWithTimeouts(ClientProtocol):
         response_started = self._answering if self._receiving == "head" else self.cycle.response_started
         if not response_started:
             body = orjson.dumps(error.body())
-            head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-            self.transport.write(STATUS_LINE[error.status] + head + body)
+            self.transport.write(refusal_head(error.status, len(body)) + body)
         self._close()
 
     def _close(self) -> None:

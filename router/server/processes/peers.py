@@ -1,7 +1,6 @@
 """Requests between the processes of one router, over their private Unix sockets."""
 
 import asyncio
-import logging
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from router.http.disconnect import while_connected
 from router.http.ids import new_id
 from router.http_client.origin import Origin, UnixOrigin
 from router.http_client.response import Response
-
-logger = logging.getLogger(__name__)
 
 FORWARDED_HEADERS = (b"authorization", b"traceparent", b"tracestate")
 DROPPED_RESPONSE_HEADERS = (b"content-length", b"transfer-encoding", b"connection", b"date", b"server", b"x-request-id")
@@ -42,10 +39,16 @@ class Peers:
         index: The number of this process.
         paths: The private socket of each process, by index.
         restarted: Whether this process replaces one that died.
+
+    Attributes:
+        indexes: The numbers of all processes.
+        own_socket: The path of this process's private socket.
     """
 
     def __init__(self, index: int, paths: Sequence[Path], *, restarted: bool = False) -> None:
         self.index = index
+        self.indexes = frozenset(range(len(paths)))
+        self.own_socket = paths[index]
         self.restarted = restarted
         self._origins: list[Origin] = [UnixOrigin(path) for path in paths]
         self._others = [other for other in range(len(paths)) if other != index]
@@ -80,58 +83,60 @@ class Peers:
         except (RouterError, TimeoutError):
             raise NoWorker(f"process {index} of the router, which has this run, is not there.", retry_after=1) from None
 
-    async def collect_responses(self, request: ClientRequest) -> list[PeerResponse]:
-        """Send a request without its body to every process; return the responses, this process's first.
+    async def collect_responses(self, request: ClientRequest) -> dict[int, PeerResponse]:
+        """Send a request without its body to every process; return the responses by process, this one's first.
+
+        A process that does not answer in time has none.
 
         Raises:
             NoWorker: No process answered.
         """
         indexes = (self.index, *self._others)
-        results = await asyncio.gather(*(self._fetch(request, index, b"", COLLECT_TIMEOUT) for index in indexes))
-        responses = [each for each in results if each is not None]
+        results = await asyncio.gather(*(self._fetch(request, index) for index in indexes))
+        responses = {index: each for index, each in zip(indexes, results, strict=True) if each is not None}
         if not responses:
-            raise _no_process_answered(COLLECT_TIMEOUT)
+            raise NoWorker(f"no process of the router answered within {COLLECT_TIMEOUT:g} s; try again.", retry_after=1)
         return responses
 
-    async def broadcast(self, request: ClientRequest, raw: bytes) -> PeerResponse:
-        """Send a change to this process, then to the others unless this one refuses it; return this one's response.
-
-        Raises:
-            NoWorker: This process did not answer: it is about to end, or is overloaded.
-        """
-        own = await self._fetch(request, self.index, raw, FORWARD_TIMEOUT)
-        if own is None:
-            raise _no_process_answered(FORWARD_TIMEOUT)
-        if own.status < 400:
-            results = await asyncio.gather(
-                *(self._fetch(request, index, raw, FORWARD_TIMEOUT) for index in self._others)
-            )
-            for index, response in zip(self._others, results, strict=True):
-                _warn_unless_applied(request, index, response)
-        return own
+    async def post_to_others(self, path: str, raw: bytes) -> list[int]:
+        """Post to all other processes; return the numbers of those that did not answer with 200."""
+        bodies = await asyncio.gather(*(self._ask(index, "POST", path, raw, COLLECT_TIMEOUT) for index in self._others))
+        return [index for index, body in zip(self._others, bodies, strict=True) if body is None]
 
     async def get_from_others(self, path: str) -> list[bytes]:
         """The bodies with which the other processes answer `GET path`; those that fail are left out."""
-
-        async def get(origin: Origin) -> bytes | None:
-            try:
-                async with asyncio.timeout(CATCH_UP_TIMEOUT), await origin.request("GET", path) as response:
-                    body = await response.read()
-            except (RouterError, TimeoutError):
-                return None
-            return body if response.status == 200 else None
-
-        bodies = await asyncio.gather(*(get(self._origins[index]) for index in self._others))
+        bodies = await asyncio.gather(*(self._ask(index, "GET", path, b"", CATCH_UP_TIMEOUT) for index in self._others))
         return [body for body in bodies if body is not None]
+
+    async def get_from_next(self, path: str) -> bytes | None:
+        """The body with which the next process that answers does so to `GET path`; None if no other does."""
+        following = sorted(self._others, key=lambda other: (other < self.index, other))
+        for index in following:
+            body = await self._ask(index, "GET", path, b"", CATCH_UP_TIMEOUT)
+            if body is not None:
+                return body
+        return None
 
     def close(self) -> None:
         """Close the connections to the processes."""
         for origin in self._origins:
             origin.close()
 
-    async def _fetch(self, request: ClientRequest, index: int, raw: bytes, seconds: float) -> PeerResponse | None:
+    async def _ask(self, index: int, method: str, path: str, raw: bytes, seconds: float) -> bytes | None:
+        """The body of a process's response of 200; None when it does not answer so."""
         try:
-            async with asyncio.timeout(seconds), await self._send(request, index, raw) as response:
+            async with (
+                asyncio.timeout(seconds),
+                await self._origins[index].request(method, path, raw) as response,
+            ):
+                body = await response.read()
+        except (RouterError, TimeoutError):
+            return None
+        return body if response.status == 200 else None
+
+    async def _fetch(self, request: ClientRequest, index: int) -> PeerResponse | None:
+        try:
+            async with asyncio.timeout(COLLECT_TIMEOUT), await self._send(request, index, b"") as response:
                 return PeerResponse(response.status, response.headers, await response.read())
         except (RouterError, TimeoutError):
             return None
@@ -151,25 +156,10 @@ class Peers:
             headers += [
                 (name.decode(), value) for name in FORWARDED_HEADERS if (value := request.header(name)) is not None
             ]
+        # A response to HEAD would have the length of a body that does not come.
+        method = "GET" if request.method == "HEAD" else request.method
         # The path is decoded: unquoted, a line break in it would let a client inject headers.
-        return await self._origins[index].request(request.method, quote(request.path), raw, tuple(headers))
-
-
-def _warn_unless_applied(request: ClientRequest, index: int, response: PeerResponse | None) -> None:
-    """Log a process that did not apply a change; the operator gets only the first process's response."""
-    if response is None or response.status >= 400:
-        why = "did not answer" if response is None else f"refused with {response.status}"
-        logger.warning(
-            "process %d %s to %s %s, which others follow; end it, and the next one will",
-            index,
-            why,
-            request.method,
-            request.path,
-        )
-
-
-def _no_process_answered(timeout: float) -> NoWorker:
-    return NoWorker(f"no process of the router answered within {timeout:g} s; try again.", retry_after=1)
+        return await self._origins[index].request(method, quote(request.path), raw, tuple(headers))
 
 
 async def send_peer_response(request: ClientRequest, response: PeerResponse) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
@@ -309,16 +310,20 @@ async def test_requests_to_a_plain_server_are_passed_on(agents: Agents, tmp_path
 
 @aio
 async def test_a_client_has_so_many_runs(agents: Agents, tmp_path: Path) -> None:
+    """Without a key it is known by its address, whatever it says of itself."""
     agents.answer["final"] = streams_then_hangs
-    async with serving(agents.pair, trees=write_tree(tmp_path), runs=RunSettings(total=3, per_client=1)) as router:
+    elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+    async with (
+        serving(agents.pair, trees=write_tree(tmp_path), runs=RunSettings(total=3, per_client=1)) as router,
+        httpx.AsyncClient(base_url=router.url, transport=elsewhere, timeout=60) as another,
+    ):
         first = asyncio.create_task(router.post("/v1/chat/completions", CHAT))
         await until(lambda: "final" in agents.running, "the first runs")
-        second = await router.post("/v1/chat/completions", CHAT)
-        assert second.status_code == 429
-        assert "you have 1 runs under way of 1" in second.json()["error"]["message"]
-        other = asyncio.create_task(
-            router.http.post("/v1/chat/completions", json=CHAT, headers={"authorization": "Bearer other"})
-        )
+        for headers in ({}, {"authorization": "Bearer made-up"}, {"x-moa-client": "made-up"}):
+            second = await router.http.post("/v1/chat/completions", json=CHAT, headers=headers)
+            assert second.status_code == 429
+            assert "you have 1 runs under way of 1" in second.json()["error"]["message"]
+        other = asyncio.create_task(another.post("/v1/chat/completions", json=CHAT))
         await until(lambda: agents.asked.count("final") == 2, "another client's runs")
         for task in (first, other):
             task.cancel()

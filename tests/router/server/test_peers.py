@@ -7,18 +7,22 @@ Real processes are tested in test_processes.py.
 import asyncio
 import threading
 from pathlib import Path
+from random import Random
+from typing import Any
 from urllib.parse import quote
 
 import orjson
 import pytest
 
+from router.endpoints.not_offered import not_offered
 from router.server.processes.merged_responses import merge_metrics
 from router.server.processes.peers import Peers
+from router.server.processes.worker_changes import CHANGES_PATH
 from router.server.settings import ServerSettings
 from router.workers.worker import Worker
 from tests.router.support.aio import aio, run, until
-from tests.router.support.fakes import Call, FakePair
-from tests.router.support.serving import together
+from tests.router.support.fakes import Call, FakePair, FakeWorker, started
+from tests.router.support.serving import Serving, together
 
 
 def run_of(owner: int, name: str = "run") -> str:
@@ -54,29 +58,28 @@ async def test_what_a_removal_has_for_a_body_does_not_matter(tmp_path: Path) -> 
         answer = await routers[0].http.request("DELETE", f"/workers/{worker['id']}", content=b"\xff" * 70_000)
         assert answer.status_code == 202
         for router in routers:
-            assert [each.url for each in router.app.registry.workers] == [pair.prefill.url]
+            await until(lambda r=router: urls_of(r) == [pair.prefill.url], "it is gone")  # type: ignore[misc]
         later = Peers(1, [tmp_path / "0", tmp_path / "1"])
-        (told,) = await later.get_from_others("/internal/changes")
-        assert orjson.loads(told) == [["DELETE", f"/workers/{worker['id']}", ""]]
+        (told,) = await later.get_from_others(CHANGES_PATH)
+        ((clock, _, worker_id, body),) = orjson.loads(told)
+        assert (clock, worker_id, body) == (1, worker["id"], None)
         later.close()
 
 
 @aio
 async def test_a_worker_that_went_and_came_back_is_there_after_a_restart(tmp_path: Path) -> None:
-    """Who begins again hears of both in one moment."""
+    """Only its last change counts."""
 
     async def other(call: Call) -> None:
-        url = pair.decode.url
-        there = orjson.dumps({"url": url, "worker_type": "decode"}).decode()
-        await call.answer([["DELETE", f"/workers/{Worker(url, 'decode').id}", ""], ["POST", "/workers", there]])
+        await call.answer([added(pair.decode, clock=2)])
 
     pair = FakePair()
     async with together(pair, folder=tmp_path, count=1, fakes=[other], again=True) as (router,):
         await until(lambda: len(router.app.registry.pairs()) == 1, "the worker was looked at, and stays")
 
 
-def test_who_begins_again_believes_the_one_that_knows_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others may have died too and know nothing yet, or hang."""
+def test_who_begins_again_believes_all_that_know_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others may have died too and know nothing yet, hang, or know only a part, in whatever order."""
 
     async def knows_nothing(call: Call) -> None:
         await call.answer([])
@@ -84,16 +87,186 @@ def test_who_begins_again_believes_the_one_that_knows_most(tmp_path: Path, monke
     async def hangs(call: Call) -> None:
         await call.gone()
 
+    async def speaks_otherwise(call: Call) -> None:
+        await call.answer([["DELETE", "x"]])
+
+    async def knew(call: Call) -> None:
+        await call.answer([added(pair.decode, clock=1), removed(pair.prefill, clock=2)])
+
     async def knows(call: Call) -> None:
-        await call.answer([["DELETE", f"/workers/{Worker(pair.decode.url, 'decode').id}", ""]])
+        await call.answer([removed(pair.decode, clock=3)])
 
     async def test() -> None:
-        fakes = [knows_nothing, hangs, knows]
+        fakes = [knows_nothing, hangs, speaks_otherwise, knows, knew]
         async with together(pair, folder=tmp_path, count=1, fakes=fakes, again=True) as (router,):
-            assert [worker.role for worker in router.app.registry.workers] == ["prefill"]
+            assert router.app.registry.workers == []
 
     monkeypatch.setattr("router.server.processes.peers.CATCH_UP_TIMEOUT", 0.2)
     pair = FakePair()
+    run(test)
+
+
+def urls_of(router: Serving) -> list[str]:
+    return [worker.url for worker in router.app.registry.workers]
+
+
+def added(worker: FakeWorker, clock: int, **settings: Any) -> list[Any]:
+    """The change that an operator added a worker."""
+    body = {"url": worker.url, "worker_type": worker.role, **settings}
+    return [clock, "x", Worker(worker.url, worker.role).id, body]
+
+
+def removed(worker: FakeWorker, clock: int) -> list[Any]:
+    """The change that an operator removed a worker."""
+    return [clock, "x", Worker(worker.url, worker.role).id, None]
+
+
+@aio
+async def test_a_process_that_was_silent_follows_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It missed that one worker was added and another removed, and asks for that by itself."""
+    monkeypatch.setattr("router.server.processes.worker_changes.SYNC_INTERVAL", 0.05)
+    first_pair, second_pair = FakePair(), FakePair()
+    async with started(second_pair), together(first_pair, folder=tmp_path, count=3) as routers:
+        silent = routers[1]
+        deaf = next(each for each in silent.app.routes.of_path(CHANGES_PATH) if each.method == "POST")
+        object.__setattr__(deaf, "handler", not_offered("it is deaf"))
+        for fake in (second_pair.prefill, second_pair.decode):
+            body = added(fake, clock=0)[3]
+            assert (await routers[0].post("/workers", body)).status_code == 202
+        gone = Worker(first_pair.decode.url, "decode").id
+        assert (await routers[2].http.delete(f"/workers/{gone}")).status_code == 202
+        expected = {first_pair.prefill.url, second_pair.prefill.url, second_pair.decode.url}
+        for router in routers:
+            await until(lambda r=router: set(urls_of(r)) == expected, "all have the same workers")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_processes_agree_whatever_order_they_hear_in(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers are added and removed through all processes at once; in the end all have the same ones."""
+
+    async def test() -> None:
+        random = Random(seed)
+        pairs = [FakePair() for _ in range(3)]
+        async with started(*pairs), together(FakePair(), folder=tmp_path, count=3) as routers:
+            fakes = [fake for pair in pairs for fake in (pair.prefill, pair.decode)]
+
+            async def change() -> None:
+                fake, router = random.choice(fakes), random.choice(routers)
+                if random.random() < 0.5:
+                    await router.post("/workers", added(fake, 0, bootstrap_port=_port(fake, random))[3])
+                else:
+                    await router.http.delete(f"/workers/{Worker(fake.url, fake.role).id}")
+
+            for _ in range(10):
+                await asyncio.gather(*(change() for _ in range(4)))
+
+            def settings(router: Serving) -> set[Any]:
+                workers = router.app.registry.workers
+                return {
+                    (each.url, each.draining, each.bootstrap_port if each.role == "prefill" else 0) for each in workers
+                }
+
+            await until(lambda: len({frozenset(settings(each)) for each in routers}) == 1, "all have the same workers")
+
+    monkeypatch.setattr("router.server.processes.worker_changes.SYNC_INTERVAL", 0.02)
+    run(test)
+
+
+@aio
+async def test_old_removals_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.server.processes.worker_changes.MAX_REMOVALS", 2)
+    async with together(FakePair(), folder=tmp_path) as (first, second):
+        for number in range(1, 6):
+            body = {"url": f"http://127.0.0.1:{number}", "worker_type": "decode"}
+            worker_id = (await first.post("/workers", body)).json()["worker_id"]
+            if number != 2:
+                assert (await first.http.delete(f"/workers/{worker_id}")).status_code == 202
+        asking = Peers(2, [tmp_path / "0", tmp_path / "1", tmp_path / "2"])
+        for told in await asking.get_from_others(CHANGES_PATH):
+            ports = [body and body["url"][-1] for *_, body in orjson.loads(told)]
+            assert sorted(ports, key=str) == ["2", None, None]
+        asking.close()
+        await until(lambda: len(urls_of(second)) == 3, "what was added stays")
+
+
+def _port(fake: FakeWorker, random: Random) -> int | None:
+    return random.randint(1, 3) if fake.role == "prefill" else None
+
+
+@aio
+async def test_a_worker_that_is_added_again_while_a_process_still_drains_it(tmp_path: Path) -> None:
+    """That process takes it back at once: its requests may last for long."""
+    end = asyncio.Event()
+
+    async def decode(call: Call) -> None:
+        pair.room(call).set()
+        await call.stream()
+        await end.wait()
+        await call.done()
+
+    pair = FakePair()
+    pair.decode.generate = decode
+    async with together(pair, folder=tmp_path) as (first, second):
+        request = asyncio.create_task(second.post("/generate", {"text": "x", "stream": True}))
+        await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
+        assert (await first.http.delete(f"/workers/{Worker(pair.decode.url, 'decode').id}")).status_code == 202
+        await until(lambda: len(first.app.registry.workers) == 1, "it is gone in the first process")
+        assert [each.draining for each in second.app.registry.workers] == [False, True]
+        assert (await first.post("/workers", added(pair.decode, 0)[3])).status_code == 202
+        assert [each.draining for each in second.app.registry.workers] == [False, False]
+        end.set()
+        assert (await request).status_code == 200
+
+
+@aio
+async def test_readiness_asks_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs gets connections too, and answers none of them."""
+    ready = True
+
+    async def other(call: Call) -> None:
+        await (call.answer({"status": "ready"}) if ready else call.gone())
+
+    monkeypatch.setattr("router.server.processes.peers.COLLECT_TIMEOUT", 0.5)
+    async with together(FakePair(), folder=tmp_path, count=1, fakes=[other]) as (router,):
+        assert (await router.http.get("/readiness")).status_code == 200
+        ready = False
+        answer = await router.http.get("/readiness")
+        assert answer.status_code == 503
+        assert answer.json()["error"]["message"] == "process 1 of the router does not answer; try again."
+        assert (await router.http.get("/workers")).status_code == 200, "what can be told is told"
+
+
+@pytest.mark.parametrize("listener", [None, ("127.0.0.1", None), ("/elsewhere", None)], ids=str)
+def test_what_comes_from_nowhere_is_no_process(listener: Any, tmp_path: Path) -> None:
+    """It gets what a client without the key gets, and on a metrics port, which it may be, only metrics."""
+
+    async def ask(router: Serving, path: str, method: str = "GET") -> int:
+        told = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"[]"}
+
+        async def send(message: Any) -> None:
+            told.append(message)
+
+        headers = [(b"x-moa-client", b"somebody")]
+        scope = {"type": "http", "method": method, "path": path, "headers": headers, "server": listener}
+        await router.app(scope, receive, send)
+        return int(told[0]["status"])
+
+    async def test() -> None:
+        for port in (None, 9):
+            server = ServerSettings(api_key="secret", prometheus_port=port)
+            async with together(FakePair(), folder=tmp_path / str(port), server=server) as (router, _):
+                assert await ask(router, CHANGES_PATH) == 404
+                assert await ask(router, CHANGES_PATH, "POST") == 404
+                assert await ask(router, "/workers") == (401 if port is None else 404)
+                assert await ask(router, "/liveness") == (200 if port is None else 404)
+
+    for each in ("None", "9"):
+        (tmp_path / each).mkdir()
     run(test)
 
 
@@ -169,13 +342,12 @@ def test_nobody_answers_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     async def test() -> None:
         async with together(FakePair(), folder=tmp_path) as (router, _):
-            for method, path in (("GET", "/metrics"), ("GET", "/readiness"), ("GET", "/workers"), ("POST", "/workers")):
+            for method, path in (("GET", "/metrics"), ("GET", "/readiness"), ("GET", "/workers")):
                 answer = await router.http.request(method, path)
                 assert answer.status_code == 503
                 assert answer.json()["error"]["message"] == "no process of the router answered within 0 s; try again."
 
-    for patience in ("COLLECT_TIMEOUT", "FORWARD_TIMEOUT"):
-        monkeypatch.setattr(f"router.server.processes.peers.{patience}", 0.0)
+    monkeypatch.setattr("router.server.processes.peers.COLLECT_TIMEOUT", 0.0)
     run(test)
 
 
@@ -204,15 +376,14 @@ def test_a_process_that_does_not_follow_is_complained_of(
     """The operator hears of the change as done, and could not know."""
 
     async def other(call: Call) -> None:
-        await (call.answer({}, 409) if refuses else call.gone())
+        await (call.answer({}, 500) if refuses else call.gone())
 
     async def test() -> None:
         async with together(FakePair(), folder=tmp_path, count=1, fakes=[other]) as (router,):
             worker = {"url": "http://127.0.0.1:1", "worker_type": "decode"}
             assert (await router.post("/workers", worker)).status_code == 202
 
-    monkeypatch.setattr("router.server.processes.peers.FORWARD_TIMEOUT", 1.0)
+    monkeypatch.setattr("router.server.processes.peers.COLLECT_TIMEOUT", 1.0)
     run(test)
-    (line,) = [each.getMessage() for each in caplog.records if each.name == "router.server.processes.peers"]
-    why = "refused with 409" if refuses else "did not answer"
-    assert line == f"process 1 {why} to POST /workers, which others follow; end it, and the next one will"
+    (line,) = [each.getMessage() for each in caplog.records if each.name.endswith("worker_changes")]
+    assert line == "process 1 does not answer; it follows a change of the workers once it does."

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -215,6 +215,58 @@ async def test_workers_come_and_go_everywhere_also_for_a_process_that_died() -> 
                 pass
         await all_have(*(url for url in both if url != second.decode.url))
         assert (await served.ask("GET", f"/workers/{number}")).status_code == 404
+
+
+def test_a_process_that_was_stopped_follows_the_others(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it answers nothing the router is not ready; it learns of a new worker when it goes on."""
+    folder = tmp_path_factory.mktemp("s")
+    monkeypatch.setenv("TMPDIR", str(folder))
+
+    async def workers_of(socket_path: Path) -> set[str]:
+        """The workers that one process knows."""
+        transport = httpx.AsyncHTTPTransport(uds=str(socket_path))
+        async with httpx.AsyncClient(transport=transport, timeout=60, trust_env=False) as http:
+            return {each["url"] for each in (await http.get("http://router/workers")).json()["workers"]}
+
+    async def test() -> None:
+        first, second = FakePair(), FakePair()
+        async with started(second), many(first) as served:
+            sockets = [*folder.glob("router-*/*")]
+            assert len(sockets) == COUNT
+            stopped = served.processes()[1]
+            stopped.suspend()
+            try:
+                body = {"url": second.decode.url, "worker_type": "decode"}
+                adding = await first_answers(lambda: served.ask("POST", "/workers", body))
+                ready = await first_answers(lambda: served.ask("GET", "/readiness"))
+            finally:
+                stopped.resume()
+            assert adding.status_code in (202, 409)  # the first answer may be to the second request
+            assert ready.status_code == 503
+            assert "of the router does not answer" in ready.json()["error"]["message"]
+            expected = {first.prefill.url, first.decode.url, second.decode.url}
+            async with asyncio.timeout(60):
+                for each in sockets:
+                    while await workers_of(each) != expected:
+                        pass
+            await served.ready()
+
+    run(test)
+
+
+async def first_answers(ask: Callable[[], Coroutine[Any, Any, httpx.Response]]) -> httpx.Response:
+    """The first answer on one of many connections, of which a stopped process has some."""
+    tasks = [asyncio.create_task(ask()) for _ in range(12)]
+    try:
+        for answer in asyncio.as_completed(tasks):
+            return await answer
+        raise AssertionError
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
