@@ -9,18 +9,27 @@ from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.workers.worker import Worker
 
 
-async def forward_to_plain(request: ClientRequest, workers: Sequence[Worker], path: str, body: bytes) -> None:
+async def forward_to_plain(
+    request: ClientRequest, workers: Sequence[Worker], model: str, path: str, body: bytes
+) -> None:
     """Send a client the response of the least loaded worker; cancelling it closes the worker's connection.
+
+    Args:
+        request: The client's request.
+        workers: Plain servers of the model.
+        model: The model that the body names.
+        path: The path on the worker.
+        body: The request body.
 
     Raises:
         RouterError: The worker failed.
     """
     worker = min(workers, key=lambda each: each.load)
-    request.model, request.workers = worker.model, (worker.url,)
+    request.model, request.workers = model, (worker.url,)
     request.attempts += 1
     worker.load += 1
     try:
-        with UNTRACED_LEG if request.span is None else request.span.start_leg(worker, path) as leg:
+        with UNTRACED_LEG if request.span is None else request.span.start_leg(worker, path, model) as leg:
             async with await worker.origin.request("POST", path, body, leg.headers) as response:
                 leg.response_started(response.status)
                 await _send_response(request, response)

@@ -140,9 +140,15 @@ class InferenceEndpoints:
             refuse_ignored(routed.body.fields, self._registry.usable(routed.model, "decode"))
             await self._pairs.forward(request, routed)
         else:
-            workers = self._registry.usable_plain(routed.model)
-            refuse_ignored(routed.body.fields, workers)
-            await forward_to_plain(request, workers, routed.path, routed.body.render({}))
+            await self._forward_to_plain(request, routed)
+
+    async def _forward_to_plain(self, request: ClientRequest, routed: RoutedRequest) -> None:
+        """Pass a request on; one that leaves the model to the router gets its name, since a server may have several."""
+        names_model = routed.path == "/generate" or routed.body.fields.get("model") == routed.model
+        body = routed.body.render({} if names_model else {"model": routed.model})
+        workers = self._registry.usable_plain(routed.model)
+        refuse_ignored(routed.body.fields, workers)
+        await forward_to_plain(request, workers, routed.model, routed.path, body)
 
 
 async def _read_body(request: ClientRequest) -> Body:

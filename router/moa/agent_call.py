@@ -6,7 +6,7 @@ from typing import Any
 
 from router.early_exit import confidence
 from router.errors import AgentRefused, NoWorker, RouterError, UpstreamFailed, UpstreamTimeout
-from router.moa.answer_events import AnswerProgress
+from router.moa.answer_progress import AnswerProgress
 from router.moa.prompt_draft import PromptDraft
 from router.observability.run_trace import AgentTrace, RunTrace
 from router.observability.tracing.leg_tracer import LegTracer
@@ -82,9 +82,9 @@ class AgentCall:
         trace = self.trace
         trace.finish_reason = now.finish_reason
         trace.prompt_tokens, trace.completion_tokens, trace.cached_tokens = now.token_counts
-        if trace.first_token is None and (now.ids or now.text):
+        if trace.first_token is None and (now.ids or now.text or now.reasoning):
             trace.first_token = self.run_trace.now()
-        trace.text = now.text
+        trace.text, trace.reasoning = now.text, now.reasoning
         if self.keep_output_ids:
             trace.output_ids = now.ids
         self.answer.update(now.answer_ids, now.text)

@@ -13,7 +13,8 @@ from router.errors import AgentRefused, RouterError, UpstreamFailed, UpstreamTim
 from router.http.sse import parse_events
 from router.load_balancing import token_prefix
 from router.moa.agent_call import AgentCall
-from router.moa.answer_events import AnswerProgress, read_event
+from router.moa.answer_progress import AnswerProgress
+from router.moa.generate_events import GenerateReader
 from router.moa.idle_timeout import IdleTimeout
 from router.moa.run_context import RunContext
 from router.speculative_prefill.composition import Truncate, compose_prompt, same_tokenizer_ids
@@ -51,11 +52,12 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
                 async with asyncio.timeout(call.timeout):
                     await _check_status(call, exchange)
                 stream = await stack.enter_async_context(aclosing(parse_events(exchange.body())))
+                reader = GenerateReader(call.trace.agent)
                 progress: AnswerProgress | None = None
                 idle_timeout = stack.enter_context(IdleTimeout(call.timeout))
                 while (event := await idle_timeout.next(stream)) is not None:
                     call.on_event(event)
-                    before, progress = progress, read_event(event, call.trace.agent)
+                    before, progress = progress, reader.read(event)
                     yield call.update(before, progress)
             except TimeoutError:
                 raise UpstreamTimeout(

@@ -13,11 +13,12 @@ import orjson
 
 from router.dispatch.worker_errors import error_message
 from router.errors import AgentRefused, RouterError, UpstreamFailed, UpstreamTimeout
-from router.http.sse import parse_events
+from router.http.sse import EventStream
 from router.http_client.response import Response
 from router.moa.agent_call import AgentCall
-from router.moa.answer_events import AnswerProgress, read_openai_event
+from router.moa.answer_progress import AnswerProgress
 from router.moa.idle_timeout import IdleTimeout
+from router.moa.openai_events import OpenAIReader
 from router.moa.run_context import RunContext
 from router.moa.sampling import openai_sampling
 from router.observability.tracing.leg_tracer import UNTRACED_LEG
@@ -28,7 +29,7 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
     """Yield the answer's new text, event by event.
 
     Raises:
-        RouterError: The server failed, or an upstream answer did.
+        RouterError: The server failed, its answer has no text, or an upstream answer failed.
     """
     answers = await _upstream_texts(call)
     workers = context.registry.usable_plain(call.trace.model)
@@ -44,20 +45,26 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
         await call.before_sending()
         call.mark_sent()
         async with AsyncExitStack() as stack:
-            leg = stack.enter_context(UNTRACED_LEG if call.tracer is None else call.tracer.start_leg(worker, path))
+            leg = stack.enter_context(
+                UNTRACED_LEG if call.tracer is None else call.tracer.start_leg(worker, path, call.trace.model)
+            )
             async with asyncio.timeout(call.timeout):
                 response = await stack.enter_async_context(
                     await worker.origin.request("POST", path, orjson.dumps(body), leg.headers)
                 )
                 leg.response_started(response.status)
                 await _check_status(call, response)
-            stream = await stack.enter_async_context(aclosing(parse_events(response.chunks())))
+            events = EventStream(response.chunks(), or_json=True)
+            stream = await stack.enter_async_context(aclosing(events.payloads()))
+            reader = OpenAIReader(call.trace.agent)
             progress: AnswerProgress | None = None
             idle_timeout = stack.enter_context(IdleTimeout(call.timeout))
             while (event := await idle_timeout.next(stream)) is not None:
                 call.on_event(event)
-                before, progress = progress, read_openai_event(event, call.trace.agent, progress)
+                before, progress = progress, reader.read(event)
                 yield call.update(before, progress)
+            before, progress = progress, reader.end(complete=events.complete)
+            call.update(before, progress)
             call.finish(progress)
             finished = True
     except RouterError:

@@ -28,6 +28,7 @@ class AgentTrace:
         start: When its prompt was complete and its request was sent.
         segments: Segments prefilled speculatively: start, end, new tokens.
         confidence: exp of the mean log-probability of its tokens; None where log-probabilities were not requested.
+        reasoning: What its model thought before it answered, where the server tells that apart; no reader gets it.
         backend: What served it: `pair` or `plain`.
         speculation: The fields of `router.speculative_prefill.speculation.Speculation`.
     """
@@ -51,6 +52,7 @@ class AgentTrace:
     finish_reason: str | None = None
     confidence: float | None = None
     text: str = ""
+    reasoning: str = ""
     output_ids: list[int] = field(default_factory=list)
     backend: str | None = None
     speculation: dict[str, Any] = field(default_factory=dict)

@@ -57,9 +57,12 @@ class WorkerGauges(Collector):
                 probe_outcomes[worker.role, outcome] += worker.health_tracker.outcomes[outcome]
             for (old, new), count in worker.breaker.transitions.items():
                 transitions.add_metric((worker.url, old, new), count)
-            sizes[worker.role, "http", worker.model or "unknown"] += 1
+            for model in worker.models or ("unknown",):
+                sizes[worker.role, "http", model] += 1
         yield from (health, active, state, failures, successes, outcomes, transitions)
-        pool = GaugeMetricFamily("smg_worker_pool_size", "Workers", labels=("worker_type", "connection_mode", "model"))
+        pool = GaugeMetricFamily(
+            "smg_worker_pool_size", "Workers that serve a model", labels=("worker_type", "connection_mode", "model")
+        )
         for labels, size in sizes.items():
             pool.add_metric(labels, size)
         yield pool

@@ -59,7 +59,7 @@ class Registry:
     def recovering(self, model: str) -> bool:
         """Whether a role of the model has no usable worker, but one that may soon be usable again."""
         for role in get_args(Role):
-            group = [worker for worker in self.workers if worker.model == model and worker.role == role]
+            group = [worker for worker in self.workers if model in worker.models and worker.role == role]
             if any(worker.recovering for worker in group) and not any(worker.usable for worker in group):
                 return True
         return False
@@ -82,18 +82,23 @@ class Registry:
     def models(self) -> list[str]:
         """Models that can serve requests now: with a usable prefill and decode server, or a usable plain server."""
         prefill, decode, plain = (
-            {w.model for w in self.workers if w.usable and w.role == role} for role in get_args(Role)
+            {model for w in self.workers if w.usable and w.role == role for model in w.models}
+            for role in get_args(Role)
         )
         ready = (prefill & decode) | plain
         return [model for model in self.known_models() if model in ready]
 
     def known_models(self) -> list[str]:
         """Models of all workers, in their order, also those that cannot serve requests now."""
-        return list(dict.fromkeys(w.model for w in self.workers if w.model is not None))
+        return list(dict.fromkeys(model for worker in self.workers for model in worker.models))
 
     def served_by_pairs(self, model: str) -> bool:
-        """Whether a model's requests go to pairs: unless one of its workers is a plain server."""
-        return all(worker.role != "plain" for worker in self.workers if worker.model == model)
+        """Whether a model's requests go to pairs: unless a plain server has it, and is usable or there are no pairs."""
+        roles = [worker.role for worker in self.workers if model in worker.models]
+        if "plain" not in roles:
+            return True
+        has_plain = any(w.usable for w in self.workers if w.role == "plain" and model in w.models)
+        return not has_plain and roles.count("plain") < len(roles)
 
     def usable_plain(self, model: str) -> list[Worker]:
         """The model's usable plain servers, never empty; raises as `usable`."""
@@ -106,10 +111,10 @@ class Registry:
             NotFound: No worker serves the model.
             NoWorker: The model is known, but it has no usable worker of that role.
         """
-        usable = [worker for worker in self.workers if worker.model == model and worker.role == role and worker.usable]
+        usable = [w for w in self.workers if model in w.models and w.role == role and w.usable]
         if usable:
             return usable
-        if all(worker.model != model for worker in self.workers):
+        if all(model not in worker.models for worker in self.workers):
             served = ", ".join(self.models()) or "none is ready"
             raise NotFound(f"the model {model!r} is not served here; served: {served}.")
         raise NoWorker(f"no {role} server of the model {model!r} is healthy; try again later.", retry_after=1.0)

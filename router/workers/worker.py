@@ -8,15 +8,13 @@ import asyncio
 import time
 import uuid
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, Literal
 
-import orjson
-
-from router.errors import ConnectFailed, RouterError, UpstreamFailed
+from router.errors import ConnectFailed, RouterError
 from router.http_client.origin import Origin
 from router.workers.circuit_breaker import CircuitBreaker
 from router.workers.health import HealthSettings, HealthTracker
+from router.workers.server_probe import ServerProbe
 
 Role = Literal["prefill", "decode", "plain"]
 Capability = Literal["overlay", "fallback", "sglang", "openai"]
@@ -32,10 +30,12 @@ class Worker:
         url: Its address, normalised to `http://host:port`.
         role: Its role in a pair, or `plain`.
         bootstrap_port: The port of a prefill server's bootstrap server; None for other roles.
-        model: The served model name; None before the first successful probe.
+        model: The served model name, of several the first; None before the first successful probe.
+        more_models: The other models of a plain server.
         info: The fields of its `/server_info` that the router uses.
         healthy: Whether its probes say that it is well.
-        problem: One sentence on why the worker is not usable; None if there is nothing to say.
+        problem: One sentence on why the worker is not usable, or on what is wrong with it nevertheless; None if there
+            is nothing to say.
         load: Requests in flight through this router. On a prefill server a request ends with its prefill.
         draining: Whether it is being removed: it gets no new requests, and those in flight may end.
         needs_warm_up: Whether it gets requests only after a pair with it has generated something.
@@ -52,6 +52,7 @@ class Worker:
     role: Role
     bootstrap_port: int | None = None
     model: str | None = None
+    more_models: tuple[str, ...] = ()
     info: dict[str, Any] = field(default_factory=dict)
     healthy: bool = False
     problem: str | None = None
@@ -75,6 +76,7 @@ class Worker:
         self.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.role} {self.url}"))
         self.health_tracker = HealthTracker(self.health, ever_healthy=self.healthy)
         self.process: str | None = None
+        self._health_notice: str | None = None  # from the last health check
 
     @property
     def host(self) -> str:
@@ -85,6 +87,11 @@ class Worker:
     def port(self) -> int:
         """The port in its address."""
         return self.origin.port
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models it serves, each once; empty before the first successful probe."""
+        return () if self.model is None else (self.model, *self.more_models)
 
     @property
     def usable(self) -> bool:
@@ -111,36 +118,38 @@ class Worker:
         self.away = self.away or isinstance(error, ConnectFailed)
 
     async def probe(self) -> None:
-        """Fetch the worker's server info, and call its health endpoint when that is due.
+        """Ask the worker what it serves, and call its health endpoint when that is due.
 
-        Sets `model`, `info`, `healthy` and `problem`. A worker that fails raises no error here.
+        Sets `model`, `more_models`, `info`, `healthy` and `problem`. A worker that fails raises no error here.
         """
         if self.health_tracker.ever_healthy and self.health.disable_checks and not self.away:
             return
-        conclusive, path = False, "/server_info"
         if self.usable:
             self.last_usable = time.monotonic()
         self.suspected = False
+        conclusive = False
+        probe = ServerProbe(
+            self.origin,
+            plain=self.role == "plain",
+            was_sglang=self.info.get("sglang") is not None,
+            has_key=self.api_key is not None,
+        )
         timeout = self.health.timeout_secs
         try:
             async with asyncio.timeout(timeout):
                 if self.health_tracker.health_check_due():
-                    path = self.health.endpoint
-                    await self._get(path)
+                    self._health_notice = await probe.check_health(self.health.endpoint)
                     self.health_tracker.health_check_done()
-                path = "/server_info"
-                server_info = await self._fetch_server_info()
+                server_info = await probe.server_info()
         except TimeoutError:
-            problem: str | None = f"{self.url} did not answer {path} within {timeout:g} s."
-        except orjson.JSONDecodeError:
-            problem = f"{self.url} answered {path} with something that is not JSON."
+            problem: str | None = f"{self.url} did not answer {probe.path} within {timeout:g} s."
         except RouterError as error:
             problem = str(error)
             self.away = isinstance(error, ConnectFailed)
         else:
             was_away, self.away = self.away, False
             process = self.process
-            problem = self._apply_server_info(server_info)
+            problem = self._apply_server_info(server_info, probe.path)
             restarted = was_away or (None not in (process, self.process) and process != self.process)
             # It is a new server, or it answers but is not the server it should be.
             conclusive = problem is not None or restarted
@@ -149,42 +158,21 @@ class Worker:
                 self.breaker.reset()
         self._record_probe(problem, conclusive)
 
-    async def _fetch_server_info(self) -> Any:
-        """SGLang's `/server_info`; for a plain server without it, the first of `/v1/models` in the same form."""
-        try:
-            return orjson.loads(await self._get("/server_info"))
-        except UpstreamFailed as error:
-            if self.role != "plain" or error.upstream_status != HTTPStatus.NOT_FOUND:
-                raise
-        model_list = orjson.loads(await self._get("/v1/models"))
-        models = model_list.get("data") if isinstance(model_list, dict) else None
-        first = models[0] if isinstance(models, list) and models and isinstance(models[0], dict) else {}
-        return {"served_model_name": first.get("id"), "context_length": first.get("max_model_len")}
-
-    async def _get(self, path: str) -> bytes:
-        async with await self.origin.request("GET", path) as response:
-            body = await response.read()
-        if response.status != HTTPStatus.OK:
-            error = UpstreamFailed(f"{self.url} answered {path} with {response.status}.")
-            error.upstream_status = response.status
-            raise error
-        return body
-
     def _record_probe(self, problem: str | None, conclusive: bool) -> None:
         """Update health, breaker and warm-up state after a probe; `problem` is None if it succeeded."""
         was_healthy = self.healthy
         self.healthy = self.health_tracker.record(success=problem is None, conclusive=conclusive)
-        self.problem = problem
+        self.problem = problem or self._health_notice
         if self.healthy and not was_healthy:
             self.breaker.reset()
         if not self.healthy:
             self.warmed_up = False
             self.problem = problem or f"{self.url} is back; {self.health_tracker.progress} looks at it were good."
 
-    def _apply_server_info(self, server_info: Any) -> str | None:
-        """Store what the worker says about itself; returns a sentence if that does not fit this worker."""
+    def _apply_server_info(self, server_info: Any, path: str) -> str | None:
+        """Store what the worker said at `path` about itself; returns a sentence if that does not fit this worker."""
         if not isinstance(server_info, dict) or not isinstance(server_info.get("served_model_name"), str):
-            return f"{self.url} does not say in /server_info which model it serves."
+            return f"{self.url} does not say in {path} which model it serves."
         mode = server_info.get("disaggregation_mode", self.role)
         if ("plain" if mode in ("null", None) else mode) != self.role:
             return f"{self.url} was given as {self.role} server but runs in mode {mode!r}."
@@ -194,6 +182,7 @@ class Worker:
                 return f"{self.url} does not say its bootstrap port; give it after the address."
             self.bootstrap_port = port
         self.model = server_info["served_model_name"]
+        self.more_models = server_info.get("more_models", ())
         states = server_info.get("internal_states")
         state = states[0] if isinstance(states, list) and states and isinstance(states[0], dict) else {}
         self.info = {
@@ -239,6 +228,7 @@ class Worker:
             "bootstrap_port": self.bootstrap_port,
             "model": self.model,
             "model_id": self.model,
+            "models": self.models,
             "healthy": self.healthy,
             "is_healthy": self.healthy,
             "problem": self.problem,

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from router.dispatch.dispatcher import Dispatcher
 from router.early_exit import ExitRule, Judge
 from router.load_balancing import POLICIES
+from router.moa.generate_events import GenerateReader, read_event
 from router.moa.run import Run
 from router.moa.run_context import RunContext
 from router.moa.tree_files import read_trees
@@ -59,6 +60,19 @@ def test_a_tree_on_a_plain_server(servers: Servers) -> None:
     assert {agents[name].state for name in ("p13", "p23")} == {"aborted"}
     assert all(0 < (agents[name].confidence or 0) <= 1 for name in ("p11", "p12", "p21", "p22"))
     assert wait_for(lambda: _running(servers.plain) == 0), "the stragglers' requests have ended"
+
+
+def test_the_events_of_a_real_server_are_parsed_where_they_are_new(servers: Servers) -> None:
+    """Each reads as it would alone; the first and the last are parsed whole."""
+    sampling = {"max_new_tokens": 32, "temperature": 0, "ignore_eos": True}
+    body = {"text": "The river is long and", "sampling_params": sampling, "return_logprob": True, "stream": True}
+    with httpx.stream("POST", f"{servers.plain}/generate", json=body, timeout=TIMEOUT) as response:
+        events = [line[6:].encode() for line in response.iter_lines() if line.startswith("data: {")]
+    reader = GenerateReader("a")
+    for event in events:
+        assert reader.read(event) == read_event(event, "a")
+    assert len(events) > 8
+    assert reader.parsed_bytes < len(events[0]) + len(events[-1]) + 1000
 
 
 def _running(base: str) -> int:

@@ -8,12 +8,15 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 import uvloop
 
+from router.bench.moa.clients import LONG
 from router.bench.processes import free_port, running
 from router.early_exit import Judge
 from router.moa.settings import RunSettings
@@ -35,8 +38,8 @@ async def record_lag(lags: list[float]) -> None:
         lags.append(max(time.perf_counter() - started - PROBE_INTERVAL, 0.0))
 
 
-async def measure(arm: str, options: argparse.Namespace, pair: tuple[str, str]) -> dict[str, Any]:
-    """Measure one arm: `--clients` clients with `--runs` runs each."""
+async def measure(arm: str, clients: int, runs: int, pair: tuple[str, str]) -> dict[str, Any]:
+    """Measure one arm, or `long` answers: so many clients with so many runs each, one after another."""
     settings = RouterSettings(
         prefill=((pair[0], 1),),
         decode=(pair[1],),
@@ -61,13 +64,15 @@ async def measure(arm: str, options: argparse.Namespace, pair: tuple[str, str]) 
         await asyncio.sleep(1.0)
         probe.cancel()
         busy: list[float] = []
+        cpu_before = time.process_time()
         probe = asyncio.create_task(record_lag(busy))
         command = ["-m", "router.bench.moa.clients", f"http://127.0.0.1:{port}", arm]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, str(options.clients), str(options.runs), stdout=asyncio.subprocess.PIPE
+            sys.executable, *command, str(clients), str(runs), stdout=asyncio.subprocess.PIPE
         )
         output, _ = await process.communicate()
         probe.cancel()
+        cpu = time.process_time() - cpu_before
         if process.returncode:
             raise SystemExit(f"the clients ended with code {process.returncode}")
         result = json.loads(output)
@@ -79,8 +84,18 @@ async def measure(arm: str, options: argparse.Namespace, pair: tuple[str, str]) 
         "idle_lag_ms": percentiles(idle),
         "lag_ms": percentiles(busy),
         "run_s": percentiles(result["seconds"], scale=1.0),
+        "cpu_s": round(cpu, 3),
         "agents": result["states"],
     }
+
+
+@contextmanager
+def fake_pair(tokens: int, tick: float) -> Iterator[tuple[str, str]]:
+    """Run a fake pair; `tick` is milliseconds between tokens. Gives the addresses of prefill and decode."""
+    prefill, decode = free_port(), free_port()
+    command = [sys.executable, "-m", "router.bench.moa.fake_pair", str(prefill), str(decode), str(tokens), str(tick)]
+    with tempfile.TemporaryDirectory() as folder, running("fakes", command, Path(folder)):
+        yield f"http://127.0.0.1:{prefill}", f"http://127.0.0.1:{decode}"
 
 
 def percentiles(values: list[float], scale: float = 1e3) -> dict[str, float]:
@@ -97,25 +112,31 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=4, help="runs of each client, one after another (%(default)s)")
     parser.add_argument("--tokens", type=int, default=64, help="of each agent's answer (%(default)s)")
     parser.add_argument("--tick", type=float, default=20.0, help="milliseconds between tokens (%(default)s)")
-    parser.add_argument("--arms", nargs="+", default=["tree", "splice", "exit"])
+    parser.add_argument("--arms", nargs="*", default=["tree", "splice", "exit"])
+    parser.add_argument(
+        "--long",
+        type=int,
+        default=8000,
+        metavar="TOKENS",
+        help="also one answer of so many tokens with log-probabilities, read at full speed; 0: none (%(default)s)",
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    prefill, decode = free_port(), free_port()
-    command = [sys.executable, "-m", "router.bench.moa.fake_pair", str(prefill), str(decode)]
     rows = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running("fakes", [*command, str(options.tokens), str(options.tick)], Path(folder)),
-    ):
-        pair = f"http://127.0.0.1:{prefill}", f"http://127.0.0.1:{decode}"
-        for arm in options.arms:
-            rows.append(uvloop.run(measure(arm, options, pair)))
+    if options.arms:
+        with fake_pair(options.tokens, options.tick) as pair:
+            for arm in options.arms:
+                rows.append(uvloop.run(measure(arm, options.clients, options.runs, pair)))
+                print(json.dumps(rows[-1]), flush=True)
+    if options.long:
+        with fake_pair(options.long, tick=0.0) as pair:
+            rows.append({"tokens": options.long, **uvloop.run(measure(LONG, 1, 1, pair))})
             print(json.dumps(rows[-1]), flush=True)
     record = {
         "machine": f"{platform.machine()}, {platform.processor() or platform.system()}",
         "versions": versions(("uvloop", "uvicorn", "orjson")),
         "command": f"python -m router.bench.moa --clients {options.clients} --runs {options.runs} "
-        f"--tokens {options.tokens} --tick {options.tick:g} --arms {' '.join(options.arms)}",
+        f"--tokens {options.tokens} --tick {options.tick:g} --long {options.long} --arms {' '.join(options.arms)}",
         "rows": rows,
     }
     if options.out is not None:

@@ -7,6 +7,7 @@ tokens so far, as SGLang sends them.
 import asyncio
 import sys
 from functools import partial
+from itertools import accumulate
 from typing import Any, Literal
 
 import orjson
@@ -21,24 +22,44 @@ def response(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 
+class Answer:
+    """The events of an answer, each made when it is sent: all together they would take the square of its length."""
+
+    def __init__(self, tokens: int) -> None:
+        text = (TEXT * (1 + tokens // len(TEXT)))[:tokens]
+        self.tokens = tokens
+        self._text = text.encode()
+        self._ids, self._ids_ends = _list_and_ends([b"%d" % ord(letter) for letter in text])
+        self._logprobs, self._logprobs_ends = _list_and_ends([b"[-0.2,%d,null]" % ord(letter) for letter in text])
+
+    def event(self, count: int) -> bytes:
+        """The event with the first `count` tokens, in SGLang's form and order, as a chunk of a body."""
+        reason = b'{"type":"length","length":%d}' % count if count == self.tokens else b"null"
+        payload = (
+            b'data: {"text":"%b","output_ids":[%b],"meta_info":{"id":"0","finish_reason":%b,"prompt_tokens":100,'
+            b'"output_token_logprobs":[%b],"completion_tokens":%d,"cached_tokens":0}}\n\n'
+        ) % (
+            self._text[:count],
+            self._ids[: self._ids_ends[count - 1]],
+            reason,
+            self._logprobs[: self._logprobs_ends[count - 1]],
+            count,
+        )
+        return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+def _list_and_ends(items: list[bytes]) -> tuple[bytes, list[int]]:
+    """The items of a JSON list, and where each of them ends."""
+    return b",".join(items), [end - 1 for end in accumulate(len(item) + 1 for item in items)]
+
+
 class FakeServer:
     """One server of the pair."""
 
     def __init__(self, role: Role, tokens: int, tick: float) -> None:
         self._role = role
         self._tick = tick
-        answer = (TEXT * (1 + tokens // len(TEXT)))[:tokens]
-        ids = [ord(letter) for letter in answer]
-        self._events = [self._event(answer[: n + 1], ids[: n + 1], last=n + 1 == tokens) for n in range(tokens)]
-
-    @staticmethod
-    def _event(text: str, ids: list[int], *, last: bool) -> bytes:
-        reason = {"type": "length", "length": len(ids)} if last else None
-        logprobs = [[-0.2, token, None] for token in ids]
-        meta = {"prompt_tokens": 100, "completion_tokens": len(ids), "cached_tokens": 0, "finish_reason": reason}
-        event = {"text": text, "output_ids": ids, "meta_info": {**meta, "output_token_logprobs": logprobs}}
-        payload = b"data: " + orjson.dumps(event) + b"\n\n"
-        return b"%x\r\n%b\r\n" % (len(payload), payload)
+        self._answer = Answer(tokens)
 
     async def handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
@@ -56,8 +77,8 @@ class FakeServer:
     async def _respond(self, path: str, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         if path == "/generate" and request.get("stream") and self._role == "decode":
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-            for event in self._events:
-                writer.write(event)
+            for count in range(1, self._answer.tokens + 1):
+                writer.write(self._answer.event(count))
                 await writer.drain()
                 await asyncio.sleep(self._tick)
             writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")

@@ -17,7 +17,7 @@ from router.dispatch.exchange import Exchange
 from router.errors import RouterError
 from router.http.body import Body
 from router.http.sse import parse_events
-from router.moa.answer_events import read_event
+from router.moa.generate_events import GenerateReader
 from router.speculative_prefill.composition import Truncate, compose_prompt, same_tokenizer_ids
 from router.speculative_prefill.open_prompt import OpenPrompt
 from router.speculative_prefill.pacing import SegmentPacer
@@ -185,8 +185,9 @@ class Bench:
 
 
 async def _token_ids(exchange: Exchange) -> AsyncIterator[list[int]]:
+    reader = GenerateReader("of the benchmark")
     async for event in parse_events(exchange.body()):
-        ids = read_event(event, "of the benchmark").ids
+        ids = reader.read(event).ids
         if ids:
             yield ids
 

@@ -22,10 +22,10 @@ class ParentSpan:
         self._context = set_span_in_context(span, Context())
         self._attempts = 0
 
-    def start_leg(self, worker: TracedWorker, path: str) -> "LegSpan":
+    def start_leg(self, worker: TracedWorker, path: str, model: str | None = None) -> "LegSpan":
         """A request to one worker starts."""
         self._attempts += 1
-        return self._start_leg(worker, path)
+        return self._start_leg(worker, path, model)
 
     def start_exchange(self, pair: TracedPair, path: str) -> "ExchangeSpans":
         """The two requests of an exchange start."""
@@ -41,7 +41,7 @@ class ParentSpan:
         """A tracer that makes no spans; its requests carry this span's headers."""
         return PropagateOnlyTracer(self.trace_headers)
 
-    def _start_leg(self, worker: TracedWorker, path: str) -> "LegSpan":
+    def _start_leg(self, worker: TracedWorker, path: str, model: str | None = None) -> "LegSpan":
         attributes: dict[str, str | int] = {
             "http.request.method": "POST",
             "url.full": worker.url + path,
@@ -49,8 +49,8 @@ class ParentSpan:
             "server.port": worker.port,
             "moa.worker.role": worker.role,
         }
-        if worker.model is not None:
-            attributes["gen_ai.request.model"] = worker.model
+        if (model := model or worker.model) is not None:
+            attributes["gen_ai.request.model"] = model
         if self._attempts > 1:
             attributes["http.request.resend_count"] = self._attempts - 1
         return LegSpan(self._tracer.start_span(f"{worker.role} {path}", self._context, SpanKind.CLIENT, attributes))
@@ -62,7 +62,7 @@ class PropagateOnlyTracer:
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
 
-    def start_leg(self, worker: TracedWorker, path: str) -> LegTrace:
+    def start_leg(self, worker: TracedWorker, path: str, model: str | None = None) -> LegTrace:
         """A request to one worker starts."""
         return LegTrace(self._headers)
 

@@ -62,7 +62,7 @@ class ResponseObserver:
         if sum(map(len, self._last_chunks)) > MAX_PARSED_BYTES:
             return summary
         raw = b"".join(self._last_chunks)
-        payloads = [line[5:] for line in raw.split(b"\n") if line.startswith(b"data:")] if self.streamed else [raw]
+        payloads = [line[5:] for line in raw.splitlines() if line.startswith(b"data:")] if self.streamed else [raw]
         for payload in payloads:
             try:
                 value = orjson.loads(payload)
