@@ -106,10 +106,14 @@ def install(profile: str) -> None:
         print("install: " + text)
         sys.stdout.flush()
 
+    # venv refuses a symlink, though not the folder that it leads to.
+    folder = os.path.realpath(VENV)
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        refuse("%s is not a folder but is where .venv belongs; remove it, or let the symlink lead elsewhere." % folder)
     # pip comes last, so its absence also tells an environment whose making was interrupted.
     if not os.path.exists(os.path.join(VENV, "bin", "pip")):
         say("making the virtual environment .venv")
-        if subprocess.call([sys.executable, "-m", "venv", VENV]) != 0:
+        if subprocess.call([sys.executable, "-m", "venv", folder]) != 0:
             refuse("%s -m venv failed; its own words are above (Debian: apt install python3-venv)." % sys.executable)
     if profile == "cuda":
         say("installing Faster-MoA with SGLang for CUDA (about 9 GB)")

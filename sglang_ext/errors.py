@@ -1,11 +1,12 @@
-"""Why the overlay refuses to load.
+"""Why the overlay refuses to load, or a server to start.
 
 OverlayError
 ├── UnknownVersion   the installed SGLang was never verified
 ├── SourceMismatch   a patched symbol's source differs from the verified one
 ├── MissingSymbol    a patched symbol no longer exists
 ├── NotApplied       SGLang's hook registry did not apply a patch
-└── BadSetting       an environment variable of the overlay has an invalid value
+├── BadSetting       an environment variable of the overlay has an invalid value
+└── NoMemory         the planned KV pool does not fit into what is free
 """
 
 
@@ -31,3 +32,7 @@ class NotApplied(OverlayError):
 
 class BadSetting(OverlayError):
     """An environment variable has an invalid value."""
+
+
+class NoMemory(OverlayError):
+    """The planned KV pool is larger than the free memory."""

@@ -36,6 +36,13 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "f1c9c3dcfc970feb"},
     ),
     Patch(
+        target="sglang.srt.mem_cache.kv_cache_configurator.KVCacheConfigurator._profile_available_bytes",
+        kind=Kind.AROUND,
+        hook="sglang_ext.fixes.kv_pool:size_as_planned",
+        reason="a server that starts again beside others gets a smaller KV pool, or none",
+        expects={"0.5.17": "44968c414b76caa9"},
+    ),
+    Patch(
         target="sglang.srt.disaggregation.common.conn.CommonKVManager._on_heartbeat_success",
         kind=Kind.AFTER,
         hook="sglang_ext.fixes.prefill_restart:detect_prefill_restart",

@@ -2,6 +2,7 @@
 
 from sglang_ext import cpu
 from sglang_ext.errors import NotApplied, OverlayError
+from sglang_ext.fixes.kv_pool import kv_pool_bytes
 from sglang_ext.open_prompt import settings
 from sglang_ext.patches import PATCHES
 from sglang_ext.patching.apply import apply_patches, stop_process
@@ -16,6 +17,7 @@ def register() -> None:
     """
     try:
         settings.Settings.from_environment()
+        kv_pool_bytes()
         apply_patches(patches_for_this_process())
     except OverlayError as error:
         stop_process(error)

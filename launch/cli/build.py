@@ -8,7 +8,7 @@ from launch.config.loading import first_models, load_config, single_model
 from launch.config.schema import LaunchConfig, ModelConfig
 from launch.errors import PlanError
 from launch.machine.inventory import Inventory
-from launch.machine.ports import free_ports, is_free
+from launch.machine.ports import FIRST_ROUTER_PORT, check_own_address, free_ports, is_free
 from launch.models.dummy import write_dummy_model
 from launch.models.packaged import cache_folder, prepare, smollm2_folder
 from launch.planning.plan import Plan, make_plan
@@ -32,12 +32,14 @@ def build_plan(options: argparse.Namespace, config: LaunchConfig, inventory: Inv
     """The plan; models are prepared unless it is only to be printed.
 
     Raises:
-        PlanError: It does not fit, or the router's port is taken.
+        PlanError: It does not fit, the router's port is taken, or no port or address is there for the servers.
     """
+    host = options.server_host
+    check_own_address(host)
     if options.port is not None and not options.dry_run and not is_free(options.port):
         raise PlanError(f"port {options.port} is in use; choose another --port, or leave it out.")
-    ports = free_ports()
-    router_port = options.port if options.port is not None else next(free_ports(start=30000))
+    ports = free_ports(host, options.server_ports)
+    router_port = options.port if options.port is not None else next(free_ports(start=FIRST_ROUTER_PORT))
 
     def next_port() -> int:
         port = next(ports)
@@ -53,4 +55,6 @@ def build_plan(options: argparse.Namespace, config: LaunchConfig, inventory: Inv
             return str(smollm2_folder() if options.dry_run else prepare(packaged, console.print))
         return model.path
 
-    return make_plan(config, inventory, ports=next_port, router_port=router_port, model_path_of=model_path_of)
+    return make_plan(
+        config, inventory, ports=next_port, host=host, router_port=router_port, model_path_of=model_path_of
+    )

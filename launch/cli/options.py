@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from launch.machine.ports import FIRST_SERVER_PORT, LOOPBACK
+
 
 def parse_arguments(arguments: list[str], description: str | None) -> argparse.Namespace:
     """The command line's options; argparse exits with code 2 when they are wrong."""
@@ -16,6 +18,16 @@ def parse_arguments(arguments: list[str], description: str | None) -> argparse.N
     parser.add_argument("--ask", metavar="QUESTION", help="run the tree once on this text or JSON list of token ids")
     parser.add_argument("--dry-run", action="store_true", help="print servers, memory, ports and commands, then stop")
     parser.add_argument("--port", type=int, help="the router's port (default: a free one from 30000)")
+    parser.add_argument(
+        "--server-host", default=LOOPBACK, metavar="ADDRESS", help=f"where the servers listen (default: {LOOPBACK})"
+    )
+    parser.add_argument(
+        "--server-ports",
+        type=int,
+        default=FIRST_SERVER_PORT,
+        metavar="FIRST",
+        help=f"the servers take free ports from this one up (default: {FIRST_SERVER_PORT})",
+    )
     parser.add_argument("--attention-backend", help="over the config's attention_backend")
     parser.add_argument("--sampling-backend", help="over the config's sampling_backend")
     parser.add_argument("--inventory", type=Path, metavar="FILE", help="plan for the machine this JSON file describes")
@@ -29,6 +41,7 @@ def parse_arguments(arguments: list[str], description: str | None) -> argparse.N
         parser.error("--report describes one run; it goes with --ask only.")
     if options.inventory is not None and not options.dry_run:
         parser.error("--inventory describes another machine; it goes with --dry-run only.")
-    if options.port is not None and not 0 < options.port < 65536:
-        parser.error(f"--port {options.port} is no port; give a number from 1 to 65535.")
+    for flag, port in (("--port", options.port), ("--server-ports", options.server_ports)):
+        if port is not None and not 0 < port < 65536:
+            parser.error(f"{flag} {port} is no port; give a number from 1 to 65535.")
     return options

@@ -50,6 +50,8 @@ class LaunchSession:
         trees_file = logs / TREES_FILE
         trees_file.write_bytes(orjson.dumps(self._trees, option=orjson.OPT_INDENT_2))
         self._console.print(f"logs: {logs}", highlight=False)
+        for note in self._plan.notes:
+            self._console.print(f"note: {note}", markup=False, highlight=False)
         status = StatusTable(self._console)
         fork = self._plan.device == "cpu" and not self._options.spawn
         supervisor = Supervisor(

@@ -1,10 +1,15 @@
 """The NVIDIA GPUs of the machine, as NVML reports them."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from launch.errors import LaunchError
+from launch.machine.host_memory import host_memory
+
+NOT_SUPPORTED = 3
+"""NVML's code for a question that this GPU has no answer to."""
 
 
 @dataclass(frozen=True)
@@ -17,40 +22,117 @@ class Gpu:
     free_bytes: int
 
 
-def visible_gpus() -> tuple[Gpu, ...]:
+@dataclass(frozen=True)
+class Gpus:
+    """The GPUs that may be used, and what a user should know about how they were found, one sentence each."""
+
+    gpus: tuple[Gpu, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def visible_gpus() -> Gpus:
     """The GPUs within `CUDA_VISIBLE_DEVICES`, in its order; none without an NVIDIA driver or its library.
 
+    A GPU that NVML cannot describe is left out, with a note. One that shares the host's memory has no figures of its
+    own and gets the host's.
+
     Raises:
-        LaunchError: `CUDA_VISIBLE_DEVICES` names a part of a GPU (MIG).
+        LaunchError: `CUDA_VISIBLE_DEVICES` names a part of a GPU (MIG), or no GPU can be described.
     """
-    return _filter_visible(_nvml_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and not visible.strip():
+        return Gpus()
+    found, notes = _nvml_gpus()
+    gpus = _filter_visible(found, visible)
+    note = _order_note([gpu for _, gpu in found], visible, os.environ.get("CUDA_DEVICE_ORDER"))
+    return Gpus(gpus, tuple(notes + ([note] if note is not None else [])))
 
 
 def used_bytes(indexes: tuple[int, ...]) -> int:
-    """Memory in use now on the GPUs with these indexes, by any process."""
-    gpus = {gpu.index: gpu for gpu in visible_gpus()}
+    """Memory in use now on the GPUs with these indexes, by any process; raises as `visible_gpus`."""
+    gpus = {gpu.index: gpu for gpu in visible_gpus().gpus}
     return sum(gpus[index].total_bytes - gpus[index].free_bytes for index in indexes if index in gpus)
 
 
-def _nvml_gpus() -> list[tuple[str, Gpu]]:
-    """Every GPU of the machine with its UUID, in NVML's order."""
+def _nvml_gpus() -> tuple[list[tuple[str, Gpu]], list[str]]:
+    """Every GPU of the machine with its UUID, in NVML's order, and notes on those left out."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
     except Exception:  # no library, no driver or no permission: all mean that no GPU can be used
-        return []
+        return [], []
     try:
-        return [_nvml_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return _describe_all(pynvml)
     finally:
         pynvml.nvmlShutdown()
 
 
-def _nvml_gpu(nvml: Any, index: int) -> tuple[str, Gpu]:
+def _describe_all(nvml: Any) -> tuple[list[tuple[str, Gpu]], list[str]]:
+    try:
+        count = nvml.nvmlDeviceGetCount()
+    except Exception as error:  # NVML's own errors, and those of bindings that do not know its version
+        raise LaunchError(
+            f"NVML does not tell how many GPUs there are ({error}); see whether nvidia-smi works, or set "
+            "CUDA_VISIBLE_DEVICES to nothing to run without GPUs."
+        ) from None
+    found, notes = [], []
+    for index in range(count):
+        try:
+            found.append(_describe(nvml, index))
+        except Exception as error:  # one GPU's fault leaves the others usable
+            notes.append(f"GPU {index} is left out: NVML does not describe it ({error}).")
+    if notes and not found:
+        raise LaunchError(
+            f"NVML describes none of the {count} GPUs: {notes[0].rstrip('.')}; see whether nvidia-smi works, or set "
+            "CUDA_VISIBLE_DEVICES to nothing to run without GPUs."
+        )
+    return found, notes
+
+
+def _describe(nvml: Any, index: int) -> tuple[str, Gpu]:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    name, uuid = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetUUID(handle)
-    return str(uuid), Gpu(index, str(name), int(memory.total), int(memory.free))
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        total, free = int(memory.total), int(memory.free)
+    except Exception as error:
+        if not _is_unsupported(error):
+            raise
+        total, free = host_memory()
+    name = _text_or(nvml.nvmlDeviceGetName, handle, "GPU")
+    uuid = _text_or(nvml.nvmlDeviceGetUUID, handle, "")
+    return uuid, Gpu(index, name, total, free)
+
+
+def _text_or(ask: Callable[[Any], str | bytes], handle: Any, default: str) -> str:
+    """A text of NVML, which older bindings give as bytes; `default` where the GPU has none."""
+    try:
+        text = ask(handle)
+    except Exception as error:
+        if not _is_unsupported(error):
+            raise
+        return default
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+
+
+def _is_unsupported(error: Exception) -> bool:
+    return getattr(error, "value", None) == NOT_SUPPORTED or "not supported" in str(error).lower()
+
+
+def _order_note(gpus: list[Gpu], visible_devices: str | None, device_order: str | None) -> str | None:
+    """What to know where `CUDA_VISIBLE_DEVICES` counts GPUs in an order that NVML does not know."""
+    numbered = visible_devices is not None and any(entry.strip().isdigit() for entry in visible_devices.split(","))
+    if not numbered or len(gpus) < 2 or device_order == "PCI_BUS_ID":
+        return None
+    # CUDA's own order is the fastest first, and among equals that of the bus.
+    if device_order is None and len({gpu.name for gpu in gpus}) == 1:
+        return None
+    order = "not set" if device_order is None else device_order
+    return (
+        f"CUDA_VISIBLE_DEVICES={visible_devices} is read in the order of the PCI bus, as nvidia-smi lists the GPUs; "
+        f"CUDA_DEVICE_ORDER is {order}, so CUDA's own numbers may mean other ones. Name the GPUs by UUID "
+        "(nvidia-smi -L), or set CUDA_DEVICE_ORDER=PCI_BUS_ID."
+    )
 
 
 def _filter_visible(gpus: list[tuple[str, Gpu]], visible_devices: str | None) -> tuple[Gpu, ...]:

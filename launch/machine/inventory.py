@@ -18,6 +18,8 @@ class Inventory:
     cores: int
     memory_bytes: int
     memory_free_bytes: int
+    notes: tuple[str, ...] = ()
+    """What a user should know about how the GPUs were found, one sentence each."""
 
     @property
     def device(self) -> Device:
@@ -29,12 +31,14 @@ class Inventory:
         """This machine, within `CUDA_VISIBLE_DEVICES` and the container's limits.
 
         Raises:
-            LaunchError: `CUDA_VISIBLE_DEVICES` names a part of a GPU (MIG).
+            LaunchError: `CUDA_VISIBLE_DEVICES` names a part of a GPU (MIG), or NVML describes none of the GPUs.
         """
         total, free = host_memory()
+        found = visible_gpus()
         return cls(
-            gpus=visible_gpus(),
+            gpus=found.gpus,
             cores=len(os.sched_getaffinity(0)),
             memory_bytes=total,
             memory_free_bytes=free,
+            notes=found.notes,
         )

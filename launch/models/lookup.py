@@ -1,10 +1,12 @@
-"""Finds the shape of a model: in the table, in its folder, or in the local Hugging Face cache."""
+"""Finds the shape of a model: in the table, in its folder, in the local Hugging Face cache, or on the hub."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from launch.errors import ConfigError
+from launch.models.hub import hub_model
 from launch.models.shapes import HUB_SHAPES, PACKAGED, SHAPES, ModelShape
 
 
@@ -27,13 +29,9 @@ def shape_of(*, path: str | None, shape: str | None) -> ModelShape:
     known = PACKAGED.get(path) or HUB_SHAPES.get(path.lower())
     if known is not None:
         return SHAPES[known]
-    cached = _hub_cache_folder(path)
-    if cached is not None:
-        return _read_shape(cached)
-    raise ConfigError(
-        f"the model {path} is neither a folder, nor in the local hub cache, nor one whose size is known; "
-        f"download it (`hf download {path}`) or give a folder."
-    )
+    found = hub_model(path)
+    described = _read_shape(found.folder)
+    return described if found.checkpoint_bytes is None else replace(described, checkpoint_bytes=found.checkpoint_bytes)
 
 
 def _read_shape(folder: Path) -> ModelShape:
@@ -58,6 +56,10 @@ def _read_shape(folder: Path) -> ModelShape:
             max_context=_max_context(config),
             checkpoint_bytes=checkpoint_bytes or None,
             checkpoint_dtype_bytes=_checkpoint_dtype_bytes(root, config),
+            v_head_dim=_integer(config, "v_head_dim"),
+            kv_lora_rank=_integer(config, "kv_lora_rank"),
+            qk_rope_head_dim=_integer(config, "qk_rope_head_dim") or 0,
+            index_head_dim=(_integer(config, "index_head_dim") or 0) if config.get("index_topk") else 0,
         )
     except OSError as error:
         raise ConfigError(f"the model's {file} cannot be read: {error.strerror}.") from None
@@ -67,6 +69,10 @@ def _read_shape(folder: Path) -> ModelShape:
         ) from None
     except (AttributeError, TypeError, ValueError, ZeroDivisionError):
         raise ConfigError(f"{file}: this is not the config of a decoder-only language model.") from None
+
+
+def _integer(config: dict[str, Any], key: str) -> int | None:
+    return None if config.get(key) is None else int(config[key])
 
 
 def _max_context(config: dict[str, Any]) -> int | None:
@@ -79,15 +85,3 @@ def _checkpoint_dtype_bytes(root: dict[str, Any], config: dict[str, Any]) -> int
     """Bytes per parameter in the checkpoint files; 2 keeps the size of quantized ones, which are served as they are."""
     dtype = str(config.get("torch_dtype") or config.get("dtype") or root.get("torch_dtype") or "")
     return 4 if dtype == "float32" and "quantization_config" not in root else 2
-
-
-def _hub_cache_folder(name: str) -> Path | None:
-    """The folder of a model in the local Hugging Face cache; the network is not used."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(name, "config.json")
-    except HFValidationError:
-        return None
-    return Path(found).parent if isinstance(found, str) else None

@@ -3,12 +3,13 @@
 `SHAPES` has the published shapes of the models that the launcher knows by name, so that planning needs no network.
 """
 
+import math
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A decoder-only transformer with grouped-query attention and a gated MLP."""
+    """A decoder-only transformer with a gated MLP, and grouped-query or multi-head latent attention (MLA)."""
 
     layers: int
     hidden_size: int
@@ -27,6 +28,14 @@ class ModelShape:
     """Size of the checkpoint files, where there are any."""
     checkpoint_dtype_bytes: int = 2
     """Bytes per parameter in those files."""
+    v_head_dim: int | None = None
+    """Size of a value head where it is not that of a key head."""
+    kv_lora_rank: int | None = None
+    """With MLA: size of the one latent vector that a layer caches for a token in place of keys and values."""
+    qk_rope_head_dim: int = 0
+    """With MLA: size of the rotated key that is cached beside it."""
+    index_head_dim: int = 0
+    """With DeepSeek's sparse attention: size of the index key that is cached beside both."""
 
     @property
     def params(self) -> int:
@@ -43,9 +52,31 @@ class ModelShape:
             return self.params * dtype_bytes
         return self.checkpoint_bytes * dtype_bytes // self.checkpoint_dtype_bytes
 
-    def kv_bytes_per_token(self, dtype_bytes: int = 2) -> int:
-        """Bytes of keys and values that one token takes in all layers."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * dtype_bytes
+    def kv_bytes_per_token(self, element_bytes: float = 2, tp: int = 1) -> int:
+        """Bytes that the KV cache takes for one token in all layers, on each of `tp` GPUs.
+
+        As SGLang counts them (`DefaultPoolConfigurator._compute_cell_size`, model_executor/pool_configurator.py). A
+        KV head that cannot be divided any further is replicated, and a latent vector always is.
+        """
+        if self.kv_lora_rank is None:
+            width = self.head_dim + (self.v_head_dim or self.head_dim)
+            return math.ceil(self.layers * max(1, self.kv_heads // tp) * width * element_bytes)
+        latent = (self.kv_lora_rank + self.qk_rope_head_dim) * element_bytes
+        if self.index_head_dim:
+            # One byte an element, and a scale of four bytes for each block; so is the latent vector in 8 bits, whose
+            # rotated key keeps 16.
+            if element_bytes == 1:
+                latent = _with_scales(self.kv_lora_rank) + 2 * self.qk_rope_head_dim
+            latent += _with_scales(self.index_head_dim)
+        return math.ceil(self.layers * latent)
+
+
+QUANTIZED_BLOCK = 128
+"""Elements that share a scale in the caches of sparse attention."""
+
+
+def _with_scales(elements: int) -> int:
+    return elements + elements // QUANTIZED_BLOCK * 4
 
 
 def _qwen3(layers: int, hidden_size: int, heads: int, intermediate_size: int, *, tied: bool) -> ModelShape:

@@ -13,7 +13,7 @@ def render(plan: Plan, inventory: Inventory) -> str:
     """Servers, GPUs, memory, ports and the exact shell commands; the same plan gives the same text."""
     lines = [f"device: {plan.device}", f"router port: {plan.router_port}", ""]
     lines += _memory_table(plan, inventory)
-    header = ("server", "where", "memory", "fraction", "KV tokens", "port", "bootstrap")
+    header = ("server", "where", "memory", "KV tokens", "port", "bootstrap")
     lines += ["", *_align([header, *map(_server_row, plan.servers)]), ""]
     for number, wave in enumerate(plan.waves(), start=1):
         lines.append(f"start {number}: {', '.join(server.name for server in wave)}")
@@ -51,7 +51,6 @@ def _server_row(server: ServerPlan) -> tuple[str, ...]:
         server.name,
         where,
         _gib(server.memory_bytes),
-        f"{server.mem_fraction_static:g}",
         str(server.kv_tokens),
         str(server.port),
         "-" if server.bootstrap_port is None else str(server.bootstrap_port),

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from launch.config.schema import LaunchConfig, ModelConfig
 from launch.errors import PlanError
 from launch.machine.inventory import Device, Inventory
+from launch.machine.ports import LOOPBACK, address_to_connect
 from launch.models.lookup import shape_of
 from launch.models.shapes import ModelShape
 from launch.planning.allocation import Allocation, ServerSpec, allocate_on_cpu, allocate_on_gpus
-from launch.planning.memory import Role, cpu_requirement, gpu_requirement
+from launch.planning.memory import ROLES, Role, cpu_requirement, gpu_requirement, kv_cache_dtype
 from launch.planning.server_flags import extra_arguments, server_argv, server_env
 
 
@@ -25,7 +26,8 @@ class ServerPlan:
     """NVML indexes; empty on CPU."""
     memory_bytes: int
     """Predicted use: on each of its GPUs, or of host memory on CPU."""
-    mem_fraction_static: float
+    host: str
+    """The address at which the launcher and the router reach it."""
     port: int
     bootstrap_port: int | None
     """Where the prefill server's bootstrap listens; None for decode."""
@@ -52,8 +54,8 @@ class Plan:
     def waves(self) -> list[list[ServerPlan]]:
         """The servers in groups to start one group after the other, each group in parallel.
 
-        On GPUs, those that share one never start together and keep the plan's order: the memory
-        fractions depend on it. On CPU every server starts alone.
+        On GPUs, those that share one never start together, so that one that needs more than it was planned with is
+        seen by what the others find missing. On CPU every server starts alone.
         """
         waves: list[list[ServerPlan]] = []
         next_wave: dict[int, int] = {}
@@ -76,14 +78,15 @@ def make_plan(
     inventory: Inventory,
     *,
     ports: Callable[[], int],
-    host: str = "127.0.0.1",
+    host: str = LOOPBACK,
     router_port: int | None = None,
     model_path_of: Callable[[ModelConfig], str] = default_model_path,
 ) -> Plan:
     """Place one prefill and one decode server per model on the machine.
 
-    `ports` gives a port that is free and that it has not given before. `model_path_of` gives the `--model-path` of a
-    model; it is called once per model, and only when the servers fit.
+    `host` is the address that the servers listen on. `ports` gives a port that is free and that it has not given
+    before. `model_path_of` gives the `--model-path` of a model; it is called once per model, and only when the servers
+    fit.
 
     Raises:
         PlanError: The servers do not fit, with the arithmetic.
@@ -101,7 +104,7 @@ def make_plan(
         _server_plan(config, spec, allocation, model_paths[spec.model.name], host, ports)
         for spec, allocation in zip(specs, allocations, strict=True)
     ]
-    return Plan(tuple(servers), router, inventory.device, tuple(notes), tuple(config.router_args))
+    return Plan(tuple(servers), router, inventory.device, (*inventory.notes, *notes), tuple(config.router_args))
 
 
 def _server_plan(
@@ -124,19 +127,16 @@ def _server_plan(
         port=port,
         bootstrap_port=bootstrap_port,
         nccl_port=nccl_port,
-        mem_fraction_static=allocation.mem_fraction_static,
         kv_tokens=allocation.kv_tokens,
     )
-    env = server_env(config, allocation.gpus)
-    if not allocation.gpus_equally_free:
-        env.setdefault("SGLANG_ENABLE_TP_MEMORY_INBALANCE_CHECK", "0")
+    env = server_env(config, allocation.gpus, spec.requirement.kv_pool_bytes(allocation.kv_tokens), host)
     return ServerPlan(
         name=spec.name,
         model=spec.model,
         role=spec.role,
         gpus=allocation.gpus,
         memory_bytes=spec.requirement.total_bytes(allocation.kv_tokens),
-        mem_fraction_static=allocation.mem_fraction_static,
+        host=address_to_connect(host),
         port=port,
         bootstrap_port=bootstrap_port,
         argv=argv,
@@ -151,6 +151,12 @@ def _check_model(config: LaunchConfig, model: ModelConfig, shape: ModelShape, in
             f"context_length is {config.context_length}, but {model.name} was made for {shape.max_context} "
             "tokens; lower context_length."
         )
+    kept_as = [kv_cache_dtype(extra_arguments(config, model, role)) for role in ROLES]
+    if kept_as[0] != kept_as[1]:
+        raise PlanError(
+            f"{model.name} has --kv-cache-dtype {kept_as[0]} for prefill and {kept_as[1]} for decode, but decode takes "
+            "prefill's cache as it is; give both the same, in server_args."
+        )
     if not inventory.gpus:
         if model.tp > 1:
             raise PlanError(f"{model.name} has tp {model.tp}, but this machine has no GPU; leave tp at 1.")
@@ -163,7 +169,8 @@ def _check_model(config: LaunchConfig, model: ModelConfig, shape: ModelShape, in
         return
     if model.tp > len(inventory.gpus):
         raise PlanError(f"{model.name} has tp {model.tp}, but the number of GPUs is {len(inventory.gpus)}; lower tp.")
-    if shape.heads % model.tp or (shape.kv_heads % model.tp and model.tp % shape.kv_heads):
+    kv_heads_divide = shape.kv_lora_rank is not None or not (shape.kv_heads % model.tp and model.tp % shape.kv_heads)
+    if shape.heads % model.tp or not kv_heads_divide:
         raise PlanError(
             f"{model.name} has tp {model.tp}, which does not divide its {shape.heads} attention and "
             f"{shape.kv_heads} key-value heads; choose another tp."
@@ -171,14 +178,14 @@ def _check_model(config: LaunchConfig, model: ModelConfig, shape: ModelShape, in
 
 
 def _server_specs(config: LaunchConfig, shapes: Mapping[str, ModelShape], inventory: Inventory) -> list[ServerSpec]:
-    roles: tuple[Role, ...] = ("prefill", "decode")
     specs = []
     for model in config.models:
         shape = shapes[model.name]
-        for role in roles:
+        for role in ROLES:
+            arguments = extra_arguments(config, model, role)
             if inventory.gpus:
-                requirement = gpu_requirement(model, shape, role, extra_arguments(config, model, role))
+                requirement = gpu_requirement(model, shape, role, arguments)
             else:
-                requirement = cpu_requirement(model, shape)
+                requirement = cpu_requirement(model, shape, arguments)
             specs.append(ServerSpec(model, role, requirement))
     return specs

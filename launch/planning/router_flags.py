@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
+from launch.machine.ports import LOOPBACK
 from launch.planning.plan import Plan
 
-HOST = "127.0.0.1"
 WORKER_PROBE_SECONDS = 2
 
 
 def router_argv(plan: Plan, trees_file: Path) -> tuple[str, ...]:
     """The arguments after `python -m router`; the config's own flags come last."""
-    argv = ["--pd-disaggregation", "--host", HOST, "--port", str(plan.router_port), "--trees", str(trees_file)]
+    argv = ["--pd-disaggregation", "--host", LOOPBACK, "--port", str(plan.router_port), "--trees", str(trees_file)]
     argv += ["--worker-probe-interval", str(WORKER_PROBE_SECONDS)]
     for server in plan.servers:
-        url = f"http://{HOST}:{server.port}"
+        url = f"http://{server.host}:{server.port}"
         if server.role == "prefill":
             argv += ["--prefill", url, str(server.bootstrap_port)]
         else:

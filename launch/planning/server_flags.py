@@ -1,15 +1,19 @@
 """The command line and the environment of one server."""
 
 import json
+import os
 from collections.abc import Sequence
 
 from launch.config.schema import LaunchConfig, ModelConfig
+from launch.machine.proxies import direct_connections
 from launch.planning.memory import Role
+from sglang_ext.fixes.kv_pool import KV_POOL_BYTES
 
 CPU_MAX_RUNNING_REQUESTS = 16
 GPU_MAX_RUNNING_REQUESTS = 256
 """Bounds the table of request slots, which otherwise has 2048 rows of one context each."""
-DECODE_GRAPH_BATCH_SIZES = ("1", "2", "4", "8", "16")
+DECODE_GRAPH_BATCH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, GPU_MAX_RUNNING_REQUESTS)
+"""A batch runs in the graph of the next size; beyond the last one it would start every kernel from Python."""
 PREFILL_GRAPH_TOKENS = ("16", "32", "64", "128", "256", "512", "1024")
 PAGE_SIZE = "16"
 """Tokens; a transfer names every page of every layer, so pages of one token make it slow."""
@@ -26,7 +30,6 @@ def server_argv(
     port: int,
     bootstrap_port: int | None,
     nccl_port: int,
-    mem_fraction_static: float,
     kv_tokens: int,
 ) -> tuple[str, ...]:
     """The arguments after `python -m sglang.launch_server`.
@@ -42,7 +45,7 @@ def server_argv(
     if role == "decode":
         argv += ["--disaggregation-decode-enable-radix-cache"]
     argv += ["--context-length", str(config.context_length), "--max-total-tokens", str(kv_tokens)]
-    argv += ["--mem-fraction-static", f"{mem_fraction_static:g}", "--skip-server-warmup"]
+    argv += ["--skip-server-warmup"]
     argv += _gpu_flags(config, model, role) if on_gpu else _cpu_flags(config)
     if model.dtype != "auto":
         argv += ["--dtype", model.dtype]
@@ -54,8 +57,11 @@ def server_argv(
     return (*argv, *extra_arguments(config, model, role))
 
 
-def server_env(config: LaunchConfig, gpus: Sequence[int]) -> dict[str, str]:
+def server_env(config: LaunchConfig, gpus: Sequence[int], kv_pool_bytes: int, host: str) -> dict[str, str]:
     """Environment variables to set on top of the launcher's own.
+
+    The overlay makes the KV pool as large as planned. SGLang's own `--mem-fraction-static` refers to what is FREE when
+    a server starts, so on a shared GPU a server that is started again would get another pool, or none.
 
     A server sees only its own GPUs, through CUDA_VISIBLE_DEVICES rather than `--base-gpu-id`: the
     numbers need not be evenly spaced, and no library can put a stray context (0.5 GiB) on GPU 0.
@@ -65,6 +71,9 @@ def server_env(config: LaunchConfig, gpus: Sequence[int]) -> dict[str, str]:
     if gpus:
         visible = ",".join(map(str, gpus))
         env = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": visible}
+        if len(gpus) > 1:
+            # The plan counts with the fullest GPU; SGLang would refuse those that are not about equally free.
+            env["SGLANG_ENABLE_TP_MEMORY_INBALANCE_CHECK"] = "0"
     else:
         env = {
             "CUDA_VISIBLE_DEVICES": "",
@@ -73,7 +82,9 @@ def server_env(config: LaunchConfig, gpus: Sequence[int]) -> dict[str, str]:
             "SGLANG_CUDA_COREDUMP_BEFORE_CRASH_WAIT_SECS": "0",
             "SGLANG_PLATFORM": "faster_moa_cpu",
         }
-    return env | config.env
+    env |= {KV_POOL_BYTES: str(kv_pool_bytes)} | config.env
+    # Decode asks prefill's bootstrap server by HTTP, which no proxy outside could reach.
+    return env | direct_connections(os.environ | env, (host,))
 
 
 def extra_arguments(config: LaunchConfig, model: ModelConfig, role: Role) -> list[str]:
@@ -96,7 +107,8 @@ def _gpu_flags(config: LaunchConfig, model: ModelConfig, role: Role) -> list[str
             # started from Python, for twice the time of the same tokens alone.
             argv += ["--cuda-graph-backend-prefill", "full"]
     else:
-        argv += ["--cuda-graph-backend-prefill", "disabled", "--cuda-graph-bs-decode", *DECODE_GRAPH_BATCH_SIZES]
+        argv += ["--cuda-graph-backend-prefill", "disabled", "--cuda-graph-bs-decode"]
+        argv += map(str, DECODE_GRAPH_BATCH_SIZES)
     return argv + (["--tp-size", str(model.tp)] if model.tp > 1 else [])
 
 

@@ -46,7 +46,8 @@ async def kill_all(processes: Sequence[Process]) -> None:
             process.signal_session(signal.SIGKILL)
         await asyncio.sleep(POLL_SECONDS)
     deadline = time.monotonic() + REAP_SECONDS
-    # A killed process leaves its session a moment before it can be reaped.
+    # A killed process leaves its session a moment before it can be reaped. Its exit code is polled, for lack of an
+    # event: a forked process is the zygote's child, not ours, so nothing here can be awaited that tells its end.
     while [each for each in processes if each.exit_code() is None] and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(POLL_SECONDS)
     for process in processes:

@@ -45,11 +45,13 @@ class Zygote(Starter):
         self._ready: asyncio.Future[None]
         self._pending_pids: dict[str, asyncio.Future[int]] = {}
         self._exit_codes: dict[int, int] = {}
+        self._starting = asyncio.Lock()
 
     async def start(self, command: Command) -> ForkedProcess:
-        """Fork a server; the first call starts the zygote (about 10 s)."""
-        if self._process is None:
-            await self._start_zygote()
+        """Fork a server; the first call starts the zygote (about 10 s), and so does one after its death."""
+        async with self._starting:
+            if self._process is None or self._process.returncode is not None:
+                await self._start_zygote()
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -118,6 +120,7 @@ class Zygote(Starter):
         elif "code" in message:
             self._exit_codes[message["pid"]] = message["code"]
         else:
+            self._exit_codes.pop(message["pid"], None)  # the kernel may give a number again
             self._pending_pids[message["name"]].set_result(message["pid"])
 
 

@@ -1,6 +1,7 @@
 """Readiness checks: whether a server answers, and whether it runs the overlay."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import orjson
@@ -14,10 +15,23 @@ POLL_SECONDS = 0.25
 POLL_TIMEOUT_SECONDS = 5.0
 
 
-async def wait_until_ready(origin: Origin, path: str, check_alive: Callable[[], None]) -> None:
-    """Poll until a GET of `path` is answered with 200; `check_alive` is called before each poll and may raise."""
+async def wait_until_ready(origin: Origin, path: str, check_alive: Callable[[], None], *, seconds: float) -> None:
+    """Poll until a GET of `path` is answered with 200.
+
+    Args:
+        origin: The server's address.
+        path: What a server that is ready answers.
+        check_alive: Called before each poll; what it raises ends the wait.
+        seconds: How long to wait.
+
+    Raises:
+        TimeoutError: The server was not ready in time.
+    """
+    deadline = time.monotonic() + seconds
     while True:
         check_alive()
+        if time.monotonic() > deadline:
+            raise TimeoutError
         try:
             await get_json(origin, path, timeout=POLL_TIMEOUT_SECONDS)
         except (RouterError, orjson.JSONDecodeError):

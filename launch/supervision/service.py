@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from launch.machine.ports import LOOPBACK
 from launch.planning.plan import ServerPlan
 from launch.processes.base import Process
 from router.http_client.origin import Origin
@@ -27,17 +28,20 @@ class Service:
     start_seconds: float | None = None
     memory_bytes: int | None = None
     gpu_bytes: int | None = None
+    host: str = LOOPBACK
     restarts: int = 0
+    given_up: bool = False
+    """Whether it failed to start so often that it is not started any more."""
     origin: Origin = field(init=False)
 
     def __post_init__(self) -> None:
-        self.origin = Origin(f"127.0.0.1:{self.port}")
+        self.origin = Origin(f"{self.host}:{self.port}")
 
 
 def server_service(server: ServerPlan) -> Service:
     """The service for a planned server, not started yet."""
     device = "GPU " + ",".join(map(str, server.gpus)) if server.gpus else "CPU"
-    return Service(server.name, server.role, server.port, device)
+    return Service(server.name, server.role, server.port, device, host=server.host)
 
 
 def router_service(port: int) -> Service:

@@ -10,12 +10,12 @@ from launch.errors import ServerDied
 from launch.machine.gpus import used_bytes
 from launch.planning.plan import Plan
 from launch.planning.router_flags import router_argv
-from launch.processes.base import Command, Starter, proportional_set_size
-from launch.processes.exit_error import exit_error, raise_if_exited
+from launch.processes.base import Command, Process, Starter, proportional_set_size
+from launch.processes.exit_error import exit_error, raise_if_exited, start_timeout
 from launch.processes.spawn import Spawner
 from launch.processes.teardown import kill_all, stop_all
 from launch.processes.zygote import Zygote
-from launch.supervision.backoff import Backoff
+from launch.supervision.backoff import MAX_FAILED_STARTS, Backoff
 from launch.supervision.readiness import check_overlay, wait_until_ready
 from launch.supervision.server_client import get_json
 from launch.supervision.service import ROUTER, Service, State, router_service, server_service
@@ -23,6 +23,13 @@ from router.http_client.origin import Origin
 
 WATCH_SECONDS = 1.0
 MEMORY_SAMPLE_SECONDS = 2.0
+SERVER_START_SECONDS = 3600.0
+"""Until a server answers; it may have to download its weights first."""
+ROUTER_START_SECONDS = 300.0
+"""Until the router is ready, whose servers are ready by then."""
+SERVER_READY_PATH = "/model_info"
+ROUTER_READY_PATH = "/readiness"
+ROUTER_ALIVE_PATH = "/liveness"
 WARM_UP_TIMEOUT_SECONDS = 600.0
 """The first request of a pair compiles kernels on a GPU."""
 
@@ -68,24 +75,28 @@ class Supervisor:
         """Start everything and send one real generation through each pair.
 
         Raises:
-            ServerDied: A server ended while it started.
+            ServerDied: A server ended while it started, or did not come up in time.
             LaunchError: A server runs without the overlay.
         """
         self._memory_sampler = asyncio.create_task(self._sample_memory())
         for wave in self.plan.waves():
             async with asyncio.TaskGroup() as group:
                 for server in wave:
-                    group.create_task(self._start_service(self.services[server.name]))
-        await self._start_service(self.services[ROUTER])
+                    group.create_task(self._start_service(self.services[server.name], SERVER_READY_PATH))
+        await self._start_service(self.services[ROUTER], ROUTER_READY_PATH)
         for model in dict.fromkeys(server.model.name for server in self.plan.servers):
             body = {"model": model, "input_ids": [1, 2, 3], "sampling_params": {"max_new_tokens": 1}}
             await get_json(self.router, "/generate", body, timeout=WARM_UP_TIMEOUT_SECONDS)
 
     async def watch(self) -> None:
-        """Restart whatever dies, until cancelled."""
+        """Restart whatever dies, until cancelled.
+
+        Raises:
+            ServerDied: The router, or the last pair, was given up after too many failed starts.
+        """
         async with asyncio.TaskGroup() as group:
             for service in self.services.values():
-                group.create_task(self._restart_when_dead(service))
+                group.create_task(self._keep_running(service))
 
     def check_alive(self) -> None:
         """Raise `ServerDied` when a process that was started has ended."""
@@ -119,21 +130,24 @@ class Supervisor:
         used += self._starter.memory_bytes() + proportional_set_size(os.getpid())
         self.peak_memory_bytes = max(self.peak_memory_bytes, used)
 
-    async def _start_service(self, service: Service) -> None:
+    async def _start_service(self, service: Service, path: str) -> None:
+        """Start a service and wait until it answers a GET of `path`."""
         gpu_before = self._gpu_used_bytes(service)
         service.started_at = time.monotonic()
         self._set_state(service, "starting")
+        service.ready_at = None
         starter = self._router_starter if service.name == ROUTER else self._starter
         service.process = process = await starter.start(self._commands[service.name])
+        seconds = ROUTER_START_SECONDS if service.name == ROUTER else SERVER_START_SECONDS
         try:
-            if service.name == ROUTER:
-                await wait_until_ready(service.origin, "/readiness", lambda: raise_if_exited(process))
-            else:
-                await wait_until_ready(service.origin, "/model_info", lambda: raise_if_exited(process))
+            await wait_until_ready(service.origin, path, lambda: raise_if_exited(process), seconds=seconds)
+            if service.name != ROUTER:
                 await check_overlay(service.origin, service.name)
         except ServerDied:
             self._set_state(service, "dead")
             raise
+        except TimeoutError:
+            raise start_timeout(process.command, seconds) from None
         service.ready_at = time.monotonic()
         service.start_seconds = service.ready_at - service.started_at
         service.memory_bytes = process.memory_bytes()
@@ -142,7 +156,8 @@ class Supervisor:
         service.gpu_bytes = None if gpu_after is None or gpu_before is None else gpu_after - gpu_before
         self._set_state(service, "ready")
 
-    async def _restart_when_dead(self, service: Service) -> None:
+    async def _keep_running(self, service: Service) -> None:
+        """Start a service again whenever it dies, until it is given up."""
         backoff = Backoff()
         while True:
             process = service.process
@@ -151,17 +166,44 @@ class Supervisor:
                 await asyncio.sleep(WATCH_SECONDS)
             self._set_state(service, "dead")
             self._print_line(str(exit_error(process.command, exit_code)))
-            delay = backoff.next_delay(None if service.ready_at is None else time.monotonic() - service.ready_at)
             # Its children must be gone before its ports can be taken again.
             await kill_all([process])
+            delay = backoff.next_delay(None if service.ready_at is None else time.monotonic() - service.ready_at)
+            if not await self._restart(service, backoff, delay):
+                self._give_up(service, process)
+                return
+
+    async def _restart(self, service: Service, backoff: Backoff, delay: float | None) -> bool:
+        """Start a service after each delay until it is ready; False when the backoff has no delay left."""
+        while delay is not None:
             self._print_line(f"restarting {service.name} in {delay:g} s")
             await asyncio.sleep(delay)
             service.restarts += 1
             try:
-                await self._start_service(service)
-            except ServerDied:
-                continue
-            self._print_line(f"{service.name} is ready again")
+                # A router must not wait for pairs that are down.
+                await self._start_service(service, ROUTER_ALIVE_PATH if service.name == ROUTER else SERVER_READY_PATH)
+            except Exception as error:  # whatever it is, the other services are to be watched on
+                self._set_state(service, "dead")
+                self._print_line(f"{service.name} did not start: {error or type(error).__name__}")
+                if service.process is not None:
+                    await kill_all([service.process])
+                delay = backoff.next_delay(None)
+            else:
+                self._print_line(f"{service.name} is ready again")
+                return True
+        return False
+
+    def _give_up(self, service: Service, process: Process) -> None:
+        """Say so; raise `ServerDied` when nothing is left that could answer a request."""
+        service.given_up = True
+        sentence = (
+            f"{service.name} is given up after {MAX_FAILED_STARTS} failed starts in a row; see {process.command.log}, "
+            "and start the launcher again once the cause is gone."
+        )
+        broken = {server.model.name for server in self.plan.servers if self.services[server.name].given_up}
+        if service.name == ROUTER or broken == {server.model.name for server in self.plan.servers}:
+            raise ServerDied(sentence)
+        self._print_line(f"{sentence} The other pairs go on.")
 
     async def _sample_memory(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""SGLang's radix cache and the allocators of its KV pool."""
+"""SGLang's radix cache, its KV pool's size and allocators."""
 
 from array import array
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,6 +68,17 @@ class PagedAllocator(Allocator, Protocol):
 
     def free_group_end(self) -> None:
         """Free what was collected."""
+
+
+class PoolConfigurator(Protocol):
+    """`sglang.srt.mem_cache.kv_cache_configurator.KVCacheConfigurator`: decides the size of the KV pool."""
+
+    device: str
+    gpu_id: int
+    mambaish_config: object | None  # of models with linear attention
+
+    def _handle_max_mamba_cache(self, total_rest_memory: float) -> float:
+        """Set aside the states of linear attention; GiB in, GiB left out."""
 
 
 class RadixCache(Protocol):

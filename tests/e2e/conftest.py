@@ -101,7 +101,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
         try:
             runner.run(supervisor.start())
             base = f"http://127.0.0.1:{plain_port}"
-            runner.run(wait_until_ready(Origin(base), "/model_info", lambda: raise_if_exited(plain)))
+            runner.run(wait_until_ready(Origin(base), "/model_info", lambda: raise_if_exited(plain), seconds=900))
             found = {}
             for prefill, decode in zip(plan.servers[::2], plan.servers[1::2], strict=True):
                 assert prefill.bootstrap_port is not None

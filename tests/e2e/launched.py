@@ -13,7 +13,7 @@ from tests.watched import Watched, shared_files
 class Launched(Watched):
     """`python -m launch.pd` with its output in a file."""
 
-    def __init__(self, arguments: list[str], folder: Path) -> None:
+    def __init__(self, arguments: list[str], folder: Path, **environment: str) -> None:
         self.output = folder / "launch.out"
         before = shared_files()
         with self.output.open("wb") as out:
@@ -21,7 +21,7 @@ class Launched(Watched):
                 [sys.executable, "-m", "launch.pd", "--logs", str(folder / "logs"), *arguments],
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160", **environment},
                 start_new_session=True,
             )
         super().__init__(popen, before)

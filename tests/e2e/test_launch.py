@@ -9,7 +9,9 @@ from tests.e2e.launched import Launched
 
 def test_the_main_job(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    launched = Launched(["--hetero", "3", "--ask", "Why is the sky blue?", "--report", str(report)], tmp_path)
+    arguments = ["--hetero", "3", "--ask", "Why is the sky blue?", "--report", str(report)]
+    # No proxy may come between the servers: nothing listens on the port of `discard`.
+    launched = Launched(arguments, tmp_path, http_proxy="http://127.0.0.1:9", ALL_PROXY="http://127.0.0.1:9")
     assert launched.popen.wait(900) == 0, launched.text()
     text = launched.text()
     for model in ("smollm2-a", "smollm2-b", "smollm2-c"):

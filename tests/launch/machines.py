@@ -1,4 +1,4 @@
-"""Fabricated machines and a model of how SGLang takes GPU memory when servers start."""
+"""Fabricated machines and a model of how SGLang takes GPU memory when servers start, and start again."""
 
 from collections.abc import Callable
 from itertools import count
@@ -43,32 +43,41 @@ def flag(server: ServerPlan, name: str) -> str:
     return server.argv[server.argv.index(name) + 1]
 
 
-def start_on_gpus(plan: Plan, inventory: Inventory, *, runtime_at_once: bool = True) -> dict[str, int]:
-    """Start the servers wave by wave as SGLang 0.5.17 would; gives each one's KV pool in tokens.
+def pool_of(server: ServerPlan, free: int, kv_bytes_per_token: int) -> int:
+    """The KV pool in tokens that a server with the overlay makes when `free` bytes are left beside its weights.
 
-    Written from SGLang's side, independently of the planner: the free memory is noted after the CUDA
-    context, the weights are loaded, the pool gets what is then free less a slack of (1 - fraction) of
-    the noted memory, at most `--max-total-tokens`. `runtime_at_once` says whether activations and
-    graphs are allocated before the next server starts or only under load.
+    Written from SGLang's side, independently of the planner: the pool gets the planned bytes, if they are free, and at
+    most `--max-total-tokens`.
+    """
+    pool_bytes = int(server.env["SGLANG_EXT_KV_POOL_BYTES"])
+    assert pool_bytes <= free, f"{server.name}: the planned KV pool is not free"
+    return min(pool_bytes // kv_bytes_per_token, int(flag(server, "--max-total-tokens")))
+
+
+def start_on_gpus(plan: Plan, inventory: Inventory, *, runtime_at_once: bool = True) -> dict[str, int]:
+    """Start the servers wave by wave, then each of them again; gives each one's KV pool in tokens.
+
+    `runtime_at_once` says whether activations and graphs are allocated before the next server starts or only under
+    load. The second start of a server finds everything taken that the others take at most.
     """
     free = {gpu.index: gpu.free_bytes for gpu in inventory.gpus}
-    pools = {}
     owed = dict.fromkeys(free, 0)
+    pools = {}
     for wave in plan.waves():
         used = [gpu for server in wave for gpu in server.gpus]
         assert len(used) == len(set(used)), "two servers of one wave share a GPU"
         for server in wave:
             requirement = requirement_of(server)
-            before_weights = requirement.cuda_context_bytes
-            loaded = before_weights + requirement.weight_bytes
-            noted = min(free[gpu] - before_weights for gpu in server.gpus)
-            available = min(free[gpu] - loaded for gpu in server.gpus)
-            rest = available - noted * (1 - server.mem_fraction_static)
-            assert rest > 0, f"{server.name}: the weights leave no memory for the KV cache"
-            tokens = min(int(rest) // requirement.kv_bytes_per_token, int(flag(server, "--max-total-tokens")))
+            loaded = requirement.cuda_context_bytes + requirement.weight_bytes
+            tokens = pool_of(server, min(free[gpu] for gpu in server.gpus) - loaded, requirement.kv_bytes_per_token)
             pools[server.name] = tokens
             for gpu in server.gpus:
                 free[gpu] -= loaded + tokens * requirement.kv_bytes_per_token
                 (free if runtime_at_once else owed)[gpu] -= requirement.runtime_bytes
                 assert free[gpu] + owed[gpu] >= 0, f"GPU {gpu} runs out of memory at {server.name}"
+    for server in plan.servers:
+        requirement = requirement_of(server)
+        loaded = requirement.cuda_context_bytes + requirement.weight_bytes
+        left = min(free[gpu] + owed[gpu] for gpu in server.gpus) + requirement.total_bytes(pools[server.name]) - loaded
+        assert pool_of(server, left, requirement.kv_bytes_per_token) == pools[server.name], "another pool at a restart"
     return pools

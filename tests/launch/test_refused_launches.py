@@ -17,6 +17,8 @@ import pytest
         (["--config", "/no/such/config.yaml"], "/no/such/config.yaml"),
         (["--hetero", "1", "--ask", "[]"], "not one of token ids"),
         (["--hetero", "1", "--ask", " "], "the question is empty"),
+        (["--hetero", "1", "--server-host", "192.0.2.1"], "--server-host 192.0.2.1 is no address of this machine"),
+        (["--hetero", "1", "--server-ports", "65534"], "no port of 127.0.0.1 is left from 65534 to 65535"),
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_code_2(arguments: list[str], words: str) -> None:
@@ -24,6 +26,16 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(arguments: list[str], words
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_servers_ports_and_address_can_be_chosen() -> None:
+    arguments = ["--dry-run", "--model", "builtin:smollm2", "--server-host", "0.0.0.0", "--server-ports", "42000"]
+    done = _launch(arguments)
+    assert done.returncode == 0, done.stderr
+    ports = [int(port) for port in re.findall(r"-port (\d+)", done.stdout)]
+    assert len(ports) == len(set(ports)) == 5
+    assert min(ports) >= 42000
+    assert done.stdout.count("--host 0.0.0.0") == 2
 
 
 def test_a_port_in_use() -> None:

@@ -61,6 +61,51 @@ def test_kv_bytes_per_token() -> None:
     assert SHAPES["smollm2-135m"].kv_bytes_per_token(4) == 46080
 
 
+DEEPSEEK_V3: dict[str, Any] = {
+    "model_type": "deepseek_v3",
+    "hidden_size": 7168,
+    "intermediate_size": 18432,
+    "num_hidden_layers": 61,
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "vocab_size": 129280,
+    "v_head_dim": 128,
+    "kv_lora_rank": 512,
+    "qk_rope_head_dim": 64,
+}
+SPARSE = {"index_topk": 2048, "index_head_dim": 128}
+
+
+@pytest.mark.parametrize(
+    ("more", "element_bytes", "expected"),
+    [
+        # Of each layer one latent vector of 512 and a rotated key of 64 elements, whatever the number of heads.
+        ({}, 2, 61 * (512 + 64) * 2),
+        ({}, 1, 61 * (512 + 64)),
+        # And an index key of 128 bytes with one scale of 4.
+        (SPARSE, 2, 61 * ((512 + 64) * 2 + 132)),
+        # In 8 bits the latent vector has 4 scales of 4 bytes, and the rotated key keeps 16 bits.
+        (SPARSE, 1, 61 * (512 + 16 + 128 + 132)),
+    ],
+)
+@pytest.mark.parametrize("tp", [1, 8])
+def test_latent_attention_caches_one_vector_a_layer(
+    tmp_path: Path, more: dict[str, Any], element_bytes: int, expected: int, tp: int
+) -> None:
+    shape = shape_of_model(folder_with(tmp_path, DEEPSEEK_V3 | more))
+    assert shape.kv_bytes_per_token(element_bytes, tp) == expected
+
+
+def test_heads_are_shared_out_until_there_is_one() -> None:
+    shape = SHAPES["qwen3-8b"]
+    assert [shape.kv_bytes_per_token(tp=tp) for tp in (1, 2, 8, 16)] == [147456, 73728, 18432, 18432]
+
+
+def test_values_may_be_of_another_size_than_keys(tmp_path: Path) -> None:
+    config = LLAMA | {"head_dim": 192, "v_head_dim": 128}
+    assert shape_of_model(folder_with(tmp_path, config)).kv_bytes_per_token() == 30 * 3 * (192 + 128) * 2
+
+
 @pytest.mark.parametrize(
     ("model", "key"),
     [

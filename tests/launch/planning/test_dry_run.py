@@ -15,19 +15,19 @@ router port: 30000
 host     total     free      planned  left
 2 cores  24.0 GiB  20.0 GiB  2.3 GiB  17.7 GiB
 
-server             where  memory   fraction  KV tokens  port   bootstrap
-smollm2-a-prefill  CPU    1.1 GiB  0.3       8192       30001  30003
-smollm2-a-decode   CPU    1.1 GiB  0.3       8192       30004  -
+server             where  memory   KV tokens  port   bootstrap
+smollm2-a-prefill  CPU    1.1 GiB  8192       30001  30003
+smollm2-a-decode   CPU    1.1 GiB  8192       30004  -
 
 start 1: smollm2-a-prefill
 start 2: smollm2-a-decode
 
 # smollm2-a-prefill
 env CUDA_VISIBLE_DEVICES='' OMP_NUM_THREADS=1 SGLANG_CUDA_COREDUMP_BEFORE_CRASH_WAIT_SECS=0 \
-SGLANG_PLATFORM=faster_moa_cpu python -m sglang.launch_server --model-path builtin:smollm2 \
---served-model-name smollm2-a --host 127.0.0.1 --port 30001 --nccl-port 30002 --disaggregation-mode prefill \
---disaggregation-transfer-backend nixl --disaggregation-bootstrap-port 30003 --context-length 4096 \
---max-total-tokens 8192 --mem-fraction-static 0.3 --skip-server-warmup --device cpu \
+SGLANG_EXT_KV_POOL_BYTES=188743680 SGLANG_PLATFORM=faster_moa_cpu python -m sglang.launch_server \
+--model-path builtin:smollm2 --served-model-name smollm2-a --host 127.0.0.1 --port 30001 --nccl-port 30002 \
+--disaggregation-mode prefill --disaggregation-transfer-backend nixl --disaggregation-bootstrap-port 30003 \
+--context-length 4096 --max-total-tokens 8192 --skip-server-warmup --device cpu \
 --attention-backend torch_native --sampling-backend pytorch --max-running-requests 16 \
 --disable-overlap-schedule --sleep-on-idle --disable-prefill-cuda-graph --disable-decode-cuda-graph \
 --preferred-sampling-params '{"temperature": 0.0}'

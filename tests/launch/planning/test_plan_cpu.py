@@ -24,7 +24,8 @@ def test_three_pairs_of_the_packaged_model() -> None:
         # 0.25 GiB of weights, 8192 tokens of 23,040 bytes, and 0.7 GiB of the process itself.
         assert server.memory_bytes == pytest.approx((0.2506 + 8192 * 23040 / GIB + 0.7) * GIB, rel=1e-3)
         assert server.gpus == ()
-        assert server.mem_fraction_static == 0.3
+        assert server.env["SGLANG_EXT_KV_POOL_BYTES"] == str(8192 * 23040)
+        assert "--mem-fraction-static" not in server.argv
         assert server.env["SGLANG_PLATFORM"] == "faster_moa_cpu"
         assert server.env["CUDA_VISIBLE_DEVICES"] == ""
         assert server.env["OMP_NUM_THREADS"] == "1"
@@ -60,12 +61,12 @@ def test_too_little_memory_is_refused_with_the_arithmetic() -> None:
     assert "\n" not in message
 
 
-def test_a_large_model_gets_a_fraction_that_holds_it() -> None:
+def test_a_large_model_gets_a_pool_of_its_own_size() -> None:
     config = LaunchConfig(models=[ModelConfig(name="big", shape="qwen3-4b")], context_length=2048)
     plan = make_plan(config, cpu_machine(23), ports=port_counter())
-    for server, free in zip(plan.servers, (23, 23 - 9), strict=True):
-        assert server.mem_fraction_static * free > 7.5
+    for server in plan.servers:
         assert server.kv_tokens == 4096
+        assert server.env["SGLANG_EXT_KV_POOL_BYTES"] == str(4096 * 2 * 36 * 8 * 128 * 2)
 
 
 def test_float32_doubles_weights_and_cache() -> None:

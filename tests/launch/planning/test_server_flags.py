@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from launch.config.loading import load_config
 from launch.config.schema import LaunchConfig, ModelConfig
 from launch.machine.inventory import Inventory
 from launch.planning.plan import Plan, ServerPlan, make_plan
-from tests.launch.machines import cpu_machine, empty_gpus, flag, port_counter
+from tests.launch.machines import cpu_machine, empty_gpus, flag, port_counter, requirement_of
+
+OURS = ("SGLANG_PLATFORM", "SGLANG_EXT_KV_POOL_BYTES")
 
 
 def plan_of(config: LaunchConfig, inventory: Inventory) -> Plan:
@@ -43,7 +46,7 @@ def test_every_flag_and_variable_is_one_that_sglang_reads() -> None:
         flags = {word for word in server.argv if word.startswith("--")}
         assert flags <= known, server.name
         for name in server.env:
-            assert not name.startswith("SGLANG_") or f"{name} = " in variables or name == "SGLANG_PLATFORM"
+            assert not name.startswith("SGLANG_") or f"{name} = " in variables or name in OURS
 
 
 def test_a_gpu_pair() -> None:
@@ -56,18 +59,25 @@ def test_a_gpu_pair() -> None:
         assert flag(server, "--disaggregation-transfer-backend") == "nixl"
         assert flag(server, "--disaggregation-mode") == server.role
         assert flag(server, "--page-size") == "16"
-        assert flag(server, "--mem-fraction-static") == f"{server.mem_fraction_static:g}"
         assert flag(server, "--max-total-tokens") == str(server.kv_tokens)
         assert json.loads(flag(server, "--preferred-sampling-params")) == server.model.sampling
         assert "--skip-server-warmup" in server.argv
         assert "--load-format" not in server.argv
-        assert server.env == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(server.gpus[0])}
+        assert server.env == {
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+            "CUDA_VISIBLE_DEVICES": str(server.gpus[0]),
+            "SGLANG_EXT_KV_POOL_BYTES": str(server.kv_tokens * requirement_of(server).kv_bytes_per_token),
+        }
     assert "--disaggregation-decode-enable-radix-cache" not in prefill.argv
     assert "--cuda-graph-bs-prefill 16 32 64" in " ".join(prefill.argv)
     assert flag(prefill, "--cuda-graph-backend-prefill") == "full"
     assert "--cuda-graph-bs-decode" not in prefill.argv
     assert flag(decode, "--cuda-graph-backend-prefill") == "disabled"
-    assert "--cuda-graph-bs-decode 1 2 4 8 16" in " ".join(decode.argv)
+    # A batch as large as the server runs has a graph, and none is padded to more than twice its size.
+    sizes = " ".join(decode.argv).split("--cuda-graph-bs-decode ")[1].split(" --")[0].split()
+    graphs = [int(size) for size in sizes]
+    assert graphs[-1] == int(flag(decode, "--max-running-requests")) == 256
+    assert all(larger <= 2 * smaller for smaller, larger in pairwise(graphs))
 
 
 def test_dummy_weights() -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 OVERLAY: dict[str, object] = {"sglang_ext": {"processes": {"scheduler": {}, "tokenizer": {}}}}
 
@@ -11,6 +12,9 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if "--never-ready" in sys.argv:
+            self.send_error(503)
+            return
         self._answer({"internal_states": [OVERLAY if "--no-overlay" not in sys.argv else {}]})
 
     def do_POST(self) -> None:
@@ -29,7 +33,20 @@ class Handler(BaseHTTPRequestHandler):
         """Requests are not logged."""
 
 
+def second_start() -> bool:
+    """Whether this is not the first start; the folder of the argument remembers."""
+    if "--fail-from-second-start" not in sys.argv:
+        return False
+    marks = Path(sys.argv[sys.argv.index("--fail-from-second-start") + 1])
+    mark = marks / sys.argv[sys.argv.index("--port") + 1]
+    found = mark.exists()
+    mark.touch()
+    return found
+
+
 if __name__ == "__main__":
     if "--no-such-flag" in sys.argv:
         sys.exit("no such flag")
+    if second_start():
+        sys.exit("sglang_ext.errors.NoMemory: there is no room for the KV pool.")
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()

@@ -60,9 +60,11 @@ def _fake_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(
     logs: Path,
     test: Callable[[Launched], Coroutine[Any, Any, None]],
+    *,
+    pairs: int = 1,
     **changes: object,
 ) -> Launched:
-    config = first_models(load_config(None, device="cpu"), 1).model_copy(update=changes)
+    config = first_models(load_config(None, device="cpu"), pairs).model_copy(update=changes)
 
     async def body() -> Launched:
         launched = Launched(logs, config)
@@ -141,3 +143,74 @@ def test_a_server_without_the_overlay_is_refused(tmp_path: Path) -> None:
         assert "smollm2-a-prefill runs without the sglang_ext overlay" in str(error)
 
     run(tmp_path, test, server_args=["--no-overlay"])
+
+
+def kill(launched: Launched, name: str) -> None:
+    process = launched.supervisor.services[name].process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def test_a_server_that_never_comes_up_again_is_given_up_and_the_others_are_watched_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "MAX_BACKOFF_SECONDS", 0.04)
+
+    async def test(launched: Launched) -> None:
+        await launched.supervisor.start()
+        services = launched.supervisor.services
+        watch = asyncio.create_task(launched.supervisor.watch())
+        kill(launched, "smollm2-a-decode")
+        await launched.until(lambda: services["smollm2-a-decode"].restarts == backoff.MAX_FAILED_STARTS)
+        await launched.until(lambda: services["smollm2-a-decode"].state == "dead")
+        kill(launched, "router")
+        await launched.until(lambda: services["router"].restarts == 1 and services["router"].state == "ready")
+        assert not watch.done()
+        kill(launched, "smollm2-b-decode")
+        with pytest.raises(ExceptionGroup) as ended:
+            await watch
+        assert "smollm2-b-decode is given up after 10 failed starts in a row" in str(ended.value.exceptions[0])
+
+    launched = run(tmp_path, test, pairs=2, server_args=["--fail-from-second-start", str(tmp_path)])
+    delays = [line.split(" in ")[1] for line in launched.lines if line.startswith("restarting smollm2-a-decode in")]
+    assert delays == ["0.01 s", "0.02 s", *["0.04 s"] * 8]
+    log = tmp_path / "smollm2-a-decode.log"
+    failed = "smollm2-a-decode did not start: smollm2-a-decode ended: there is no room for the KV pool"
+    assert f"{failed}; its log is {log}." in launched.lines
+    assert any("smollm2-a-decode is given up" in line and "The other pairs go on" in line for line in launched.lines)
+
+
+def test_one_services_error_leaves_the_others_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(launched: Launched) -> None:
+        await launched.supervisor.start()
+        services = launched.supervisor.services
+        failures = iter([LaunchError("runs without the overlay"), OSError("no space is left"), None])
+
+        async def check(origin: object, name: str) -> None:
+            if (failure := next(failures)) is not None:
+                raise failure
+
+        monkeypatch.setattr(supervisor, "check_overlay", check)
+        watch = asyncio.create_task(launched.supervisor.watch())
+        kill(launched, "smollm2-a-decode")
+        await launched.until(lambda: services["smollm2-a-decode"].restarts == 3 and not watch.done())
+        await launched.until(lambda: services["smollm2-a-decode"].state == "ready")
+        kill(launched, "router")
+        await launched.until(lambda: services["router"].restarts == 1 and services["router"].state == "ready")
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+    launched = run(tmp_path, test)
+    assert "smollm2-a-decode did not start: runs without the overlay" in launched.lines
+    assert "smollm2-a-decode did not start: no space is left" in launched.lines
+
+
+def test_a_start_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "SERVER_START_SECONDS", 0.5)
+
+    async def test(launched: Launched) -> None:
+        with pytest.raises(ExceptionGroup) as failed:
+            await launched.supervisor.start()
+        assert "smollm2-a-prefill was not ready after 0.5 s; the last lines of" in str(failed.value.exceptions[0])
+
+    run(tmp_path, test, server_args=["--never-ready"])
