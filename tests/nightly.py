@@ -42,6 +42,15 @@ JOBS = [
         *(*BOTH, "-m", "not servers", "--hypothesis-profile=nightly", "--timeout=10800"),
         minutes=180,
     ),
+    Job(
+        "an hour of search for requests that end a server",
+        (
+            "env",
+            "SEARCH_SECONDS=3600",
+            *pytest("", "tests/e2e/test_harmful_search.py", "--timeout=5400", minutes=80).command,
+        ),
+        minutes=80,
+    ),
     *(pytest(f"the whole suite, {number} of 3", *BOTH, minutes=60) for number in (1, 2, 3)),
     *(
         pytest(f"killed clients and servers, {number} of 5", "tests/e2e/test_kills.py", minutes=20)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from router.agent_runs.placeholders import PROMPT_FIELDS, read_prompt
+from router.dispatch.prompt_logprobs import wants_prompt_logprobs
+from router.dispatch.sampling_bounds import check_sampling
 from router.errors import BadRequest
 from router.moa.openai_format import EndpointKind
 from router.moa.prompt_draft import PromptDraft
@@ -79,11 +81,15 @@ def _read_generate(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     sampling = body.get("sampling_params") or {}
     if not isinstance(sampling, dict):
         raise BadRequest("`sampling_params` must be an object.")
+    check_sampling(body, "/generate")
+    if wants_prompt_logprobs("/generate", body):
+        raise BadRequest("`logprob_start_len` must be -1 in a request of a run: its prompt comes in several parts.")
     set_by_router = (*RUN_FIELDS, *PROMPT_FIELDS, "sampling_params", "stream", "rid", "model")
     return sampling, {key: value for key, value in body.items() if key not in set_by_router}
 
 
 def _read_openai_sampling(body: dict[str, Any], kind: EndpointKind) -> dict[str, Any]:
+    check_sampling(body, "/v1/chat/completions" if kind == "chat" else "/v1/completions")
     for key in (*UNSUPPORTED_FIELDS, "response_format"):
         if body.get(key) not in (None, False, 0, [], "", {"type": "text"}):
             raise BadRequest(f"`{key}` cannot be used in a request of a run; leave it out.")

@@ -34,6 +34,7 @@ class Exchange:
         body: The request body for both.
         path: The path on both.
         trace: Traces the two legs.
+        prefill_body: The request body for prefill, if it gets another one.
 
     Attributes:
         pair: The two workers.
@@ -44,7 +45,14 @@ class Exchange:
         finished: Whether decode's body is complete and neither server waits for the other.
     """
 
-    def __init__(self, pair: Pair, body: bytes, path: str, trace: ExchangeTrace = UNTRACED_EXCHANGE) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        body: bytes,
+        path: str,
+        trace: ExchangeTrace = UNTRACED_EXCHANGE,
+        prefill_body: bytes | None = None,
+    ) -> None:
         self.pair = pair
         self.trace = trace
         self.prefill_error: RouterError | None = None
@@ -57,7 +65,7 @@ class Exchange:
         prefill_headers, decode_headers = trace.headers
         # A bootstrap room is used once: a leg sent a second time would wait there for KV that was already transferred.
         self._prefill = pair.prefill.origin.start_request(
-            "POST", path, body, prefill_headers, self._on_prefill_data, at_most_once=True
+            "POST", path, prefill_body or body, prefill_headers, self._on_prefill_data, at_most_once=True
         )
         self.decode = pair.decode.origin.start_request(
             "POST", path, body, decode_headers, self._notify, at_most_once=True

@@ -8,9 +8,12 @@ from typing import Any
 from router.dispatch.attempt import Attempt
 from router.dispatch.exchange import Exchange
 from router.dispatch.pair_fields import RESERVED_FIELDS, router_fields
+from router.dispatch.prompt_logprobs import wants_prompt_logprobs
 from router.http.body import Body
 from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, LegTracer
 from router.workers.worker import Pair, Worker
+
+OF_STREAMS = ("stream", "stream_options")  # fields that a request for a whole response must not have
 
 
 class ExchangeScope:
@@ -57,14 +60,17 @@ class ExchangeScope:
         added_fields = router_fields(self._body.fields, pair, path)
         self._rid = added_fields["rid"]
         request_body = self._body.render(added_fields, dropped=RESERVED_FIELDS)
+        prefill_body = None
+        if self._body.fields.get("stream") and wants_prompt_logprobs(path, self._body.fields):
+            prefill_body = self._body.render({**added_fields, "stream": False}, dropped=(*RESERVED_FIELDS, *OF_STREAMS))
         attempt.begin()
         try:
             trace = UNTRACED_EXCHANGE if self._tracer is None else self._tracer.start_exchange(pair, path)
-            attempt.exchange = exchange = Exchange(pair, request_body, path, trace)
+            attempt.exchange = exchange = Exchange(pair, request_body, path, trace, prefill_body)
         except BaseException:
             attempt.cancel()
             raise
-        del request_body  # sent, and may be long
+        del request_body, prefill_body  # sent, and may be long
         try:
             if self._seconds is None:
                 await exchange.start()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from router.dispatch.sampling_bounds import check_sampling
 from router.errors import BadRequest
 from router.http.ids import new_bootstrap_room, new_id
 from router.workers.worker import Pair
@@ -29,12 +30,13 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str,
     SGLang aborts every request whose id starts with the given one, so a client's own id could abort other requests.
 
     Raises:
-        BadRequest: The batch is too long; `rid` is not a string; a field is in `HARMFUL_FIELDS`; `n` is not 1, above
-            which SGLang 0.5.17 uses one room for all samples and fails.
+        BadRequest: As of `check_sampling`; the batch is too long; `rid` is not a string; a field is in
+            `HARMFUL_FIELDS`; `n` is not 1, above which SGLang 0.5.17 uses one room for all samples and fails.
     """
     for name in HARMFUL_FIELDS.keys() & fields.keys():
         if fields[name] is not None:
             raise BadRequest(f"`{name}` is not taken here: {HARMFUL_FIELDS[name]}.")
+    check_sampling(fields, path, stock=not (pair.prefill.overlay and pair.decode.overlay))
     _check_samples(fields)
     size = batch_size(fields, path)
     if size is not None and size > MAX_BATCH:

@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-import orjson
-
 from router.dispatch.attempt import failed_worker_of
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
 from router.dispatch.metrics import DispatchMetrics
+from router.dispatch.prompt_logprobs import stream_with_prompt_logprobs, wants_prompt_logprobs, with_prompt_logprobs
 from router.dispatch.retries import RETRYABLE_STATUSES, RetrySettings, is_retryable
+from router.dispatch.worker_errors import refusal_in_stream, without_paths
 from router.errors import NoWorker, UpstreamFailed, UpstreamTimeout, clear_tracebacks
 from router.http.asgi import SSE_HEADERS
 from router.http.body import Body
@@ -109,9 +109,12 @@ class PairForwarder:
         status = exchange.decode.status
         content_type = exchange.decode.header(b"content-type") or b"application/json"
         if content_type.startswith(b"text/event-stream"):
-            async with aclosing(_complete_lines(exchange)) as lines:
+            async with aclosing(_event_lines(routed, exchange)) as lines:
                 # Headers are sent with the first chunk: a failure before it can still be retried.
                 first_chunk = await anext(lines, b"")
+                if (refusal := refusal_in_stream(first_chunk)) is not None:
+                    await request.send_response(*refusal, [(b"content-type", b"application/json")])
+                    return
                 request.streaming = True
                 request.first_chunk_at = exchange.first_chunk_at
                 await request.send_headers(status, SSE_HEADERS)
@@ -121,9 +124,36 @@ class PairForwarder:
             await request.send_chunk(b"", more=False)
             return
         body = b"".join([chunk async for chunk in exchange.body()])
-        if routed.path == "/generate" and routed.body.fields.get("return_logprob") and status == 200:
-            body = with_input_logprobs(body, await exchange.prefill_body())
+        if status >= 400:
+            body = without_paths(body)
+        elif wants_prompt_logprobs(routed.path, routed.body.fields):
+            body = with_prompt_logprobs(routed.path, body, await exchange.prefill_body())
         await request.send_response(status, body, [(b"content-type", content_type)])
+
+
+async def _event_lines(routed: RoutedRequest, exchange: Exchange) -> AsyncGenerator[bytes, None]:
+    """What the client gets of decode's event stream, in complete lines."""
+    async with aclosing(_complete_lines(exchange)) as lines:
+        if not wants_prompt_logprobs(routed.path, routed.body.fields):
+            async for chunk in lines:
+                yield chunk
+            return
+        # Decode's first event is awaited first: it tells an error better, and prefill has ended by then or soon after.
+        first_chunk = await anext(lines, b"")
+        if refusal_in_stream(first_chunk) is not None:
+            yield first_chunk
+            return
+        prefill = await exchange.prefill_body()
+        merged = stream_with_prompt_logprobs(routed.path, _prepended(first_chunk, lines), prefill)
+        async with aclosing(merged) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+async def _prepended(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for chunk in rest:
+        yield chunk
 
 
 async def _complete_lines(exchange: Exchange) -> AsyncGenerator[bytes, None]:
@@ -135,19 +165,3 @@ async def _complete_lines(exchange: Exchange) -> AsyncGenerator[bytes, None]:
             yield lines + newline
     if rest:
         yield rest
-
-
-def with_input_logprobs(decode: bytes, prefill: bytes) -> bytes:
-    """Copy input log-probabilities, which only prefill computes, into decode's `/generate` response. Both are JSON."""
-    try:
-        decode_json, prefill_json = orjson.loads(decode), orjson.loads(prefill)
-        batch = isinstance(decode_json, list)
-        for target, source in zip(
-            decode_json if batch else [decode_json], prefill_json if batch else [prefill_json], strict=True
-        ):
-            for key in ("input_token_logprobs", "input_top_logprobs", "input_token_ids_logprobs"):
-                if key in source["meta_info"]:
-                    target["meta_info"][key] = source["meta_info"][key]
-    except (ValueError, KeyError, TypeError):
-        raise UpstreamFailed("the prefill and the decode server answered in forms that do not fit together.") from None
-    return orjson.dumps(decode_json)

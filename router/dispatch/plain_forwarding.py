@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from router.dispatch.worker_errors import without_paths
 from router.http.asgi import SSE_HEADERS
 from router.http.client_request import ClientRequest
 from router.http_client.response import Response
@@ -40,7 +41,10 @@ async def forward_to_plain(
 async def _send_response(request: ClientRequest, response: Response) -> None:
     content_type = response.header(b"content-type") or b"application/json"
     if not content_type.startswith(b"text/event-stream"):
-        await request.send_response(response.status, await response.read(), [(b"content-type", content_type)])
+        body = await response.read()
+        if response.status >= 400:
+            body = without_paths(body)
+        await request.send_response(response.status, body, [(b"content-type", content_type)])
         return
     request.streaming = True
     await request.send_headers(response.status, SSE_HEADERS)

@@ -1,8 +1,20 @@
 """Finds error messages in workers' responses."""
 
+import re
+from typing import Any
+
 import orjson
 
 MAX_MESSAGE = 2000  # characters; a worker may quote the request
+# What SGLang and its libraries add to their messages: a time and a C++ source line, a traceback, the places of a
+# validation error.
+_TRACES = re.compile(
+    r"\[\d\d:\d\d:\d\d\] (?=/)"
+    r"|Traceback \(most recent call last\):\n?"
+    r"|^\s*File \"[^\"\n]*\", line \d+.*(\n {4,}.*)*\n?"
+    r"|(?<![\w:/.])/(?:[\w.@+-]+/)+[\w.@+-]*\.(?:py|cc|cpp|h|hpp|cu|rs|so)\b(?::\d+)?:?\s*",
+    re.MULTILINE,
+)
 
 
 def abort_reason(body: bytes) -> str | None:
@@ -33,6 +45,53 @@ def _error_message(body: bytes) -> str:
     try:
         response = orjson.loads(body)
         error = response.get("error", response)
-        return error if isinstance(error, str) else str(error.get("message", error))
+        return without_traces(error if isinstance(error, str) else str(error.get("message", error)))
     except (orjson.JSONDecodeError, AttributeError):
-        return body[:200].decode(errors="replace")
+        return without_traces(body[:200].decode(errors="replace"))
+
+
+def without_traces(message: str) -> str:
+    """A worker's message without tracebacks and paths of source files, which say where it is installed."""
+    return _TRACES.sub("", message).strip()
+
+
+def without_paths(body: bytes) -> bytes:
+    """A worker's error response with `without_traces` for each message; unchanged if there is nothing to leave out."""
+    if b"/" not in body and b"Traceback" not in body:
+        return body
+    try:
+        response = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        text = body.decode(errors="replace")
+        return body if (clean := without_traces(text)) == text.strip() else clean.encode()
+    clean_response = _clean(response)
+    return body if clean_response == response else orjson.dumps(clean_response)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_traces(value) if _TRACES.search(value) else value
+    if isinstance(value, list):
+        return [_clean(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _clean(each) for key, each in value.items()}
+    return value
+
+
+def refusal_in_stream(first_chunk: bytes) -> tuple[int, bytes] | None:
+    """Status and body of the error that a stream begins with: SGLang says only there that it refuses a request."""
+    if not first_chunk.startswith(b'data: {"error"') and not (b'"abort"' in first_chunk and abort_reason(first_chunk)):
+        return None
+    try:
+        event = orjson.loads(first_chunk.partition(b"\n")[0].removeprefix(b"data: "))
+        if "error" in event:
+            message, code = str(event["error"]["message"]), event["error"]["code"]
+        else:
+            reason = event["meta_info"]["finish_reason"]
+            message, code = str(reason["message"]), reason["status_code"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    if not isinstance(code, int) or not 400 <= code < 500:
+        return None
+    error = {"message": without_traces(message), "type": "invalid_request_error", "code": code}
+    return code, orjson.dumps({"error": error})

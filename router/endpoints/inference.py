@@ -9,6 +9,7 @@ from typing import Protocol
 from router.agent_runs.service import AgentRuns
 from router.dispatch.pair_forwarding import PairForwarder, RoutedRequest
 from router.dispatch.plain_forwarding import forward_to_plain
+from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.access import refuse_reserved
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
 from router.endpoints.requested_model import requested_model
@@ -137,7 +138,7 @@ class InferenceEndpoints:
             refuse_ignored(routed.body.fields)
             await self._agent_runs.answer(request, routed.path, routed.model, routed.body.all_fields(), request.span)
         elif self._registry.served_by_pairs(routed.model):
-            refuse_ignored(routed.body.fields, self._registry.usable(routed.model, "decode"))
+            refuse_ignored(routed.body.fields, self._registry.serving(routed.model, "decode"))
             await self._pairs.forward(request, routed)
         else:
             await self._forward_to_plain(request, routed)
@@ -146,6 +147,7 @@ class InferenceEndpoints:
         """Pass a request on; one that leaves the model to the router gets its name, since a server may have several."""
         names_model = routed.path == "/generate" or routed.body.fields.get("model") == routed.model
         body = routed.body.render({} if names_model else {"model": routed.model})
+        check_sampling(routed.body.fields, routed.path)
         workers = self._registry.usable_plain(routed.model)
         refuse_ignored(routed.body.fields, workers)
         await forward_to_plain(request, workers, routed.model, routed.path, body)

@@ -56,10 +56,14 @@ class Registry:
         }
         return [pair for pair in self.pairs() if pair not in self.warmed_up_pairs]
 
+    def serving(self, model: str, role: Role) -> list[Worker]:
+        """The model's workers of a role, also those that cannot take requests now."""
+        return [worker for worker in self.workers if model in worker.models and worker.role == role]
+
     def recovering(self, model: str) -> bool:
         """Whether a role of the model has no usable worker, but one that may soon be usable again."""
         for role in get_args(Role):
-            group = [worker for worker in self.workers if model in worker.models and worker.role == role]
+            group = self.serving(model, role)
             if any(worker.recovering for worker in group) and not any(worker.usable for worker in group):
                 return True
         return False

@@ -6,18 +6,32 @@ retries elsewhere and stops using servers that work.
 """
 
 import math
-import re
 from functools import cache
 from typing import Any, TypeGuard
 
 import msgspec
 
+from sglang_ext.fixes.patterns import check_pattern
+from sglang_ext.fixes.rooms import claim_room
 from sglang_ext.upstream.request import HttpRequest
 from sglang_ext.upstream.scheduler import TokenizerManager
 
 INT32, INT64 = 2**31 - 1, 2**63 - 1
-NOT_CHECKED = {"custom_params", "json_schema", "structural_tag"}  # SGLang accepts more than their types say
+NOT_CHECKED = {"custom_params"}  # SGLang accepts more than its type says
+# Fields that SGLang computes from others and a client could set as well.
+INTERNAL = {"stop_strs", "stop_regex_strs", "stop_str_max_len", "stop_regex_max_len", "is_normalized"}
 MAX_PAIR_LOGPROBS = 128  # for each token: a prefill server has no room to pass more to its decode server
+# Logits are divided by the temperature (at least 1e-6) in float32, which ends at 3e38, and by the repetition penalty.
+MAX_BIAS = 1e6
+MIN_REPETITION_PENALTY = 0.01
+MAX_TEMPERATURE = 1e6
+MAX_STOPS = 1024  # strings, patterns or ids: each is compared with each token
+INTEGERS = (
+    ("max_new_tokens", 0, INT32),
+    ("min_new_tokens", 0, INT32),
+    ("sampling_seed", -INT64, INT64),
+    ("stream_interval", 1, INT32),
+)
 
 
 def reject_harmful_values(manager: TokenizerManager, obj: HttpRequest, input_ids: list[int] | None) -> None:
@@ -27,22 +41,25 @@ def reject_harmful_values(manager: TokenizerManager, obj: HttpRequest, input_ids
     """
     vocabulary = manager.model_config.vocab_size
     if input_ids:
-        _check_ids(input_ids, vocabulary)
+        _check_ids("input_ids", input_ids, vocabulary)
     if hasattr(obj, "logprob_start_len"):
         of_pair = manager.server_args.disaggregation_mode != "null"
         _check_logprobs(obj, min(vocabulary, MAX_PAIR_LOGPROBS) if of_pair else vocabulary)
         if of_pair and getattr(obj, "return_sampling_mask", False):
             raise ValueError("`return_sampling_mask` is not available on prefill/decode servers; leave it out.")
-        _check_sampling(obj.sampling_params or {}, manager.sampling_params_class)
+        _check_integer("priority", obj.priority, -INT32, INT32)
+        _check_sampling(obj.sampling_params or {}, manager.sampling_params_class, vocabulary)
+        if of_pair:
+            claim_room(manager, obj)
 
 
-def _check_ids(ids: list[int], vocabulary: int) -> None:
+def _check_ids(name: str, ids: list[int], vocabulary: int) -> None:
     try:
         outside = next((each for each in (min(ids), max(ids)) if not 0 <= each < vocabulary), None)
     except TypeError:
-        raise ValueError("`input_ids` must be a list of integers.") from None
+        raise ValueError(f"`{name}` must be a list of integers.") from None
     if outside is not None:
-        raise ValueError(f"token ids must be from 0 to {vocabulary - 1}, got {outside}.")
+        raise ValueError(f"`{name}`: token ids must be from 0 to {vocabulary - 1}, got {outside}.")
 
 
 def _check_logprobs(obj: HttpRequest, limit: int) -> None:
@@ -50,43 +67,84 @@ def _check_logprobs(obj: HttpRequest, limit: int) -> None:
     if count is not None and not (_is_integer(count) and 0 <= count <= limit):
         raise ValueError(f"`top_logprobs_num` must be an integer from 0 to {limit}, got {count}.")
     start = obj.logprob_start_len
-    if start is not None and not (_is_integer(start) and start >= -1):
+    if start is not None and not (_is_integer(start) and -1 <= start <= INT32):
         raise ValueError(f"`logprob_start_len` must be -1, for none of the prompt, or an index into it, got {start}.")
 
 
-def _check_sampling(params: dict[str, Any], params_class: type) -> None:
+def _check_sampling(params: dict[str, Any], params_class: type, vocabulary: int) -> None:
     types = _field_types(params_class)
     for name, value in params.items():
         if name not in types:
             raise ValueError(f"`sampling_params` knows no {name!r}.")
         if value is not None and name not in NOT_CHECKED:
             _check_type(name, value, types[name])
-    for name, low, high in (("top_k", -INT32, INT32), ("sampling_seed", -INT64, INT64)):
-        if not low <= (params.get(name) or 0) <= high:
-            raise ValueError(f"`{name}` must be from {low} to {high}, got {params[name]}.")
-    for token, value in (params.get("logit_bias") or {}).items():
-        if not math.isfinite(value):
-            raise ValueError(f"`logit_bias` must give each token a finite number, got {value} for {token}.")
-    patterns = params.get("stop_regex") or []
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"`stop_regex` holds {pattern!r}, which is no regular expression: {error}.") from None
+    for name, low, high in INTEGERS:
+        _check_integer(name, params.get(name), low, high)
+    _check_numbers(params)
+    _check_stops(params, vocabulary)
+    bias = params.get("logit_bias") or {}
+    if bias:
+        _check_ids("logit_bias", [_token_id(token) for token in bias], vocabulary)
+    for token, value in bias.items():
+        if not -MAX_BIAS <= value <= MAX_BIAS:
+            raise ValueError(f"`logit_bias` must be from {-MAX_BIAS:g} to {MAX_BIAS:g}, got {value} for {token}.")
+
+
+def _check_numbers(params: dict[str, Any]) -> None:
+    top_k = params.get("top_k")
+    if top_k is not None and top_k != -1 and not 1 <= top_k <= INT32:
+        raise ValueError(f"`top_k` must be from 1 to {INT32}, or -1 for all tokens, got {top_k}.")
+    penalty = params.get("repetition_penalty")
+    if penalty is not None and not MIN_REPETITION_PENALTY <= penalty <= 2:
+        raise ValueError(f"`repetition_penalty` must be from {MIN_REPETITION_PENALTY} to 2, got {penalty}.")
+    temperature = params.get("temperature")
+    if temperature is not None and not 0 <= temperature <= MAX_TEMPERATURE:
+        raise ValueError(f"`temperature` must be from 0 to {MAX_TEMPERATURE:g}, got {temperature}.")
+
+
+def _check_stops(params: dict[str, Any], vocabulary: int) -> None:
+    if ids := params.get("stop_token_ids"):
+        _check_ids("stop_token_ids", ids, vocabulary)
+    patterns = _as_list(params.get("stop_regex"))
+    stops = {"stop": _as_list(params.get("stop")), "stop_regex": patterns, "stop_token_ids": ids or []}
+    for name, given in stops.items():
+        if len(given) > MAX_STOPS:
+            raise ValueError(f"`{name}` must have at most {MAX_STOPS} entries, got {len(given)}.")
+    for pattern in patterns:
+        check_pattern("stop_regex", pattern)
+
+
+def _as_list(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else value or []
+
+
+def _token_id(key: str) -> int:
+    try:
+        return int(key)
+    except ValueError:
+        raise ValueError(f"`logit_bias` must have token ids as keys, got {key[:40]!r}.") from None
 
 
 @cache
 def _field_types(params_class: type) -> dict[str, Any]:
-    return {field.name: field.type for field in msgspec.structs.fields(params_class)}
+    return {field.name: field.type for field in msgspec.structs.fields(params_class) if field.name not in INTERNAL}
 
 
 def _check_type(name: str, value: object, expected: object) -> None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # clients may write 1 as 1.0 in JSON
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"`{name}` must be a finite number, got {value}.")
     try:
         msgspec.convert(value, expected)
     except msgspec.ValidationError as error:
         raise ValueError(f"`{name}` does not fit: {error}.") from None
+
+
+def _check_integer(name: str, value: Any, low: int, high: int) -> None:
+    """Raise `ValueError` if a value that may be missing lies outside its range; 1.0 counts as 1."""
+    if value is not None and not low <= value <= high:
+        raise ValueError(f"`{name}` must be from {low} to {high}, got {value}.")
 
 
 def _is_integer(value: object) -> TypeGuard[int]:

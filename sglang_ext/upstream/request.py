@@ -68,3 +68,7 @@ class HttpRequest(Protocol):
     top_logprobs_num: object
     logprob_start_len: object
     return_sampling_mask: object
+    priority: object
+    rid: str
+    bootstrap_host: str | None
+    bootstrap_room: object

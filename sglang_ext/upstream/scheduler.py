@@ -1,5 +1,6 @@
 """SGLang's scheduler and its queues."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from sglang_ext.upstream.cache import Allocator, RadixCache
@@ -143,3 +144,4 @@ class TokenizerManager(Protocol):
     model_config: ModelConfig
     server_args: ServerArgs
     sampling_params_class: type
+    rid_to_state: Mapping[str, object]  # requests that have not ended
