@@ -2,7 +2,8 @@
 
 Starts the launcher with a config, sends requests through the router without pause, and kills each server in turn, as
 often as told. Prints one line a restart and ends with exit code 1 when a pool had another size than before, or a server
-did not come back. Meant for GPUs that several servers share, where a share of the free memory would not be the same.
+did not come back. Further arguments go to the launcher. Meant for GPUs that several servers share, where a share of the
+free memory would not be the same.
 """
 
 import argparse
@@ -92,11 +93,11 @@ def main() -> int:
     parser.add_argument("--config", default="h200-pair", help="a config of the launcher (default: h200-pair)")
     parser.add_argument("--rounds", type=int, default=2, help="how often each server is killed (default: 2)")
     parser.add_argument("--tokens", type=int, default=8192, help="twice the longest prompt (default: 8192)")
-    options = parser.parse_args()
+    options, more = parser.parse_known_args()
     folder = Path(tempfile.mkdtemp(prefix="restarts-"))
     output, router_port = folder / "launch.out", 30900
     print(f"output and logs: {folder}", flush=True)
-    command = [sys.executable, "-m", "launch.pd", "--config", options.config, "--port", str(router_port)]
+    command = [sys.executable, "-m", "launch.pd", "--config", options.config, "--port", str(router_port), *more]
     with output.open("ab") as out:
         launcher = subprocess.Popen([*command, "--logs", str(folder / "logs")], stdout=out, stderr=out)
     wrong = 0

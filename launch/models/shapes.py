@@ -55,8 +55,8 @@ class ModelShape:
     def kv_bytes_per_token(self, element_bytes: float = 2, tp: int = 1) -> int:
         """Bytes that the KV cache takes for one token in all layers, on each of `tp` GPUs.
 
-        As SGLang counts them (`DefaultPoolConfigurator._compute_cell_size`, model_executor/pool_configurator.py). A
-        KV head that cannot be divided any further is replicated, and a latent vector always is.
+        As SGLang counts them (`DefaultPoolConfigurator._compute_cell_size`). A KV head that cannot be divided any
+        further is replicated, and a latent vector always is.
         """
         if self.kv_lora_rank is None:
             width = self.head_dim + (self.v_head_dim or self.head_dim)

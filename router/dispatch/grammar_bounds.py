@@ -17,7 +17,7 @@ from router.errors import BadRequest
 MAX_NODES = 10_000  # parts of a schema or grammar that are looked at
 _TOKEN = re.compile(
     r"""\s+|\#[^\n]*|(?P<define>[A-Za-z_][\w.-]*\s*::=)|(?P<name>[A-Za-z_][\w.-]*)
-    |(?P<text>"(?:[^"\\\n]|\\.)*"|\[(?:[^\]\\\n]|\\.)+\])|(?P<count>\{\s*\d+\s*(?:,\s*\d*\s*)?\})|(?P<sign>[()|*+?])""",
+    |(?P<text>"(?:[^"\\\n]|\\.)*"|\[(?:[^\]\\\n]|\\.)*\])|(?P<count>\{\s*\d+\s*(?:,\s*\d*\s*)?\})|(?P<sign>[()|*+?])""",
     re.VERBOSE,
 )
 
@@ -166,7 +166,8 @@ class _Ebnf:
                 return name
             self._at += 1
             if kind in {"name", "text"}:
-                group: list[Any] | None = [value] if kind == "name" else None
+                # A text is always there, but for a class of no characters.
+                group: list[Any] | None = [value] if kind == "name" else [] if value == "[]" else None
             elif value == "(":
                 group = self._group()
             else:

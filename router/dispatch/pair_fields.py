@@ -60,8 +60,13 @@ def _check_samples(fields: Mapping[str, Any]) -> None:
     """Raise `BadRequest` if `n` is not 1."""
     sampling = fields.get("sampling_params")
     for params in (fields, *(sampling if isinstance(sampling, list) else (sampling,))):
-        if not isinstance(params, dict) or (n := params.get("n")) is None:
+        if not isinstance(params, dict) or "n" not in params:
             continue
+        n = params["n"]
+        if n is None:
+            if params is fields:
+                continue
+            raise BadRequest("`n` must be 1, or left out.")  # SGLang breaks the connection at null
         try:
             number = float(n)  # SGLang accepts "2" and 2.0 for 2
         except (TypeError, ValueError, OverflowError):

@@ -77,7 +77,7 @@ async def _compose(context: RunContext, call: AgentCall, prompt: OpenPrompt) -> 
     """Append to the prompt as upstream answers come; return when it is complete."""
     model = call.trace.model
     template = await call.draft.template(lambda: context.tokenizer(model))
-    encode = same_tokenizer_ids if call.draft.is_token_ids or not template.slots else context.answer_encoder(model)
+    encode = same_tokenizer_ids if not template.slots or call.draft.is_token_ids else context.answer_encoder(model)
     async with aclosing(compose_prompt(template, call.upstream, call.order, encode)) as parts:
         async for part in parts:
             if isinstance(part, Truncate):

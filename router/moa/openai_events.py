@@ -11,6 +11,7 @@ from router.moa.answer_progress import AnswerProgress
 
 FAILED_REASONS = ("abort", "error")  # finish reasons of servers that gave the request up
 REASONING_FIELDS = ("reasoning_content", "reasoning")
+REASONING_PARTS = ("thinking", "reasoning")
 OTHER_ANSWERS = {"tool_calls": "tool calls", "function_call": "a function call", "refusal": "a refusal"}
 
 
@@ -47,7 +48,7 @@ class OpenAIReader:
                 for choice in payload.get("choices") or ():
                     if choice and not choice.get("index"):
                         self._add_choice(choice)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise self._failure("failed: its answer is not in OpenAI's form.") from None
         if self._finish_reason in FAILED_REASONS:
             raise self._failure("failed: its worker aborted it.")
@@ -116,8 +117,8 @@ def _text_and_thoughts(content: Any) -> tuple[str, str]:
     for part in content:
         if isinstance(part, str):
             text += part
-        elif part["type"] == "thinking":
-            thoughts += _text_and_thoughts(part.get("thinking"))[0]
+        elif (kind := part.get("type")) in REASONING_PARTS:
+            thoughts += _text_and_thoughts(part.get(kind) or part.get("text"))[0]
         else:
             text += part["text"] or ""
     return text, thoughts

@@ -60,7 +60,8 @@ class AgentTrace:
     @property
     def size(self) -> int:
         """About how many bytes it takes."""
-        return AGENT_BYTES + sys.getsizeof(self.text) + ID_BYTES * len(self.output_ids)
+        texts = sys.getsizeof(self.text) + sys.getsizeof(self.reasoning)
+        return AGENT_BYTES + texts + ID_BYTES * len(self.output_ids)
 
     @property
     def ended(self) -> bool:

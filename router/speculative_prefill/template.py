@@ -53,8 +53,8 @@ class PromptTemplate:
             BadRequest: The chat template changed a placeholder, or the messages do not fit it.
         """
         pattern = _placeholder_pattern(nonce)
-        expected = [name for message in messages for name in pattern.findall(str(message.get("content", "")))]
         text = await tokenizer.decode(await tokenizer.render(messages))
+        expected = [name for message in messages for name in pattern.findall(str(message.get("content", "")))]
         template = await cls.of_text(tokenizer, text, nonce)
         if sorted(template.slots) != sorted(expected):
             raise BadRequest("the model's chat template does not keep <|answer:NAME|>; use `text` or `input_ids`.")

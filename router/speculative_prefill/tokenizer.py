@@ -16,6 +16,7 @@ from router.workers.worker import Worker
 
 TOKENIZE_TIMEOUT = 30.0  # seconds for one server's answer
 MAX_SERVERS = 3  # asked one after another
+AT_ONCE = 16  # requests to one server: the agents of many trees begin at the same moment
 LONG_TEXT = 1 << 18  # characters or token ids from which on few are tokenized at once
 LONG_AT_ONCE = 2  # the agents of a tree would send the same long question all at once else
 AVOID_SECONDS = 60.0  # for which a server that failed to tokenize is asked last
@@ -30,9 +31,11 @@ class TokenizerState:
     Attributes:
         failures: When a server failed to tokenize last, on the monotonic clock.
         long_texts: Held while a long text is tokenized.
+        requests: Of each server, held while it tokenizes.
     """
 
     failures: WeakKeyDictionary[Worker, float] = field(default_factory=WeakKeyDictionary)
+    requests: WeakKeyDictionary[Worker, asyncio.Semaphore] = field(default_factory=WeakKeyDictionary)
     long_texts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LONG_AT_ONCE))
 
 
@@ -105,12 +108,22 @@ class WorkerTokenizer:
         finally:
             del last_error  # its traceback refers to this frame: a reference cycle
 
+    def _requests_to(self, worker: Worker) -> asyncio.Semaphore:
+        requests = self._state.requests.get(worker)
+        if requests is None:
+            requests = self._state.requests[worker] = asyncio.Semaphore(AT_ONCE)
+        return requests
+
     async def _post_to(self, worker: Worker, path: str, raw: bytes, key: str) -> Any:
+        sent = False
         try:
-            async with asyncio.timeout(TOKENIZE_TIMEOUT), await worker.origin.request("POST", path, raw) as response:
-                answer = await response.read()
+            async with asyncio.timeout(TOKENIZE_TIMEOUT), self._requests_to(worker):
+                sent = True
+                async with await worker.origin.request("POST", path, raw) as response:
+                    answer = await response.read()
         except TimeoutError:
-            _count_failure(worker)
+            if sent:
+                _count_failure(worker)
             raise UpstreamTimeout(f"{worker.url} did not answer {path} within {TOKENIZE_TIMEOUT:g} s.") from None
         except ConnectFailed:
             _count_failure(worker)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import get_args
 
 from router.errors import Conflict, NotFound, NoWorker
-from router.workers.worker import Pair, Role, Worker
+from router.workers.worker import PAIR_ROLES, Pair, Role, Worker
 
 
 class Registry:
@@ -61,12 +61,12 @@ class Registry:
         return [worker for worker in self.workers if model in worker.models and worker.role == role]
 
     def recovering(self, model: str) -> bool:
-        """Whether a role of the model has no usable worker, but one that may soon be usable again."""
-        for role in get_args(Role):
-            group = self.serving(model, role)
-            if any(worker.recovering for worker in group) and not any(worker.usable for worker in group):
-                return True
-        return False
+        """Whether nothing can serve the model now, and a worker that it lacks may soon be usable again."""
+        workers = {role: self.serving(model, role) for role in get_args(Role)}
+        usable = {role for role, group in workers.items() if any(worker.usable for worker in group)}
+        if "plain" in usable or usable.issuperset(PAIR_ROLES):
+            return False
+        return any(worker.recovering for role in workers.keys() - usable for worker in workers[role])
 
     def mark_warmed_up(self, pair: Pair) -> None:
         """Record that a pair has generated something."""

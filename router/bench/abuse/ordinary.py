@@ -10,7 +10,7 @@ from router.bench.errors import BenchError
 from router.http_client.origin import Origin
 
 BODY = orjson.dumps({"model": ORDINARY, "input_ids": [1, 2, 3, 4], "stream": True})
-HEADERS = (("authorization", "Bearer ordinary"),)
+HEADERS = (("x-forwarded-for", "10.0.0.2"),)  # another client than the abuser
 
 
 async def measure(url: str, clients: int, seconds: float) -> list[float]:

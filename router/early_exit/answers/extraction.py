@@ -14,10 +14,10 @@ characters only: the texts are whatever a model wrote, and this runs on the rout
 import re
 from collections.abc import Callable
 
-from router.early_exit.answers.answer import Answer, AnswerKind
+from router.early_exit.answers.answer import Answer
 from router.early_exit.answers.last_number import last_number
 from router.early_exit.answers.markup import plain_characters
-from router.early_exit.answers.reading import read_answer
+from router.early_exit.answers.reading import option, read_answer
 from router.early_exit.answers.statements import last_statement
 
 Extractor = Callable[[str], Answer | None]
@@ -27,7 +27,7 @@ MAX_TEXT = 20_000  # characters
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{|\\.|[{}]", re.DOTALL)
 
 _LINE_OPTION = re.compile(
-    r"^[ \t*]{0,8}(?:option |choice )?([A-J])[.):](?=[\s*]|$)([^\n]{0,60})", re.MULTILINE | re.IGNORECASE
+    r"^[ \t*]{0,8}(?:option |choice )?([A-J])([.):])(?=[\s*]|$)([^\n]{0,60})", re.MULTILINE | re.IGNORECASE
 )
 _PARENTHESES = re.compile(r"(?<![\w)\]}])\(([A-J])\)")
 _SAID_RIGHT = re.compile(
@@ -37,7 +37,6 @@ _SAID_RIGHT = re.compile(
 )
 _LONE_LETTER = re.compile(r"(?:^|\n)[ \t*_]{0,8}\(?([A-Ja-j])\)?[.):]?[ \t*_]{0,8}\s*$")
 _LETTERS = "ABCDEFGHIJ"
-_INITIALS = re.compile(r"\s*(?:[A-Z]\.|[A-Z][\w'-]+\s)")
 
 
 def boxed(text: str) -> Answer | None:
@@ -69,12 +68,13 @@ def choice(text: str) -> Answer | None:
     """
     found = _LONE_LETTER.search(text[-40:]) if len(text) > 40 else _LONE_LETTER.search(text)
     if found:
-        return _letter(found[1])
+        return option(found[1])
     letters = _SAID_RIGHT.findall(text) or _PARENTHESES.findall(text)
     if letters and not (len(letters) > 2 and letters == list(_LETTERS[: len(letters)])):
-        return _letter(letters[-1])
-    lines = {letter.upper() for letter, rest in _LINE_OPTION.findall(text) if not _initial(letter, rest)}
-    return _letter(lines.pop()) if len(lines) == 1 else None
+        return option(letters[-1])
+    lines = [option(letter, words if mark == "." else "") for letter, mark, words in _LINE_OPTION.findall(text)]
+    chosen = [line for line in lines if line is not None]
+    return chosen[-1] if len({line.normal for line in chosen}) == 1 else None
 
 
 EXTRACTORS: tuple[Extractor, ...] = (boxed, stated, choice, last_number)
@@ -93,12 +93,3 @@ def extract_answer(text: str) -> str | None:
     """The normal form of `find_answer`'s answer, for reading: use `same_answer` to compare."""
     answer = find_answer(text)
     return None if answer is None else answer.normal
-
-
-def _letter(letter: str) -> Answer:
-    return Answer(AnswerKind.CHOICE, letter.upper())
-
-
-def _initial(letter: str, rest: str) -> bool:
-    """Whether "J" before ". K. Rowling" is a name's."""
-    return bool(re.match(r"\s*[A-Z]\.", rest)) or (letter.upper() >= "F" and bool(_INITIALS.match(rest)))

@@ -45,6 +45,8 @@ _COMMANDS = {
 _COMMAND = re.compile(rf"\\({'|'.join(sorted(_COMMANDS, key=len, reverse=True))})(?![a-zA-Z])\s?")
 _ESCAPED = re.compile(r"\\([%#&_])")
 _DISPLAY = re.compile(r"\\[()\[\]]")
+_BOLD = re.compile(r"(?<![\w)\]*])\*\*([^\s*][^*\n]{0,200})\*\*")
+_POWER = re.compile(r"(?<=[0-9)])\*\*(?=[-0-9a-zA-Z(])")
 _STRONG = re.compile(r"\*\*+|__+|`")
 _EMPHASIS = re.compile(r"(?<![\w)\]*])(?<![0-9)\]] )\*([^\s*][^*\n]{0,200})\*(?![\w(*])")
 _ATOM = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?|[a-zA-Z]|\\?[a-z]+|sqrt\([^()]*\))")
@@ -65,7 +67,8 @@ def plain_characters(text: str) -> str:
 
 def plain_math(text: str) -> str:
     """An answer, or a text with answers, without LaTeX and markdown that say nothing."""
-    text = _EMPHASIS.sub(r"\1", _STRONG.sub("", text))
+    text = _STRONG.sub("", _POWER.sub("^", _BOLD.sub(r"\1", text)))
+    text = _EMPHASIS.sub(r"\1", text)
     if "\\" in text or "{" in text or "$" in text:
         text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
         text = _DEGREES.sub("°", _SPACE.sub(" ", _THOUSANDS.sub(",", _SIZE.sub("", text))))

@@ -27,7 +27,6 @@ _CHOICE = re.compile(
     rf"|([A-J])(?=(?:,\s+(?:{_REASON})|\s+(?:{_BECAUSE}|as))\b|\s+[-\u2013\u2014]+\s+[a-z'\"]{{2,}}))",
 )
 _NAMED_CHOICE = re.compile(rf"(?:option|choice)\s{_LETTER}(?![\w'])", re.IGNORECASE)
-_NAME = re.compile(r"\s*((?:[A-Z][\w'-]+\s?){1,3})\.?$")
 _CHOICES = re.compile(rf"(?:both )?{_LETTER}(?:(?:,? and |, ?| ?& ?){_LETTER})+\.?$")
 _WHY = re.compile(rf",\s+(?:{_REASON})\b|\s+(?:{_BECAUSE})\b", re.IGNORECASE)
 _YES_NO = re.compile(rf"(yes|no|true|false)(?!\. ?[0-9])(?:[.!]?$|[,.;:!]\s|\s+(?:{_BECAUSE})\b)")
@@ -68,6 +67,18 @@ def read_answer(text: str, decimal_comma: bool = False) -> Answer | None:
     return _text(whole)
 
 
+def option(letter: str, words: str = "") -> Answer | None:
+    """The choice of a letter with the words that follow its full stop; None where it is more likely a name's initial.
+
+    What the letter abbreviates may be a name all the same, so its first words are the subject: "C. elegans" and
+    "C. difficile" are not the same.
+    """
+    first = words.split()[:4]
+    if first and (re.match(r"[A-Z]\.", first[0]) or (letter.upper() >= "F" and len(first) < 4)):
+        return None
+    return Answer(AnswerKind.CHOICE, letter.upper(), " ".join(first[:3]).casefold().strip(_EDGES))
+
+
 def _exact(text: str, decimal_comma: bool) -> Answer | None:
     return quantity(text, decimal_comma) or _group(text, decimal_comma) or _expression(text)
 
@@ -79,11 +90,8 @@ def _choice(text: str) -> Answer | None:
     found = _CHOICE.match(text) or _NAMED_CHOICE.match(text)
     if found is None:
         return None
-    letter = next(each for each in found.groups() if each).upper()
-    name = _NAME.match(text[found.end() :]) if found[0].endswith(".") else None
-    if name and letter >= "F":
-        return None  # more likely an initial than an option
-    return Answer(AnswerKind.CHOICE, letter, name[1].strip().casefold() if name else "")
+    letter = next(each for each in found.groups() if each)
+    return option(letter, text[found.end() :] if found[0].endswith(".") else "")
 
 
 def _group(text: str, decimal_comma: bool) -> Answer | None:

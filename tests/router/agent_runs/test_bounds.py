@@ -192,11 +192,12 @@ async def test_a_reader_that_leaves_while_it_waits_leaves_nothing(agents: Agents
 
 @aio
 async def test_one_client_does_not_take_the_runs_of_others(agents: Agents) -> None:
-    async with serving(agents.pair, runs=RunSettings(named=30, named_per_client=20)) as router:
+    settings = RunSettings(named=30, named_per_client=20)
+    async with serving(agents.pair, runs=settings) as router, router.http_from("127.0.0.2") as other:
+        clients = {"greedy": router.http, "quiet": other}
 
         async def begin(run: str, client: str) -> httpx.Response:
-            body = {**chat("a", "x", agent="a"), "run": run}
-            return await router.http.post(CHAT, json=body, headers={"authorization": f"Bearer {client}"})
+            return await clients[client].post(CHAT, json={**chat("a", "x", agent="a"), "run": run})
 
         for index in range(60):
             assert (await begin(f"greedy-{index}", "greedy")).status_code == 200

@@ -82,7 +82,9 @@ def test_each_event_of_generate_gets_them_and_texts_are_left_alone() -> None:
     prompt = [[None, 1, "a"], [-1.0, 2, "b"]]
     prefill = orjson.dumps([{"meta_info": {"input_token_logprobs": each}} for each in (prompt, prompt[:1])])
     text = '"input_token_logprobs":[] and "index":7}'
-    events: list[dict[str, Any]] = [{"text": text, "meta_info": {"input_token_logprobs": []}, "index": index} for index in (1, 0, 0)]
+    events: list[dict[str, Any]] = [
+        {"text": text, "meta_info": {"input_token_logprobs": []}, "index": index} for index in (1, 0, 0)
+    ]
     merged = read_stream(GENERATE, prefill, *[b"data: %b\n\n" % orjson.dumps(event) for event in events])
     assert [each["meta_info"]["input_token_logprobs"] for each in merged] == [prompt[:1], prompt, prompt]
     assert {each["text"] for each in merged} == {text}

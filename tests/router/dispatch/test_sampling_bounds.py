@@ -45,6 +45,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("regex", {"regex": r"a[^\x00-\U0010ffff]"}),
     ("regex", {"regex": r"([^\d\D]|[^\w\W])+"}),
     ("ebnf", {"ebnf": "root ::= root"}),
+    ("ebnf", {"ebnf": 'root ::= "a" []'}),
     ("ebnf", {"ebnf": 'root ::= "a" other\nother ::= "b" other | root'}),
     ("ebnf", {"ebnf": 'root ::= ("a" root)+ # for ever'}),
 ]

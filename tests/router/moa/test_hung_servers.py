@@ -14,7 +14,7 @@ from router.server.settings import ServerSettings
 from router.speculative_prefill import tokenizer
 from tests.router.moa.test_run_failures import by_name, write_tree
 from tests.router.moa.test_tree_runs import CHAT, Agents, hangs, streams_then_hangs
-from tests.router.support.aio import aio, within
+from tests.router.support.aio import aio, until, within
 from tests.router.support.fakes import Call, FakePair, FakeServer, FakeWorker, chat_event, native_event
 from tests.router.support.serving import Serving, serving
 
@@ -206,3 +206,22 @@ async def test_a_slow_answer_is_no_silence(agents: Agents, tmp_path: Path) -> No
     async with serving(agents.pair, trees=write_tree(tmp_path, timeout=0.3, retries=0)) as router:
         assert (await within(5.0, router.post("/v1/chat/completions", CHAT))).status_code == 200
         assert failures(router) == [0, 0]
+
+
+@aio
+async def test_few_requests_at_once_go_to_a_server_that_tokenizes(
+    agents: Agents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the agents of many trees begin at the same moment, and their clients leave."""
+    monkeypatch.setattr(tokenizer, "AT_ONCE", 4)
+    hang_at(agents.pair.prefill, "/tokenize")
+    async with serving(agents.pair, trees=write_tree(tmp_path)) as router:
+        asked = [asyncio.create_task(router.post("/v1/chat/completions", CHAT)) for _ in range(5)]
+        await until(lambda: len(agents.pair.prefill.server.to("/tokenize")) == 4, "as many as may be")
+        await until(lambda: len(router.app._requests) == 5, "all have come")
+        await asyncio.sleep(0.05)
+        assert len(agents.pair.prefill.server.to("/tokenize")) == 4
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        await router.freed()

@@ -153,6 +153,7 @@ COUNTS = (7, 2)
         pytest.param(
             lines(
                 delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]),
+                delta(content=[{"type": "reasoning", "text": "Hm."}, {"type": "thinking", "thinking": None}]),
                 delta("stop", content="Hello world"),
                 {"usage": USAGE},
             ),

@@ -125,7 +125,9 @@ async def test_generate() -> None:
 @aio
 async def test_input_logprobs_come_from_prefill() -> None:
     async with serving(FakePair()) as router:
-        meta = (await router.post("/generate", {"text": "x", "return_logprob": True})).json()["meta_info"]
+        meta = (await router.post("/generate", {"text": "x", "return_logprob": True, "logprob_start_len": 0})).json()[
+            "meta_info"
+        ]
         assert meta == {"output_token_logprobs": [], "input_token_logprobs": [[-1.0, 1, None]]}
 
 
@@ -138,7 +140,7 @@ def test_input_logprobs_from_a_prefill_that_answers_nonsense(answer: bytes) -> N
         pair = FakePair()
         pair.prefill.generate = prefill
         async with serving(pair) as router:
-            told = await router.post("/generate", {"text": "x", "return_logprob": True})
+            told = await router.post("/generate", {"text": "x", "return_logprob": True, "logprob_start_len": 0})
             assert told.status_code == 502
             assert "do not fit together" in told.json()["error"]["message"]
             await router.settled()

@@ -63,11 +63,12 @@ async def test_a_full_queue_of_one_client_does_not_hold_up_another() -> None:
 @aio
 async def test_in_a_router() -> None:
     pair = Slow()
-    async with serving(pair, limits=AdmissionSettings(max_concurrent=4, queue_size=8)) as client:
+    limits = AdmissionSettings(max_concurrent=4, queue_size=8)
+    async with serving(pair, limits=limits) as client, client.http_from("127.0.0.2") as other:
+        clients = {"greedy": client.http, "quiet": other}
 
-        async def ask(key: str) -> int:
-            headers = {"authorization": f"Bearer {key}"}
-            return (await client.http.post("/generate", json={"text": "x"}, headers=headers)).status_code
+        async def ask(who: str) -> int:
+            return (await clients[who].post("/generate", json={"text": "x"})).status_code
 
         gate = client.app.limits.gate
         assert gate is not None

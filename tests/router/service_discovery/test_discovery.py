@@ -194,7 +194,7 @@ async def test_a_pod_that_waits_for_an_address_and_goes() -> None:
             waits = pod_workers._waiting_pods["uid-of-e"]
             cluster.delete("e", "d")
             await has(client, "127.0.0.1")
-            assert old not in client.app.registry.workers
+            await until(lambda: old not in client.app.registry.workers, "it is dropped")
             await until(waits.cancelled, "nobody waits for it")
             assert len(pod_workers._waiting_pods) == 1
 

@@ -37,6 +37,13 @@ class Serving:
     async def post(self, path: str, body: Any) -> httpx.Response:
         return await self.http.post(path, json=body)
 
+    @asynccontextmanager
+    async def http_from(self, address: str) -> AsyncIterator[httpx.AsyncClient]:
+        """Another client: one at another address of this machine, such as 127.0.0.2."""
+        transport = httpx.AsyncHTTPTransport(local_address=address, verify=False)
+        async with httpx.AsyncClient(base_url=self.url, timeout=60.0, transport=transport) as http:
+            yield http
+
     async def settled(self) -> None:
         """No load is counted, and no generation is held open on any worker."""
         await until(lambda: all(worker.load == 0 for worker in self.app.registry.workers), "all loads are 0")

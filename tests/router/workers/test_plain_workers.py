@@ -1,6 +1,7 @@
 """What a router finds out about plain servers (fakes: no one real server answers in all these ways)."""
 
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -292,6 +293,10 @@ def test_a_plain_server_that_is_away_takes_no_model_from_its_pair() -> None:
     assert registry.served_by_pairs("m")
     assert not registry.served_by_pairs("x")
     assert registry.served_by_pairs("unknown")
+    gateway.last_usable = time.monotonic()  # it may restart: only what nothing else serves is waited for
+    assert (registry.recovering("m"), registry.recovering("x")) == (False, True)
+    pair[0].healthy, pair[0].last_usable = False, time.monotonic()
+    assert registry.recovering("m")
 
 
 @aio
