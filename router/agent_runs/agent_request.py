@@ -10,7 +10,9 @@ from router.dispatch.sampling_bounds import check_sampling
 from router.errors import BadRequest
 from router.moa.openai_format import EndpointKind
 from router.moa.prompt_draft import PromptDraft
-from router.moa.sampling import UNSUPPORTED_FIELDS, requested_sampling, sglang_sampling
+from router.moa.request_fields import NATIVE_FIELDS, NATIVE_SAMPLING, refuse_fields
+from router.moa.sampling import requested_sampling, sglang_sampling
+from router.moa.sampling_values import check_sampling_values
 from router.speculative_prefill.composition import AnswerOrder
 from router.speculative_prefill.template import AGENT_NAME
 
@@ -81,6 +83,8 @@ def _read_generate(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     sampling = body.get("sampling_params") or {}
     if not isinstance(sampling, dict):
         raise BadRequest("`sampling_params` must be an object.")
+    refuse_fields(body, "run", NATIVE_FIELDS)
+    refuse_fields(sampling, "run", NATIVE_SAMPLING)
     check_sampling(body, "/generate")
     if wants_prompt_logprobs("/generate", body):
         raise BadRequest("`logprob_start_len` must be -1 in a request of a run: its prompt comes in several parts.")
@@ -89,10 +93,8 @@ def _read_generate(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def _read_openai_sampling(body: dict[str, Any], kind: EndpointKind) -> dict[str, Any]:
-    check_sampling(body, "/v1/chat/completions" if kind == "chat" else "/v1/completions")
-    for key in (*UNSUPPORTED_FIELDS, "response_format"):
-        if body.get(key) not in (None, False, 0, [], "", {"type": "text"}):
-            raise BadRequest(f"`{key}` cannot be used in a request of a run; leave it out.")
+    refuse_fields(body, "run")
+    check_sampling_values(body, "/v1/chat/completions" if kind == "chat" else "/v1/completions")
     if body.get("n") not in (None, 1):
         raise BadRequest("`n` must be 1 in a request of a run: its readers read one answer.")
     if not isinstance(body.get("stream_options") or {}, dict):

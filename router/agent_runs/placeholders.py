@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from router.errors import BadRequest
+from router.moa.messages import read_messages, template_options
 from router.moa.prompt_draft import Content, PromptDraft
 from router.speculative_prefill.template import PLACEHOLDER
 
@@ -20,16 +21,18 @@ def read_prompt(body: dict[str, Any]) -> PromptDraft:
     if not content:
         raise BadRequest(f"`{key}` is empty; give a prompt.")
     if key == "messages":
-        if not isinstance(content, list) or not all(isinstance(message, dict) for message in content):
-            raise BadRequest("`messages` must be a list of messages.")
-        names = [name for message in content for name in PLACEHOLDER.findall(_text_of(message))]
+        content = read_messages(content)
+        names = [name for message in content for name in PLACEHOLDER.findall(message["content"])]
     elif isinstance(content, str):
         names = PLACEHOLDER.findall(content)
     else:
         names = _names_among_ids(content, key)
+    options = template_options(body)
+    if options and key != "messages":
+        raise BadRequest(f"`{next(iter(options))}` is for chat templates, which are applied to `messages` only.")
     if len(names) > MAX_PLACES:
         raise BadRequest(f"the prompt has {len(names)} places for answers, and {MAX_PLACES} is the most.")
-    return PromptDraft(tuple(names), lambda answers: _fill(content, answers))
+    return PromptDraft(tuple(names), lambda answers: _fill(content, answers), template_options=options)
 
 
 def _names_among_ids(content: object, key: str) -> list[str]:
@@ -39,13 +42,6 @@ def _names_among_ids(content: object, key: str) -> list[str]:
     if any(match is None and type(item) is not int for match, item in zip(matches, items, strict=True)):
         raise BadRequest(f"`{key}` must be one text, or token ids with places like '<|answer:NAME|>' among them.")
     return [match[1] for match in matches if match is not None]
-
-
-def _text_of(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if content is not None and not isinstance(content, str):
-        raise BadRequest("in a request of a run each message's `content` must be one text.")
-    return content or ""
 
 
 def _fill(content: Any, answers: Sequence[str]) -> Content:
@@ -58,5 +54,5 @@ def _fill(content: Any, answers: Sequence[str]) -> Content:
     if isinstance(content, str):
         return fill(content)
     if isinstance(content[0], dict):
-        return [{**message, "content": fill(message.get("content") or "")} for message in content]
+        return [{**message, "content": fill(message["content"])} for message in content]
     return [fill(item) if isinstance(item, str) else item for item in content]

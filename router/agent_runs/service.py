@@ -94,6 +94,7 @@ class AgentRuns:
                 sampling=agent_request.sampling,
                 splice=True,
                 keep_output_ids=kind is None,
+                answers_client=True,
                 streaming=agent_request.stream,
                 extra_fields=agent_request.extra_fields,
                 on_event=latest_event.append,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from router.errors import NoWorker, RouterError
+from router.errors import BadRequest, NoWorker, RouterError
 from router.http.asgi import AsgiRequest
 from router.http.sse import DONE, format_error, format_event
 from router.moa.merge_streams import merge_streams
@@ -70,6 +70,7 @@ class TreeEndpoint:
 
     def _start_runs(self, tree_request: TreeRequest, span: "RequestSpan | None") -> list[Run]:
         models = self._assign_models(tree_request.tree)
+        self._check_length(tree_request, models[tree_request.tree.final.name])
         runs = [
             Run(
                 self._context,
@@ -78,6 +79,7 @@ class TreeEndpoint:
                 self._sampling,
                 question,
                 tree_request.sampling,
+                template_options=tree_request.template_options,
                 n=tree_request.n,
                 seed=tree_request.seed,
                 streaming=tree_request.stream,
@@ -88,6 +90,13 @@ class TreeEndpoint:
         for run in runs:
             self._store.add(run.trace)
         return runs
+
+    def _check_length(self, tree_request: TreeRequest, final_model: str) -> None:
+        """Raise `BadRequest` if the answer alone would be longer than the final agent's context."""
+        most = tree_request.sampling.get("max_tokens", 0)
+        length = self._context.context_length(final_model) if self._registry.served_by_pairs(final_model) else None
+        if length is not None and most >= length:
+            raise BadRequest(f"`max_tokens` is {most}, but {final_model} has a context of {length} tokens.")
 
     def _assign_models(self, tree: Tree) -> dict[str, str]:
         """Model name by agent name: the agent's own, else the served ones in turn."""

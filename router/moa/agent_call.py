@@ -8,6 +8,7 @@ from router.early_exit import confidence
 from router.errors import AgentRefused, NoWorker, RouterError, UpstreamFailed, UpstreamTimeout
 from router.moa.answer_progress import AnswerProgress
 from router.moa.prompt_draft import PromptDraft
+from router.moa.reasoning import ReasoningSplitter
 from router.observability.run_trace import AgentTrace, RunTrace
 from router.observability.tracing.leg_tracer import LegTracer
 from router.speculative_prefill.composition import AnswerOrder
@@ -36,6 +37,7 @@ class AgentCall:
         splice: Whether the prompt is prefilled while upstream answers are still being written.
         return_logprobs: Whether log-probabilities are requested, for the answer's confidence.
         keep_output_ids: Whether the trace keeps the answer's token ids.
+        answers_client: Whether the client gets the text, with the reasoning that its model wrote into it.
         retries: Retries after the first attempt.
         streaming: Whether a client gets the text as it comes: then an answer cannot begin anew.
         timeout: Seconds without any event after which the server counts as failed.
@@ -43,6 +45,7 @@ class AgentCall:
         on_event: Called with each event of the server, as it came.
         before_sending: Awaited when the prompt is complete, before the request goes out.
         failed_workers: Servers that failed an attempt of this call; the next one avoids them.
+        splitters: The one that takes the reasoning out of this attempt's answer.
         tracer: The span in whose name requests are sent; None without tracing.
     """
 
@@ -56,6 +59,7 @@ class AgentCall:
     splice: bool = False
     return_logprobs: bool = False
     keep_output_ids: bool = False
+    answers_client: bool = False
     retries: int = 1
     streaming: bool = False
     timeout: float = 300.0
@@ -63,6 +67,7 @@ class AgentCall:
     on_event: Callable[[bytes], None] = lambda _: None
     before_sending: Callable[[], Awaitable[None]] = _nothing
     failed_workers: set[Worker] = field(default_factory=set)
+    splitters: list[ReasoningSplitter] = field(default_factory=lambda: [ReasoningSplitter()])
     tracer: LegTracer | None = None
 
     def begin_attempt(self, backend: str) -> None:
@@ -84,10 +89,16 @@ class AgentCall:
         trace.prompt_tokens, trace.completion_tokens, trace.cached_tokens = now.token_counts
         if trace.first_token is None and (now.ids or now.text or now.reasoning):
             trace.first_token = self.run_trace.now()
-        trace.text, trace.reasoning = now.text, now.reasoning
+        if before is None:
+            self.splitters[:] = [ReasoningSplitter()]
+        text, thoughts = self.splitters[0].split(now.text)
+        trace.reasoning = now.reasoning or thoughts
+        trace.text = now.text if self.answers_client else text
         if self.keep_output_ids:
             trace.output_ids = now.ids
-        self.answer.update(now.answer_ids, now.text)
+        # Where the reasoning ends among the token ids is not known: readers take the text then.
+        self.answer.text_only = text != now.text
+        self.answer.update(now.answer_ids, text)
         return now.text[len(before.text) if before else 0 :]
 
     def finish(self, progress: AnswerProgress | None) -> None:

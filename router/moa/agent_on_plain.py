@@ -22,6 +22,7 @@ from router.moa.openai_events import OpenAIReader
 from router.moa.run_context import RunContext
 from router.moa.sampling import openai_sampling
 from router.observability.tracing.leg_tracer import UNTRACED_LEG
+from router.speculative_prefill.template import without_system_role
 from router.speculative_prefill.upstream_answer import AnswerWatch
 
 
@@ -52,6 +53,12 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
                 response = await stack.enter_async_context(
                     await worker.origin.request("POST", path, orjson.dumps(body), leg.headers)
                 )
+                if response.status == 400 and (merged := without_system_role(body.get("messages") or [])):
+                    # Perhaps its template refuses the system role; if that is not why, the same error comes again.
+                    raw = orjson.dumps(body | {"messages": merged})
+                    response = await stack.enter_async_context(
+                        await worker.origin.request("POST", path, raw, leg.headers)
+                    )
                 leg.response_started(response.status)
                 await _check_status(call, response)
             events = EventStream(response.chunks(), or_json=True)
@@ -87,6 +94,7 @@ def _request_body(call: AgentCall, content: Any) -> tuple[str, dict[str, Any]]:
     body = {"model": call.trace.model, **sampling, "stream": True, "stream_options": {"include_usage": True}}
     if isinstance(content, str):
         return "/v1/completions", {**body, "prompt": content, **({"logprobs": 1} if call.return_logprobs else {})}
+    body |= call.draft.template_options
     return "/v1/chat/completions", {**body, "messages": content, **({"logprobs": True} if call.return_logprobs else {})}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from router.moa.prompt_draft import Messages
+from router.moa.messages import Messages
 
 PROPOSER = "Answer the user's question correctly and to the point. Give your reasons in a few sentences."
 AGGREGATOR = (
@@ -18,13 +18,16 @@ def proposer_messages(role: str | None, question: Messages) -> Messages:
 
 
 def aggregator_messages(role: str | None, question: Messages, answers: Sequence[str]) -> Messages:
-    """The conversation with the upstream answers, or their placeholders, before its last message.
+    """The conversation with the upstream answers, or their placeholders, in its last message, which is the user's.
 
-    The question stands last and the answers have no headings: small models that see either go on
-    listing answers.
+    Where the last message is another's, the notes stand in a user's message of their own after it. The question
+    stands last and the answers have no headings: small models that see either go on listing answers.
     """
     notes = "\n\n".join(f"- {answer}" for answer in answers)
     *before, last = question
+    if last.get("role") != "user":
+        content = f"Notes by other assistants:\n\n{notes}\n\nUse what is right in these notes."
+        return _with_system_prompt(role or AGGREGATOR, [*question, {"role": "user", "content": content}])
     content = f"Notes by other assistants:\n\n{notes}\n\nUse what is right in these notes. {_text(last)}"
     return _with_system_prompt(role or AGGREGATOR, [*before, {**last, "content": content}])
 

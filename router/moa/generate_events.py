@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from router.dispatch.worker_errors import error_message
-from router.errors import UpstreamFailed
+from router.errors import AgentRefused, UpstreamFailed
 from router.moa.answer_progress import AnswerProgress
 
 # Where an event has its text and its token ids. Without a tokenizer it has no text.
@@ -116,13 +116,21 @@ def read_event(event: bytes, agent: str) -> AnswerProgress:
     try:
         payload = orjson.loads(event)
         if payload.get("error"):
-            raise UpstreamFailed(f"agent {agent} failed while it answered: {error_message(event)}")
+            raise error_of_event(payload, agent, event)
         progress = _read_payload(payload)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UpstreamFailed(f"agent {agent} failed: its answer is not in SGLang's form.") from None
     if progress.finish_reason == "abort":
         raise UpstreamFailed(f"agent {agent} failed: its worker aborted it ({progress.matched or 'no cause given'}).")
     return progress
+
+
+def error_of_event(payload: dict[str, Any], agent: str, event: bytes) -> UpstreamFailed | AgentRefused:
+    """The error of an event that has one: SGLang refuses requests for streams so, with a status of 400 to 499."""
+    error = payload["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    kind = AgentRefused if type(code) is int and 400 <= code < 500 else UpstreamFailed
+    return kind(f"agent {agent} failed while it answered: {error_message(event)}")
 
 
 def _read_payload(payload: dict[str, Any]) -> AnswerProgress:

@@ -1,14 +1,14 @@
 """A prompt with placeholders for upstream answers, before tokenization."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from router.errors import BadRequest
+from router.moa.messages import Messages
 from router.speculative_prefill.template import PromptTemplate, placeholder
 from router.speculative_prefill.tokenizer import WorkerTokenizer
 
-Messages = list[dict[str, Any]]
 Content = Messages | str | list[int | str]
 
 
@@ -20,12 +20,14 @@ class PromptDraft:
         upstream_names: The agents whose answers it reads, in the order of their placeholders.
         fill: Makes the prompt from one text for each of them, an answer or a placeholder: chat messages, plain text,
             or token ids with strings among them.
+        template_options: Fields for the model's chat template, by the names of SGLang's chat API.
         nonce: Marks this draft's own placeholders, so that a client's text cannot contain one.
     """
 
     upstream_names: tuple[str, ...]
     fill: Callable[[Sequence[str]], Content]
     nonce: str = ""
+    template_options: Mapping[str, Any] = field(default_factory=dict)
 
     def with_placeholders(self) -> Content:
         """The prompt with its placeholders."""
@@ -44,7 +46,7 @@ class PromptDraft:
             return await PromptTemplate.of_text(tokenizer(), content, self.nonce)
         messages = [item for item in content if isinstance(item, dict)]
         if messages:
-            return await PromptTemplate.of_messages(tokenizer(), messages, self.nonce)
+            return await PromptTemplate.of_messages(tokenizer(), messages, self.nonce, self.template_options)
         return PromptTemplate.of_ids(item for item in content if not isinstance(item, dict))
 
     def with_answers(self, answers: Sequence[str]) -> Messages | str:

@@ -14,7 +14,8 @@ from router.moa.agent import run_agent
 from router.moa.agent_call import AgentCall
 from router.moa.agent_prompts import aggregator_messages, proposer_messages, question_text
 from router.moa.merge_streams import merge_streams
-from router.moa.prompt_draft import Content, Messages, PromptDraft
+from router.moa.messages import Messages
+from router.moa.prompt_draft import Content, PromptDraft
 from router.moa.run_context import RunContext
 from router.moa.sampling import sglang_sampling
 from router.moa.tree import Agent, Tree
@@ -37,6 +38,7 @@ class Run:
         sampling: Default sampling by model name.
         question: The client's messages, or its token ids for models that run without a tokenizer.
         final_sampling: The client's sampling parameters, for the final agent.
+        template_options: For the chat templates of all agents' prompts.
         n: Number of final answers.
         seed: Of the draws of early exit; None takes a random one.
         streaming: Whether the client gets the text as it comes: then the final answer cannot begin anew.
@@ -52,6 +54,7 @@ class Run:
         question: Messages | list[int],
         final_sampling: dict[str, Any],
         *,
+        template_options: Mapping[str, Any] | None = None,
         n: int = 1,
         seed: int | None = None,
         streaming: bool = True,
@@ -67,6 +70,7 @@ class Run:
         self._sampling = sampling
         self._question = question
         self._final_sampling = final_sampling
+        self._template_options = template_options or {}
         self._streaming = streaming
         self._nonce = f"{uuid.uuid4().hex[:12]}:"
         self._members: dict[str, list[str]] = {}  # agent names by cluster; the others by agent name
@@ -204,6 +208,7 @@ class Run:
             splice=self._tree.arm in ("splice", "exit"),
             return_logprobs=trace.cluster in self._exits,
             keep_output_ids=_is_token_ids(self._question),
+            answers_client=is_final,
             retries=self._tree.retries,
             streaming=self._streaming and is_final,
             timeout=self._tree.timeout,
@@ -221,7 +226,7 @@ class Run:
                 return proposer_messages(agent.role, question)
             return aggregator_messages(agent.role, question, answers)
 
-        return PromptDraft(tuple(upstream), fill, self._nonce)
+        return PromptDraft(tuple(upstream), fill, self._nonce, self._template_options)
 
 
 def _nan_if_unknown(confidence: float | None) -> float:

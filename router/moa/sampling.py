@@ -2,14 +2,11 @@
 
 from typing import Any
 
+from router.moa.request_fields import OPENAI_FIELDS
+
 # Fields of a request that go to the agent that answers the client.
-FORWARDED_SAMPLING = (
-    "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty", "frequency_penalty",
-    "repetition_penalty", "max_tokens", "ignore_eos", "logit_bias", "stop_token_ids", "min_tokens",
-)  # fmt: skip
-# Fields of OpenAI's API that neither a tree nor a request with `run` supports.
-UNSUPPORTED_FIELDS = ("tools", "functions", "logprobs", "top_logprobs", "echo", "suffix", "audio", "best_of")
-SGLANG_NAMES = {"max_tokens": "max_new_tokens", "seed": "sampling_seed"}
+FORWARDED_SAMPLING = tuple(name for name, rule in OPENAI_FIELDS.items() if rule.tree == "final")
+SGLANG_NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens", "seed": "sampling_seed"}
 OPENAI_NAMES = {sglang: openai for openai, sglang in SGLANG_NAMES.items()}
 
 
@@ -17,7 +14,7 @@ def requested_sampling(body: dict[str, Any]) -> dict[str, Any]:
     """The sampling parameters of a client's request, by OpenAI's names; `max_completion_tokens` is `max_tokens`."""
     sampling = {key: body[key] for key in FORWARDED_SAMPLING if body.get(key) is not None}
     if body.get("max_completion_tokens") is not None:
-        sampling["max_tokens"] = body["max_completion_tokens"]
+        sampling["max_tokens"] = sampling.pop("max_completion_tokens")
     return sampling
 
 

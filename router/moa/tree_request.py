@@ -8,9 +8,11 @@ from msgspec.structs import replace
 from router.config.structs import InvalidValue, read_struct
 from router.early_exit import ExitRule
 from router.errors import BadRequest
+from router.moa.messages import Messages, read_messages, template_options
 from router.moa.openai_format import EndpointKind
-from router.moa.prompt_draft import Messages
-from router.moa.sampling import UNSUPPORTED_FIELDS, requested_sampling
+from router.moa.request_fields import refuse_fields
+from router.moa.sampling import requested_sampling
+from router.moa.sampling_values import check_sampling_values
 from router.moa.tree import Arm, Tree
 from router.speculative_prefill.composition import AnswerOrder
 
@@ -27,6 +29,7 @@ class TreeRequest:
         tree: The tree, with what the request changes of it.
         questions: Messages or token ids, one entry for each run.
         sampling: For the final agent, by OpenAI's names.
+        template_options: For the chat templates of all agents' prompts.
         n: Final answers of each run.
         seed: Of the runs' early exits; None takes a random one.
         stream: Whether the client gets the text as it comes.
@@ -37,6 +40,7 @@ class TreeRequest:
     tree: Tree
     questions: list[Messages | list[int]]
     sampling: dict[str, Any]
+    template_options: dict[str, Any]
     n: int
     seed: int | None
     stream: bool
@@ -50,14 +54,12 @@ class TreeRequest:
 
 def read_tree_request(body: dict[str, Any], kind: EndpointKind, tree: Tree) -> TreeRequest:
     """Read a request's body; raises `BadRequest` with the first thing that is wrong."""
-    for key in UNSUPPORTED_FIELDS:
-        if body.get(key) not in (None, False, 0, [], ""):
-            raise BadRequest(f"`{key}` cannot be had from a tree of agents; leave it out, or ask a model by its name.")
-    response_format = body.get("response_format") or {}
-    if not isinstance(response_format, dict) or response_format.get("type", "text") != "text":
-        raise BadRequest("`response_format` must be text: a tree's agents answer in words.")
+    refuse_fields(body, "tree")
+    check_sampling_values(body, "/v1/chat/completions" if kind == "chat" else "/v1/completions")
+    for name in ("prompt",) if kind == "chat" else ("messages", "input_ids"):
+        if body.get(name) is not None:
+            raise BadRequest(f"`{name}` belongs to another path than this one; leave it out.")
     sampling = requested_sampling(body)
-    _check_integer(sampling.get("max_tokens", 1), "max_tokens", minimum=1)
     n = _check_integer(body.get("n") or 1, "n", minimum=1)
     options = _tree_options(body.get("moa"))
     seed = options.pop("seed", body.get("seed"))
@@ -74,6 +76,7 @@ def read_tree_request(body: dict[str, Any], kind: EndpointKind, tree: Tree) -> T
         tree=replace(tree, **options),
         questions=questions,
         sampling=sampling,
+        template_options=template_options(body),
         n=n,
         seed=seed,
         stream=bool(body.get("stream")),
@@ -112,10 +115,7 @@ def _chat_question(body: dict[str, Any]) -> Messages | list[int]:
         if not _is_token_ids(ids):
             raise BadRequest("`input_ids` must be a list of at least one token id, each an integer from 0 up.")
         return list(ids)
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
-        raise BadRequest("`messages` must be a list of at least one message object.")
-    return messages
+    return read_messages(body.get("messages"))
 
 
 def _completion_questions(body: dict[str, Any]) -> list[Messages | list[int]]:

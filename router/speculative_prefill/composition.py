@@ -29,9 +29,15 @@ async def same_tokenizer_ids(answer: UpstreamAnswer) -> Sequence[int]:
 
 
 def ids_unless_cut(tokenizer: WorkerTokenizer) -> AnswerEncoder:
-    """As `same_tokenizer_ids`; but of an answer cut by a stop string, whose ids go beyond its text, the text's ids."""
+    """As `same_tokenizer_ids`; but of an answer cut by a stop string, whose ids go beyond its text, the text's ids.
+
+    An answer of which only the text is known is encoded as by `reencoded_text`.
+    """
+    by_text = reencoded_text(tokenizer)
 
     async def encode(answer: UpstreamAnswer) -> Sequence[int]:
+        if answer.text_only:
+            return await by_text(answer)
         return await tokenizer.encode(answer.text) if answer.cut else answer.ids
 
     return encode

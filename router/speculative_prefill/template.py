@@ -6,7 +6,7 @@ the answers.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +45,21 @@ class PromptTemplate:
 
     @classmethod
     async def of_messages(
-        cls, tokenizer: WorkerTokenizer, messages: list[dict[str, Any]], nonce: str = ""
+        cls,
+        tokenizer: WorkerTokenizer,
+        messages: list[dict[str, Any]],
+        nonce: str = "",
+        options: Mapping[str, Any] | None = None,
     ) -> "PromptTemplate":
-        """The model's own chat template over messages with placeholders.
+        """The model's own chat template over messages with placeholders; `options` as of `WorkerTokenizer.render`.
+
+        A template that refuses the system role gets the system prompt before the user's first message.
 
         Raises:
             BadRequest: The chat template changed a placeholder, or the messages do not fit it.
         """
         pattern = _placeholder_pattern(nonce)
-        text = await tokenizer.decode(await tokenizer.render(messages))
+        text = await tokenizer.decode(await _render(tokenizer, messages, options))
         expected = [name for message in messages for name in pattern.findall(str(message.get("content", "")))]
         template = await cls.of_text(tokenizer, text, nonce)
         if sorted(template.slots) != sorted(expected):
@@ -86,3 +92,30 @@ class PromptTemplate:
             else:
                 raise BadRequest(f"`input_ids` holds {item!r}; give token ids and places like '<|answer:NAME|>'.")
         return cls(tuple(map(tuple, literals)), tuple(slots))
+
+
+async def _render(
+    tokenizer: WorkerTokenizer, messages: list[dict[str, Any]], options: Mapping[str, Any] | None
+) -> list[int]:
+    try:
+        return await tokenizer.render(messages, options)
+    except BadRequest as refused:
+        merged = without_system_role(messages)
+        if merged is None:
+            raise
+        try:
+            return await tokenizer.render(merged, options)
+        except BadRequest:
+            raise refused from None
+
+
+def without_system_role(messages: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """The conversation with its system prompt before the user's first message; None if that is not possible."""
+    if not messages or messages[0].get("role") != "system":
+        return None
+    system, *others = messages
+    at = next((index for index, message in enumerate(others) if message.get("role") == "user"), None)
+    if at is None:
+        return None
+    user = {**others[at], "content": f"{system.get('content') or ''}\n\n{others[at].get('content') or ''}"}
+    return [*others[:at], user, *others[at + 1 :]]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -62,10 +62,13 @@ class WorkerTokenizer:
             return True
         return await self.encode(PROBE_TEXT) == await other.encode(PROBE_TEXT)
 
-    async def render(self, messages: list[dict[str, Any]]) -> list[int]:
-        """Token ids of a conversation under the model's chat template, up to where the answer begins."""
+    async def render(self, messages: list[dict[str, Any]], options: Mapping[str, Any] | None = None) -> list[int]:
+        """Token ids of a conversation under the model's chat template, up to where the answer begins.
+
+        `options` are further fields of SGLang's chat API that the template reads, such as `chat_template_kwargs`.
+        """
         size = sum(len(str(message.get("content") or "")) for message in messages)
-        return _checked_ids(await self._post("/tokenize", {"messages": messages}, size))
+        return _checked_ids(await self._post("/tokenize", {"messages": messages, **(options or {})}, size))
 
     async def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens added."""

@@ -24,6 +24,7 @@ class UpstreamAnswer:
         text: The same as text; its end may lag behind `ids`, or be half a character.
         finish_order: Its number among all finished answers of the process; None while it runs.
         cut: Whether a stop string ended it: then `ids` go on behind the end of `text`.
+        text_only: Whether readers get `text` only, since `ids` begin with a part that they must not get.
         dropped: Whether readers go on without it.
         error: Why it failed; None otherwise.
         version: Counts changes.
@@ -37,6 +38,7 @@ class UpstreamAnswer:
         self.text = ""
         self.finish_order: int | None = None
         self.cut = False
+        self.text_only = False
         self.dropped = False
         self.error: Exception | None = None
         self.version = 0

@@ -9,17 +9,7 @@ import yaml
 HERE = Path(__file__).parent
 TESTS = HERE.parent
 # Cases that still give the wrong answer: each leaves this list with the test that shows it right.
-OPEN: set[str] = {
-    "2.logit_bias_tree",
-    "6.min_tokens",
-    "6.client_errors_502",
-    "6.templates",
-    "6.ignored_fields",
-    "6.text_parts_run",
-    "6.last_not_user",
-    "6.image_aggregator",
-    "11.no_system_role",
-}
+OPEN: set[str] = set()
 
 
 def cases() -> list[str]:
