@@ -151,6 +151,9 @@ class Run:
         try:
             async for _ in self._run_agent(agent, agent.name, {}):
                 pass
+        except asyncio.CancelledError as cancelled:
+            clear_tracebacks(cancelled)  # its frames have the prompt, and refer to it: a reference cycle
+            raise
         except Exception as error:
             if not isinstance(error, RouterError):
                 logger.exception("agent %s of %s failed unexpectedly", agent.name, self.trace.id)
@@ -161,6 +164,7 @@ class Run:
             is_own_error = not any(upstream_answer.error is error for upstream_answer in upstream)
             if is_own_error and any(other.error is None and not other.dropped for other in others):
                 answer.drop()
+                clear_tracebacks(error)
             else:
                 answer.fail(error)
             return

@@ -87,6 +87,7 @@ class OpenPrompt:
             self._release_pair()
         if self._pair is not None and self._metrics is not None:
             self._metrics.record(str(self._pair.decode.model), self.speculation, self._ttft)
+        del self._choose_pair  # it may refer to this prompt: a reference cycle that holds the prompt's text
 
     @property
     def pair(self) -> Pair | None:

@@ -16,6 +16,7 @@ from router.http.body import Body
 from router.http.client_request import ClientRequest as Asked
 from router.http.disconnect import WATCH_DELAY
 from router.http_client.connection import Connection
+from router.moa.agent_call import AgentCall
 from router.moa.run import Run
 from router.server.connections.protocol import ClientProtocol
 from router.server.settings import ServerSettings
@@ -201,7 +202,9 @@ def test_no_run_waits_for_the_garbage_collector(ending: str, tmp_path: Path) -> 
                 for _ in range(2):
                     await router.post("/v1/chat/completions", TREE)
                 await router.settled()
-                await until(lambda: not any(isinstance(each, Run) for each in gc.get_objects()), "no run is left")
+                await until(
+                    lambda: not any(isinstance(each, Run | AgentCall) for each in gc.get_objects()), "all is free"
+                )
             finally:
                 gc.enable()
 
