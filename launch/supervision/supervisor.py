@@ -168,10 +168,27 @@ class Supervisor:
             self._print_line(str(exit_error(process.command, exit_code)))
             # Its children must be gone before its ports can be taken again.
             await kill_all([process])
+            await self._end_memory_holders(service)
             delay = backoff.next_delay(None if service.ready_at is None else time.monotonic() - service.ready_at)
             if not await self._restart(service, backoff, delay):
                 self._give_up(service, process)
                 return
+
+    async def _end_memory_holders(self, service: Service) -> None:
+        """End the processes that keep the GPU memory of a decode server that died; they are then restarted too.
+
+        UCX maps a decode server's KV pool into its prefill server, and unmaps it only when that process ends (UCX's
+        issue 11753). Until then the memory is not free, and the decode server could not start again.
+        """
+        dead = self._servers.get(service.name)
+        if dead is None or dead.role != "decode" or not dead.gpus:
+            return
+        for server in self.plan.servers:
+            holder = self.services[server.name]
+            held = server.role == "prefill" and server.model.name == dead.model.name and holder.state == "ready"
+            if held and holder.process is not None:
+                self._print_line(f"ending {server.name} too, which holds the GPU memory of {service.name}")
+                await kill_all([holder.process])
 
     async def _restart(self, service: Service, backoff: Backoff, delay: float | None) -> bool:
         """Start a service after each delay until it is ready; False when the backoff has no delay left."""

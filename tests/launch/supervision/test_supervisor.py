@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,31 @@ def test_a_killed_server_is_restarted(tmp_path: Path) -> None:
     launched = run(tmp_path, test)
     assert launched.lines[0].startswith("smollm2-a-decode was killed by signal 9")
     assert launched.lines[1] == "restarting smollm2-a-decode in 0.01 s"
+
+
+@pytest.mark.parametrize(("gpus", "restarts"), [((0,), 1), ((), 0)], ids=["on a GPU", "on a CPU"])
+def test_the_prefill_server_of_a_dead_decode_server_is_restarted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: tuple[int, ...], restarts: int
+) -> None:
+    """On GPUs only: there it holds the other one's memory. The GPU is made up."""
+    monkeypatch.setattr(supervisor, "used_bytes", lambda _: 0)
+
+    async def test(launched: Launched) -> None:
+        await launched.supervisor.start()
+        services, servers = launched.supervisor.services, launched.supervisor._servers
+        servers.update({name: replace(server, gpus=gpus) for name, server in servers.items()})
+        decode, prefill = services["smollm2-a-decode"], services["smollm2-a-prefill"]
+        assert decode.process is not None
+        watch = asyncio.create_task(launched.supervisor.watch())
+        os.kill(decode.process.pid, signal.SIGKILL)
+        await launched.until(lambda: decode.restarts == 1 and decode.state == "ready" and prefill.state == "ready")
+        await launched.until(lambda: prefill.restarts == restarts and prefill.state == "ready")
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+    launched = run(tmp_path, test)
+    ending = "ending smollm2-a-prefill too, which holds the GPU memory of smollm2-a-decode"
+    assert (ending in launched.lines) == bool(restarts)
 
 
 def test_a_server_that_cannot_start_ends_the_launch(tmp_path: Path) -> None:
