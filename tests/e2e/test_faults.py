@@ -166,8 +166,10 @@ def test_answers_that_are_reset_after_k_bytes(servers: Servers) -> None:
 
 
 def test_a_breaker_opens_and_closes(servers: Servers) -> None:
+    """By clients' requests alone: the router neither probes nor tries the server itself."""
+    alone = ("--disable-retries", "--disable-health-check", "--skip-warm-up")
     flags = ("--cb-failure-threshold", "2", "--cb-success-threshold", "1", "--cb-timeout-duration-secs", "4")
-    with relayed(servers, *flags, "--disable-retries", "--worker-probe-interval", "60") as (relay, router):
+    with relayed(servers, *flags, *alone) as (relay, router):
         relay.most = 0
         for number in range(2):
             assert post(f"{router.url}/generate", body(f"Break {number}", 8)).status_code == 502

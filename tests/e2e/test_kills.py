@@ -147,7 +147,7 @@ async def ordinary(router: str, role: str) -> tuple[int, str]:
         "stream": role == "decode",
         "sampling_params": {"max_new_tokens": tokens, "ignore_eos": True},
     }
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         answer = await client.post(f"{router}/generate", json=body)
         return answer.status_code, answer.text
 
@@ -183,15 +183,15 @@ async def _kill(launched: Launched, router: str, role: str) -> None:
         prompt.append(some_ids(100))
         with pytest.raises(RouterError):
             await pair.answer(prompt)
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(150):
         status, told = await beside
     if role == "decode":  # its client had got the beginning
         assert status == 200
         *_, error, done = [line.removeprefix("data: ") for line in told.splitlines() if line.startswith("data: ")]
         assert "closed the connection before its answer was whole" in error
         assert done == "[DONE]"
-    else:
-        assert status in {502, 503}
+    else:  # its client had got nothing, so the request waited for the new process, though not for ever
+        assert status == 200 or "was not back within" in told, told
     # The other one recovers while its partner is away.
     other = pair.decode if role == "prefill" else pair.prefill
     recovered = await asyncio.to_thread(wait_for, lambda: is_quiet(other) and counters(other)["pinned"] == 0)
