@@ -110,7 +110,7 @@ def main() -> int:
         with load(f"http://127.0.0.1:{router_port}", models, options.tokens) as counts:
             for number in range(1, options.rounds * len(servers) + 1):
                 name = list(servers)[number % len(servers)]
-                time.sleep(10)
+                time.sleep(10)  # under load, with requests on both servers
                 ready = f"{name} is ready again"
                 before = output.read_text().count(ready)
                 os.kill(overlay_of(servers[name])["processes"]["scheduler"]["pid"], signal.SIGKILL)

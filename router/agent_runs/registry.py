@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from router.errors import BadRequest, Conflict, Overloaded, RouterError, TooManyRuns, UpstreamFailed, UpstreamTimeout
+from router.http.client_counts import ClientCounts
 from router.moa.settings import RunSettings
 from router.observability.run_store import RunStore
 from router.observability.run_trace import AgentTrace, RunTrace
@@ -143,7 +144,7 @@ class AgentRunRegistry:
         self._settings = settings or RunSettings()
         self._runs: dict[str, _Run] = {}
         self._idle: OrderedDict[str, _Run] = OrderedDict()  # without requests in flight, oldest first
-        self._of_client: Counter[str] = Counter()  # runs by client
+        self._of_client = ClientCounts()  # runs
         self.size = 0
 
     def __len__(self) -> int:
@@ -215,7 +216,7 @@ class AgentRunRegistry:
         if name not in self._runs:
             self._make_room(client)
             self._runs[name] = _Run(RunTrace("client", "splice", "declared", name), client)
-            self._of_client[client] += 1
+            self._of_client.add(client, 1)
         return self._runs[name]
 
     def _make_room(self, client: str) -> None:
@@ -223,11 +224,11 @@ class AgentRunRegistry:
         limits = self._settings
         if self.size > limits.named_bytes:
             raise Overloaded(f"the answers of runs take {self.size} bytes; try again later.", retry_after=1.0)
-        if self._of_client[client] >= limits.named_per_client and not self._forget_oldest(client):
-            number = self._of_client[client]
+        if self._of_client.of(client) >= limits.named_per_client and not self._forget_oldest(client):
+            number = self._of_client.of(client)
             raise TooManyRuns(f"you have {number} runs under way, which is the most; wait for one.", retry_after=1.0)
         if len(self._runs) >= limits.named and not any(
-            self._forget_oldest(other) for other, _ in self._of_client.most_common()
+            self._forget_oldest(other) for other in self._of_client.most_common()
         ):
             raise TooManyRuns(
                 f"{limits.named} runs are under way, which is the most; try again later.", retry_after=1.0
@@ -265,9 +266,7 @@ class AgentRunRegistry:
         self.size -= run.size
         self._idle.pop(run.trace.id, None)
         del self._runs[run.trace.id]
-        self._of_client[run.client] -= 1
-        if not self._of_client[run.client]:
-            del self._of_client[run.client]
+        self._of_client.add(run.client, -1)
 
     def close(self) -> None:
         """Forget all runs, and stop their timeouts."""

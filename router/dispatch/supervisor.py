@@ -51,7 +51,6 @@ class WorkerSupervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._warming_up: dict[Pair, tuple[asyncio.Task[None], Processes]] = {}
         self._warm_up_problems: dict[Pair, str] = {}
-        self._probing: set[Worker] = set()
         self._draining: dict[Worker, asyncio.Task[None]] = {}
         self._was_ready = False
         self.discovery_problem: Callable[[], str | None] = lambda: None
@@ -117,15 +116,7 @@ class WorkerSupervisor:
             raise UpstreamFailed(f"{pair.decode.url} answered with {exchange.decode.status}: {error_message(body)}")
 
     async def _probe(self, worker: Worker) -> None:
-        if worker in self._probing:
-            return
-        self._probing.add(worker)
-        try:
-            await worker.probe()
-        except Exception:
-            logger.exception("unexpected error while looking at %s", worker.url)
-        finally:
-            self._probing.discard(worker)
+        await self._registry.probe(worker)
         self._start_warm_ups()
 
     async def _watch_troubled_workers(self) -> None:
@@ -191,13 +182,20 @@ class WorkerSupervisor:
             await asyncio.sleep(DRAIN_POLL_INTERVAL)
         del self._draining[worker]
         self._registry.drop(worker)
+        for pair in [pair for pair in self._warm_up_problems if worker in (pair.prefill, pair.decode)]:
+            del self._warm_up_problems[pair]
         logger.info("%s is removed", worker.url)
 
     def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._task_ended)
         return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("unexpected error in a background task", exc_info=task.exception())
 
 
 def _processes(pair: Pair) -> Processes:

@@ -1,8 +1,7 @@
 """A budget for the bytes of request bodies that are in memory at once."""
 
-from collections import Counter
-
 from router.errors import Overloaded, TooLarge
+from router.http.client_counts import ClientCounts
 
 LONG_BODY_BYTES = 1 << 20  # from here on a body counts for its client's share too
 CLIENT_SHARE = 0.5  # of the budget, for the long bodies of one client
@@ -26,7 +25,7 @@ class BodyBudget:
         self.total = total
         self.used = 0
         self.refused = 0
-        self._of_client: Counter[str] = Counter()  # bytes of long bodies, by client
+        self._long_bodies = ClientCounts()  # their bytes
 
     def check(self, size: int, client: str) -> None:
         """Refuse a body of an announced size before it is read.
@@ -40,27 +39,23 @@ class BodyBudget:
             raise TooLarge(f"the body has {size} bytes, more than the router keeps for a client; send a shorter one.")
         if self.used + size > self.total:
             self._refuse(f"the bodies of other requests take {self.used} of {self.total} bytes")
-        if size >= LONG_BODY_BYTES and self._of_client[client] + size > self._client_share:
-            self._refuse(f"your other requests' bodies take {self._of_client[client]} bytes")
+        if size >= LONG_BODY_BYTES and self._long_bodies.of(client) + size > self._client_share:
+            self._refuse(f"your other requests' bodies take {self._long_bodies.of(client)} bytes")
 
     def take(self, size: int, more: int, client: str) -> None:
         """Count `more` bytes of a body of which `size` bytes are counted already; raises `Overloaded`."""
         if self.used + more > self.total:
             self._refuse(f"the bodies of all requests take {self.used} of {self.total} bytes")
         long_before, long_after = _long(size), _long(size + more)
-        if long_after and self._of_client[client] + long_after - long_before > self._client_share:
-            self._refuse(f"your requests' bodies take {self._of_client[client]} bytes")
+        if long_after and self._long_bodies.of(client) + long_after - long_before > self._client_share:
+            self._refuse(f"your requests' bodies take {self._long_bodies.of(client)} bytes")
         self.used += more
-        if long_after:
-            self._of_client[client] += long_after - long_before
+        self._long_bodies.add(client, long_after - long_before)
 
     def release(self, size: int, client: str) -> None:
         """A request whose body took `size` bytes is answered."""
         self.used -= size
-        if _long(size):
-            self._of_client[client] -= size
-            if not self._of_client[client]:
-                del self._of_client[client]
+        self._long_bodies.add(client, -_long(size))
 
     @property
     def _client_share(self) -> int:

@@ -40,9 +40,9 @@ class EventStream:
         `END_TIMEOUT` seconds.
         """
         started = False
-        async for chunk in self._chunks:
+        async for received in self._chunks:
+            chunk = received if started else received.removeprefix(BYTE_ORDER_MARK)
             if not started:
-                chunk = chunk.removeprefix(BYTE_ORDER_MARK)  # noqa: PLW2901
                 started = bool(chunk.strip())
                 if self._or_json and chunk.lstrip().startswith(b"{"):  # no line of an event stream begins so
                     yield chunk + b"".join([rest async for rest in self._chunks])

@@ -49,17 +49,22 @@ _MEDIA = "agents read text; ask a model by its name, without `run`"
 _OPEN = "prompts are sent in parts, which do not carry it; ask a model by its name, without `run`"
 _SERVERS = "the router chooses the servers; leave it out"
 
+# Named alike in OpenAI's API and in SGLang's own.
+_SAMPLING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+)
+
 OPENAI_FIELDS: dict[str, FieldRule] = {
     **_applied(
         "final",
         (
-            "temperature",
-            "top_p",
-            "top_k",
-            "min_p",
-            "frequency_penalty",
-            "presence_penalty",
-            "repetition_penalty",
+            *_SAMPLING,
             "max_tokens",
             "max_completion_tokens",
             "min_tokens",
@@ -211,13 +216,7 @@ NATIVE_SAMPLING: dict[str, FieldRule] = {
             "stop",
             "stop_token_ids",
             "stop_regex",
-            "temperature",
-            "top_p",
-            "top_k",
-            "min_p",
-            "frequency_penalty",
-            "presence_penalty",
-            "repetition_penalty",
+            *_SAMPLING,
             "min_new_tokens",
             "n",
             "json_schema",

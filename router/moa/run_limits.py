@@ -1,10 +1,10 @@
 """Limits the number of concurrent runs: over all clients, and of each client."""
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from router.errors import TooManyRuns
+from router.http.client_counts import ClientCounts
 from router.moa.settings import RunSettings
 
 
@@ -40,7 +40,7 @@ class RunPlace:
     def leave(self) -> None:
         """The runs have ended."""
         self.go_on()
-        self._limits._leave(self._client, self._runs)
+        self._limits._running.add(self._client, -self._runs)
 
 
 class RunLimits:
@@ -52,32 +52,30 @@ class RunLimits:
 
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings
-        self._running: Counter[str] = Counter()  # by client
-        self._waiting: Counter[str] = Counter()  # by client
-        self._total_running = 0
-        self._total_waiting = 0
+        self._running = ClientCounts()
+        self._waiting = ClientCounts()
 
     @property
     def running(self) -> int:
         """Concurrent runs of all clients."""
-        return self._total_running
+        return self._running.total
 
     @property
     def waiting(self) -> int:
         """Requests of all clients that wait for others of their run."""
-        return self._total_waiting
+        return self._waiting.total
 
     @contextmanager
     def admit(self, client: str, runs: int = 1) -> Iterator[RunPlace]:
         """Count runs of a client while the block lasts; raises `TooManyRuns`."""
-        of_client, limits = self._running[client], self.settings
+        of_client, limits = self._running.of(client), self.settings
         if of_client + runs > limits.per_client:
             message = f"you have {of_client} runs under way of {limits.per_client}; wait for one."
             raise TooManyRuns(message, retry_after=1.0)
         if self.running + runs > limits.total:
             message = f"{self.running} runs are under way, and {limits.total} is the most; try again later."
             raise TooManyRuns(message, retry_after=1.0)
-        self._count_running(client, runs)
+        self._running.add(client, runs)
         place = RunPlace(self, client, runs)
         try:
             yield place
@@ -85,29 +83,16 @@ class RunLimits:
             place.leave()
 
     def _start_waiting(self, client: str, runs: int, *, awaited: bool) -> None:
-        of_client, limits = self._waiting[client], self.settings
+        of_client, limits = self._waiting.of(client), self.settings
         if not awaited and of_client + runs > limits.waiting_per_client:
             message = f"{of_client} of your requests wait for other agents, which is the most; send those agents first."
             raise TooManyRuns(message, retry_after=1.0)
         if not awaited and self.waiting + runs > limits.waiting:
             message = f"{self.waiting} requests wait for other agents, which is the most; try again later."
             raise TooManyRuns(message, retry_after=1.0)
-        self._count_running(client, -runs)
-        self._waiting[client] += runs
-        self._total_waiting += runs
+        self._running.add(client, -runs)
+        self._waiting.add(client, runs)
 
     def _stop_waiting(self, client: str, runs: int) -> None:
-        self._waiting[client] -= runs
-        self._total_waiting -= runs
-        if not self._waiting[client]:
-            del self._waiting[client]
-        self._count_running(client, runs)
-
-    def _leave(self, client: str, runs: int) -> None:
-        self._count_running(client, -runs)
-
-    def _count_running(self, client: str, runs: int) -> None:
-        self._running[client] += runs
-        self._total_running += runs
-        if not self._running[client]:
-            del self._running[client]
+        self._waiting.add(client, -runs)
+        self._running.add(client, runs)

@@ -19,6 +19,7 @@ class Registry:
     def __init__(self, workers: Iterable[Worker]) -> None:
         self.workers = list(workers)
         self.warmed_up_pairs: set[Pair] = set()
+        self._probing: set[Worker] = set()
 
     def add(self, worker: Worker) -> None:
         """Add a worker; raises `Conflict` if there is one of the same role at its address."""
@@ -45,9 +46,16 @@ class Registry:
         self.warmed_up_pairs = {pair for pair in self.warmed_up_pairs if worker not in (pair.prefill, pair.decode)}
         worker.origin.close()
 
-    async def probe(self) -> None:
-        """Probe all workers concurrently."""
-        await asyncio.gather(*(worker.probe() for worker in self.workers))
+    async def probe(self, *workers: Worker) -> None:
+        """Probe workers concurrently, all if none is named, but not one that is being probed already."""
+        await asyncio.gather(*(self._probe(each) for each in workers or self.workers if each not in self._probing))
+
+    async def _probe(self, worker: Worker) -> None:
+        self._probing.add(worker)
+        try:
+            await worker.probe()
+        finally:
+            self._probing.discard(worker)
 
     def cold_pairs(self) -> list[Pair]:
         """The pairs that have not generated anything since both workers became healthy."""

@@ -122,11 +122,11 @@ class Worker:
 
         Sets `model`, `more_models`, `info`, `healthy` and `problem`. A worker that fails raises no error here.
         """
+        self.suspected = False
         if self.health_tracker.ever_healthy and self.health.disable_checks and not self.away:
             return
         if self.usable:
             self.last_usable = time.monotonic()
-        self.suspected = False
         conclusive = False
         probe = ServerProbe(
             self.origin,

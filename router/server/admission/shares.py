@@ -1,8 +1,10 @@
 """What each client holds of a limit, so that one of them does not keep all others out."""
 
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
+
+from router.http.client_counts import ClientCounts
 
 RESERVE = 1 / 8
 RECENT_SECONDS = 10.0  # for which a client that has no request counts as one of those who share
@@ -18,8 +20,7 @@ class ClientShares:
     def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
-        self._held: Counter[str] = Counter()
-        self._total = 0
+        self._held = ClientCounts()
         self._seen: OrderedDict[str, float] = OrderedDict()  # when each client came last, the oldest first
 
     def see(self, client: str) -> None:
@@ -32,17 +33,14 @@ class ClientShares:
 
     def allows(self, client: str, weight: int) -> bool:
         """Whether a client may hold so much more. Who holds nothing always may."""
-        held = self._held.get(client, 0)
+        held = self._held.of(client)
         if not held:
             return True
         if len(self._seen) <= 1 and len(self._held) <= 1:
             return True
-        reserve = max(int(self._limit * RESERVE), 1) + self._total - held
+        reserve = max(int(self._limit * RESERVE), 1) + self._held.total - held
         return held + weight <= self._limit - min(reserve, self._limit // 2)
 
     def hold(self, client: str, weight: int) -> None:
         """A client holds more, or less where `weight` is negative."""
-        self._held[client] += weight
-        self._total += weight
-        if not self._held[client]:
-            del self._held[client]
+        self._held.add(client, weight)

@@ -3,38 +3,29 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from launch.config.schema import LaunchConfig, ModelConfig
 from launch.machine.proxies import direct_connections
 from launch.planning.plan import make_plan
+from tests.launch.http_server import QuietHandler, serving
 from tests.launch.machines import cpu_machine, empty_gpus, port_counter
 
 PROXY = "http://127.0.0.1:9"  # nothing listens on the port of `discard`
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     def do_GET(self) -> None:
         self.send_response(204)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-        """Requests are not logged."""
-
 
 @pytest.fixture
 def bootstrap_port() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as port:
+        yield port
 
 
 def ask(port: int, env: dict[str, str]) -> str:

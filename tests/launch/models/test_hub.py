@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from launch.machine.units import GIB
+from tests.launch.http_server import QuietHandler, serving
 
 CONFIG = json.dumps(
     {
@@ -29,7 +28,7 @@ FILES = {"config.json": len(CONFIG), "a.safetensors": GIB, "b.safetensors": GIB 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(QuietHandler):
     def do_HEAD(self) -> None:
         self._answer(body=False)
 
@@ -55,19 +54,11 @@ class Hub(BaseHTTPRequestHandler):
         if body:
             self.wfile.write(content)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-        """Requests are not logged."""
-
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Hub) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def plan(model: str, cache: Path, hub: str, **more: str) -> "subprocess.CompletedProcess[str]":

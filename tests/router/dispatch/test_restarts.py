@@ -72,6 +72,14 @@ async def broken(call: Call) -> None:
     await call.answer({"error": {"message": "out of memory"}}, 500)
 
 
+async def open_breaker(router: Serving, worker: FakeWorker, breaker: CircuitBreaker) -> Handler:
+    """Let a server fail until its breaker opens; how it generated before."""
+    before, worker.generate = worker.generate, broken
+    while breaker.state == "closed":
+        await router.post("/generate", BODY)
+    return before
+
+
 @pytest.mark.parametrize("role", ["prefill", "decode"])
 @pytest.mark.parametrize("seeds", [(1, 2), (1, 1), (None, None)], ids=["another seed", "the same seed", "no seed"])
 def test_a_request_waits_for_the_only_server(role: str, seeds: tuple[int | None, int | None]) -> None:
@@ -151,9 +159,7 @@ async def test_public_case_a_new_process_closes_the_breaker() -> None:
     async with serving(pair, **WARM) as router:
         await ready(router)
         breaker = router.app.registry.workers[0].breaker
-        answer, pair.prefill.generate = pair.prefill.generate, broken
-        while breaker.state == "closed":
-            await router.post("/generate", BODY)
+        answer = await open_breaker(router, pair.prefill, breaker)
         await end(pair.prefill)
         pair.prefill.generate = answer
         await begin(pair.prefill, 2)
@@ -167,9 +173,7 @@ async def test_a_generation_closes_the_breaker_and_health_does_not() -> None:
     async with serving(pair, **WARM) as router:
         await ready(router)
         breaker = router.app.registry.workers[1].breaker
-        answer, pair.decode.generate = pair.decode.generate, broken
-        while breaker.state == "closed":
-            await router.post("/generate", BODY)
+        answer = await open_breaker(router, pair.decode, breaker)
         tried = len(pair.decode.requests)
         await until(lambda: len(pair.decode.requests) > tried, "the router tries it")
         await until(lambda: breaker.state == "open", "it fails again")

@@ -43,7 +43,7 @@ def test_the_budget_is_kept_and_comes_back(total: int, bodies: list[tuple[int, s
     for size, client in taken:
         budget.release(size, client)
     assert budget.used == 0
-    assert not budget._of_client
+    assert not len(budget._long_bodies)
 
 
 def test_one_client_does_not_take_all() -> None:

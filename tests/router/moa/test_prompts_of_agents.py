@@ -13,7 +13,7 @@ from router.moa.agent_prompts import aggregator_messages
 from router.moa.messages import read_messages
 from router.moa.reasoning import ReasoningSplitter
 from tests.router.agent_runs.test_agent_runs import chat, prompt_of
-from tests.router.moa.test_tree_runs import CHAT, Agents, agents, last_message, trees  # noqa: F401 (fixtures)
+from tests.router.moa.test_tree_runs import CHAT, Agents, last_message
 from tests.router.support.aio import aio
 from tests.router.support.fakes import Call, native_event, toy_ids
 from tests.router.support.serving import serving
@@ -28,8 +28,8 @@ PATH = "/v1/chat/completions"
 )
 @aio
 async def test_public_case_wrong_values_are_refused_before_any_agent_runs(
-    agents: Agents,  # noqa: F811
-    trees: Path,  # noqa: F811
+    agents: Agents,
+    trees: Path,
     extra: dict[str, Any],
 ) -> None:
     agents.pair.decode.info["context_length"] = 2048
@@ -44,7 +44,7 @@ async def test_public_case_wrong_values_are_refused_before_any_agent_runs(
 
 
 @aio
-async def test_a_refusal_in_the_stream_is_the_clients_error(agents: Agents, trees: Path) -> None:  # noqa: F811
+async def test_a_refusal_in_the_stream_is_the_clients_error(agents: Agents, trees: Path) -> None:
     async def refuses(call: Call) -> None:
         await call.stream({"error": {"message": "token ids outside the vocabulary", "code": 400}})
         await call.done()
@@ -58,7 +58,7 @@ async def test_a_refusal_in_the_stream_is_the_clients_error(agents: Agents, tree
 
 @pytest.mark.case("6.min_tokens")
 @aio
-async def test_public_case_min_tokens(agents: Agents, trees: Path) -> None:  # noqa: F811
+async def test_public_case_min_tokens(agents: Agents, trees: Path) -> None:
     async with serving(agents.pair, trees=trees) as router:
         limits = {"min_tokens": 12, "max_tokens": 12}
         for body, name in (({**CHAT, **limits}, "final"), (chat("alone", "x", **limits), "alone")):
@@ -79,8 +79,8 @@ async def test_public_case_min_tokens(agents: Agents, trees: Path) -> None:  # n
 )
 @aio
 async def test_public_case_template_options_reach_every_prompt(
-    agents: Agents,  # noqa: F811
-    trees: Path,  # noqa: F811
+    agents: Agents,
+    trees: Path,
     given: dict[str, Any],
     sent: dict[str, Any],
 ) -> None:
@@ -100,7 +100,7 @@ def _renders(server: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.case("6.text_parts_run")
 @aio
-async def test_public_case_text_parts_in_a_run(agents: Agents) -> None:  # noqa: F811
+async def test_public_case_text_parts_in_a_run(agents: Agents) -> None:
     async with serving(agents.pair) as router:
         assert (await router.post(PATH, chat("a", "Speak.", agent="a"))).status_code == 200
         body = chat("reader", "")
@@ -124,7 +124,7 @@ def test_public_case_notes_stand_in_a_users_message(last: dict[str, Any]) -> Non
 
 @pytest.mark.case("6.image_aggregator")
 @aio
-async def test_public_case_images_are_refused_before_any_agent_runs(agents: Agents, trees: Path) -> None:  # noqa: F811
+async def test_public_case_images_are_refused_before_any_agent_runs(agents: Agents, trees: Path) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
     messages = [{"role": "user", "content": [{"type": "text", "text": "See"}, image]}]
     async with serving(agents.pair, trees=trees) as router:
@@ -141,7 +141,7 @@ def test_contents_without_text() -> None:
 
 @pytest.mark.case("11.no_system_role")
 @aio
-async def test_public_case_a_template_without_a_system_role(agents: Agents, trees: Path) -> None:  # noqa: F811
+async def test_public_case_a_template_without_a_system_role(agents: Agents, trees: Path) -> None:
     for worker in (agents.pair.prefill, agents.pair.decode):
         worker.server.handler = _without_system_role(worker.server.handler)
     async with serving(agents.pair, trees=trees) as router:
@@ -165,7 +165,7 @@ def _without_system_role(handler: Any) -> Any:
 
 
 @aio
-async def test_readers_do_not_get_an_answers_reasoning(agents: Agents, trees: Path) -> None:  # noqa: F811
+async def test_readers_do_not_get_an_answers_reasoning(agents: Agents, trees: Path) -> None:
     async def thinks(call: Call) -> None:
         await call.stream(*(native_event(text) for text in ("<th", "<think>Hm", "<think>Hm</think>\n\nBlue")))
         await asyncio.sleep(0.01)

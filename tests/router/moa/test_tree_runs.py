@@ -122,18 +122,6 @@ def small_tree(**final: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def trees(tmp_path: Path) -> Path:
-    path = tmp_path / "trees.json"
-    path.write_text(json.dumps(small_tree()))
-    return path
-
-
-@pytest.fixture
-def agents() -> Agents:
-    return Agents()
-
-
 @aio
 async def test_readers_follow_what_they_read_and_answers_go_up(agents: Agents, trees: Path) -> None:
     async with serving(agents.pair, trees=trees) as router:

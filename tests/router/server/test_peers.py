@@ -195,10 +195,9 @@ def _port(fake: FakeWorker, random: Random) -> int | None:
     return random.randint(1, 3) if fake.role == "prefill" else None
 
 
-@aio
-async def test_a_worker_that_is_added_again_while_a_process_still_drains_it(tmp_path: Path) -> None:
-    """That process takes it back at once: its requests may last for long."""
-    end = asyncio.Event()
+def streams_until() -> tuple[FakePair, asyncio.Event]:
+    """A pair whose streams go on until the event."""
+    pair, end = FakePair(), asyncio.Event()
 
     async def decode(call: Call) -> None:
         pair.room(call).set()
@@ -206,8 +205,14 @@ async def test_a_worker_that_is_added_again_while_a_process_still_drains_it(tmp_
         await end.wait()
         await call.done()
 
-    pair = FakePair()
     pair.decode.generate = decode
+    return pair, end
+
+
+@aio
+async def test_a_worker_that_is_added_again_while_a_process_still_drains_it(tmp_path: Path) -> None:
+    """That process takes it back at once: its requests may last for long."""
+    pair, end = streams_until()
     async with together(pair, folder=tmp_path) as (first, second):
         request = asyncio.create_task(second.post("/generate", {"text": "x", "stream": True}))
         await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
@@ -273,16 +278,7 @@ def test_what_comes_from_nowhere_is_no_process(listener: Any, tmp_path: Path) ->
 @aio
 async def test_a_worker_that_goes_is_told_of_until_it_is_gone_everywhere(tmp_path: Path) -> None:
     """Who waits for 404 before they stop it must not cut a request off that another process has there."""
-    end = asyncio.Event()
-
-    async def decode(call: Call) -> None:
-        pair.room(call).set()
-        await call.stream()
-        await end.wait()
-        await call.done()
-
-    pair = FakePair()
-    pair.decode.generate = decode
+    pair, end = streams_until()
     async with together(pair, folder=tmp_path) as (first, second):
         request = asyncio.create_task(second.post("/generate", {"text": "x", "stream": True}))
         await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
