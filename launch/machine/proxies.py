@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _EXCEPTIONS = ("no_proxy", "NO_PROXY")  # the names that programs read
 
@@ -19,5 +19,5 @@ def direct_connections(environment: Mapping[str, str], hosts: Collection[str] = 
     given = [entry.strip() for value in listed for entry in value.split(",")]
     if "*" in given:
         return dict.fromkeys(_EXCEPTIONS, "*")
-    exceptions = ",".join(dict.fromkeys(entry for entry in (*given, *LOOPBACK, *hosts) if entry))
+    exceptions = ",".join(dict.fromkeys(entry for entry in (*given, *LOOPBACK_HOSTS, *hosts) if entry))
     return dict.fromkeys(_EXCEPTIONS, exceptions)

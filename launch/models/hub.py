@@ -37,18 +37,21 @@ def hub_model(name: str) -> HubModel:
             f"the model {name} is neither a folder nor a name on the hub; give a folder, or a name such as "
             "Qwen/Qwen3-8B."
         ) from None
-    folder = Path(cached).parent if isinstance(cached, str) else _download_config(name)
-    has_weights = any(folder.glob(f"*{WEIGHTS}"))
-    return HubModel(folder, None if has_weights else _checkpoint_bytes(name))
+    if not isinstance(cached, str):
+        return _ask_hub(name)
+    folder = Path(cached).parent
+    return HubModel(folder, None if any(folder.glob(f"*{WEIGHTS}")) else _checkpoint_bytes_if_told(name))
 
 
-def _download_config(name: str) -> Path:
+def _ask_hub(name: str) -> HubModel:
+    """Ask for the files first: unlike a download, that is not tried again for 20 s where there is no network."""
     from httpx import HTTPError
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
 
     try:
-        return Path(hf_hub_download(name, "config.json", etag_timeout=TIMEOUT_SECONDS)).parent
+        checkpoint_bytes = _checkpoint_bytes(name)
+        config = hf_hub_download(name, "config.json", etag_timeout=TIMEOUT_SECONDS)
     except GatedRepoError:
         raise ConfigError(
             f"the model {name} is gated; accept its terms on its page of the hub, and set HF_TOKEN."
@@ -63,16 +66,23 @@ def _download_config(name: str) -> Path:
             f"the model {name} is neither a folder, nor in the local hub cache, nor one whose size is known, and the "
             f"hub gave no config.json of it; download it (`hf download {name}`) or give a folder."
         ) from None
+    return HubModel(Path(config).parent, checkpoint_bytes)
+
+
+def _checkpoint_bytes_if_told(name: str) -> int | None:
+    from httpx import HTTPError
+
+    try:
+        return _checkpoint_bytes(name)
+    except (OSError, HTTPError):
+        return None
 
 
 def _checkpoint_bytes(name: str) -> int | None:
-    from httpx import HTTPError
+    """The size of a model's weights on the hub; None where it has none. Raises the hub's errors."""
     from huggingface_hub import HfApi
 
-    try:
-        files = HfApi().model_info(name, files_metadata=True, timeout=TIMEOUT_SECONDS).siblings or []
-    except (OSError, HTTPError):
-        return None
+    files = HfApi().model_info(name, files_metadata=True, timeout=TIMEOUT_SECONDS).siblings or []
     # Folders below hold the same weights in another format.
     return (
         sum(file.size or 0 for file in files if file.rfilename.endswith(WEIGHTS) and "/" not in file.rfilename) or None

@@ -36,7 +36,7 @@ from tests.e2e.servers import MODEL, Servers
 PAGED = "smol-paged"
 CONTEXT = 2048
 CHUNK = 128  # tokens that prefill takes at once
-TTL = 12.0  # seconds that an open prompt lives without a word
+TTL = 20.0  # seconds that an open prompt lives without a word
 
 
 def small_tree() -> dict[str, Any]:

@@ -364,16 +364,16 @@ def test_traces_are_bounded_in_bytes() -> None:
 
 
 @aio
-async def test_twenty_refused_questions_of_8_mib_keep_nothing(agents: Agents, tmp_path: Path) -> None:
+async def test_refused_questions_of_2_mib_keep_nothing(agents: Agents, tmp_path: Path) -> None:
     for name in ("p1", "p2", "p3"):
         agents.answer[name] = refuses
-    long = {**CHAT, "messages": [{"role": "user", "content": "why " * (2 << 20)}]}
+    long = {**CHAT, "messages": [{"role": "user", "content": "why " * (1 << 19)}]}
     async with serving(agents.pair, trees=write_tree(tmp_path, retries=0), max_body=16 << 20) as router:
-        for _ in range(2):  # as many would be slow here: each is tokenized by a toy
+        for _ in range(5):
             assert (await router.post("/v1/chat/completions", long)).status_code >= 400
         assert router.app.limits.bodies.used == 0
         runs = (await router.http.get("/runs")).json()["runs"]
-        assert len(runs) == 2
+        assert len(runs) == 5
         for each in runs:
             assert len((await router.http.get(f"/runs/{each['run']}")).content) < 20_000
 
