@@ -8,6 +8,8 @@ COVERAGE ?=
 # of six servers is. With less than 16 GB of memory all run in one.
 WORKERS ?= $(shell awk '/MemTotal/ {print ($$2 > 15000000 ? 2 : 0)}' /proc/meminfo)
 PYTEST = .venv/bin/python -m pytest
+# Container images like to set it: then each process, of which the tests start hundreds, compiles every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test test-quick nightly lint types format clean browser curl
 
@@ -49,7 +51,7 @@ test: install browser curl
 endif
 
 test-quick: install browser
-	@$(PYTEST) -n 3 -m "not servers" --ignore=tests/e2e --hypothesis-profile=quick
+	@$(PYTEST) -n 4 -m "not servers" --ignore=tests/e2e --hypothesis-profile=quick
 
 nightly: install browser curl
 	@.venv/bin/python -m tests.nightly

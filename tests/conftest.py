@@ -1,6 +1,7 @@
 """For all tests: which need servers, their order, which run in one process, and how many examples properties get."""
 
 import gc
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ HERE = Path(__file__).parent
 END_TO_END = HERE / "e2e"
 # These start servers of their own, on ports that are free when they look: one after the other.
 OWN_SERVERS = ("test_launch.py", "test_kills.py")
+# These take ten seconds and more, mostly waiting: begun last, they would run alone.
+LONG = (
+    "test_supervisor.py", "test_install.py", "test_surface.py", "test_browser.py", "test_slow_clients.py",
+    "test_restarts.py", "test_run_failures.py", "test_fuzz.py", "test_hung_servers.py", "test_refused_launches.py",
+    "test_reference_cycles.py", "test_main.py", "test_router_bench.py", "test_interpreter.py",
+)  # fmt: skip
 WATCHDOG = 1200  # seconds for an end-to-end test, with the start of its servers
 
 # Two processes share the tests: neither takes more than one core for PyTorch, nor do those they start.
@@ -34,9 +41,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def rank(item: pytest.Item) -> int:
         if END_TO_END not in item.path.parents:
-            return 2
+            return 2 if item.path.name in LONG else 3
         if not shares:
-            return 3
+            return 4
         return 0 if _scope(item.nodeid) == COMMON else 1
 
     for item in items:
@@ -47,9 +54,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what was imported, which is much: some tests collect, and look, often."""
+    """Make what was imported cheap.
+
+    The garbage collector passes over it: some tests collect, and look, often. PyTorch's loggers, forty and more, hand
+    their records on: pytest adds handlers to each logger that does not, and takes them away, three times a test.
+    """
     gc.collect()
     gc.freeze()
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.split(".")[0] == "torch" and isinstance(logger, logging.Logger):
+            logger.propagate = True
 
 
 COMMON = "the common servers"

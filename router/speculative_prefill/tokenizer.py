@@ -150,7 +150,7 @@ def _count_failure(worker: Worker) -> None:
 
 
 def _checked_ids(ids: Any) -> list[int]:
-    return ids if isinstance(ids, list) and all(type(each) is int for each in ids) else _raise_malformed()
+    return ids if isinstance(ids, list) and set(map(type, ids)) <= {int} else _raise_malformed()
 
 
 def _raise_malformed() -> NoReturn:

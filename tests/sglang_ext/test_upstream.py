@@ -11,6 +11,8 @@ import pytest
 from sglang_ext import upstream
 from sglang_ext.patching.verify import resolve
 
+pytestmark = pytest.mark.servers  # imports all of SGLang
+
 # `KVArgs` does not declare it; `NixlKVManager` reads it with `getattr`.
 READ_ELSEWHERE = {("KVArgs", "kv_data_mem_kinds")}
 

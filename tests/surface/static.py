@@ -3,15 +3,18 @@
 import argparse
 import ast
 import inspect
+import io
+import os
 import re
-import subprocess
+import runpy
 import sys
 import tomllib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import qmetric
 from msgspec.json import schema_components
@@ -65,20 +68,20 @@ def static_surface() -> dict[str, Any]:
 
 def _commands() -> dict[str, list[str]]:
     """The names of each command's options, as its `--help` lists them."""
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(COMMANDS, pool.map(_options, COMMANDS), strict=True))
+    return {command: _options(command) for command in COMMANDS}
 
 
 def _options(command: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", command, "--help"],
-        cwd=ROOT,
-        env={"COLUMNS": "400", "PATH": "", "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [name for option in _OPTION.findall(done.stdout) for name in _NAME.findall(option.partition("{")[0])]
+    """As `python -m` runs the command, but in this process: several of them import PyTorch."""
+    told = io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", [command, "--help"]),
+        mock.patch.dict(os.environ, {"COLUMNS": "400"}),
+        redirect_stdout(told),
+        suppress(SystemExit),
+    ):
+        runpy.run_module(command, run_name="__main__", alter_sys=True)
+    return [name for option in _OPTION.findall(told.getvalue()) for name in _NAME.findall(option.partition("{")[0])]
 
 
 def _entry_points() -> Any:

@@ -1,5 +1,6 @@
 """Proxies in the environment: servers reach each other without them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -28,16 +29,21 @@ def bootstrap_port() -> Iterator[int]:
         yield port
 
 
-def ask(port: int, env: dict[str, str]) -> str:
-    """The status of a request as SGLang's decode server sends it to prefill's bootstrap server, or the error's name."""
-    code = (
-        "import requests\n"
-        f"try: print(requests.get('http://127.0.0.1:{port}/route', timeout=20).status_code)\n"
-        "except requests.RequestException as error: print(type(error).__name__)"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, text=True, check=True
-    ).stdout.strip()
+ASK = """
+import json, os, requests, sys
+ours = dict(os.environ)
+for env in json.loads(sys.argv[2]):
+    os.environ.clear()
+    os.environ.update({**ours, **env})
+    try: print(requests.get(f"http://127.0.0.1:{sys.argv[1]}/route", timeout=20).status_code)
+    except requests.RequestException as error: print(type(error).__name__)
+"""
+
+
+def ask(port: int, envs: list[dict[str, str]]) -> list[str]:
+    """Statuses of requests as SGLang's decode server sends them to prefill's bootstrap server, or the errors' names."""
+    command = [sys.executable, "-c", ASK, str(port), json.dumps(envs)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 @pytest.mark.case("10.proxy")
@@ -50,11 +56,13 @@ def test_public_case_servers_reach_each_other_without_the_proxy(
         if each.lower().endswith("_proxy"):
             monkeypatch.delenv(each)
     monkeypatch.setenv(name, PROXY)
-    assert ask(bootstrap_port, {}) == "ProxyError", "the proxy is not used at all"
     config = LaunchConfig(models=[ModelConfig(name="m", shape="qwen3-0.6b")], context_length=64)
     machine = empty_gpus(gpus) if gpus else cpu_machine(30)
-    for server in make_plan(config, machine, ports=port_counter()).servers:
-        assert ask(bootstrap_port, server.env) == "204"
+    servers = make_plan(config, machine, ports=port_counter()).servers
+    without, *with_ours = ask(bootstrap_port, [{}, *(server.env for server in servers)])
+    assert without == "ProxyError", "the proxy is not used at all"
+    assert with_ours == ["204"] * len(servers)
+    assert servers
 
 
 def test_proxies_of_the_config_count_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def _children() -> set[int]:
 
 def test_the_harness_with_ours(tmp_path: Path) -> None:
     """Every kind of case goes through the real router, and its figures into the table and the file."""
-    load = Load(0.3, tmp_path, use_wrk=False)
+    load = Load(0.15, tmp_path, use_wrk=False)
     cases = [*short_cases([2]), *body_cases(2, 1)]
     heard: list[str] = []
     before = _children()

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from router.dispatch import restart_queue, supervisor
 from router.dispatch.retries import RetrySettings
 from router.server.admission import AdmissionSettings
+from router.workers import circuit_breaker
 from router.workers.circuit_breaker import CircuitBreaker, CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from tests.router.support.aio import aio, until
@@ -21,6 +23,12 @@ WARM: dict[str, Any] = {
     "health": HealthSettings(probe_interval_secs=60),
     "breaker": CircuitBreakerSettings(failure_threshold=2),
 }
+
+
+@pytest.fixture(autouse=True)
+def _frequent_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "ATTENTION_INTERVAL", 0.05)
+    monkeypatch.setattr(restart_queue, "POLL_SECONDS", 0.02)
 
 
 async def ready(router: Serving) -> None:
@@ -168,7 +176,8 @@ async def test_public_case_a_new_process_closes_the_breaker() -> None:
 
 
 @aio
-async def test_a_generation_closes_the_breaker_and_health_does_not() -> None:
+async def test_a_generation_closes_the_breaker_and_health_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuit_breaker, "FIRST_TRIAL_SECS", 0.1)
     pair = FakePair()
     async with serving(pair, **WARM) as router:
         await ready(router)

@@ -5,9 +5,6 @@ import json
 from typing import Any
 
 import pytest
-from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, CompletionRequest
-from sglang.srt.managers.io_struct import GenerateReqInput
-from sglang.srt.sampling.sampling_params import SamplingParams
 
 from router.agent_runs.agent_request import read_agent_request
 from router.errors import BadRequest
@@ -29,7 +26,13 @@ VALUES: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.servers
 def test_every_field_of_sglang_has_an_entry() -> None:
+    # Imported here: it takes seconds, and every process that shares the tests imports this module.
+    from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, CompletionRequest
+    from sglang.srt.managers.io_struct import GenerateReqInput
+    from sglang.srt.sampling.sampling_params import SamplingParams
+
     of_openai = {*ChatCompletionRequest.model_fields, *CompletionRequest.model_fields}
     assert of_openai - OPENAI_FIELDS.keys() == set()
     assert {each.name for each in dataclasses.fields(GenerateReqInput)} - NATIVE_FIELDS.keys() == set()

@@ -15,6 +15,8 @@ from sglang_ext.transfer import page_order
 from sglang_ext.transfer.page_order import MIN_RUN_PAGES, longest_runs_first
 from sglang_ext.transfer.transfer_stats import TransferStats
 
+pytestmark = pytest.mark.servers  # imports much of SGLang
+
 PAGE = 4
 POOL = 1200  # pages
 

@@ -10,6 +10,8 @@ from nixl import _api
 from sglang_ext.cpu.transfer import use_host_memory
 from sglang_ext.transfer.progress_thread import disable_progress_thread
 
+pytestmark = pytest.mark.servers  # imports all of SGLang
+
 PREFILL, DECODE = "prefill", "decode"
 NOTHING: Any = object()
 
