@@ -15,6 +15,8 @@ def check_common_fields(fields: Mapping[str, Any]) -> None:
     sampling = fields.get("sampling_params")
     for params in (fields, *(sampling if isinstance(sampling, list) else (sampling,))):
         if isinstance(params, dict) and (n := params.get("n")) is not None:
+            if isinstance(n, str) and params is not fields:
+                raise BadRequest("`n` must be 1 or more, as a number.")  # SGLang breaks the connection at a string
             _check_samples(n)
     stream = fields.get("stream")
     if stream is not None and not isinstance(stream, bool):

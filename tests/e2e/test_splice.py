@@ -108,12 +108,12 @@ def trees(draw: st.DrawFn) -> Tree:
 def test_splicing_changes_no_answer(servers: Servers, paged: Servers) -> None:
     """50 random trees, float32, greedy, in fallback and in overlay mode: token by token as in the blocking arm.
 
-    Five at a time, shared out to both pairs, and no arm finds in the caches what another one left there.
+    Ten at a time, shared out to both pairs, and no arm finds in the caches what another one left there.
     """
     seen: Counter[str | None] = Counter()
 
-    @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.lists(st.tuples(trees(), st.sampled_from(QUESTIONS)), min_size=5, max_size=5))
+    @settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(st.tuples(trees(), st.sampled_from(QUESTIONS)), min_size=10, max_size=10))
     def check(asked: list[tuple[Tree, str]]) -> None:
         async def everything(arm: Arm, mode: str) -> list[RunTrace]:
             async with context(servers, mode) as one, context(paged, mode) as other:
