@@ -34,7 +34,7 @@ def test_public_case_a_symlink_to_a_folder_leads_to_the_environment(
 ) -> None:
     """Without pip, which takes seconds to install."""
     call = subprocess.call
-    monkeypatch.setattr(install.subprocess, "call", lambda command: call([*command, "--without-pip"]))
+    monkeypatch.setattr(subprocess, "call", lambda command: call([*command, "--without-pip"]))
     folder = venv.parent.parent / "venv"
     folder.mkdir()
     venv.symlink_to("../venv")
