@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 END_TO_END = HERE / "e2e"
 # These start servers of their own, on ports that are free when they look: one after the other.
 OWN_SERVERS = ("test_launch.py", "test_kills.py")
-# These take ten seconds and more, mostly waiting: begun last, they would run alone.
+# The longest of the others, which mostly wait: begun last, they would run alone.
 LONG = (
     "test_supervisor.py", "test_install.py", "test_surface.py", "test_browser.py", "test_slow_clients.py",
     "test_restarts.py", "test_run_failures.py", "test_fuzz.py", "test_hung_servers.py", "test_refused_launches.py",

@@ -68,7 +68,7 @@ def _check_samples(fields: Mapping[str, Any]) -> None:
                 continue
             raise BadRequest("`n` must be 1, or left out.")  # SGLang breaks the connection at null
         try:
-            number = float(n)  # SGLang accepts "2" and 2.0 for 2
+            number = float(n)  # SGLang's OpenAI API accepts "2" and 2.0 for 2
         except (TypeError, ValueError, OverflowError):
             raise BadRequest("`n` must be 1.") from None
         if number < 1:

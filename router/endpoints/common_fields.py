@@ -10,7 +10,7 @@ from router.workers.worker import Worker
 def check_common_fields(fields: Mapping[str, Any]) -> None:
     """Raise `BadRequest` for an `n` below 1 or a `stream` that is not a boolean: servers would take them for others.
 
-    `n` may also be in `sampling_params`, which is a list for a batch.
+    `n` may also be in `sampling_params`, which is a list for a batch; there it must not be a string.
     """
     sampling = fields.get("sampling_params")
     for params in (fields, *(sampling if isinstance(sampling, list) else (sampling,))):
@@ -24,7 +24,7 @@ def check_common_fields(fields: Mapping[str, Any]) -> None:
 
 
 def _check_samples(n: object) -> None:
-    """Raise `BadRequest` for a number of samples below 1; SGLang accepts "2" and 2.0 for 2, and so does this."""
+    """Raise `BadRequest` for a number of samples below 1; as SGLang's OpenAI API, it reads "2" and 2.0 as 2."""
     try:
         too_few = isinstance(n, int | float | str) and float(n) < 1
     except (ValueError, OverflowError):

@@ -7,7 +7,6 @@ trees:
 """
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -50,16 +49,7 @@ def load_trees(path: Path | None) -> Trees:
         BadRequest: The file cannot be read or is wrong; one sentence names the file and the key.
     """
     if path is None or str(path) in shipped_trees():
-        return _load_shipped(str(path or DEFAULT_TREE))
-    return _load(path)
-
-
-@cache
-def _load_shipped(name: str) -> Trees:
-    return _load(SHIPPED_TREES / f"{name}.yaml")
-
-
-def _load(path: Path) -> Trees:
+        path = SHIPPED_TREES / f"{path or DEFAULT_TREE}.yaml"
     try:
         text = path.read_text()
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)

@@ -161,7 +161,7 @@ def test_no_request_ends_a_server(servers: Servers) -> None:
 
     # Without shrinking and replay: each failure may cost a server.
     @settings(
-        max_examples=100 if SECONDS else 30,
+        max_examples=100 if SECONDS else 50,
         deadline=None,
         database=None,
         derandomize=not SECONDS,

@@ -10,12 +10,13 @@ import runpy
 import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 import qmetric
 from msgspec.json import schema_components
 
@@ -78,9 +79,10 @@ def _options(command: str) -> list[str]:
         mock.patch.object(sys, "argv", [command, "--help"]),
         mock.patch.dict(os.environ, {"COLUMNS": "400"}),
         redirect_stdout(told),
-        suppress(SystemExit),
+        pytest.raises(SystemExit) as ended,
     ):
         runpy.run_module(command, run_name="__main__", alter_sys=True)
+    assert not ended.value.code, f"{command} --help ends with {ended.value.code}"
     return [name for option in _OPTION.findall(told.getvalue()) for name in _NAME.findall(option.partition("{")[0])]
 
 

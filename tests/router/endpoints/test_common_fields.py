@@ -55,18 +55,20 @@ def test_public_case_too_few_samples(n: Any) -> None:
     run(test)
 
 
-@pytest.mark.parametrize("params", [{"n": "1"}, [{"n": 1}, {"n": "2"}]], ids=str)
-def test_samples_in_sampling_params_are_a_number(params: Any) -> None:
+@pytest.mark.parametrize(("text", "params"), [("a", {"n": "1"}), (["a", "b"], [{"n": 1}, {"n": "2"}])], ids=str)
+def test_samples_in_sampling_params_are_a_number(text: Any, params: Any) -> None:
     """SGLang 0.5.17 converts a string at the top only, and breaks a stream's connection at one in there."""
 
     async def test() -> None:
         pair, plain = FakePair(), OpenAIServer()
         async with plain.server, serving(pair, plain=(plain.server.url,)) as router:
+            before = len(plain.server.calls)
             for path, body in KINDS:
                 if path == GENERATE:
-                    text = ["a", "b"] if isinstance(params, list) else "a"
-                    body = {**body, "text": text, "sampling_params": params}  # noqa: PLW2901
-                    await refused(router, path, body, "`n` must be 1 or more, as a number.")
+                    sent = {**body, "text": text, "sampling_params": params}
+                    await refused(router, path, sent, "`n` must be 1 or more, as a number.")
+            assert pair.prefill.requests == pair.decode.requests == []
+            assert len(plain.server.calls) == before
 
     run(test)
 

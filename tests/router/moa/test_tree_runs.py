@@ -125,11 +125,9 @@ def small_tree(**final: Any) -> dict[str, Any]:
 @aio
 async def test_readers_follow_what_they_read_and_answers_go_up(agents: Agents, trees: Path) -> None:
     async def beside_the_others(call: Call) -> None:
-        await until(lambda: {"p1", "p2", "p3"} <= agents.running | answered, "agents run side by side")
-        answered.add(agents.name(call))
+        await until(lambda: {"p1", "p2", "p3"} <= agents.ran_with.get("p1", set()), "agents run side by side")
         await agents.good(call)
 
-    answered: set[str] = set()
     agents.answer = dict.fromkeys(("p1", "p2", "p3"), beside_the_others)
     async with serving(agents.pair, trees=trees) as router:
         answer = (await router.post("/v1/chat/completions", CHAT)).json()
@@ -144,6 +142,7 @@ async def test_readers_follow_what_they_read_and_answers_go_up(agents: Agents, t
         assert sorted(agents.asked[:3]) == ["p1", "p2", "p3"]
         assert sorted(agents.asked[3:5]) == ["agg1", "agg2"]
         assert agents.asked[5:] == ["final"]
+        assert {"p1", "p2", "p3"} <= agents.ran_with["p1"], "agents that read nothing run side by side"
         assert not {"agg1", "final"} & agents.ran_with["p1"], "a reader waits for what it reads"
         prompts = {name: last_message(agents.call_of(name)) for name in agents.asked}
         assert prompts["p1"] == "Why is the sky blue?"
