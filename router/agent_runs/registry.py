@@ -17,6 +17,7 @@ from router.speculative_prefill.upstream_answer import UpstreamAnswer
 RUN_TTL = 600.0  # seconds after a run's last request
 UPSTREAM_TIMEOUT = 120.0  # seconds that readers wait for an agent's request
 MAX_AGENTS = 256  # of a run, those that are only read included
+UNNAMED = "request#{}"  # an agent that its client gave no name; no client can send one with a `#`
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class AgentRunRegistry:
         run.active += 1
         self._idle.pop(run_name, None)
         try:
-            name = agent or f"request-{len(run.agents) + 1}"
+            name = agent or UNNAMED.format(len(run.agents) + 1)
             run.check_agent(name, reads)
             upstream = {each: run.answer_of(each) for each in dict.fromkeys(reads)}
             layer = 1 + max((run.agents[each].layer for each in upstream if each in run.agents), default=0)

@@ -220,3 +220,17 @@ async def test_text_that_looks_like_a_place_is_text_without_a_run(agents: Agents
         answer = await router.post("/generate", {"input_ids": [1], "text": "<|answer:a|>"})
         assert answer.status_code == 200
         assert agents.pair.decode.requests[-1].json["text"] == "<|answer:a|>"
+
+
+@aio
+async def test_an_agent_without_a_name_has_one_that_no_client_sends(agents: Agents) -> None:
+    """Before, it was called `request-2`, which a client may call its own."""
+    async with serving(agents.pair) as router:
+        for number in range(1, 4):
+            assert (await router.post(CHAT, chat("named", "Speak.", agent=f"request-{number}"))).status_code == 200
+            assert (await router.post(CHAT, chat("unnamed", "Speak."))).status_code == 200
+        names = [each["agent"] for each in (await router.http.get("/runs/r")).json()["agents"]]
+        assert names == ["request-1", "request#2", "request-2", "request#4", "request-3", "request#6"]
+        assert (await router.post(CHAT, chat("x", "Speak.", agent="request#7"))).status_code == 400
+        assert (await router.post(CHAT, chat("reader", "<|answer:request#2|>", agent="z"))).status_code == 200
+        assert "<|answer:request#2|>" in prompt_of(agents, "reader"), "it is no placeholder"
