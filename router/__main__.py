@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from router.access.start_warnings import log_start_warnings
 from router.cli.parser import parse
 from router.errors import RouterError
 from router.observability.logs import configure_logging
@@ -50,6 +51,7 @@ def run_single_process(settings: RouterSettings) -> int:
     configure_logging(server.log_level, server.log_dir)
     app = App(settings)
     listeners = [listen(server.host, server.port), *listen_on_metrics_port(server)]
+    log_start_warnings(server.host, server.port, server.api_key, server.api_keys_file)
     return serve(app, listeners, server)
 
 
@@ -62,7 +64,11 @@ def run_multi_process(settings: RouterSettings) -> int:
     gc.freeze()
     # In a child, so that an error is printed once, and that this process has no threads when it forks.
     error_code = run_in_child(partial(exit_code_of, check_settings, settings))
-    return error_code or ProcessManager(server, server.workers, partial(run_child_process, settings)).run()
+    if error_code:
+        return error_code
+    manager = ProcessManager(server, server.workers, partial(run_child_process, settings))
+    log_start_warnings(server.host, server.port, server.api_key, server.api_keys_file)
+    return manager.run()
 
 
 def check_settings(settings: RouterSettings) -> int:

@@ -4,7 +4,7 @@ RouterError                 the base class
 ├── BadRequest        400   the request is invalid
 │   └── AgentRefused  400   a worker refused the request of one agent of a run
 ├── Unauthorized      401   the API key is missing or wrong
-├── Forbidden         403   a web page of another origin may not do this
+├── Forbidden         403   the API key lacks the right, or a web page of another origin may not do this
 ├── NotFound          404   no such model or path
 ├── MethodNotAllowed  405   the path exists, the method does not
 ├── TimedOutInQueue   408   the request waited in the queue for too long
@@ -69,7 +69,7 @@ class Unauthorized(RouterError):
 
 
 class Forbidden(RouterError):
-    """A web page of another origin may not do this."""
+    """The API key lacks the right, or a web page of another origin may not do this."""
 
     status = 403
     kind = "permission_error"

@@ -19,6 +19,8 @@ UPSTREAM_TIMEOUT = 120.0  # seconds that readers wait for an agent's request
 MAX_AGENTS = 256  # of a run, those that are only read included
 UNNAMED = "request#{}"  # an agent that its client gave no name; no client can send one with a `#`
 
+RunKey = tuple[str, str]  # the namespace of a run and its name: clients give the same names to runs of their own
+
 
 @dataclass(frozen=True)
 class AgentSlot:
@@ -67,6 +69,11 @@ class _Run:
     active: int = 0
     size: int = 0
     last_used: float = field(default_factory=time.monotonic)
+
+    @property
+    def key(self) -> RunKey:
+        """What it is found by."""
+        return self.trace.owner, self.trace.id
 
     def answer_of(self, name: str) -> UpstreamAnswer:
         """An agent's answer, whether its request has come or not; it fails when that does not come in time."""
@@ -143,8 +150,8 @@ class AgentRunRegistry:
     def __init__(self, store: RunStore, settings: RunSettings | None = None) -> None:
         self._store = store
         self._settings = settings or RunSettings()
-        self._runs: dict[str, _Run] = {}
-        self._idle: OrderedDict[str, _Run] = OrderedDict()  # without requests in flight, oldest first
+        self._runs: dict[RunKey, _Run] = {}
+        self._idle: OrderedDict[RunKey, _Run] = OrderedDict()  # without requests in flight, oldest first
         self._of_client = ClientCounts()  # runs
         self.size = 0
 
@@ -154,11 +161,25 @@ class AgentRunRegistry:
 
     @contextmanager
     def join(
-        self, run_name: str, agent: str | None, model: str, reads: tuple[str, ...], client: str = ""
+        self,
+        run_name: str,
+        agent: str | None,
+        model: str,
+        reads: tuple[str, ...],
+        client: str = "",
+        namespace: str = "",
     ) -> Iterator[AgentSlot]:
         """Take part in a run as an agent while the block lasts; an agent without a name can be read by nobody.
 
         When the block ends with an error, or before the answer has ended, readers fail.
+
+        Args:
+            run_name: The run's name in its namespace.
+            agent: The agent's name.
+            model: The agent's model.
+            reads: The agents that it reads.
+            client: Whose limits the run counts for.
+            namespace: Whose runs it may meet.
 
         Raises:
             BadRequest: The agent would read itself, directly or through others.
@@ -166,9 +187,9 @@ class AgentRunRegistry:
             TooManyRuns: There are too many runs, of the client or of all, or too many agents in this one.
             Overloaded: The answers of the runs under way take too many bytes.
         """
-        run = self._get_or_create(run_name, client)
+        run = self._get_or_create((namespace, run_name), client)
         run.active += 1
-        self._idle.pop(run_name, None)
+        self._idle.pop(run.key, None)
         try:
             name = agent or UNNAMED.format(len(run.agents) + 1)
             run.check_agent(name, reads)
@@ -209,16 +230,17 @@ class AgentRunRegistry:
         if not run.agents:
             self._forget(run)  # none has joined
             return
-        self._idle[run.trace.id] = run
+        self._idle[run.key] = run
         self._free_bytes()
 
-    def _get_or_create(self, name: str, client: str) -> _Run:
+    def _get_or_create(self, key: RunKey, client: str) -> _Run:
         self._forget_old()
-        if name not in self._runs:
+        if key not in self._runs:
             self._make_room(client)
-            self._runs[name] = _Run(RunTrace("client", "splice", "declared", name), client)
+            owner, name = key
+            self._runs[key] = _Run(RunTrace("client", "splice", "declared", name, owner=owner), client)
             self._of_client.add(client, 1)
-        return self._runs[name]
+        return self._runs[key]
 
     def _make_room(self, client: str) -> None:
         """Let there be room for another run of a client, or raise."""
@@ -265,8 +287,8 @@ class AgentRunRegistry:
     def _forget(self, run: _Run) -> None:
         run.forget_awaited()
         self.size -= run.size
-        self._idle.pop(run.trace.id, None)
-        del self._runs[run.trace.id]
+        self._idle.pop(run.key, None)
+        del self._runs[run.key]
         self._of_client.add(run.client, -1)
 
     def close(self) -> None:

@@ -71,7 +71,9 @@ class AgentRuns:
         upstream_names = agent_request.draft.upstream_names
         with (
             self._limits.admit(request.client_key) as place,
-            self.runs.join(agent_request.run, agent_request.agent, model, upstream_names, request.client_key) as slot,
+            self.runs.join(
+                agent_request.run, agent_request.agent, model, upstream_names, request.client_key, request.namespace
+            ) as slot,
             nullcontext() if span is None else span.start_agent(slot.run_trace, slot.trace) as tracer,
         ):
             if slot.waits:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from router.access.key_file import is_key
 from router.cli.ignored_flags import add_ignored_flags
 from router.cli.refused_flags import add_refused_flags
 from router.config.flags import add_flags, read_flags
@@ -116,7 +117,7 @@ def _trace_settings(parser: argparse.ArgumentParser, namespace: argparse.Namespa
 def _server_settings(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> ServerSettings:
     server = read_flags(parser, namespace, ServerSettings)
     key = server.api_key
-    if key is not None and not (key and key.isascii() and key.isprintable() and key == key.strip()):
+    if key is not None and not is_key(key):
         parser.error("--api-key is no key; give printable ASCII characters, without a space at either end.")
     for name in server.request_id_headers or ():
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():

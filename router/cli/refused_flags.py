@@ -7,7 +7,7 @@ _NO_TOKENIZER = "the router passes text on as it is; give it to the SGLang serve
 _NO_STORAGE = "nothing is stored between requests; there is no /v1/responses or /v1/conversations"
 _NO_CLIENT_TLS = "workers are spoken to in plain HTTP; keep them in a private network"
 _NO_SERVER_TLS = "the router speaks plain HTTP; end TLS in the proxy or ingress before it"
-_ONE_KEY = "one key guards everything; give it with --api-key"
+_KEYS_FILE = "keys with a name, rights and limits each are in a file; give it with --api-keys-file"
 _NO_MANUAL_POLICY = "there is no policy `manual`; take cache_aware, which keeps a conversation on its workers"
 
 REFUSED_FLAGS: dict[str, str] = {
@@ -46,12 +46,12 @@ REFUSED_FLAGS: dict[str, str] = {
     "--ca-cert-paths": _NO_CLIENT_TLS,
     "--tls-cert-path": _NO_SERVER_TLS,
     "--tls-key-path": _NO_SERVER_TLS,
-    "--control-plane-api-keys": _ONE_KEY,
+    "--control-plane-api-keys": _KEYS_FILE,
     "--control-plane-audit-enabled": "the access log has every request; leave the flag out",
-    "--jwt-issuer": _ONE_KEY,
-    "--jwt-audience": _ONE_KEY,
-    "--jwt-jwks-uri": _ONE_KEY,
-    "--jwt-role-mapping": _ONE_KEY,
+    "--jwt-issuer": _KEYS_FILE,
+    "--jwt-audience": _KEYS_FILE,
+    "--jwt-jwks-uri": _KEYS_FILE,
+    "--jwt-role-mapping": _KEYS_FILE,
 }
 
 

@@ -10,9 +10,9 @@ from router.agent_runs.service import AgentRuns
 from router.dispatch.pair_forwarding import PairForwarder, RoutedRequest
 from router.dispatch.plain_forwarding import forward_to_plain
 from router.dispatch.sampling_bounds import check_sampling
-from router.endpoints.access import refuse_reserved
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
 from router.endpoints.requested_model import requested_model
+from router.endpoints.reserved_fields import refuse_reserved
 from router.endpoints.trees import TreeEndpoint
 from router.errors import RouterError, UpstreamTimeout, clear_tracebacks
 from router.http.body import Body, read_body

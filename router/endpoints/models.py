@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 
-from router.endpoints.access import refuse_reserved
 from router.endpoints.requested_model import requested_model
+from router.endpoints.reserved_fields import refuse_reserved
 from router.endpoints.trees import TreeEndpoint
 from router.errors import NotFound, NoWorker
 from router.http.client_request import ClientRequest

@@ -13,7 +13,7 @@ from router.http.client_request import ClientRequest
 ERRORS = {
     400: "the request is wrong",
     401: "the API key is missing or wrong",
-    403: "a web page of another origin may not do this",
+    403: "the API key lacks the right, or a web page of another origin may not do this",
     404: "no such model, worker or path",
     408: "the request waited too long for its turn, or was sent too slowly",
     409: "the worker is there already",
@@ -84,7 +84,7 @@ def _operation(route: Route) -> dict[str, Any]:
             str(route.status): {"description": "done", "content": content},
             **{str(status): {"description": meaning, "content": error} for status, meaning in ERRORS.items()},
         },
-        "security": [{}] if route.public else [{"key": []}, {}],
+        "security": [{}] if route.right is None else [{"key": []}, {}],
     }
     names = re.findall(r"{(\w+)}", route.path)
     if names:

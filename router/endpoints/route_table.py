@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from router.access.client import Right
 from router.endpoints.health import HealthEndpoints
 from router.endpoints.inference import InferenceEndpoints
 from router.endpoints.metrics import MetricsEndpoint
@@ -26,10 +27,13 @@ def all_routes(services: EndpointServices) -> list[Route]:
     )
     models = ModelEndpoints(registry, services.trees)
     health = HealthEndpoints(services.dispatcher, services.supervisor, services.judge_state)
-    state = WorkerStateEndpoints(registry, services.trees, services.key)
+    state = WorkerStateEndpoints(registry, services.trees)
     workers = services.workers
     runs = RunEndpoints(services.run_store)
     metrics = MetricsEndpoint(services.collectors)
+    # Without a file of keys these are open to everybody, as in sglang-router.
+    data: Right | None = "data" if services.keys.from_file else None
+    scrape: Right | None = "admin" if services.keys.from_file else None
     table = [
         _inference("/generate", inference.generate, "generate", GENERATE),
         _inference("/v1/chat/completions", inference.chat_completions, "chat", CHAT),
@@ -38,30 +42,32 @@ def all_routes(services: EndpointServices) -> list[Route]:
         _inference("/v1/rerank", inference.rerank, "rerank", RERANK),
         _tokens("/v1/tokenize", models.tokenize, "Text to token ids", TOKENIZE),
         _tokens("/v1/detokenize", models.detokenize, "Token ids to text", DETOKENIZE),
-        _open("/v1/models", models.models, "Models and trees"),
-        replace(_open("/v1/models/{id}", models.model, "A model or tree"), spans_segments=True),
+        _told("/v1/models", models.models, "Models and trees", data),
+        replace(_told("/v1/models/{id}", models.model, "A model or tree", data), spans_segments=True),
         _open("/health", health.health, "Whether any model can be served"),
-        Route("GET", "/health_generate", health.health_generate, "A generation by each model"),
+        Route("GET", "/health_generate", health.health_generate, "A generation by each model", "admin"),
         replace(_open("/liveness", health.liveness, "Whether the router runs"), content_type=TEXT),
         _open("/readiness", health.readiness, "Whether requests should come"),
-        Route("GET", "/get_server_info", state.server_info, "What stands behind the router", public=True),
-        Route("GET", "/server_info", state.server_info, "What stands behind the router", public=True),
-        _open("/get_model_info", models.model_info, "What a server says about its model"),
-        _open("/model_info", models.model_info, "What a server says about its model"),
-        Route("POST", "/flush_cache", state.flush_cache, "Empty the workers' KV caches"),
-        Route("GET", "/get_loads", state.loads, "Tokens that each worker holds"),
-        Route("GET", "/workers", workers.list, "All workers"),
-        Route("POST", "/workers", workers.add, "Add a worker", status=202, schema=WORKER_SCHEMA),
-        Route("GET", "/workers/{id}", workers.show, "One worker"),
-        Route("DELETE", "/workers/{id}", workers.remove, "Remove a worker when its requests are over", status=202),
-        Route("GET", "/runs", runs.list, "Runs of trees of late"),
-        Route("GET", "/runs/{id}", runs.show, "A run's trace"),
-        Route("GET", "/runs/{id}/timeline", runs.timeline, "A run as a page", content_type=HTML),
-        Route("GET", "/runs/{id}/chrome-trace", runs.chrome_trace, "A run for Perfetto"),
-        Route("GET", "/metrics", metrics.metrics, "Prometheus metrics", public=True, content_type=TEXT),
+        Route("GET", "/get_server_info", state.server_info, "What stands behind the router", data),
+        Route("GET", "/server_info", state.server_info, "What stands behind the router", data),
+        _told("/get_model_info", models.model_info, "What a server says about its model", data),
+        _told("/model_info", models.model_info, "What a server says about its model", data),
+        Route("POST", "/flush_cache", state.flush_cache, "Empty the workers' KV caches", "admin"),
+        Route("GET", "/get_loads", state.loads, "Tokens that each worker holds", "admin"),
+        Route("GET", "/workers", workers.list, "All workers", "admin"),
+        Route("POST", "/workers", workers.add, "Add a worker", "admin", status=202, schema=WORKER_SCHEMA),
+        Route("GET", "/workers/{id}", workers.show, "One worker", "admin"),
+        Route(
+            "DELETE", "/workers/{id}", workers.remove, "Remove a worker when its requests are over", "admin", status=202
+        ),
+        Route("GET", "/runs", runs.list, "Runs of trees of late", "runs"),
+        Route("GET", "/runs/{id}", runs.show, "A run's trace", "runs"),
+        Route("GET", "/runs/{id}/timeline", runs.timeline, "A run as a page", "runs", content_type=HTML),
+        Route("GET", "/runs/{id}/chrome-trace", runs.chrome_trace, "A run for Perfetto", "runs"),
+        Route("GET", "/metrics", metrics.metrics, "Prometheus metrics", scrape, content_type=TEXT),
     ]
     refused = [
-        Route(method, path, not_offered(reason), f"Not offered: {reason}", public=True, cross_origin=True)
+        Route(method, path, not_offered(reason), f"Not offered: {reason}", None, cross_origin=True)
         for (method, path), reason in ((name.split(), reason) for name, reason in PATHS_NOT_OFFERED.items())
     ]
     return [*table, _open("/openapi.json", openapi_handler(table), "This document"), *refused]
@@ -69,13 +75,20 @@ def all_routes(services: EndpointServices) -> list[Route]:
 
 def _inference(path: str, handler: Handler, endpoint: str, schema: Schema) -> Route:
     summary = {"rerank": "Rank documents"}.get(endpoint, "Generate text")
-    return Route("POST", path, handler, summary, cross_origin=True, limited=True, endpoint=endpoint, schema=schema)
+    return Route(
+        "POST", path, handler, summary, "data", cross_origin=True, limited=True, endpoint=endpoint, schema=schema
+    )
 
 
 def _tokens(path: str, handler: Handler, summary: str, schema: Schema) -> Route:
-    return Route("POST", path, handler, summary, cross_origin=True, limited=True, schema=schema)
+    return Route("POST", path, handler, summary, "data", cross_origin=True, limited=True, schema=schema)
 
 
 def _open(path: str, handler: Handler, summary: str) -> Route:
     """A path that tells everybody something."""
-    return Route("GET", path, handler, summary, public=True, cross_origin=True)
+    return _told(path, handler, summary, None)
+
+
+def _told(path: str, handler: Handler, summary: str, right: Right | None) -> Route:
+    """A path that tells something to those who use the models."""
+    return Route("GET", path, handler, summary, right, cross_origin=True)

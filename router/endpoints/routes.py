@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from router.access.client import Right
 from router.errors import MethodNotAllowed, NotFound
 from router.http.client_request import ClientRequest
 
@@ -20,7 +21,7 @@ class Route:
         spans_segments: The parameter is the rest of the path, and may have slashes.
         handler: Gets the request, and the value of the path's parameter if it has one.
         summary: What it does, for the OpenAPI document.
-        public: It needs no API key.
+        right: What a client must be allowed to use it; None for everybody, without a key too.
         cross_origin: Web pages of any origin may use it, unless some origins are named; other paths control the
             router, or tell of others' requests.
         limited: It counts for the limits of concurrency and rate.
@@ -34,7 +35,7 @@ class Route:
     path: str
     handler: Handler
     summary: str
-    public: bool = False
+    right: Right | None
     cross_origin: bool = False
     limited: bool = False
     endpoint: str = ""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from router.access.key_ring import KeyRing
 from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.pair_forwarding import PairForwarder
 from router.dispatch.supervisor import WorkerSupervisor
-from router.endpoints.access import ApiKey
 from router.endpoints.inference import RunOwners
 from router.endpoints.trees import TreeEndpoint
 from router.endpoints.workers import WorkerEndpoints
@@ -28,7 +28,7 @@ class EndpointServices:
         agent_runs: Answers requests with `run`.
         run_store: The traces of recent runs.
         workers: Adds and removes workers.
-        key: The API key.
+        keys: The API keys.
         collectors: The metrics.
         judge_state: Tells the state of early exit's judge, as `Judge.state`.
         request_timeout: Seconds for a whole response.
@@ -42,7 +42,7 @@ class EndpointServices:
     agent_runs: AgentRuns
     run_store: RunStore
     workers: WorkerEndpoints
-    key: ApiKey
+    keys: KeyRing
     collectors: CollectorRegistry
     judge_state: Callable[[], str]
     request_timeout: float

@@ -61,14 +61,14 @@ class TreeEndpoint:
             await self._context.dispatcher.restarts.wait(model)
         await request.admission.reweigh(tree_request.calls)
         with self._limits.admit(request.client_key, len(tree_request.questions)):
-            runs = self._start_runs(tree_request, span)
+            runs = self._start_runs(tree_request, request.namespace, span)
             response_format = OpenAIFormat(kind, runs[0].trace.id, tree_request.tree.name)
             if tree_request.stream:
                 await _send_stream(request, tree_request, runs, response_format)
             else:
                 await _send_response(request, tree_request, runs, response_format)
 
-    def _start_runs(self, tree_request: TreeRequest, span: "RequestSpan | None") -> list[Run]:
+    def _start_runs(self, tree_request: TreeRequest, owner: str, span: "RequestSpan | None") -> list[Run]:
         models = self._assign_models(tree_request.tree)
         self._check_length(tree_request, models[tree_request.tree.final.name])
         runs = [
@@ -83,6 +83,7 @@ class TreeEndpoint:
                 n=tree_request.n,
                 seed=tree_request.seed,
                 streaming=tree_request.stream,
+                owner=owner,
                 span=span,
             )
             for question in tree_request.questions

@@ -5,7 +5,6 @@ from typing import Any
 
 import orjson
 
-from router.endpoints.access import ApiKey
 from router.endpoints.trees import TreeEndpoint
 from router.errors import RouterError
 from router.http.client_request import ClientRequest
@@ -18,13 +17,12 @@ from router.workers.worker import Worker
 class WorkerStateEndpoints:
     """Asks all workers at once."""
 
-    def __init__(self, registry: Registry, trees: TreeEndpoint, key: ApiKey) -> None:
+    def __init__(self, registry: Registry, trees: TreeEndpoint) -> None:
         self._registry = registry
         self._trees = trees
-        self._key = key
 
     async def server_info(self, request: ClientRequest) -> None:
-        """Models, trees and the number of workers; for a client with the API key also what each worker holds."""
+        """Models, trees and the number of workers; for a client with the right `admin` also what each worker holds."""
         workers = self._registry.workers
         info: dict[str, Any] = {
             "router": "faster-moa",
@@ -32,7 +30,7 @@ class WorkerStateEndpoints:
             "trees": self._trees.ready_trees(),
             "workers_count": len(workers),
         }
-        if self._key.matches(request):
+        if "admin" in request.rights:
             info["workers"] = await worker_usage(workers)
         await request.send_json(info)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -51,6 +52,7 @@ class AsgiRequest:
 
     Attributes:
         admission: The request's place among those that are served at once.
+        namespace: Whose runs it sees: the name of its client; empty where there are no API keys.
         response_started: Whether the response's headers were sent.
         response_complete: Whether the whole response was sent.
         timed_out: Whether its handler is cancelled because its time was over.
@@ -72,6 +74,7 @@ class AsgiRequest:
         self._counted_bytes = 0  # of the body, in the budget
         self._body_owner = ""  # whose share of the budget they count for
         self.admission: Admission = NO_LIMITS
+        self.namespace = ""
         self.response_started = False
         self.response_complete = False
         self.timed_out = False
@@ -82,6 +85,17 @@ class AsgiRequest:
             if key == name:
                 return value.decode("latin-1")
         return None
+
+    @property
+    def query_string(self) -> bytes:
+        """The query of its URL, as it was sent."""
+        query: bytes = self._scope.get("query_string", b"")
+        return query
+
+    def query(self, name: str) -> str | None:
+        """A field of the query; None where it is not given."""
+        values = parse_qs(self.query_string.decode("latin-1"), keep_blank_values=True).get(name)
+        return None if values is None else values[-1]
 
     @property
     def client_key(self) -> str:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 ID_HEADERS = (b"x-request-id", b"x-correlation-id", b"x-trace-id", b"request-id")
 MAX_ID_LENGTH = 256  # bytes of a request id that a client chose
-CLIENT_HEADER = b"x-moa-client"  # the client's key, in requests between processes of one router
+# Who the client is, in requests between processes of one router: `client_key`, `namespace` and `rights`.
+CLIENT_HEADER, NAMESPACE_HEADER, RIGHTS_HEADER = b"x-moa-client", b"x-moa-namespace", b"x-moa-rights"
 
 
 class ClientRequest(AsgiRequest):
@@ -30,7 +31,7 @@ class ClientRequest(AsgiRequest):
         attempts: How often it was sent to a pair.
         first_chunk_at: When the first chunk of the response's body arrived, on the monotonic clock.
         internal: Whether it comes from another process of this router.
-        key_hash: A hash of the API key that it has shown to be its client's; None where no key was checked.
+        rights: What its client may do: `data`, `runs`, `admin`.
         span: Its span; None without tracing.
     """
 
@@ -55,7 +56,7 @@ class ClientRequest(AsgiRequest):
         self.attempts = 0
         self.first_chunk_at: float | None = None
         self.internal = False
-        self.key_hash: str | None = None
+        self.rights: frozenset[str] = frozenset()
         self.span: RequestSpan | None = None
         self._prefetched_body: bytes | None = None
 
@@ -67,15 +68,32 @@ class ClientRequest(AsgiRequest):
                 return ids[name].decode("latin-1")
         return None
 
+    def trust_sender(self) -> None:
+        """It comes from another process of this router, which has checked who its client is."""
+        self.internal = True
+        self.namespace = self.header(NAMESPACE_HEADER) or ""
+        self.rights = frozenset((self.header(RIGHTS_HEADER) or "").split(",")) - {""}
+
+    @property
+    def client_headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers by which another process of this router knows its client."""
+        return (
+            (CLIENT_HEADER.decode(), self.client_key),
+            (NAMESPACE_HEADER.decode(), self.namespace),
+            (RIGHTS_HEADER.decode(), ",".join(sorted(self.rights))),
+        )
+
     @property
     def client_key(self) -> str:
-        """A hash of its API key if that was checked, else its IP address.
+        """The name of its API key if that was checked, else its IP address.
 
         What a client says of itself without proof does not count: it would have new limits with each name it makes up.
         Another process of this router forwards the key of its client.
         """
         forwarded_key = self.header(CLIENT_HEADER) if self.internal else None
-        return forwarded_key or self.key_hash or super().client_key
+        if forwarded_key is not None:
+            return forwarded_key
+        return f"key:{self.namespace}" if self.namespace else super().client_key
 
     async def prefetch_body(self) -> bytes:
         """Read the body now; the next call of `body` returns it again."""

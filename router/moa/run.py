@@ -42,6 +42,7 @@ class Run:
         n: Number of final answers.
         seed: Of the draws of early exit; None takes a random one.
         streaming: Whether the client gets the text as it comes: then the final answer cannot begin anew.
+        owner: The namespace of the client.
         span: The request's span; None without tracing.
     """
 
@@ -58,12 +59,19 @@ class Run:
         n: int = 1,
         seed: int | None = None,
         streaming: bool = True,
+        owner: str = "",
         span: "RequestSpan | None" = None,
     ) -> None:
         self._tree = tree = tree.dense() if tree.arm == "dense" else tree
         seed = random.getrandbits(32) if seed is None else seed
         self.trace = RunTrace(
-            tree.name, tree.arm, tree.order, context.new_run_id(), question=question_text(question), seed=seed
+            tree.name,
+            tree.arm,
+            tree.order,
+            context.new_run_id(),
+            question=question_text(question),
+            seed=seed,
+            owner=owner,
         )
         self._spans = None if span is None else span.start_run(self.trace)
         self._context = context

@@ -1,6 +1,7 @@
 """Keeps the traces of recent runs in memory, for `/runs`."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from router.errors import NotFound
 from router.observability.run_trace import RunTrace
@@ -19,14 +20,14 @@ class RunStore:
     def __init__(self, max_runs: int = 256, max_bytes: int = 64 << 20) -> None:
         self._max_runs = max_runs
         self._max_bytes = max_bytes
-        self._traces: OrderedDict[str, RunTrace] = OrderedDict()
+        self._traces: OrderedDict[tuple[str, str], RunTrace] = OrderedDict()  # by owner and id
 
     def add(self, trace: RunTrace) -> None:
         """Keep the trace of a run that starts."""
-        self._traces[trace.id] = trace
-        finished = [run_id for run_id, kept in self._traces.items() if kept.state != "running"]
-        for run_id in finished[: max(len(self._traces) - self._max_runs, 0)]:
-            del self._traces[run_id]
+        self._traces[trace.owner, trace.id] = trace
+        finished = [key for key, kept in self._traces.items() if kept.state != "running"]
+        for key in finished[: max(len(self._traces) - self._max_runs, 0)]:
+            del self._traces[key]
         while len(self._traces) > MAX_RUNNING_FACTOR * self._max_runs:
             self._traces.popitem(last=False)
         self._drop_bytes()
@@ -39,21 +40,43 @@ class RunStore:
     def _drop_bytes(self) -> None:
         """Drop the oldest finished traces while all take too many bytes; what still runs is never dropped for that."""
         excess = self.size - self._max_bytes
-        for run_id, trace in [*self._traces.items()] if excess > 0 else ():
+        for key, trace in [*self._traces.items()] if excess > 0 else ():
             if excess > 0 and trace.state != "running":
                 excess -= trace.size
-                del self._traces[run_id]
+                del self._traces[key]
 
-    def find(self, run_id: str) -> RunTrace:
-        """The trace of a run; raises `NotFound` when it is not kept, or not any more."""
-        trace = self._traces.get(run_id)
-        if trace is None:
+    def find(self, run_id: str, reader: str | None = None, owner: str | None = None) -> RunTrace:
+        """The trace of a run, of several with that id the newest.
+
+        Args:
+            run_id: Its id.
+            reader: Only runs of this owner may be seen; None for all.
+            owner: Only runs of this owner are asked for; None for all.
+
+        Raises:
+            NotFound: It is not kept, or not any more, or it may not be seen.
+        """
+        found = [trace for trace in self._seen(reader, owner) if trace.id == run_id]
+        if not found:
             raise NotFound(f"there is no run {run_id!r} here; the last {self._max_runs} are kept.")
-        return trace
+        return max(found, key=lambda trace: trace.created)
 
-    def to_json(self) -> list[dict[str, object]]:
-        """A summary of each run, newest first."""
+    def summaries(self, reader: str | None = None, owner: str | None = None) -> list[dict[str, object]]:
+        """A summary of each run, newest first; `reader` and `owner` as for `find`."""
         return [
-            {"run": each.id, "tree": each.tree, "arm": each.arm, "state": each.state, "created": each.created}
-            for each in reversed(self._traces.values())
+            {
+                "run": each.id,
+                "tree": each.tree,
+                "arm": each.arm,
+                "state": each.state,
+                "created": each.created,
+                **({"owner": each.owner} if reader is None and each.owner else {}),
+            }
+            for each in self._seen(reader, owner)
         ]
+
+    def _seen(self, reader: str | None, owner: str | None) -> Iterator[RunTrace]:
+        """The traces of one owner, or of all, newest first."""
+        for trace in reversed(self._traces.values()):
+            if reader in (None, trace.owner) and owner in (None, trace.owner):
+                yield trace

@@ -80,6 +80,7 @@ class RunTrace:
     Attributes:
         question: The start of the question.
         created: The start, in seconds since the epoch.
+        owner: The namespace of the client that asked for it.
     """
 
     tree: str
@@ -93,6 +94,7 @@ class RunTrace:
     error: str | None = None
     agents: list[AgentTrace] = field(default_factory=list)
     decisions: list[dict[str, Any]] = field(default_factory=list)
+    owner: str = ""
     _started_at: float = field(default_factory=time.monotonic, repr=False)
     _duration: float | None = field(default=None, repr=False)
     _final_size: int | None = field(default=None, repr=False)
@@ -134,8 +136,8 @@ class RunTrace:
         """Tokens of all agents as OpenAI's `usage`."""
         return total_usage([self])
 
-    def to_json(self) -> dict[str, Any]:
-        """The trace, as in the field `moa` of a response and in `/runs/{id}`."""
+    def to_json(self, *, with_owner: bool = False) -> dict[str, Any]:
+        """The trace, as in the field `moa` of a response and in `/runs/{id}`; with its owner, if it has one."""
         return {
             "run": self.id,
             "tree": self.tree,
@@ -150,6 +152,7 @@ class RunTrace:
             "usage": self.usage(),
             "agents": [_agent_to_json(agent) for agent in self.agents],
             "decisions": self.decisions,
+            **({"owner": self.owner} if with_owner and self.owner else {}),
         }
 
 

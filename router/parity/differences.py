@@ -20,15 +20,17 @@ FLAGS: dict[str, str] = {
     "--selector": "what is no KEY=VALUE is refused, not skipped, and so is the flag beside `--pd-disaggregation`",
     "--service-discovery": "a pod that is no longer ready goes too; requests of a pod that goes end first",
     "--worker-startup-check-interval": "5 s, and running workers are asked who they are as often",
-    "--api-key": "answers 401 with a JSON error; `/health_generate` needs it too, since it costs a generation",
+    "--api-key": "answers 401 with a JSON error; `/health_generate` needs it too, since it costs a generation; "
+    "`--api-keys-file` has keys of single clients",
 }
 
 PATHS: dict[str, str] = {
     "GET /health": "503 while no model can be served; JSON",
     "GET /health_generate": "generates something with each model",
     "GET /readiness": "only after every pair that is there has generated something",
-    "GET /get_server_info": "other fields: what each worker holds; that only with the key, where there is one",
-    "GET /v1/models": "trees are models too",
+    "GET /get_server_info": "other fields: what each worker holds; that only with the key, where there is one; "
+    "with `--api-keys-file` nothing without a key",
+    "GET /v1/models": "trees are models too; only with a key where there is `--api-keys-file`",
     "GET /workers": "more fields: role, breaker, draining, generated, problem, and the pairs",
     "POST /workers": "409 for a worker that is here already, 400 for a wrong address or an unknown field",
     "DELETE /workers/{id}": "running requests end first",

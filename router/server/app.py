@@ -52,7 +52,7 @@ class App:
         self._watcher = parts.watcher
         self._agent_runs = parts.agent_runs
         self._worker_changes = parts.worker_changes
-        self._api_key = parts.api_key
+        self._keys = parts.keys
         self._requests = parts.requests
         self._metrics = parts.request_metrics
         self._cors = Cors(settings.server.cors_origins, parts.routes)
@@ -75,13 +75,17 @@ class App:
             )
             listener = scope.get("server")  # address and port; of a Unix socket its path and None
             # A request over the private Unix socket of this process comes from another one.
-            request.internal = self._peers is not None and listener == (str(self._peers.own_socket), None)
+            if self._peers is not None and listener == (str(self._peers.own_socket), None):
+                request.trust_sender()
             own_port = self._settings.server.prometheus_port
             # Where the port is not known, it may be this one.
             is_metrics_port = own_port is not None and (listener is None or listener[1] in (own_port, None))
-            await self._answer(request, metrics_only=is_metrics_port and not request.internal)
+            metrics_only = is_metrics_port and not request.internal
+            # The port of its own asks for no key, but only where it is known to be that one.
+            asks_key = not request.internal and not (metrics_only and listener is not None and listener[1] == own_port)
+            await self._answer(request, metrics_only=metrics_only, asks_key=asks_key)
 
-    async def _answer(self, request: ClientRequest, *, metrics_only: bool) -> None:
+    async def _answer(self, request: ClientRequest, *, metrics_only: bool, asks_key: bool) -> None:
         self._requests.add(request)
         self._cors.add_headers(request)
         route: Route | None = None
@@ -96,7 +100,9 @@ class App:
                 request.span = self._tracing.start_request(request, route.path, route.endpoint)
             if metrics_only and route.path != "/metrics":
                 raise NotFound("this port is for /metrics only.")
-            self._check_access(request, route)
+            self._cors.check(request, route)
+            if asks_key:
+                self._keys.check(request, route.right)
             if route.limited and self.limits.enabled:
                 await self._handle_limited(request, route, variable)
             else:
@@ -120,12 +126,6 @@ class App:
             if not request.internal:  # the process that the client is connected to counts and logs it
                 self._metrics.record(request, route, error_code)
                 log_request(request)
-
-    def _check_access(self, request: ClientRequest, route: Route) -> None:
-        """Raise `Forbidden` or `Unauthorized` for a request that may not use its route."""
-        self._cors.check(request, route)
-        if not (route.public or request.internal):
-            self._api_key.check(request)
 
     async def _handle_limited(self, request: ClientRequest, route: Route, variable: tuple[str, ...]) -> None:
         await self.limits.enter(request)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from router.access.key_ring import KeyRing
 from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.metrics import DispatchMetrics
@@ -11,7 +12,6 @@ from router.dispatch.pair_forwarding import PairForwarder
 from router.dispatch.restart_queue import RestartQueue
 from router.dispatch.supervisor import WorkerSupervisor
 from router.early_exit import AgreementJudge, Judge
-from router.endpoints.access import ApiKey
 from router.endpoints.route_table import all_routes
 from router.endpoints.routes import RouteTable
 from router.endpoints.services import EndpointServices
@@ -26,6 +26,7 @@ from router.observability.run_store import RunStore
 from router.server.admission import AdmissionLimits
 from router.server.memory_metrics import MemoryMetrics
 from router.server.metrics import DURATION_BUCKETS, RequestMetrics
+from router.server.processes.limit_shares import client_share
 from router.server.processes.peers import Peers
 from router.server.processes.process_routing import ProcessRouting
 from router.server.processes.worker_changes import WorkerChanges
@@ -55,7 +56,7 @@ class Components:
         agent_runs: The runs of agents that clients name.
         worker_changes: What operators changed, for the router's other processes; None with one process.
         routes: All routes.
-        api_key: Checks the API key.
+        keys: The API keys.
         limits: Admission limits.
         requests: The requests in flight; the app adds and removes them.
         request_metrics: Counts finished requests.
@@ -70,7 +71,7 @@ class Components:
     agent_runs: AgentRuns
     worker_changes: WorkerChanges | None
     routes: RouteTable
-    api_key: ApiKey
+    keys: KeyRing
     limits: AdmissionLimits
     requests: set[ClientRequest]
     request_metrics: RequestMetrics
@@ -90,6 +91,9 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
     server = settings.server
     prometheus = CollectorRegistry()
 
+    # Clients and their keys. The workers get the key of `--api-key`, and none of the file.
+    keys = KeyRing.load(server.api_key, server.api_keys_file)
+
     # Workers, and which of them gets a request.
     factory = WorkerFactory(settings.health, settings.breaker, server.api_key)
     registry = _registry(settings, factory)
@@ -105,7 +109,9 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
     supervisor = WorkerSupervisor(registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up)
 
     # Clients' requests: limits and metrics.
-    limits = AdmissionLimits(settings.limits)
+    process, processes = (0, 1) if peers is None else (peers.index, len(peers.indexes))
+    clients = [client_share(each, process, processes, server.workers) for each in keys.clients]
+    limits = AdmissionLimits(settings.limits, clients)
     requests: set[ClientRequest] = set()
     request_metrics = RequestMetrics(prometheus, limits, requests, server.duration_buckets)
 
@@ -123,14 +129,16 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
     run_context = RunContext(dispatcher, judge=judge, metrics=OpenPromptMetrics(prometheus))
     if peers is not None:
         run_context.new_run_id = peers.new_run
-    run_limits, run_store = RunLimits(settings.runs), RunStore(max_bytes=settings.runs.store_bytes)
+    run_limits, run_store = (
+        RunLimits(settings.runs),
+        RunStore(max_bytes=settings.runs.store_bytes),
+    )
     tree_endpoint = TreeEndpoint(run_context, trees, run_limits, run_store)
     agent_runs = AgentRuns(run_context, run_limits, run_store)
     prometheus.register(MemoryMetrics(limits, run_limits, run_store, agent_runs.runs, dispatcher.background))
 
     # Endpoints and their routes.
     pairs = PairForwarder(dispatcher, settings.retries, DispatchMetrics(prometheus, policies))
-    api_key = ApiKey(server.api_key)
     worker_endpoints = WorkerEndpoints(registry, supervisor, factory)
     services = EndpointServices(
         dispatcher=dispatcher,
@@ -140,7 +148,7 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
         agent_runs=agent_runs,
         run_store=run_store,
         workers=worker_endpoints,
-        key=api_key,
+        keys=keys,
         collectors=prometheus,
         judge_state=lambda: judge.state if isinstance(judge, Judge) else "ready",
         request_timeout=server.request_timeout_secs,
@@ -163,7 +171,7 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
         agent_runs=agent_runs,
         worker_changes=worker_changes,
         routes=RouteTable(routes),
-        api_key=api_key,
+        keys=keys,
         limits=limits,
         requests=requests,
         request_metrics=request_metrics,

@@ -24,6 +24,12 @@ class ServerSettings:
     api_key: str | None = flag(
         "--api-key", default=None, help_text="key that clients must send, and that is sent to the workers"
     )
+    api_keys_file: Path | None = flag(  # noqa: RUF009 - a field like the others
+        "--api-keys-file",
+        default=None,
+        value_type=Path,
+        help_text="YAML or JSON file of clients' keys, with a name, rights and limits each; no worker gets them",
+    )
     cors_origins: tuple[str, ...] = flag(
         "--cors-allowed-origins",
         default=(),

@@ -11,7 +11,16 @@ from tests.architecture.imports import FOLDERS, ROOT, folder_of
 DOTTED = re.compile(r"\b(?:router|launch|sglang_ext|qmetric)(?:\.[a-z_]\w*)+")
 PATH = re.compile(r"(?<![\w./-])(?:[\w-]+/)*[\w-]+\.(?:py|yaml|json|md|j2)\b(?!\.)")
 # Names of files that users or servers have, or that a text only takes for an example.
-EXAMPLES = {"my.yaml", "cpu.yaml", "trees.yaml", "trees.json", "conn.py", "config.json", "generation_config.json"}
+EXAMPLES = {
+    "my.yaml",
+    "keys.yaml",
+    "cpu.yaml",
+    "trees.yaml",
+    "trees.json",
+    "conn.py",
+    "config.json",
+    "generation_config.json",
+}
 EXAMPLES |= {"tokenizer_config.json", "plan.json", "report.json", "p.json", "trace.json"}
 EXAMPLES |= {"distributed/bootstrap.py", "mem_cache/kv_cache_configurator.py"}  # SGLang's
 DOCUMENTS = [path for path in (ROOT, *FOLDERS.values(), ROOT / "tests") for path in sorted(path.glob("*.md"))]

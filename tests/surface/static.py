@@ -22,6 +22,7 @@ from msgspec.json import schema_components
 
 from launch.config.schema import LaunchConfig
 from router import errors
+from router.access.key_file import KeyFile
 from router.cli.parser import build_parser
 from router.cli.refused_flags import REFUSED_FLAGS
 from router.early_exit import Decision
@@ -61,6 +62,7 @@ def static_surface() -> dict[str, Any]:
         "decision in a trace": [each.name for each in fields(Decision)],
         "launch config": LaunchConfig.model_json_schema(),
         "trees file": schema_components([Trees])[1],
+        "keys file": schema_components([KeyFile])[1],
         "shipped trees": shipped_trees(),
         "qmetric": {name: str(inspect.signature(getattr(qmetric, name))) for name in qmetric.__all__},
         "patched symbols of SGLang": sorted({patch.target for patch in PATCHES}),

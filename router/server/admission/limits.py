@@ -1,16 +1,19 @@
 """Admits or refuses requests, as the flags for limits say."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from router.access.client import Client
 from router.config.flags import flag
 from router.errors import Overloaded, TooManyRequests
 from router.http.admission import NO_LIMITS
 from router.http.body_budget import BodyBudget
 from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
+from router.server.admission.client_limits import ClientLimits
 from router.server.admission.gate import ConcurrencyGate, QueuePlace
-from router.server.admission.ticket import AdmissionTicket
+from router.server.admission.ticket import AdmissionTicket, AdmissionTickets
 from router.server.admission.token_bucket import TokenBucket
 
 
@@ -46,6 +49,10 @@ class AdmissionSettings:
 class AdmissionLimits:
     """The admission limits of one process.
 
+    Args:
+        settings: The flags.
+        clients: The clients that have API keys; those with limits of their own are held to them too.
+
     Attributes:
         bodies: Counts the bytes of all bodies in memory.
         gate: The limit on concurrent requests, or None.
@@ -53,7 +60,7 @@ class AdmissionLimits:
         enabled: Whether there is a limit on requests.
     """
 
-    def __init__(self, settings: AdmissionSettings) -> None:
+    def __init__(self, settings: AdmissionSettings, clients: Iterable[Client] = ()) -> None:
         self.bodies = BodyBudget(settings.body_bytes)
         bounded = settings.max_concurrent >= 0
         self.gate = (
@@ -66,7 +73,10 @@ class AdmissionLimits:
         burst = settings.max_concurrent if settings.max_concurrent > 0 else settings.rate
         self._bucket = TokenBucket(settings.rate, burst or 1) if settings.rate is not None else None
         self.decisions: Counter[str] = Counter()
-        self.enabled = self.gate is not None or self._bucket is not None
+        self._of_client = {
+            each.name: ClientLimits(each, settings.queue_timeout_secs) for each in clients if each.limited
+        }
+        self.enabled = self.gate is not None or self._bucket is not None or bool(self._of_client)
 
     async def enter(self, request: ClientRequest) -> None:
         """Return when the request is admitted; then `leave` must follow.
@@ -81,24 +91,33 @@ class AdmissionLimits:
             TimedOutInQueue: It waited too long in the queue.
             ClientGone: The client left.
         """
-        client = request.client_key
+        client, of_client = request.client_key, self._of_client.get(request.namespace)
+        tickets: list[AdmissionTicket] = []
         try:
+            if of_client is not None:
+                of_client.check()
             self._check(request.announced_length, client)
             body = await request.prefetch_body()
+            if of_client is not None:
+                tickets.append(of_client.enter())
             place = self._admit(len(body), client)
-        except (TooManyRequests, Overloaded):
-            self.decisions["rejected"] += 1
+            if not request.internal:  # another process has counted it
+                self.decisions["allowed"] += 1
+            if place is not None:
+                await self._wait(place, request)
+        except BaseException as error:
+            if isinstance(error, TooManyRequests | Overloaded):
+                self.decisions["rejected"] += 1
+            for ticket in tickets:
+                ticket.pause()  # it gives its token back too
             raise
-        if not request.internal:  # another process has counted it
-            self.decisions["allowed"] += 1
-        if place is not None:
-            await self._wait(place, request)
-        request.admission = AdmissionTicket(self.gate, self._bucket, client)
+        tickets.append(AdmissionTicket(self.gate, self._bucket, client))
+        request.admission = tickets[0] if len(tickets) == 1 else AdmissionTickets(tickets)
 
     def leave(self, request: ClientRequest) -> None:
         """An admitted request has ended."""
         ticket, request.admission = request.admission, NO_LIMITS
-        if isinstance(ticket, AdmissionTicket):
+        if isinstance(ticket, AdmissionTicket | AdmissionTickets):
             ticket.close()
 
     def _check(self, size: int, client: str) -> None:

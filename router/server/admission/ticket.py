@@ -1,5 +1,7 @@
 """An admitted request's place in the limits: its weight, and giving it back for a while."""
 
+from collections.abc import Sequence
+
 from router.server.admission.gate import ConcurrencyGate
 from router.server.admission.token_bucket import TokenBucket
 
@@ -24,10 +26,13 @@ class AdmissionTicket:
 
     async def reweigh(self, weight: int) -> None:
         """As of `Admission`."""
-        if weight != self._weight and self._counts:
+        if self.would_change(weight):
             self.pause()
-            self._weight = weight
-            await self.resume()
+            await self.resume(weight)
+
+    def would_change(self, weight: int) -> bool:
+        """Whether it counts, and as another number."""
+        return weight != self._weight and self._counts
 
     def pause(self) -> None:
         """As of `Admission`; the tokens go back too, since nothing was sent for them."""
@@ -37,10 +42,14 @@ class AdmissionTicket:
             if self._gate is not None:
                 self._gate.leave(self._weight, self._client)
 
-    async def resume(self) -> None:
-        """As of `Admission`. Tokens that are missing are owed rather than waited for: later requests wait for them."""
+    async def resume(self, weight: int | None = None) -> None:
+        """As of `Admission`, as so many requests from now on; None for as many as before.
+
+        Tokens that are missing are owed rather than waited for: later requests wait for them.
+        """
         if self._counts:
             return
+        self._weight = self._weight if weight is None else weight
         gate = self._gate
         place = None if gate is None else gate.reenter(self._weight, self._client)
         if gate is not None and place is not None:
@@ -61,3 +70,36 @@ class AdmissionTicket:
     def _charge(self, tokens: float) -> None:
         if self._bucket is not None:
             self._bucket.charge(tokens)
+
+
+class AdmissionTickets:
+    """The `Admission` of a request that counts for several limits, each with a ticket of its own.
+
+    A request that waits for one limit holds only places of limits before it, which nobody waits for who holds one of
+    those after it: so no two requests wait for each other.
+    """
+
+    def __init__(self, tickets: Sequence[AdmissionTicket]) -> None:
+        self._tickets = tuple(tickets)
+
+    async def reweigh(self, weight: int) -> None:
+        """As of `Admission`."""
+        if any(ticket.would_change(weight) for ticket in self._tickets):
+            self.pause()
+            for ticket in self._tickets:
+                await ticket.resume(weight)
+
+    def pause(self) -> None:
+        """As of `Admission`."""
+        for ticket in self._tickets:
+            ticket.pause()
+
+    async def resume(self) -> None:
+        """As of `Admission`."""
+        for ticket in self._tickets:
+            await ticket.resume()
+
+    def close(self) -> None:
+        """The request has ended."""
+        for ticket in self._tickets:
+            ticket.close()

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from router.access.client import Client
+from router.errors import BadRequest
 from router.server.settings import RouterSettings
 
 
@@ -9,7 +11,7 @@ def process_share(settings: RouterSettings, index: int, count: int) -> RouterSet
     """The settings of process `index` of `count`; the first processes get the remainder of a whole number."""
 
     def share(total: int) -> int:
-        return total // count + (index < total % count)
+        return _share(total, index, count)
 
     def some(total: int) -> int:
         return max(1, share(total))
@@ -37,3 +39,25 @@ def process_share(settings: RouterSettings, index: int, count: int) -> RouterSet
             store_bytes=share(runs.store_bytes),
         ),
     )
+
+
+def client_share(client: Client, index: int, count: int, workers: int) -> Client:
+    """A client with the limits that process `index` of `count` has for it.
+
+    Raises:
+        BadRequest: Some of `workers` processes would have nothing for it.
+    """
+    most, rate = client.max_concurrent_requests, client.requests_per_second
+    if most is not None and most < workers:
+        raise BadRequest(
+            f"max_concurrent_requests {most} of the key {client.name} leaves nothing for some of {workers} --workers."
+        )
+    return replace(
+        client,
+        max_concurrent_requests=None if most is None else _share(most, index, count),
+        requests_per_second=None if rate is None else rate / count,
+    )
+
+
+def _share(total: int, index: int, count: int) -> int:
+    return total // count + (index < total % count)

@@ -10,14 +10,15 @@ from urllib.parse import quote
 import orjson
 
 from router.errors import NoWorker, RouterError
-from router.http.client_request import CLIENT_HEADER, ClientRequest
+from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
 from router.http.ids import new_id
 from router.http_client.origin import Origin, UnixOrigin
 from router.http_client.response import Response
 
-FORWARDED_HEADERS = (b"authorization", b"traceparent", b"tracestate")
+FORWARDED_HEADERS = (b"traceparent", b"tracestate")
 DROPPED_RESPONSE_HEADERS = (b"content-length", b"transfer-encoding", b"connection", b"date", b"server", b"x-request-id")
+QUERY_CHARACTERS = "%!$&'()*+,;=:@/?"  # that stay as they are in a query (RFC 3986)
 CATCH_UP_TIMEOUT = 1.0  # seconds; a process that has trouble itself must not delay a start for longer
 # Seconds; a process that is being restarted answers within them.
 COLLECT_TIMEOUT, FORWARD_TIMEOUT = 7.0, 10.0
@@ -149,7 +150,7 @@ class Peers:
             await request.send_chunk(b"", more=False)
 
     async def _send(self, request: ClientRequest, index: int, raw: bytes) -> Response:
-        headers = [(CLIENT_HEADER.decode(), request.client_key), ("x-request-id", request.id)]
+        headers = [*request.client_headers, ("x-request-id", request.id)]
         if request.span is not None:
             headers += request.span.trace_headers
         else:
@@ -159,7 +160,10 @@ class Peers:
         # A response to HEAD would have the length of a body that does not come.
         method = "GET" if request.method == "HEAD" else request.method
         # The path is decoded: unquoted, a line break in it would let a client inject headers.
-        return await self._origins[index].request(method, quote(request.path), raw, tuple(headers))
+        target = quote(request.path)
+        if request.query_string:
+            target += f"?{quote(request.query_string, safe=QUERY_CHARACTERS)}"
+        return await self._origins[index].request(method, target, raw, tuple(headers))
 
 
 async def send_peer_response(request: ClientRequest, response: PeerResponse) -> None:

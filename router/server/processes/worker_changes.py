@@ -87,8 +87,8 @@ class WorkerChanges:
     def routes(self) -> list[Route]:
         """The paths by which processes tell each other."""
         return [
-            Route("GET", CHANGES_PATH, self._list, "What operators changed", public=True),
-            Route("POST", CHANGES_PATH, self._hear, "What an operator changed", public=True),
+            Route("GET", CHANGES_PATH, self._list, "What operators changed", right=None),
+            Route("POST", CHANGES_PATH, self._hear, "What an operator changed", right=None),
         ]
 
     async def _list(self, request: ClientRequest) -> None:

@@ -93,6 +93,8 @@ def test_what_is_refused_at_the_start(tmp_path: Path) -> None:
     """One sentence and exit code 2."""
     trees = tmp_path / "trees.yaml"
     trees.write_text("trees: []")
+    keys = tmp_path / "keys.yaml"
+    keys.write_text("keys: [{name: a, key: x, rights: [all]}]")
     with taken_port() as port:
         started = {
             f"router: cannot listen on 127.0.0.1:{port} (Address already in use); choose another.": router(
@@ -102,6 +104,10 @@ def test_what_is_refused_at_the_start(tmp_path: Path) -> None:
                 *PAIR, "--decode", "http://h:x"
             ),
             f"router: the trees file {trees} is wrong at trees: ": router(*PAIR, "--trees", str(trees)),
+            f"router: the keys file {keys} is wrong at keys.0.rights.0: ": router(*PAIR, "--api-keys-file", str(keys)),
+            f"router: the keys file {tmp_path} cannot be read": router(
+                *PAIR, "--api-keys-file", str(tmp_path), "--workers", "2"
+            ),
         }
         for words, process in started.items():
             out, err = process.communicate(timeout=60)
@@ -133,6 +139,20 @@ def test_serving_until_a_signal(how: signal.Signals, code: int) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_open_port_is_warned_of_once(workers: str) -> None:
+    port = str(free_port())
+    process = router(*PAIR, "--port", port, "--workers", workers, "--log-level", "warn")
+    try:
+        wait_for(f"http://127.0.0.1:{port}/liveness", process)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert err.count("NO API KEY IS SET: whoever reaches 0.0.0.0:") == 1
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_the_time_limit_of_clients() -> None:

@@ -222,7 +222,7 @@ def test_wrong_keys() -> None:
     """No path but the public ones answers anything but 401, and no worker is asked anything."""
     pair = Willing()
     with threaded(pair, server=ServerSettings(api_key=KEY)) as client, requests.Session() as session:
-        routes = [route for route in client.app.routes.all if not route.public]
+        routes = [route for route in client.app.routes.all if route.right is not None]
         before = len(pair.decode.server.calls)
 
         @settings(max_examples=CASES // 20, deadline=None, derandomize=True, database=None)

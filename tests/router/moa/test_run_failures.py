@@ -342,7 +342,7 @@ def test_old_runs_give_way() -> None:
     for trace in traces[2:]:
         store.add(trace)
         trace.end("done")
-    kept = {each["run"] for each in store.to_json()}
+    kept = {each["run"] for each in store.summaries()}
     assert kept == {traces[0].id, traces[2].id, traces[3].id} - ({traces[2].id} if len(kept) == 2 else set())
     assert traces[0].id in kept, "a run that goes on is kept"
 
@@ -356,7 +356,7 @@ def test_traces_are_bounded_in_bytes() -> None:
         if index:
             trace.end("failed")
         assert store.size <= 100_000 + trace.size
-    kept = [each["run"] for each in store.to_json()]
+    kept = [each["run"] for each in store.summaries()]
     assert kept[0] == "run-49"
     assert kept[-1] == "run-0", "what still runs is kept"
     assert len(kept) < 6

@@ -1,0 +1,1 @@
+"""Who may use the router: clients, their API keys, and what each of them may do."""
