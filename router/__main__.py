@@ -48,7 +48,7 @@ def exit_code_of(run: Callable[[RouterSettings], int], settings: RouterSettings)
 def run_single_process(settings: RouterSettings) -> int:
     """Serve from this process."""
     server = settings.server
-    configure_logging(server.log_level, server.log_dir)
+    configure_logging(server.log_level, server.log_dir, redact_text=server.redact_text)
     app = App(settings)
     listeners = [listen(server.host, server.port), *listen_on_metrics_port(server)]
     log_start_warnings(server.host, server.port, server.api_key, server.api_keys_file)
@@ -58,7 +58,7 @@ def run_single_process(settings: RouterSettings) -> int:
 def run_multi_process(settings: RouterSettings) -> int:
     """Serve from `--workers` child processes, which this process starts and watches."""
     server = settings.server
-    configure_logging(server.log_level, server.log_dir)
+    configure_logging(server.log_level, server.log_dir, redact_text=server.redact_text)
     # The garbage collector writes to every object it visits; frozen objects stay shared between the processes.
     gc.collect()
     gc.freeze()
@@ -80,7 +80,7 @@ def check_settings(settings: RouterSettings) -> int:
 def run_child_process(settings: RouterSettings, identity: ProcessIdentity, listeners: list[socket.socket]) -> int:
     """Serve as one of several processes, with this process's share of the limits."""
     server = settings.server
-    configure_logging(server.log_level, server.log_dir, f"router-{identity.index}")
+    configure_logging(server.log_level, server.log_dir, f"router-{identity.index}", redact_text=server.redact_text)
     peers = Peers(identity.index, identity.paths, restarted=identity.restarted)
     app = App(process_share(settings, identity.index, server.workers), peers=peers)
     return serve(app, listeners, server)

@@ -214,6 +214,8 @@ class AgentRunRegistry:
                 if not answer.done:
                     reason = "its client left before its answer was whole."
                     _fail(trace, answer, UpstreamFailed(f"agent {name} failed: {reason}"))
+                if self._store.redact_text:
+                    trace.redact()
                 if run.active == 1:
                     run.trace.end("failed" if trace.state == "failed" else "done", trace.error)
         finally:

@@ -50,7 +50,7 @@ class RunEndpoints:
     def _trace(self, request: ClientRequest, run: str) -> dict[str, Any]:
         reader = _reader(request)
         trace = self._store.find(run, reader, request.query("owner"))
-        return trace.to_json(with_owner=reader is None)
+        return trace.to_json(with_owner=reader is None, with_text=not self._store.redact_text)
 
 
 def _reader(request: ClientRequest) -> str | None:

@@ -63,10 +63,15 @@ class TreeEndpoint:
         with self._limits.admit(request.client_key, len(tree_request.questions)):
             runs = self._start_runs(tree_request, request.namespace, span)
             response_format = OpenAIFormat(kind, runs[0].trace.id, tree_request.tree.name)
-            if tree_request.stream:
-                await _send_stream(request, tree_request, runs, response_format)
-            else:
-                await _send_response(request, tree_request, runs, response_format)
+            try:
+                if tree_request.stream:
+                    await _send_stream(request, tree_request, runs, response_format)
+                else:
+                    await _send_response(request, tree_request, runs, response_format)
+            finally:
+                if self._store.redact_text:
+                    for run in runs:
+                        run.trace.redact()
 
     def _start_runs(self, tree_request: TreeRequest, owner: str, span: "RequestSpan | None") -> list[Run]:
         models = self._assign_models(tree_request.tree)

@@ -1,14 +1,27 @@
 """Sets up the process's logging: to stderr, and to files where a folder is given."""
 
 import logging
+import traceback
 from logging.handlers import TimedRotatingFileHandler
 from pathlib import Path
+from types import TracebackType
 
+JUDGE_LOGGER = "router.early_exit.judge_process"  # it passes on what a process that reads answers writes
+MAX_CAUSES = 10  # errors behind an error that are logged
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
-def configure_logging(level: str, folder: str | None, name: str = "router") -> None:
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+def configure_logging(level: str, folder: str | None, name: str = "router", *, redact_text: bool = False) -> None:
     """Log to stderr, and to one file a day where a folder is given.
+
+    Args:
+        level: What is logged.
+        folder: Of the files; None for none.
+        name: Of the files.
+        redact_text: Whether errors are logged without their messages, which may quote prompts and answers.
 
     Raises:
         OSError: The folder cannot be written.
@@ -20,10 +33,12 @@ def configure_logging(level: str, folder: str | None, name: str = "router") -> N
             handlers.append(TimedRotatingFileHandler(Path(folder) / f"{name}.log", when="midnight"))
         except OSError as error:
             raise OSError(error.errno, f"cannot write to the log folder {folder} ({error.strerror})") from None
+    if redact_text:
+        logging.getLogger(JUDGE_LOGGER).setLevel(logging.WARNING)
     level_name = {"warn": "WARNING"}.get(level, level.upper())
     logging.basicConfig(level=level_name, format=LOG_FORMAT, handlers=handlers, force=True)
     for handler in handlers:
-        handler.setFormatter(_LogFormatter(LOG_FORMAT))
+        handler.setFormatter(_RedactingFormatter(LOG_FORMAT) if redact_text else _LogFormatter(LOG_FORMAT))
 
 
 class _LogFormatter(logging.Formatter):
@@ -31,3 +46,17 @@ class _LogFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage() if record.name == "router.access" else super().format(record)
+
+
+class _RedactingFormatter(_LogFormatter):
+    """Writes errors with their kinds and places, but without their messages."""
+
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - as `logging` calls it
+        """The traceback of an error, and of those that led to it."""
+        parts: list[str] = []
+        error = ei[1]
+        while error is not None and len(parts) < MAX_CAUSES:
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            parts.append(f"{frames}{type(error).__name__}: (redacted)")
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\n".join(reversed(parts))

@@ -15,9 +15,14 @@ class RunStore:
     Args:
         max_runs: Traces to keep. One of thirteen agents with 300 words each takes some 50 kB.
         max_bytes: Bytes of the traces to keep.
+        redact_text: Whether traces lose their texts once the client has its answer.
+
+    Attributes:
+        redact_text: As given.
     """
 
-    def __init__(self, max_runs: int = 256, max_bytes: int = 64 << 20) -> None:
+    def __init__(self, max_runs: int = 256, max_bytes: int = 64 << 20, *, redact_text: bool = False) -> None:
+        self.redact_text = redact_text
         self._max_runs = max_runs
         self._max_bytes = max_bytes
         self._traces: OrderedDict[tuple[str, str], RunTrace] = OrderedDict()  # by owner and id

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 MAX_QUESTION = 4096  # characters of a question that a trace keeps: enough to tell runs apart
 ID_BYTES = 40  # of a token id in a list
+REDACTED = "(redacted)"  # in place of an error's sentence
 AGENT_BYTES = 2048  # of an agent's trace without its text and token ids
 
 AgentState = Literal["waiting", "running", "done", "aborted", "skipped", "failed"]
@@ -72,6 +73,18 @@ class AgentTrace:
         """Its tokens as OpenAI's `usage`."""
         return _usage([self])
 
+    def redact(self) -> None:
+        """Forget what it said; an error may quote its prompt, so of that only remains that there was one."""
+        self.text, self.reasoning, self.output_ids = "", "", []
+        self.error = _redacted(self.error)
+
+    def to_json(self, *, with_text: bool = True) -> dict[str, Any]:
+        """As `dataclasses.asdict`, which would copy thousands of token ids one by one."""
+        told = {member.name: getattr(self, member.name) for member in fields(self)}
+        if not with_text:
+            told.update(text="", reasoning="", output_ids=[], error=_redacted(self.error))
+        return told
+
 
 @dataclass
 class RunTrace:
@@ -132,12 +145,27 @@ class RunTrace:
         """Another agent joined a run that had ended."""
         self.state, self.error, self._duration, self._final_size = "running", None, None, None
 
+    def redact(self) -> None:
+        """Forget what its prompts and answers said; counts and times stay."""
+        self.question, self.error = "", _redacted(self.error)
+        self.decisions = [_without_votes(decision) for decision in self.decisions]
+        for agent in self.agents:
+            agent.redact()
+        if self._final_size is not None:
+            self._final_size = None
+            self._final_size = self.size
+
     def usage(self) -> dict[str, int]:
         """Tokens of all agents as OpenAI's `usage`."""
         return total_usage([self])
 
-    def to_json(self, *, with_owner: bool = False) -> dict[str, Any]:
-        """The trace, as in the field `moa` of a response and in `/runs/{id}`; with its owner, if it has one."""
+    def to_json(self, *, with_owner: bool = False, with_text: bool = True) -> dict[str, Any]:
+        """The trace, as in the field `moa` of a response and in `/runs/{id}`.
+
+        Args:
+            with_owner: Whether it tells its owner, if it has one.
+            with_text: Whether it tells what prompts and answers say.
+        """
         return {
             "run": self.id,
             "tree": self.tree,
@@ -146,12 +174,12 @@ class RunTrace:
             "seed": self.seed,
             "created": self.created,
             "state": self.state,
-            "error": self.error,
+            "error": self.error if with_text else _redacted(self.error),
             "seconds": self.now() if self._duration is None else self._duration,
-            "question": self.question,
+            "question": self.question if with_text else "",
             "usage": self.usage(),
-            "agents": [_agent_to_json(agent) for agent in self.agents],
-            "decisions": self.decisions,
+            "agents": [agent.to_json(with_text=with_text) for agent in self.agents],
+            "decisions": self.decisions if with_text else [_without_votes(each) for each in self.decisions],
             **({"owner": self.owner} if with_owner and self.owner else {}),
         }
 
@@ -167,6 +195,11 @@ def _usage(agents: list[AgentTrace]) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def _agent_to_json(agent: AgentTrace) -> dict[str, Any]:
-    """As `dataclasses.asdict`, which would copy thousands of token ids one by one."""
-    return {member.name: getattr(agent, member.name) for member in fields(agent)}
+def _redacted(error: str | None) -> str | None:
+    return None if error is None else REDACTED
+
+
+def _without_votes(decision: dict[str, Any]) -> dict[str, Any]:
+    """A decision without what it took from answers."""
+    problem = _redacted(decision.get("problem"))
+    return {**decision, "extracted": [None] * len(decision.get("extracted", ())), "majority": None, "problem": problem}

@@ -56,7 +56,7 @@ class App:
         self._requests = parts.requests
         self._metrics = parts.request_metrics
         self._cors = Cors(settings.server.cors_origins, parts.routes)
-        self._tracing = start_tracing(settings.trace)
+        self._tracing = start_tracing(settings.trace, redact_text=settings.server.redact_text)
         names = settings.server.request_id_headers
         self._id_headers = ID_HEADERS if names is None else tuple(name.lower().encode() for name in names)
 

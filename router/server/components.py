@@ -131,7 +131,7 @@ def build_components(settings: RouterSettings, judge: AgreementJudge | None, pee
         run_context.new_run_id = peers.new_run
     run_limits, run_store = (
         RunLimits(settings.runs),
-        RunStore(max_bytes=settings.runs.store_bytes),
+        RunStore(max_bytes=settings.runs.store_bytes, redact_text=server.redact_text),
     )
     tree_endpoint = TreeEndpoint(run_context, trees, run_limits, run_store)
     agent_runs = AgentRuns(run_context, run_limits, run_store)

@@ -87,6 +87,9 @@ class ServerSettings:
         "--log-level", default="info", choices=("debug", "info", "warn", "warning", "error"), help_text="what is logged"
     )
     log_dir: str | None = flag("--log-dir", default=None, help_text="folder for log files, one a day")
+    redact_text: bool = flag(
+        "--redact-text", default=False, help_text="keep no prompts and answers in traces of runs, logs and spans"
+    )
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,16 @@ if TYPE_CHECKING:
 OTEL_PACKAGES = ("opentelemetry", "grpc", "google")  # of the extra `otel`
 
 
-def start_tracing(settings: TraceSettings) -> "Tracing | None":
-    """The router's tracing, or None without the flag; raises `RouterError` when OpenTelemetry is not installed."""
+def start_tracing(settings: TraceSettings, *, redact_text: bool = False) -> "Tracing | None":
+    """The router's tracing, or None without the flag.
+
+    Args:
+        settings: The flags.
+        redact_text: Whether spans leave out what may quote prompts and answers.
+
+    Raises:
+        RouterError: OpenTelemetry is not installed.
+    """
     if not settings.enable_trace:
         return None
     try:
@@ -26,4 +34,4 @@ def start_tracing(settings: TraceSettings) -> "Tracing | None":
         raise RouterError(
             "--enable-trace needs OpenTelemetry, which is not installed; pip install 'faster-moa[otel]'."
         ) from None
-    return Tracing(collector_address(settings.otlp_traces_endpoint))
+    return Tracing(collector_address(settings.otlp_traces_endpoint), redact_text=redact_text)

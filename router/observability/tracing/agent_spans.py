@@ -12,7 +12,9 @@ from router.observability.tracing.leg_spans import ParentSpan, mark_failed
 class AgentSpan(ParentSpan):
     """The span of one agent; it starts when the agent's prompt is started."""
 
-    def __init__(self, tracer: Tracer, context: Context, run: RunTrace, agent: AgentTrace) -> None:
+    def __init__(
+        self, tracer: Tracer, context: Context, run: RunTrace, agent: AgentTrace, *, redact_text: bool = False
+    ) -> None:
         attributes: dict[str, str | int | list[str]] = {
             "gen_ai.operation.name": "invoke_agent",
             "gen_ai.agent.name": agent.agent,
@@ -24,7 +26,8 @@ class AgentSpan(ParentSpan):
         }
         name = f"invoke_agent {agent.agent}"
         started_ns = to_epoch_ns(run, run.now())
-        super().__init__(tracer, tracer.start_span(name, context, SpanKind.INTERNAL, attributes, start_time=started_ns))
+        span = tracer.start_span(name, context, SpanKind.INTERNAL, attributes, start_time=started_ns)
+        super().__init__(tracer, span, redact_text=redact_text)
         self._run = run
         self._agent = agent
 
@@ -54,7 +57,7 @@ class AgentSpan(ParentSpan):
         span.set_attributes({name: value for name, value in attributes.items() if value is not None})
         self._add_events()
         if agent.state == "failed":
-            mark_failed(span, "agent_failed", agent.error)
+            mark_failed(span, "agent_failed", None if self._redact_text else agent.error)
         span.end(to_epoch_ns(self._run, self._run.now() if agent.end is None else agent.end))
 
     def _add_events(self) -> None:

@@ -13,9 +13,16 @@ PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class ParentSpan:
-    """A span whose children are requests to workers; a `LegTracer`."""
+    """A span whose children are requests to workers; a `LegTracer`.
 
-    def __init__(self, tracer: Tracer, span: Span) -> None:
+    Args:
+        tracer: Creates spans.
+        span: The span.
+        redact_text: Whether errors are told by their kind alone: their sentences may quote prompts and answers.
+    """
+
+    def __init__(self, tracer: Tracer, span: Span, *, redact_text: bool = False) -> None:
+        self._redact_text = redact_text
         self._tracer = tracer
         self._span = span
         # An explicit context: without one, each new span would look up the current span.
@@ -53,7 +60,8 @@ class ParentSpan:
             attributes["gen_ai.request.model"] = model
         if self._attempts > 1:
             attributes["http.request.resend_count"] = self._attempts - 1
-        return LegSpan(self._tracer.start_span(f"{worker.role} {path}", self._context, SpanKind.CLIENT, attributes))
+        span = self._tracer.start_span(f"{worker.role} {path}", self._context, SpanKind.CLIENT, attributes)
+        return LegSpan(span, redact_text=self._redact_text)
 
 
 class PropagateOnlyTracer:
@@ -78,9 +86,10 @@ class PropagateOnlyTracer:
 class LegSpan(LegTrace):
     """A request to one worker as a span. `end` may be called several times; the first call counts."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, *, redact_text: bool = False) -> None:
         super().__init__(_trace_headers(set_span_in_context(span, Context())))
         self._span = span
+        self._redact_text = redact_text
         self._status: int | None = None
         self._ended = False
 
@@ -109,7 +118,7 @@ class LegSpan(LegTrace):
         if aborted:
             self._span.set_attribute("moa.aborted", True)
         elif error is not None:
-            mark_failed(self._span, error_type(error), str(error))
+            mark_failed(self._span, error_type(error), None if self._redact_text else str(error))
         elif self.refused:
             mark_failed(self._span, str(self._status))
         self._span.end()

@@ -42,9 +42,11 @@ class Tracing:
 
     Args:
         endpoint: The collector's host and port.
+        redact_text: Whether spans leave out what may quote prompts and answers.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, *, redact_text: bool = False) -> None:
+        self._redact_text = redact_text
         self._exporter = SpanExporter(endpoint)
 
     def start_request(self, request: TracedRequest, route: str, endpoint: str) -> "RequestSpan":
@@ -55,7 +57,7 @@ class Tracing:
             route: The path of its route, with variables in braces.
             endpoint: The endpoint's name in metrics.
         """
-        span = RequestSpan(self._exporter.tracer, request, route, endpoint)
+        span = RequestSpan(self._exporter.tracer, request, route, endpoint, redact_text=self._redact_text)
         request.observe_response(span.response)
         return span
 
@@ -71,7 +73,9 @@ class RequestSpan(ParentSpan):
         response: Observes the response to the client.
     """
 
-    def __init__(self, tracer: Tracer, request: TracedRequest, route: str, endpoint: str) -> None:
+    def __init__(
+        self, tracer: Tracer, request: TracedRequest, route: str, endpoint: str, *, redact_text: bool = False
+    ) -> None:
         attributes: dict[str, str | int | list[str]] = {
             "http.request.method": request.method,
             "http.route": route,
@@ -85,7 +89,8 @@ class RequestSpan(ParentSpan):
         if (operation := OPERATION_NAMES.get(endpoint)) is not None:
             attributes["gen_ai.operation.name"] = operation
         name = f"{request.method} {route}"
-        super().__init__(tracer, tracer.start_span(name, _client_context(request), SpanKind.SERVER, attributes))
+        span = tracer.start_span(name, _client_context(request), SpanKind.SERVER, attributes)
+        super().__init__(tracer, span, redact_text=redact_text)
         self.response = ResponseObserver()
         self._tokens: tuple[int, int] | None = None
         self._finish_reasons: list[str] = []
@@ -97,7 +102,11 @@ class RequestSpan(ParentSpan):
 
     def start_agent(self, run: RunTrace, agent: AgentTrace) -> AgentSpan:
         """Start the span of an agent, as a child."""
-        return AgentSpan(self._tracer, self._context, run, agent)
+        return AgentSpan(self._tracer, self._context, run, agent, redact_text=self._redact_text)
+
+    def decision_fields(self) -> tuple[str, ...]:
+        """The fields of a decision that spans have."""
+        return tuple(name for name in DECISION_FIELDS if name != "problem" or not self._redact_text)
 
     def add_event(self, name: str, attributes: dict[str, str | int | float | list[str]], time_ns: int) -> None:
         """Add an event; `time_ns` is in ns since the epoch."""
@@ -170,7 +179,9 @@ class RunSpans:
         for agent in trace.agents:
             self.agent(agent).end()
         for decision in trace.decisions:
-            values = {name: value for name in DECISION_FIELDS if (value := decision.get(name)) is not None}
+            values = {
+                name: value for name in self._request.decision_fields() if (value := decision.get(name)) is not None
+            }
             attributes = {"moa.run": trace.id, **{f"moa.{name}": value for name, value in values.items()}}
             self._request.add_event("moa.decision", attributes, to_epoch_ns(trace, decision["at"]))
         usage = trace.usage()

@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import FrameType
 
 import uvloop
-from uvicorn.config import Config
+from uvicorn.config import LOGGING_CONFIG, Config
 from uvicorn.server import Server
 
 from router.server.app import App
@@ -48,6 +48,8 @@ def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings
         loop="uvloop",
         lifespan="on",
         log_level="warning",
+        # uvicorn logs errors in full by itself; the router's own log leaves their messages out.
+        log_config=None if settings.redact_text else LOGGING_CONFIG,
         access_log=False,
         timeout_graceful_shutdown=settings.grace_secs,
     )
