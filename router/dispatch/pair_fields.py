@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from router.dispatch.request_ids import unique_id
 from router.dispatch.sampling_bounds import check_sampling
 from router.errors import BadRequest
-from router.http.ids import new_bootstrap_room, new_id
+from router.http.ids import new_bootstrap_room
 from router.workers.worker import Pair
 
 # Fields that only a router may set: with a bootstrap host of its own, a client could make the servers connect to any
@@ -26,8 +27,7 @@ PROMPT_FIELDS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt
 def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
     """The fields the router adds to a body with `fields`: bootstrap address, a new bootstrap room, a request id.
 
-    A batch gets lists with one room and one id for each prompt. A client's `rid` becomes a prefix of the id sent:
-    SGLang aborts every request whose id starts with the given one, so a client's own id could abort other requests.
+    A batch gets lists with one room and one id for each prompt. A client's `rid` becomes a prefix of the id sent.
 
     Raises:
         BadRequest: As of `check_sampling`; the batch is too long; `rid` is not a string; a field is in
@@ -80,13 +80,13 @@ def _check_samples(fields: Mapping[str, Any]) -> None:
 
 
 def _request_ids(rid: Any, size: int | None) -> str | list[str]:
-    """New request ids with the client's `rid` as prefix; none is a prefix of another."""
+    """New request ids with the client's `rid` as prefix."""
     if rid is None and size is None:
-        return new_id()
+        return unique_id("")
     prefixes = rid if isinstance(rid, list) else [rid or ""] * (size or 1)
     if len(prefixes) != (size or 1) or not all(isinstance(prefix, str) for prefix in prefixes):
         raise BadRequest("`rid` must be a string, or a list of one string for each prompt.")
-    ids = [f"{prefix}-{new_id()}" if prefix else new_id() for prefix in prefixes]
+    ids = [unique_id(prefix) for prefix in prefixes]
     return ids[0] if size is None else ids
 
 

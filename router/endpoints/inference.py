@@ -4,11 +4,12 @@ Each request goes to a tree, to a client's run of agents, to a pair, or to a pla
 """
 
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Any, Protocol
 
 from router.agent_runs.service import AgentRuns
 from router.dispatch.pair_forwarding import PairForwarder, RoutedRequest
 from router.dispatch.plain_forwarding import forward_to_plain
+from router.dispatch.request_ids import unique_ids
 from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
 from router.endpoints.requested_model import requested_model
@@ -146,7 +147,10 @@ class InferenceEndpoints:
     async def _forward_to_plain(self, request: ClientRequest, routed: RoutedRequest) -> None:
         """Pass a request on; one that leaves the model to the router gets its name, since a server may have several."""
         names_model = routed.path == "/generate" or routed.body.fields.get("model") == routed.model
-        body = routed.body.render({} if names_model else {"model": routed.model})
+        added: dict[str, Any] = {} if names_model else {"model": routed.model}
+        if (rid := routed.body.fields.get("rid")) is not None:
+            added["rid"] = unique_ids(rid)
+        body = routed.body.render(added)
         check_sampling(routed.body.fields, routed.path)
         workers = self._registry.usable_plain(routed.model)
         refuse_ignored(routed.body.fields, workers)

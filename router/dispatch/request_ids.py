@@ -1,0 +1,24 @@
+"""Request ids that no other request has, with what the client calls its request before them.
+
+SGLang aborts every request whose id starts with the given one, on a client's departure too, so a client's own id could
+abort requests of others, or be taken by one of them.
+"""
+
+from typing import Any
+
+from router.errors import BadRequest
+from router.http.ids import new_id
+
+
+def unique_id(prefix: str) -> str:
+    """A new id that begins with what the client gave, if it gave anything; none is a prefix of another."""
+    return f"{prefix}-{new_id()}" if prefix else new_id()
+
+
+def unique_ids(rid: Any) -> str | list[str]:
+    """New ids in place of the `rid` of a request to a plain server; raises `BadRequest` for what is no id."""
+    if isinstance(rid, str):
+        return unique_id(rid)
+    if isinstance(rid, list) and all(isinstance(prefix, str) for prefix in rid):
+        return [unique_id(prefix) for prefix in rid]
+    raise BadRequest("`rid` must be a string, or a list of one string for each prompt.")
