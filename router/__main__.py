@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from router.access.key_ring import KeyRing
 from router.access.start_warnings import log_start_warnings
 from router.cli.parser import parse
 from router.errors import RouterError
@@ -66,7 +67,9 @@ def run_multi_process(settings: RouterSettings) -> int:
     error_code = run_in_child(partial(exit_code_of, check_settings, settings))
     if error_code:
         return error_code
-    manager = ProcessManager(server, server.workers, partial(run_child_process, settings))
+    # Read once, so that a process that is started again has the keys of the others, whatever became of the file.
+    keys = KeyRing.load(server.api_key, server.api_keys_file)
+    manager = ProcessManager(server, server.workers, partial(run_child_process, settings, keys))
     log_start_warnings(server.host, server.port, server.api_key, server.api_keys_file)
     return manager.run()
 
@@ -77,12 +80,14 @@ def check_settings(settings: RouterSettings) -> int:
     return 0
 
 
-def run_child_process(settings: RouterSettings, identity: ProcessIdentity, listeners: list[socket.socket]) -> int:
+def run_child_process(
+    settings: RouterSettings, keys: KeyRing, identity: ProcessIdentity, listeners: list[socket.socket]
+) -> int:
     """Serve as one of several processes, with this process's share of the limits."""
     server = settings.server
     configure_logging(server.log_level, server.log_dir, f"router-{identity.index}", redact_text=server.redact_text)
     peers = Peers(identity.index, identity.paths, restarted=identity.restarted)
-    app = App(process_share(settings, identity.index, server.workers), peers=peers)
+    app = App(process_share(settings, identity.index, server.workers), peers=peers, keys=keys)
     return serve(app, listeners, server)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 
+from router.access.key_ring import KeyRing
 from router.early_exit import AgreementJudge, Judge, JudgeError
 from router.endpoints.routes import Route
 from router.errors import BadRequest, NotFound, RouterError, clear_tracebacks
@@ -31,17 +32,22 @@ class App:
         settings: What it serves and how.
         judge: Measures how much answers agree; closed by `stop`. None for the router's own.
         peers: The processes of this router, or None when there is one.
+        keys: The API keys, where they are read already; None reads them.
 
     Raises:
         RouterError: A setting cannot be used.
     """
 
     def __init__(
-        self, settings: RouterSettings, judge: AgreementJudge | None = None, peers: Peers | None = None
+        self,
+        settings: RouterSettings,
+        judge: AgreementJudge | None = None,
+        peers: Peers | None = None,
+        keys: KeyRing | None = None,
     ) -> None:
         self._settings = settings
         self._peers = peers
-        parts = build_components(settings, judge, peers)
+        parts = build_components(settings, judge, peers, keys)
         self.registry = parts.registry
         self.dispatcher = parts.dispatcher
         self.supervisor = parts.supervisor

@@ -77,22 +77,25 @@ class Components:
     request_metrics: RequestMetrics
 
 
-def build_components(settings: RouterSettings, judge: AgreementJudge | None, peers: Peers | None) -> Components:
+def build_components(
+    settings: RouterSettings, judge: AgreementJudge | None, peers: Peers | None, keys: KeyRing | None
+) -> Components:
     """Build the parts, each after those it needs; nothing runs in the background yet.
 
     Args:
         settings: What the router serves and how.
         judge: Measures how much answers agree; None for one with the embedding model of the settings.
         peers: The processes of this router, or None when there is one.
+        keys: The API keys; None reads those of the settings.
 
     Raises:
-        RouterError: A setting cannot be used: a worker's address, a policy or the trees file.
+        RouterError: A setting cannot be used: a worker's address, a policy, the trees file or the file of keys.
     """
     server = settings.server
     prometheus = CollectorRegistry()
 
     # Clients and their keys. The workers get the key of `--api-key`, and none of the file.
-    keys = KeyRing.load(server.api_key, server.api_keys_file)
+    keys = KeyRing.load(server.api_key, server.api_keys_file) if keys is None else keys
 
     # Workers, and which of them gets a request.
     factory = WorkerFactory(settings.health, settings.breaker, server.api_key)

@@ -31,6 +31,7 @@ from tests.router.cli.test_main import PAIR, accepts
 from tests.router.moa.test_tree_runs import Agents
 from tests.router.support.aio import aio, run, until
 from tests.router.support.fakes import FakePair, started
+from tests.router.support.keys import bearer, with_keys
 from tests.router.support.processes import free_port, router
 
 pytestmark = pytest.mark.servers  # routers of several processes
@@ -215,6 +216,23 @@ async def test_workers_come_and_go_everywhere_also_for_a_process_that_died() -> 
                 pass
         await all_have(*(url for url in both if url != second.decode.url))
         assert (await served.ask("GET", f"/workers/{number}")).status_code == 404
+
+
+@aio
+async def test_a_process_that_is_started_again_has_the_keys_of_the_others(tmp_path: Path) -> None:
+    """Even if the file has changed or is gone: which keys count does not depend on who is asked."""
+    path = with_keys(tmp_path, {"boss": ["admin"]}).api_keys_file
+    assert path is not None
+    async with many(FakePair(), flags=("--api-keys-file", str(path))) as served:
+        path.unlink()
+        victim = min(served.processes(), key=lambda each: each.pid)  # process 0
+        victim.kill()
+        await until(lambda: len(served.processes()) == COUNT and victim not in served.processes(), "it is back", 5)
+        async with asyncio.timeout(30):
+            for _ in range(24):
+                async with httpx.AsyncClient(base_url=served.url, timeout=10, trust_env=False) as http:
+                    assert (await http.get("/get_loads", headers=bearer("boss"))).status_code == 200
+                    assert (await http.get("/get_loads", headers=bearer("other"))).status_code == 401
 
 
 def test_a_process_that_was_stopped_follows_the_others(
