@@ -1,4 +1,4 @@
-"""What an operator is warned of when the router starts: a port open to everybody, a file of keys that others read."""
+"""What an operator is told when the router starts: a port is open to everybody, others may read the file of keys."""
 
 import ipaddress
 import logging
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 def log_start_warnings(host: str, port: int, api_key: str | None, keys_file: Path | None) -> None:
     """Log one line for each thing that an operator should change."""
     if api_key is None and keys_file is None and not _is_loopback(host):
-        logger.warning(
+        logger.error(  # so that `--log-level error` shows it too
             "NO API KEY IS SET: whoever reaches %s:%d may use the models, read the prompts and answers of all runs, "
             "add and remove workers and empty their caches; set --api-key or --api-keys-file, or listen on "
             "--host 127.0.0.1.",

@@ -118,6 +118,10 @@ def test_each_mistake_is_told_in_a_sentence_without_a_key(tmp_path: Path, mistak
         ("k.json", f'{{"keys": {SECRET}'.encode(), "is no valid JSON at line 1, column 10."),
         ("k.yaml", b"\xff\xfe\xfd", "is not valid; give YAML"),
         ("k.json", b"[" * 100_000, "is not valid (it is nested too deeply)."),
+        # Unchecked, these would end the process: libyaml's loader has no limit.
+        ("k.yaml", b"[" * 100_000, "is not valid (it is nested too deeply)."),
+        ("k.yaml", b"{a: " * 50_000, "is not valid (it is nested too deeply)."),
+        ("k.yaml", b"- " * 100_000, "is not valid (it is nested too deeply)."),
         ("k.yaml", b"#" * ((1 << 20) + 1), "is over 1048576 bytes; give fewer keys."),
     ],
 )
@@ -167,7 +171,7 @@ def test_what_a_key_is(key: str, good: bool) -> None:
 def test_an_open_port_without_a_key_is_warned_of(host: str, caplog: pytest.LogCaptureFixture) -> None:
     log_start_warnings(host, 30000, None, None)
     (record,) = caplog.records
-    assert record.levelno == logging.WARNING
+    assert record.levelno == logging.ERROR, "no log level leaves it out"
     told = record.getMessage()
     assert told.startswith("NO API KEY IS SET: whoever reaches ")
     assert "30000" in told
