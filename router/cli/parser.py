@@ -17,6 +17,8 @@ from router.service_discovery.flags import DiscoveryFlags, discovery_settings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 
+SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie")  # a request's id stands in logs and spans
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all flags."""
@@ -122,6 +124,8 @@ def _server_settings(parser: argparse.ArgumentParser, namespace: argparse.Namesp
     for name in server.request_id_headers or ():
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
             parser.error(f"--request-id-headers {name!r} is no header's name.")
+        if name.lower() in SECRET_HEADERS:
+            parser.error(f"--request-id-headers {name} would log what clients keep secret; name another header.")
     buckets = server.duration_buckets
     if buckets is not None and (not buckets or list(buckets) != sorted(set(buckets))):
         parser.error("--prometheus-duration-buckets must grow from each bound to the next.")

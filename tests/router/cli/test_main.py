@@ -69,6 +69,10 @@ def test_every_policy_can_be_named(policy: str) -> None:
             [*PAIR, "--api-key", " k"],
             "--api-key is no key; give printable ASCII characters, without a space at either end",
         ),
+        (
+            [*PAIR, "--request-id-headers", "x-id", "Authorization"],
+            "--request-id-headers Authorization would log what clients keep secret; name another header.",
+        ),
         ([*PAIR, "--decoder", "x"], "unrecognized arguments: --decoder x"),
     ],
 )
@@ -120,7 +124,7 @@ def test_what_is_refused_at_the_start(tmp_path: Path) -> None:
 def test_serving_until_a_signal(how: signal.Signals, code: int) -> None:
     """Without workers it serves and says so; it ends quietly; a second router on the port is refused."""
     port = free_port()
-    process = router(*PAIR, "--port", str(port), "--log-level", "error")
+    process = router(*PAIR, "--host", "127.0.0.1", "--port", str(port), "--log-level", "error")
     try:
         deadline = time.monotonic() + 60
         while True:
