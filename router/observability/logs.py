@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from copy import copy
 from logging.handlers import TimedRotatingFileHandler
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +51,13 @@ class _LogFormatter(logging.Formatter):
 
 class _RedactingFormatter(_LogFormatter):
     """Writes errors with their kinds and places, but without their messages."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record; of asyncio's only the first: the others show tasks with their errors and arguments."""
+        if record.name == "asyncio":
+            record = copy(record)
+            record.msg, record.args = record.getMessage().partition("\n")[0], None
+        return super().format(record)
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - as `logging` calls it
         """The traceback of an error, and of those that led to it."""

@@ -1,5 +1,6 @@
 """`--redact-text`: what prompts and answers say is kept nowhere; counts, times and names stay."""
 
+import asyncio
 import gc
 import logging
 from collections.abc import Iterator
@@ -214,10 +215,22 @@ def test_the_log_has_errors_without_their_messages(redact: bool, tmp_path: Path,
     except ValueError:
         logger.exception("unexpected error in %s", "/generate")
     logging.getLogger("router.early_exit.judge_process").info("judge %d: %s", 1, WORD)
+
+    async def nobody_awaits_it() -> None:
+        async def fails() -> None:
+            raise ValueError(WORD)
+
+        asyncio.create_task(fails())  # noqa: RUF006 - so that asyncio complains of its error
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        gc.collect()
+
+    asyncio.run(nobody_awaits_it())
     text = (tmp_path / "router.log").read_text()
     assert "unexpected error in /generate" in text
     assert "ValueError: (redacted)" in text if redact else f"ValueError: bad {WORD}" in text
     assert "KeyError" in text
+    assert "Task exception was never retrieved" in text
     assert "test_redaction.py" in text, "where it was"
     # The source lines of a traceback are the program's own, no client's.
     assert (WORD in text) is not redact
