@@ -12,17 +12,34 @@ TEXT_HEADERS = [(b"content-type", b"text/plain; charset=utf-8")]
 
 
 class HealthEndpoints:
-    """Whether the router runs, and whether requests can be served."""
+    """Whether the router runs, and whether requests can be served.
 
-    def __init__(self, dispatcher: Dispatcher, supervisor: WorkerSupervisor, judge_state: Callable[[], str]) -> None:
+    Args:
+        dispatcher: Its registry knows the models.
+        supervisor: Knows whether all pairs are warm.
+        judge_state: Tells the state of early exit's judge.
+        names_models: Whether everybody may know the models; else only clients that may use them.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        supervisor: WorkerSupervisor,
+        judge_state: Callable[[], str],
+        *,
+        names_models: bool = True,
+    ) -> None:
         self._dispatcher = dispatcher
         self._registry = dispatcher.registry
         self._supervisor = supervisor
         self._judge_state = judge_state
+        self._names_models = names_models
 
     async def health(self, request: ClientRequest) -> None:
         """200 when at least one model can be served; raises `NoWorker`."""
-        await request.send_json({"status": "ok", "models": self._healthy_models()})
+        models = self._healthy_models()
+        told = self._names_models or "data" in request.rights
+        await request.send_json({"status": "ok", "models": models} if told else {"status": "ok"})
 
     async def liveness(self, request: ClientRequest) -> None:
         """200 as long as the router runs."""

@@ -26,7 +26,9 @@ def all_routes(services: EndpointServices) -> list[Route]:
         registry, services.trees, services.agent_runs, services.pairs, services.request_timeout, services.peers
     )
     models = ModelEndpoints(registry, services.trees)
-    health = HealthEndpoints(services.dispatcher, services.supervisor, services.judge_state)
+    health = HealthEndpoints(
+        services.dispatcher, services.supervisor, services.judge_state, names_models=not services.keys.from_file
+    )
     state = WorkerStateEndpoints(registry, services.trees)
     workers = services.workers
     runs = RunEndpoints(services.run_store)

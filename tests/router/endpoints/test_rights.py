@@ -131,6 +131,19 @@ async def test_what_workers_hear_of_clients(tmp_path: Path) -> None:
 
 
 @aio
+async def test_health_names_models_to_those_who_may_list_them(tmp_path: Path) -> None:
+    async with serving(FakePair(), server=with_keys(tmp_path, CLIENTS)) as client:
+        for name in ("data", "both", "admin"):
+            assert (await client.http.get("/health", headers=bearer(name))).json()["models"] == ["fake"]
+        for headers in ({}, bearer("wrong"), bearer("runs")):
+            answer = await client.http.get("/health", headers=headers)
+            assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    for server in (ServerSettings(), ServerSettings(api_key=key_of("flag"))):
+        async with serving(FakePair(), server=server) as client:
+            assert (await client.http.get("/health")).json()["models"] == ["fake"], "as `/v1/models`"
+
+
+@aio
 async def test_keys_are_told_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with serving(FakePair(), server=with_keys(tmp_path, CLIENTS, api_key=key_of("flag"))) as client:
