@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from router.observability.logs import configure_logging
 from router.observability.run_trace import REDACTED, AgentTrace, RunTrace
 from router.observability.tracing import start_tracing
+from router.server.connections import serve
 from router.server.settings import ServerSettings
 from tests.router.agent_runs.test_agent_runs import chat
 from tests.router.moa.test_run_failures import FakeJudge, write_tree
@@ -234,6 +236,43 @@ def test_the_log_has_errors_without_their_messages(redact: bool, tmp_path: Path,
     assert "test_redaction.py" in text, "where it was"
     # The source lines of a traceback are the program's own, no client's.
     assert (WORD in text) is not redact
+
+
+def test_the_servers_own_errors_go_to_the_same_log(
+    tmp_path: Path, root_logger: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """uvicorn logs what is raised after a response has begun, with its message."""
+
+    class Failing:
+        started = True
+
+        def __init__(self, _: Any) -> None: ...
+
+        async def serve(self, sockets: Any) -> None:
+            logging.getLogger("uvicorn.error").error("Exception in ASGI application", exc_info=ValueError(WORD))
+
+    for name in ("_Server", "gc", "_return_large_blocks"):
+        monkeypatch.setattr(serve, name, Failing if name == "_Server" else Mock())
+    for name in ("uvicorn", "uvicorn.error"):  # as in a new process
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+    configure_logging("info", str(tmp_path), redact_text=True)
+    assert serve.serve(Mock(), [], REDACT) == 0
+    for text in ((tmp_path / "router.log").read_text(), capsys.readouterr().err):
+        assert "Exception in ASGI application\nValueError: (redacted)" in text
+        assert WORD not in text
+
+
+def test_spans_of_decisions_have_no_problem(collector: Collector) -> None:
+    """The sentence may quote an answer; that there was a decision stays."""
+    for redact in (False, True):
+        tracing = start_tracing(collector.settings, redact_text=redact)
+        assert tracing is not None
+        request = Mock(method="POST", path=PATH, id="x", headers=[], header=lambda _: None)
+        fields = tracing.start_request(request, PATH, "chat").decision_fields()
+        assert ("problem" in fields) is not redact
+        assert "exit" in fields
+        run(tracing.stop)
 
 
 def test_tracing_takes_the_switch(collector: Collector) -> None:

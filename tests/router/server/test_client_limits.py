@@ -161,5 +161,9 @@ def test_tickets_are_given_back_and_taken_together() -> None:
         for each in limits:
             each.enter().close()
         tickets.close()
+        await asyncio.sleep(0.01)  # there are tokens again
+        for each in limits:
+            for _ in range(3):
+                each.enter()  # and all places are free, of each limit
 
     run(test)
