@@ -22,6 +22,13 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "fa738b263588e46e"},
     ),
     Patch(
+        target="sglang.srt.managers.tokenizer_manager.TokenizerManager.init_tokenizer_and_processor",
+        kind=Kind.AFTER,
+        hook="sglang_ext.server_info:remember_tokenizer",
+        reason="/server_info tells which tokenizer the server has: models may read each other's token ids or not",
+        expects={"0.5.17": "5088d4509382b929"},
+    ),
+    Patch(
         target="sglang.srt.mem_cache.common.maybe_cache_unfinished_req",
         kind=Kind.AROUND,
         hook="sglang_ext.fixes.prefill_only:cache_finished_chunks",

@@ -5,25 +5,30 @@
      "kv": {"total": 8192, "free": 8000, "evictable": 192, "protected": 0},
      "requests": {"running": 0, "waiting": 0, "prefill_bootstrap": 0, ...},
      "transfer": {"pages": 0, "runs": 0},
-     "open_prompts": {"open": 0, "pinned": 0, "segments": 0, ...}}   # or {"missing": "the reason"}
+     "open_prompts": {"open": 0, "pinned": 0, "segments": 0, ...},   # or {"missing": "the reason"}
+     "tokenizer": "9f86d081884c7d659a2feaa0c55ad015"}                # null without one
 
 `started` is when the scheduler's process began, in Unix seconds: another value means another process. KV figures are
-tokens; `free + evictable` is what a new request can get. `transfer` counts what was sent.
+tokens; `free + evictable` is what a new request can get. `transfer` counts what was sent. `tokenizer` is its
+fingerprint: token ids of servers with the same one mean the same text.
 """
 
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psutil
 
 from sglang_ext import __version__
 from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.patching.apply import active_patches, unverified_patches
+from sglang_ext.tokenizer_fingerprint import tokenizer_fingerprint
 from sglang_ext.transfer.transfer_stats import transfer_stats
-from sglang_ext.upstream.scheduler import InternalState, Scheduler
+from sglang_ext.upstream.scheduler import InternalState, Scheduler, TokenizerManager
 
 KEY = "sglang_ext"
+_fingerprints: WeakKeyDictionary[TokenizerManager, str | None] = WeakKeyDictionary()
 
 
 def add_scheduler_state(result: InternalState, scheduler: Scheduler, *args: Any, **kwargs: Any) -> InternalState:
@@ -41,14 +46,20 @@ def add_scheduler_state(result: InternalState, scheduler: Scheduler, *args: Any,
     return result
 
 
+def remember_tokenizer(result: None, manager: TokenizerManager) -> None:
+    """AFTER `TokenizerManager.init_tokenizer_and_processor`: a large vocabulary takes a third of a second to read."""
+    _fingerprints[manager] = tokenizer_fingerprint(manager.tokenizer)
+
+
 async def add_tokenizer_state(
-    original: Callable[..., Awaitable[list[dict[str, Any]]]], manager: object
+    original: Callable[..., Awaitable[list[dict[str, Any]]]], manager: TokenizerManager
 ) -> list[dict[str, Any]]:
-    """AROUND the HTTP process's `get_internal_state`: add that process's patches to each scheduler's part."""
+    """AROUND the HTTP process's `get_internal_state`: add what that process knows to each scheduler's part."""
     states = await original(manager)
     for state in states:
         if KEY in state:
             state[KEY]["processes"]["tokenizer"] = _process()
+            state[KEY]["tokenizer"] = _fingerprints.get(manager)
     return states
 
 

@@ -4,7 +4,7 @@ The prompt is composed of token ids. With speculative prefill it is sent in segm
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 
 from router.dispatch.exchange import Exchange
@@ -17,9 +17,9 @@ from router.moa.answer_progress import AnswerProgress
 from router.moa.generate_events import GenerateReader
 from router.moa.idle_timeout import IdleTimeout
 from router.moa.run_context import RunContext
-from router.speculative_prefill.composition import AnswerEncoder, Truncate, compose_prompt, same_tokenizer_ids
+from router.speculative_prefill.composition import Truncate, compose_prompt, same_tokenizer_ids
 from router.speculative_prefill.open_prompt import OpenPrompt
-from router.speculative_prefill.upstream_answer import UpstreamAnswer
+from router.speculative_prefill.vocabulary import Vocabulary
 
 
 async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[str]:
@@ -39,7 +39,6 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
         call.tracer,
         context.open_prompt_metrics,
     )
-    call.answer.model = model
     try:
         async with prompt, AsyncExitStack() as stack:
             await _compose(context, call, prompt)
@@ -50,6 +49,8 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
                 body["return_logprob"] = True
             try:
                 exchange = await stack.enter_async_context(prompt.finish(body, call.timeout))
+                assert prompt.pair is not None
+                call.answer.vocabulary = Vocabulary.of_workers(model, (prompt.pair.prefill, prompt.pair.decode))
                 async with asyncio.timeout(call.timeout):
                     await _check_status(call, exchange)
                 stream = await stack.enter_async_context(aclosing(parse_events(exchange.body())))
@@ -78,24 +79,13 @@ async def _compose(context: RunContext, call: AgentCall, prompt: OpenPrompt) -> 
     """Append to the prompt as upstream answers come; return when it is complete."""
     model = call.trace.model
     template = await call.draft.template(lambda: context.tokenizer(model))
-    encode = _ids_or_text(context, model) if call.draft.is_token_ids else context.answer_encoder(model)
-    if not template.slots:
-        encode = same_tokenizer_ids
+    encode = context.answer_encoder(model) if template.slots else same_tokenizer_ids
     async with aclosing(compose_prompt(template, call.upstream, call.order, encode)) as parts:
         async for part in parts:
             if isinstance(part, Truncate):
                 prompt.truncate(part.length)
             else:
                 prompt.append(part)
-
-
-def _ids_or_text(context: RunContext, model: str) -> AnswerEncoder:
-    """For prompts of token ids: answers' ids as they are; a server's tokenizer is asked only for text."""
-
-    async def encode(answer: UpstreamAnswer) -> Sequence[int]:
-        return await context.answer_encoder(model)(answer) if answer.text_only else answer.ids
-
-    return encode
 
 
 async def _check_status(call: AgentCall, exchange: Exchange) -> None:

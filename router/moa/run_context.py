@@ -1,17 +1,25 @@
 """What all runs of one router share: the dispatcher, the judge, metrics and what was learned of each model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from router.dispatch.dispatcher import Dispatcher
 from router.early_exit import AgreementJudge
+from router.errors import BadRequest, NotFound, NoWorker
 from router.http.ids import new_id
-from router.speculative_prefill.composition import AnswerEncoder, ids_unless_cut, reencoded_text
+from router.speculative_prefill.composition import (
+    AnswerEncoder,
+    ids_that_say_the_text,
+    ids_unless_cut,
+    reencoded_text,
+    same_tokenizer_ids,
+)
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.speculative_prefill.pacing import SegmentPacer
 from router.speculative_prefill.tokenizer import TokenizerState, WorkerTokenizer
 from router.speculative_prefill.transport import SegmentTransport, transport_for
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
-from router.workers.worker import Pair
+from router.speculative_prefill.vocabulary import Vocabulary
+from router.workers.worker import Pair, Worker
 
 
 class RunContext:
@@ -41,7 +49,7 @@ class RunContext:
         self.open_prompt_metrics = metrics
         self._pacers: dict[str, SegmentPacer] = {}
         self._tokenizers = TokenizerState()
-        self._same_tokenizer: dict[tuple[str, str], bool] = {}
+        self._agreeing_tokenizers: dict[tuple[str, str], bool] = {}  # of an answer's and its reader's model
 
     def pacer(self, model: str) -> SegmentPacer:
         """The pacer of a model, which learns what its segments cost."""
@@ -49,8 +57,7 @@ class RunContext:
 
     def tokenizer(self, model: str) -> WorkerTokenizer:
         """The tokenizer of a model; raises `NoWorker` when no prefill or no decode server of it is healthy."""
-        workers = [*self.registry.usable(model, "prefill"), *self.registry.usable(model, "decode")]
-        return WorkerTokenizer(workers, self._tokenizers)
+        return WorkerTokenizer(self._workers(model), self._tokenizers)
 
     def context_length(self, model: str) -> int | None:
         """The context length of a model, in tokens; None when its workers do not report it."""
@@ -58,16 +65,47 @@ class RunContext:
         return length if isinstance(length, int) else None
 
     def answer_encoder(self, reader_model: str) -> AnswerEncoder:
-        """Encodes upstream answers for a model: their own token ids if the tokenizers agree, else their text's."""
-        tokenizer = self.tokenizer(reader_model)
-        ids, text = ids_unless_cut(tokenizer), reencoded_text(tokenizer)
+        """Encodes upstream answers for a model: their own token ids where these surely mean the same, else the text's.
 
-        async def encode(answer: UpstreamAnswer) -> list[int]:
-            model = answer.model
-            if model is not None and (model, reader_model) not in self._same_tokenizer:
-                same = model == reader_model or await tokenizer.same_as(self.tokenizer(model))
-                self._same_tokenizer[model, reader_model] = same
-            is_same = model is not None and self._same_tokenizer[model, reader_model]
-            return list(await (ids if is_same else text)(answer))
+        The encoder raises `BadRequest` for an answer of which only token ids are known that may mean something else.
+
+        Raises:
+            NoWorker: No prefill or no decode server of the model is healthy.
+        """
+        workers, tokenizer = self._workers(reader_model), self.tokenizer(reader_model)
+        vocabulary = Vocabulary.of_workers(reader_model, workers)
+        as_ids = same_tokenizer_ids if vocabulary.ids_only else ids_unless_cut(tokenizer)
+        as_text, if_they_say_it = reencoded_text(tokenizer), ids_that_say_the_text(tokenizer)
+
+        async def encode(answer: UpstreamAnswer) -> Sequence[int]:
+            upstream = answer.vocabulary
+            if upstream is None:
+                return await as_text(answer)
+            comparison = vocabulary.compare(upstream)
+            if comparison == "same":
+                return await as_ids(answer)
+            if upstream.ids_only:
+                raise BadRequest(
+                    f"{reader_model} cannot read the answer of agent {answer.name}: {upstream.model} runs without a "
+                    "tokenizer, so that it has no text."
+                )
+            maybe = comparison == "unknown" and await self._tokenizers_agree(upstream.model, reader_model)
+            return await (if_they_say_it if maybe else as_text)(answer)
 
         return encode
+
+    async def _tokenizers_agree(self, model: str, reader_model: str) -> bool:
+        """Whether the tokenizers of two models seem to be the same; asked of servers once, while there are any."""
+        known = self._agreeing_tokenizers.get((model, reader_model))
+        if known is not None:
+            return known
+        try:
+            tokenizer = self.tokenizer(model)
+        except (NotFound, NoWorker):
+            return False
+        known = await self.tokenizer(reader_model).agrees_with(tokenizer)
+        self._agreeing_tokenizers[model, reader_model] = known
+        return known
+
+    def _workers(self, model: str) -> list[Worker]:
+        return [*self.registry.usable(model, "prefill"), *self.registry.usable(model, "decode")]

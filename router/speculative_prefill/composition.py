@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Literal
 
+from router.errors import BadRequest, UpstreamFailed
 from router.speculative_prefill.template import PromptTemplate
 from router.speculative_prefill.token_ids import common_prefix
 from router.speculative_prefill.tokenizer import WorkerTokenizer
@@ -53,6 +54,24 @@ def reencoded_text(tokenizer: WorkerTokenizer) -> AnswerEncoder:
     async def encode(answer: UpstreamAnswer) -> Sequence[int]:
         text = answer.text if answer.done else _without_last_word(answer.text)
         return await tokenizer.encode(text)
+
+    return encode
+
+
+def ids_that_say_the_text(tokenizer: WorkerTokenizer) -> AnswerEncoder:
+    """For answers of a tokenizer that may be the reader's: their ids, if the reader's tokenizer reads the text in them.
+
+    That is asked of a server once the answer has ended. Until then its ids are only prefilled ahead, and where they
+    turn out to say something else, the text's ids take their place.
+    """
+    by_text = reencoded_text(tokenizer)
+
+    async def encode(answer: UpstreamAnswer) -> Sequence[int]:
+        if answer.text_only or answer.cut or not answer.ids:
+            return await by_text(answer)
+        if not answer.done or await _decodes_to(tokenizer, answer.ids, answer.text):
+            return answer.ids
+        return await by_text(answer)
 
     return encode
 
@@ -128,6 +147,13 @@ async def _next_finished(unplaced: Counter[UpstreamAnswer], watch: AnswerWatch) 
         del unplaced[answer]
         watch.finished.popleft()
     return answer
+
+
+async def _decodes_to(tokenizer: WorkerTokenizer, ids: Sequence[int], text: str) -> bool:
+    try:
+        return await tokenizer.decode([*ids]) == text
+    except (BadRequest, UpstreamFailed):  # some tokenizers fail at ids that they do not have
+        return False
 
 
 def _without_last_word(text: str) -> str:

@@ -12,6 +12,7 @@ import orjson
 
 from router.dispatch.worker_errors import error_message
 from router.errors import BadRequest, ConnectFailed, RouterError, UpstreamFailed, UpstreamTimeout
+from router.speculative_prefill.probe_texts import PROBE_TEXTS
 from router.workers.worker import Worker
 
 TOKENIZE_TIMEOUT = 30.0  # seconds for one server's answer
@@ -20,8 +21,6 @@ AT_ONCE = 16  # requests to one server: the agents of many trees begin at the sa
 LONG_TEXT = 1 << 18  # characters or token ids from which on few are tokenized at once
 LONG_AT_ONCE = 2  # the agents of a tree would send the same long question all at once else
 AVOID_SECONDS = 60.0  # for which a server that failed to tokenize is asked last
-# Scripts, numbers, spaces, code and an emoji: tokenizers that agree on it are taken for the same.
-PROBE_TEXT = "The 1,234 naïve cats' Straße  \n\n\tdef f(x_1): return [x**2]  # 質問 вопрос سؤال 😀 <|im_end|></s>"
 
 
 @dataclass
@@ -56,11 +55,9 @@ class WorkerTokenizer:
         self._state = state or TokenizerState()
         self._model = workers[0].model
 
-    async def same_as(self, other: "WorkerTokenizer") -> bool:
-        """Whether both give the same token ids."""
-        if self._model == other._model:
-            return True
-        return await self.encode(PROBE_TEXT) == await other.encode(PROBE_TEXT)
+    async def agrees_with(self, other: "WorkerTokenizer") -> bool:
+        """Whether both give the same token ids for all `PROBE_TEXTS`: only a sign that they are the same."""
+        return await self.encode_all([*PROBE_TEXTS]) == await other.encode_all([*PROBE_TEXTS])
 
     async def render(self, messages: list[dict[str, Any]], options: Mapping[str, Any] | None = None) -> list[int]:
         """Token ids of a conversation under the model's chat template, up to where the answer begins.

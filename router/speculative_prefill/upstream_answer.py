@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
+from router.speculative_prefill.vocabulary import Vocabulary
+
 ID_BYTES = 40  # of a token id in a list
 ANSWER_BYTES = 2048  # of an answer without its text and token ids
 
@@ -19,8 +21,8 @@ class UpstreamAnswer:
 
     Attributes:
         name: The agent's name.
-        model: The model whose token ids `ids` are; None where only the text is known, or nothing yet.
-        ids: Token ids of that model, without a stop token. They only grow, except for `restart` and `drop`.
+        vocabulary: What `ids` mean; None where only the text is known, or nothing yet.
+        ids: Its token ids, without a stop token. They only grow, except for `restart` and `drop`.
         text: The same as text; its end may lag behind `ids`, or be half a character.
         finish_order: Its number among all finished answers of the process; None while it runs.
         cut: Whether a stop string ended it: then `ids` go on behind the end of `text`.
@@ -31,9 +33,9 @@ class UpstreamAnswer:
         watches: Told of every change.
     """
 
-    def __init__(self, name: str, model: str | None = None) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.model = model
+        self.vocabulary: Vocabulary | None = None
         self.ids: Sequence[int] = ()
         self.text = ""
         self.finish_order: int | None = None
@@ -76,7 +78,8 @@ class UpstreamAnswer:
         self.finish()
 
     def restart(self) -> None:
-        """Forget what is known: the agent is retried."""
+        """Forget what is known: the agent is retried, perhaps on servers with another tokenizer."""
+        self.vocabulary, self.text_only = None, False
         self.update(())
 
     def _notify(self) -> None:

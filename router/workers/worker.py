@@ -202,6 +202,12 @@ class Worker:
         return bool(self.info.get("overlay"))
 
     @property
+    def tokenizer(self) -> str | None:
+        """The fingerprint of its tokenizer; None if it has none, or has not the overlay, which tells it."""
+        fingerprint = (self.info.get("overlay") or {}).get("tokenizer")
+        return fingerprint if isinstance(fingerprint, str) else None
+
+    @property
     def open_prompts(self) -> dict[str, Any] | None:
         """The overlay's report on open prompts; None if the worker does not support them."""
         report = (self.info.get("overlay") or {}).get("open_prompts")

@@ -144,4 +144,5 @@ class TokenizerManager(Protocol):
     model_config: ModelConfig
     server_args: ServerArgs
     sampling_params_class: type
+    tokenizer: object | None  # None where the server was started without
     rid_to_state: Mapping[str, object]  # requests that have not ended

@@ -223,12 +223,17 @@ def test_an_unknown_model(servers: Servers) -> None:
 
 
 def test_active_patches_show_in_the_server_info(servers: Servers) -> None:
+    tokenizers = set()
     for base in (servers.prefill, servers.decode, servers.plain):
         state = overlay_state(base)
         assert state["unverified"] == []
+        tokenizers.add(state["tokenizer"])
         assert {"scheduler", "tokenizer"} == state["processes"].keys()
         for process in state["processes"].values():
             assert "sglang.srt.managers.scheduler.Scheduler.on_idle" in process["patches"]
     workers = httpx.get(f"{servers.router}/workers").json()["workers"]
+    tokenizers |= {worker["overlay"]["tokenizer"] for worker in workers}
+    assert len(tokenizers) == 1, "all have the same tokenizer, whatever their model is called"
+    assert None not in tokenizers
     assert [worker["role"] for worker in workers] == ["prefill"] * 2 + ["decode"] * 2
     assert all(worker["healthy"] and worker["overlay"]["version"] for worker in workers)
