@@ -23,11 +23,12 @@ class CacheAwareSettings:
     Loads are imbalanced if both balance thresholds are exceeded.
 
     Attributes:
-        cache_threshold: A worker is preferred if its cache holds more than this share of the prompt, 0 to 1.
+        cache_threshold: A worker is preferred if its cache holds more than this share of the prompt, 0 to 1: of its
+            characters, or of its token ids.
         balance_abs_threshold: Largest difference between the highest and the lowest load, in requests.
         balance_rel_threshold: Largest ratio of the highest to the lowest load, at least 1.
         eviction_interval_secs: Seconds after which the prompts of a worker that is no candidate are forgotten.
-        max_tree_size: Largest `PrefixTree.size` of one worker.
+        max_tree_size: Largest `PrefixTree.size` of one worker, in characters; it holds after every request.
     """
 
     cache_threshold: float = 0.3

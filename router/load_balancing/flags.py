@@ -3,6 +3,8 @@
 import argparse
 
 from router.load_balancing import DEFAULT_POLICY, POLICIES, CacheAwareSettings
+from router.load_balancing.prefix_tree import NODE_OVERHEAD
+from router.load_balancing.prompt_prefix import TOKEN_CHARACTERS
 
 
 def add_policy_flags(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +18,8 @@ def add_policy_flags(parser: argparse.ArgumentParser) -> None:
         "--cache-threshold",
         type=float,
         default=CacheAwareSettings.cache_threshold,
-        help="cache_aware: share of a prompt above which a worker that has it cached is preferred (%(default)s)",
+        help="cache_aware: share of a prompt's characters or token ids above which a worker that has it cached is "
+        "preferred (%(default)s)",
     )
     group.add_argument(
         "--balance-abs-threshold",
@@ -40,7 +43,8 @@ def add_policy_flags(parser: argparse.ArgumentParser) -> None:
         "--max-tree-size",
         type=int,
         default=CacheAwareSettings.max_tree_size,
-        help="cache_aware: largest prefix tree of each worker, in characters (%(default)s)",
+        help="cache_aware: largest prefix tree of each worker, in characters; a token id counts as "
+        f"{TOKEN_CHARACTERS}, each node of the tree as {NODE_OVERHEAD} (%(default)s)",
     )
 
 

@@ -4,44 +4,52 @@ Nodes hold strings, not characters, so that a prompt costs a few string comparis
 """
 
 from collections import OrderedDict
+from typing import get_args
 
 from router.load_balancing.prompt_prefix import PromptKind, PromptPrefix
 
-NODE_OVERHEAD = 256  # characters that a node counts beside its label; its objects take 274 bytes in CPython 3.11
+NODE_OVERHEAD = 256  # characters that a node counts beside its label; its objects take 282 bytes in CPython 3.11
 
 
 class _Node:
     """A part of one or more prompts. `children` are the continuations, by the first character of their labels."""
 
-    __slots__ = ("children", "label")
+    __slots__ = ("children", "label", "unit")
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, unit: int) -> None:
         self.label = label
+        self.unit = unit  # as `PromptPrefix.unit`
         self.children: dict[str, _Node] = {}
+
+    @property
+    def size(self) -> int:
+        """Its part of `PrefixTree.size`."""
+        return len(self.label) * self.unit + NODE_OVERHEAD
 
 
 class PrefixTree:
     """The prompts sent to one worker, least recently used leaves evicted first.
 
-    `match` says how much of a prompt is known; `insert` adds one. Prompts of text and of token ids have separate roots.
+    `match` says how much of a prompt is known; `insert` adds one. Each kind of prompt has a root of its own.
 
     Args:
         max_size: Largest `size`.
 
     Attributes:
-        size: Characters in the tree plus `NODE_OVERHEAD` for each node.
+        size: Characters in the tree, of which a token id counts as `TOKEN_CHARACTERS`, plus `NODE_OVERHEAD` for each
+            node.
     """
 
     def __init__(self, max_size: int) -> None:
         self.size = 0
         self._max_size = max_size
-        self._roots: dict[PromptKind, _Node] = {"text": _Node(""), "tokens": _Node("")}
+        self._roots: dict[PromptKind, _Node] = {kind: _Node("", 0) for kind in get_args(PromptKind)}
         # Every node with its parent, least recently used first. `insert` moves a path to the end from the leaf up, so
         # a node always comes before its parent, and the first node is a leaf.
         self._parents_by_age: OrderedDict[_Node, _Node] = OrderedDict()
 
     def match(self, prefix: PromptPrefix) -> int:
-        """Length in characters of the longest prefix of the prompt that is in the tree."""
+        """How many of the prompt's `chars` the longest prefix has that is in the tree."""
         text = prefix.chars
         position, end = 0, len(text)
         children = self._roots[prefix.kind].children
@@ -65,10 +73,10 @@ class PrefixTree:
                     # A conversation grows: extending the leaf instead of adding a node for each turn keeps a path as
                     # short as the number of branches.
                     parent.label += text[position:]
-                    self.size += end - position
+                    self.size += (end - position) * parent.unit
                     break
-                node = parent.children[text[position]] = _Node(text[position:])
-                self.size += end - position + NODE_OVERHEAD
+                node = parent.children[text[position]] = _Node(text[position:], prefix.unit)
+                self.size += node.size
             elif not text.startswith(node.label, position):
                 node = self._split(node, parent, _common_length(node.label, text, position))
             path.append((node, parent))
@@ -82,7 +90,7 @@ class PrefixTree:
 
     def _split(self, node: _Node, parent: _Node, length: int) -> _Node:
         """Split a node after `length` characters and return the new upper node."""
-        upper = _Node(node.label[:length])
+        upper = _Node(node.label[:length], node.unit)
         parent.children[upper.label[0]] = upper
         node.label = node.label[length:]
         upper.children[node.label[0]] = node
@@ -95,7 +103,7 @@ class PrefixTree:
         leaf, parent = self._parents_by_age.popitem(last=False)
         assert not leaf.children
         del parent.children[leaf.label[0]]
-        self.size -= len(leaf.label) + NODE_OVERHEAD
+        self.size -= leaf.size
 
 
 def _common_length(label: str, text: str, start: int) -> int:

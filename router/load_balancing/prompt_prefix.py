@@ -1,4 +1,4 @@
-"""The prompt of a request as a policy sees it: text or token ids, before chat template and tokenizer."""
+"""The prompt of a request as a policy sees it: text, messages or token ids, before chat template and tokenizer."""
 
 import sys
 from array import array
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-PromptKind = Literal["text", "tokens"]
+PromptKind = Literal["text", "messages", "tokens"]
+TOKEN_CHARACTERS = 4  # of English text for each token; an id also takes up to four bytes
 _UTF32 = f"utf-32-{'le' if sys.byteorder == 'little' else 'be'}"
 
 
@@ -15,12 +16,18 @@ class PromptPrefix:
     """A non-empty prompt in a form that is fast to compare.
 
     Attributes:
-        chars: The text; for token ids a string with one character for each id.
-        kind: `text` or `tokens`. Prompts of different kinds must not be compared.
+        chars: The text, of messages with their roles; for token ids a string with one character for each id.
+        kind: What it was made from. Prompts of different kinds must not be compared: servers see messages under a chat
+            template, and what the ids mean is not known here.
     """
 
     chars: str
     kind: PromptKind = "text"
+
+    @property
+    def unit(self) -> int:
+        """How many characters of text each of `chars` stands for, where sizes of different kinds are compared."""
+        return TOKEN_CHARACTERS if self.kind == "tokens" else 1
 
 
 def prompt_prefix(body: dict[str, Any]) -> PromptPrefix | None:
@@ -30,7 +37,7 @@ def prompt_prefix(body: dict[str, Any]) -> PromptPrefix | None:
     """
     messages = body.get("messages")
     if isinstance(messages, list):
-        return _text_prefix("\n".join(_message_texts(messages)))
+        return _text_prefix("\n".join(_message_texts(messages)), "messages")
     for name in ("text", "input_ids", "prompt"):
         if (prompt := body.get(name)) is not None:
             return _first_prompt(prompt)
@@ -46,8 +53,8 @@ def token_prefix(token_ids: Sequence[int]) -> PromptPrefix | None:
     return PromptPrefix(chars, "tokens") if chars else None
 
 
-def _text_prefix(text: str) -> PromptPrefix | None:
-    return PromptPrefix(text) if text else None
+def _text_prefix(text: str, kind: PromptKind = "text") -> PromptPrefix | None:
+    return PromptPrefix(text, kind) if text else None
 
 
 def _first_prompt(prompt: Any) -> PromptPrefix | None:

@@ -6,10 +6,13 @@ FLAGS: dict[str, str] = {
     "--decode-selector": "what is no KEY=VALUE is refused, not skipped",
     "--disable-health-check": "a worker is still asked who it is until it was found",
     "--enable-trace": "needs the extra `otel`; a client's trace is continued, and reaches the workers only with this",
+    "--eviction-interval-secs": "after so long the prompts of a worker that is no candidate are forgotten; "
+    "`--max-tree-size` holds at any time",
     "--health-check-interval-secs": "besides, /server_info is read every `--worker-startup-check-interval`",
     "--log-level": "`warning` may be written out",
     "--max-concurrent-requests": "a hard limit of requests at once, where sglang-router refills its tokens with time; "
     "0 is refused, as it would let none in",
+    "--max-tree-size": "in characters too, and holds at any time; a token id counts as 4, a node of a tree as 256",
     "--pd-disaggregation": "needed with `--prefill` and `--decode`; plain servers may be given beside them",
     "--policy": "no `manual`",
     "--prefill": "without a port, the server is asked for it",

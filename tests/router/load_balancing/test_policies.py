@@ -4,7 +4,7 @@ import gc
 import random
 import weakref
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -46,8 +46,11 @@ def workers(*loads: int, model: str = "m") -> list[Worker]:
         ({"prompt": [104, 105]}, PromptPrefix("hi", "tokens")),
         ({"input_ids": [[104, 105], [1]]}, PromptPrefix("hi", "tokens")),
         ({"input_ids": [0xD800, 0x10FFFF]}, PromptPrefix("\ud800\U0010ffff", "tokens")),
-        ({"messages": [{"role": "user", "content": "hi"}]}, PromptPrefix("user\nhi")),
-        ({"messages": [{"content": [{"type": "text", "text": "a"}, {"type": "image_url"}, 7]}]}, PromptPrefix("a")),
+        ({"messages": [{"role": "user", "content": "hi"}]}, PromptPrefix("user\nhi", "messages")),
+        (
+            {"messages": [{"content": [{"type": "text", "text": "a"}, {"type": "image_url"}, 7]}]},
+            PromptPrefix("a", "messages"),
+        ),
         ({"text": ""}, None),
         ({"text": None, "prompt": "x"}, PromptPrefix("x")),
         ({"prompt": []}, None),
@@ -100,9 +103,10 @@ def common(a: str, b: str) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def nodes(tree: PrefixTree) -> list[_Node]:
-    """Every node but the roots."""
-    found, left = [], [node for root in tree._roots.values() for node in root.children.values()]
+def nodes(tree: PrefixTree, *kinds: PromptKind) -> list[_Node]:
+    """Every node but the roots, of all kinds or of some."""
+    roots = [root for kind, root in tree._roots.items() if not kinds or kind in kinds]
+    found, left = [], [node for root in roots for node in root.children.values()]
     while left:
         node = left.pop()
         found.append(node)
@@ -122,7 +126,7 @@ def way(tree: PrefixTree, prefix: PromptPrefix) -> list[_Node]:
 
 # Few letters and repeated blocks, so that prompts share, split and extend one another at every place.
 PROMPTS = st.lists(st.sampled_from(["a", "b", "ab" * 40, "c" * 130]), min_size=1, max_size=5).map("".join)
-KINDS: st.SearchStrategy[PromptKind] = st.sampled_from(["text", "tokens"])
+KINDS: st.SearchStrategy[PromptKind] = st.sampled_from(get_args(PromptKind))
 
 
 class AnyTree(RuleBasedStateMachine):
@@ -139,7 +143,9 @@ class AnyTree(RuleBasedStateMachine):
         self.sent.append(prefix)
         self.big.insert(prefix)
         self.small.insert(prefix)
-        if len(text) + NODE_OVERHEAD * len(way(self.big, prefix)) <= 900:  # what it needs alone, with all splits so far
+        if (
+            len(text) * prefix.unit + NODE_OVERHEAD * len(way(self.big, prefix)) <= 900
+        ):  # what it needs alone, with all splits so far
             assert self.small.match(prefix) == len(text), "the latest prompt is the last one to be evicted"
 
     @rule(text=PROMPTS, kind=KINDS)
@@ -152,7 +158,9 @@ class AnyTree(RuleBasedStateMachine):
     def sizes_are_what_is_there(self) -> None:
         for tree in (self.big, self.small):
             there = nodes(tree)
-            assert tree.size == sum(len(node.label) + NODE_OVERHEAD for node in there)
+            ids = [node for node in there if node in nodes(tree, "tokens")]
+            characters = sum(len(node.label) for node in there) + 3 * sum(len(node.label) for node in ids)
+            assert tree.size == characters + NODE_OVERHEAD * len(there), "an id counts as four characters"
             assert set(tree._parents_by_age) == set(there)
             assert all(
                 node.label and node.children.keys() == {c.label[0] for c in node.children.values()} for node in there
@@ -251,6 +259,31 @@ def test_text_and_ids_are_not_mixed_up() -> None:
     assert policy.choose([group[0]], PromptPrefix("a" * 50, "tokens")) is group[0]
     group[0].load = 1
     assert policy.choose(group, PromptPrefix("a" * 50)) is group[1]
+
+
+def test_messages_and_the_same_text_are_different_prompts() -> None:
+    """A server puts a chat template around one of them."""
+    policy, group = CacheAware(), workers(0, 0)
+    messages = prompt_prefix({"messages": [{"role": "user", "content": "a" * 50}]})
+    assert policy.choose([group[0]], messages) is group[0]
+    group[0].load = 1
+    assert policy.choose(group, prompt_prefix({"prompt": "user\n" + "a" * 50})) is group[1]
+    assert policy.choose(group, messages) is group[0]
+
+
+def test_a_cache_full_of_ids_is_not_taken_for_an_empty_one() -> None:
+    """Two idle workers: one got 900 token ids, the other 2,000 characters, which are some 500 tokens."""
+    policy, (ids, text) = CacheAware(), workers(0, 0)
+    policy.choose([ids], token_prefix(range(900)))
+    policy.choose([text], PromptPrefix("a word " * 300))
+    assert policy.choose([ids, text], PromptPrefix("something else")) is text
+
+
+def test_token_ids_stay_within_the_size_too() -> None:
+    tree = PrefixTree(10_000)
+    for begin in range(100):
+        tree.insert(PromptPrefix(chr(begin + 1) * 1000, "tokens"))
+    assert len(nodes(tree)) == 10_000 // (4 * 1000 + NODE_OVERHEAD)
 
 
 def test_a_worker_that_comes_back_with_another_model_has_nothing_of_the_old() -> None:
