@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from router.dispatch.request_ids import unique_id
+from router.dispatch.request_ids import unique_ids
 from router.dispatch.sampling_bounds import check_sampling
 from router.errors import BadRequest
 from router.http.ids import new_bootstrap_room
@@ -81,12 +81,8 @@ def _check_samples(fields: Mapping[str, Any]) -> None:
 
 def _request_ids(rid: Any, size: int | None) -> str | list[str]:
     """New request ids with the client's `rid` as prefix."""
-    if rid is None and size is None:
-        return unique_id("")
     prefixes = rid if isinstance(rid, list) else [rid or ""] * (size or 1)
-    if len(prefixes) != (size or 1) or not all(isinstance(prefix, str) for prefix in prefixes):
-        raise BadRequest("`rid` must be a string, or a list of one string for each prompt.")
-    ids = [unique_id(prefix) for prefix in prefixes]
+    ids = unique_ids(prefixes, size or 1)
     return ids[0] if size is None else ids
 
 

@@ -15,10 +15,18 @@ def unique_id(prefix: str) -> str:
     return f"{prefix}-{new_id()}" if prefix else new_id()
 
 
-def unique_ids(rid: Any) -> str | list[str]:
-    """New ids in place of the `rid` of a request to a plain server; raises `BadRequest` for what is no id."""
+def unique_ids(rid: Any, count: int | None = None) -> str | list[str]:
+    """New ids in place of a request's `rid`: one for a string, a list for a list.
+
+    Args:
+        rid: What the client sent.
+        count: The number of strings that a list must have; None for any.
+
+    Raises:
+        BadRequest: It is no id.
+    """
     if isinstance(rid, str):
         return unique_id(rid)
-    if isinstance(rid, list) and all(isinstance(prefix, str) for prefix in rid):
+    if isinstance(rid, list) and count in (None, len(rid)) and all(isinstance(prefix, str) for prefix in rid):
         return [unique_id(prefix) for prefix in rid]
     raise BadRequest("`rid` must be a string, or a list of one string for each prompt.")

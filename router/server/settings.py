@@ -24,7 +24,7 @@ class ServerSettings:
     api_key: str | None = flag(
         "--api-key", default=None, help_text="key that clients must send, and that is sent to the workers"
     )
-    api_keys_file: Path | None = flag(  # noqa: RUF009 - a field like the others
+    api_keys_file: Path | None = flag(
         "--api-keys-file",
         default=None,
         value_type=Path,

@@ -23,7 +23,7 @@ from tests.router.support.aio import aio, run, until, within
 from tests.router.support.fakes import Call, FakePair, chunk, head, native_event, whole
 from tests.router.support.serving import Serving, serving
 
-CHAT = {"model": "moa", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+CHAT: dict[str, Any] = {"model": "moa", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
 PROMPT_TOKENS, OUTPUT_TOKENS = 10, 3
 
 

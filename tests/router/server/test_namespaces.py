@@ -99,7 +99,7 @@ async def test_runs_of_trees_are_ones_own(tmp_path: Path) -> None:
         assert "owner" not in answer["moa"]
         path = f"/runs/{answer['moa']['run']}"
         assert (await see(router, "two", path)).status_code == 404
-        assert (await see(router, "one", path)).json()["question"] == TREE["messages"][0]["content"]  # type: ignore[index]
+        assert (await see(router, "one", path)).json()["question"] == TREE["messages"][0]["content"]
         assert (await see(router, "boss", path)).json()["owner"] == "one"
 
 
