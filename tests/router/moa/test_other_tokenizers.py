@@ -3,6 +3,8 @@
 The pairs are fakes with real tokenizers: they keep the prompts that they get, and write the token ids a test wants.
 """
 
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,11 +97,13 @@ class TokenizingPair(FakePair):
 
 def tell_tokenizer(worker: FakeWorker, tokenizer: Tokenizer) -> None:
     """Let a server tell its tokenizer as the overlay does."""
+    worker.info["internal_states"] = [{"sglang_ext": {"tokenizer": fingerprint(tokenizer)}}]
 
-    class Loaded:
-        backend_tokenizer = tokenizer
 
-    worker.info["internal_states"] = [{"sglang_ext": {"tokenizer": tokenizer_fingerprint(Loaded())}}]
+@cache
+def fingerprint(tokenizer: Tokenizer) -> str | None:
+    """What a server makes once, when it loads its tokenizer."""
+    return tokenizer_fingerprint(SimpleNamespace(backend_tokenizer=tokenizer))
 
 
 async def read_answer(router: Serving, writer: str, reader: str) -> None:
