@@ -13,7 +13,7 @@ from router.http.body import Body
 from router.load_balancing import CacheAwareSettings, Policy, PromptPrefix
 from router.observability.tracing.leg_tracer import LegTracer
 from router.workers.registry import Registry
-from router.workers.worker import PAIR_ROLES, Pair, Worker
+from router.workers.worker import Pair, Worker
 
 
 class Dispatcher:
@@ -51,7 +51,8 @@ class Dispatcher:
         Workers in `avoid` are chosen only if there is no other. Raises `NotFound` for an unknown model, and `NoWorker`
         if a role has no usable worker or none whose breaker lets a request through.
         """
-        prefill, decode = (available_workers(self.registry.usable(model, role)) for role in PAIR_ROLES)
+        prefill = available_workers(self.registry.usable(model, "prefill"))
+        decode = available_workers(self.registry.usable(model, "decode"))
         if avoid:
             prefill, decode = ([w for w in group if w not in avoid] or group for group in (prefill, decode))
         return Pair(self._prefill_policy.choose(prefill, prompt), self._decode_policy.choose(decode, prompt))

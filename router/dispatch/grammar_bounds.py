@@ -14,6 +14,7 @@ import orjson
 from router.dispatch.productive import productive
 from router.errors import BadRequest
 
+GRAMMAR_FIELDS = frozenset(("json_schema", "regex", "ebnf", "structural_tag", "response_format"))
 MAX_NODES = 10_000  # parts of a schema or grammar that are looked at
 _TOKEN = re.compile(
     r"""\s+|\#[^\n]*|(?P<define>[A-Za-z_][\w.-]*\s*::=)|(?P<name>[A-Za-z_][\w.-]*)
@@ -43,7 +44,7 @@ def has_grammar(params: Mapping[str, Any]) -> bool:
     """Whether the sampling fields have a grammar of any kind."""
     form = params.get("response_format")
     of_response = isinstance(form, dict) and form.get("type") not in {None, "text"}
-    return of_response or any(params.get(name) for name in ("json_schema", "regex", "ebnf", "structural_tag"))
+    return of_response or any(params.get(name) for name in GRAMMAR_FIELDS - {"response_format"})
 
 
 def _refusal(name: str) -> str:

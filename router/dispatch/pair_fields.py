@@ -6,7 +6,7 @@ from typing import Any
 from router.dispatch.request_ids import unique_ids
 from router.dispatch.sampling_bounds import check_sampling
 from router.errors import BadRequest
-from router.http.ids import new_bootstrap_room
+from router.http.ids import new_bootstrap_room, new_id
 from router.workers.worker import Pair
 
 # Fields that only a router may set: with a bootstrap host of its own, a client could make the servers connect to any
@@ -33,9 +33,9 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str,
         BadRequest: As of `check_sampling`; the batch is too long; `rid` is not a string; a field is in
             `HARMFUL_FIELDS`; `n` is not 1, above which SGLang 0.5.17 uses one room for all samples and fails.
     """
-    for name in HARMFUL_FIELDS.keys() & fields.keys():
-        if fields[name] is not None:
-            raise BadRequest(f"`{name}` is not taken here: {HARMFUL_FIELDS[name]}.")
+    for name, reason in HARMFUL_FIELDS.items():
+        if fields.get(name) is not None:
+            raise BadRequest(f"`{name}` is not taken here: {reason}.")
     check_sampling(fields, path, stock=not (pair.prefill.overlay and pair.decode.overlay))
     _check_samples(fields)
     size = batch_size(fields, path)
@@ -81,6 +81,8 @@ def _check_samples(fields: Mapping[str, Any]) -> None:
 
 def _request_ids(rid: Any, size: int | None) -> str | list[str]:
     """New request ids with the client's `rid` as prefix."""
+    if rid is None and size is None:
+        return new_id()
     prefixes = rid if isinstance(rid, list) else [rid or ""] * (size or 1)
     ids = unique_ids(prefixes, size or 1)
     return ids[0] if size is None else ids

@@ -4,10 +4,10 @@ A server with the overlay refuses them itself, and knows its vocabulary; a stock
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from router.dispatch.grammar_bounds import check_grammars, has_grammar
+from router.dispatch.grammar_bounds import GRAMMAR_FIELDS, check_grammars, has_grammar
 from router.errors import BadRequest
 
 # Logits are divided by the temperature, which is at least 1e-6, in float32, which ends at 3e38.
@@ -28,6 +28,7 @@ _INTEGERS = {
     "stream_interval": (1, INT32),
     "priority": (-INT32, INT32),
 }
+_RANGES = {"temperature": (0, MAX_TEMPERATURE), "repetition_penalty": (MIN_REPETITION_PENALTY, math.inf)}
 
 
 def check_sampling(fields: Mapping[str, Any], path: str, *, stock: bool = False) -> None:
@@ -39,7 +40,8 @@ def check_sampling(fields: Mapping[str, Any], path: str, *, stock: bool = False)
     Raises:
         BadRequest: A value would end a server; the sentence names the field.
     """
-    _check_integer("priority", fields.get("priority"))
+    if "priority" in fields:
+        _check_integer("priority", fields["priority"])
     if path != "/generate":
         _check_echo(fields, path)
         _check_params(fields, stock=stock)
@@ -63,27 +65,34 @@ def _check_echo(fields: Mapping[str, Any], path: str) -> None:
 
 
 def _check_params(params: Mapping[str, Any], *, stock: bool) -> None:
-    for name in _INTEGERS.keys() & params.keys():
-        _check_integer(name, params[name])
-    _check_range("temperature", params.get("temperature"), 0, MAX_TEMPERATURE)
-    _check_range("repetition_penalty", params.get("repetition_penalty"), MIN_REPETITION_PENALTY, math.inf)
-    top_k = _number(params.get("top_k"))
+    for name in _CHECKS.keys() & params.keys():
+        _CHECKS[name](name, params[name])
+    if not GRAMMAR_FIELDS.isdisjoint(params):
+        check_grammars(params)
+        least = [name for name in ("min_tokens", "min_new_tokens") if _number(params.get(name))]
+        if stock and least and has_grammar(params):
+            raise BadRequest(f"`{least[0]}` and a grammar cannot be used together here: the grammar may end before.")
+
+
+def _check_top_k(name: str, value: Any) -> None:
+    top_k = _number(value)
     if top_k is not None and top_k != -1 and not 1 <= top_k <= INT32:
-        raise BadRequest(f"`top_k` must be from 1 to {INT32}, or -1 for all tokens, got {top_k:g}.")
-    stop_ids = params.get("stop_token_ids")
-    if isinstance(stop_ids, list):
-        _check_token_ids("stop_token_ids", stop_ids)
-    bias = params.get("logit_bias")
-    if isinstance(bias, dict):
-        _check_token_ids("logit_bias", bias)
-        for token, value in bias.items():
-            number = _number(value)
-            if number is not None and not -MAX_BIAS <= number <= MAX_BIAS:
-                raise BadRequest(f"`logit_bias` must be from {-MAX_BIAS:g} to {MAX_BIAS:g}, got {value} for {token}.")
-    check_grammars(params)
-    least = [name for name in ("min_tokens", "min_new_tokens") if _number(params.get(name))]
-    if stock and least and has_grammar(params):
-        raise BadRequest(f"`{least[0]}` and a grammar cannot be used together here: the grammar may end before.")
+        raise BadRequest(f"`{name}` must be from 1 to {INT32}, or -1 for all tokens, got {top_k:g}.")
+
+
+def _check_stop_ids(name: str, value: Any) -> None:
+    if isinstance(value, list):
+        _check_token_ids(name, value)
+
+
+def _check_bias(name: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        return
+    _check_token_ids(name, value)
+    for token, bias in value.items():
+        number = _number(bias)
+        if number is not None and not -MAX_BIAS <= number <= MAX_BIAS:
+            raise BadRequest(f"`{name}` must be from {-MAX_BIAS:g} to {MAX_BIAS:g}, got {bias} for {token}.")
 
 
 def _check_token_ids(name: str, ids: Iterable[Any]) -> None:
@@ -95,12 +104,17 @@ def _check_token_ids(name: str, ids: Iterable[Any]) -> None:
 
 def _check_integer(name: str, value: Any) -> None:
     low, high = _INTEGERS[name]
+    if type(value) is int and low <= value <= high:
+        return
     number = _number(value)
     if number is not None and not low <= number <= high:
         raise BadRequest(f"`{name}` must be from {low} to {high}, got {str(value)[:40]}.")
 
 
-def _check_range(name: str, value: Any, low: float, high: float) -> None:
+def _check_range(name: str, value: Any) -> None:
+    low, high = _RANGES[name]
+    if type(value) is float and low <= value <= high:
+        return
     number = _number(value)
     if number is not None and not low <= number <= high:
         limit = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
@@ -117,3 +131,12 @@ def _number(value: Any) -> float | None:
         return None
     except OverflowError:
         return math.inf
+
+
+_CHECKS: dict[str, Callable[[str, Any], None]] = {  # of each field that is not a grammar
+    **dict.fromkeys(_INTEGERS, _check_integer),
+    **dict.fromkeys(_RANGES, _check_range),
+    "top_k": _check_top_k,
+    "stop_token_ids": _check_stop_ids,
+    "logit_bias": _check_bias,
+}

@@ -1,6 +1,6 @@
 """Checks of fields that mean the same on every generating path, whoever answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from router.errors import BadRequest
@@ -33,7 +33,10 @@ def _check_samples(n: object) -> None:
         raise BadRequest(f"`n` must be 1 or more, not {str(n)[:20]}.")
 
 
-def refuse_ignored(fields: Mapping[str, Any], workers: Sequence[Worker] = ()) -> None:
+IGNORED_FIELDS = frozenset(("best_of", "suffix"))
+
+
+def refuse_ignored(fields: Mapping[str, Any], workers: Callable[[], Sequence[Worker]] = tuple) -> None:
     """Raise `BadRequest` for fields of OpenAI's API that would be taken and then ignored.
 
     SGLang has no `best_of`, and uses `suffix` only with a completion template. What servers that are not SGLang do
@@ -41,12 +44,15 @@ def refuse_ignored(fields: Mapping[str, Any], workers: Sequence[Worker] = ()) ->
 
     Args:
         fields: Of the request.
-        workers: Those that may get the fields as they are; none for an agent, whose prompt the router composes.
+        workers: Finds those that may get the fields as they are; none for an agent, whose prompt the router composes.
     """
-    kinds = {worker.capability for worker in workers}
+    if IGNORED_FIELDS.isdisjoint(fields):
+        return
+    receivers = workers()
+    kinds = {worker.capability for worker in receivers}
     if fields.get("best_of") not in (None, fields.get("n") or 1) and kinds != {"openai"}:
         raise BadRequest("`best_of` is not offered by SGLang, which would ignore it; send the request without it.")
-    templates = [worker.capability == "openai" or worker.info.get("completion_template") for worker in workers]
+    templates = [worker.capability == "openai" or worker.info.get("completion_template") for worker in receivers]
     if fields.get("suffix") not in (None, "") and not (templates and all(templates)):
         raise BadRequest(
             "`suffix` would be ignored: only servers with --completion-template use it, in /v1/completions; "

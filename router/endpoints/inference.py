@@ -139,7 +139,7 @@ class InferenceEndpoints:
             refuse_ignored(routed.body.fields)
             await self._agent_runs.answer(request, routed.path, routed.model, routed.body.all_fields(), request.span)
         elif self._registry.served_by_pairs(routed.model):
-            refuse_ignored(routed.body.fields, self._registry.serving(routed.model, "decode"))
+            refuse_ignored(routed.body.fields, lambda: self._registry.serving(routed.model, "decode"))
             await self._pairs.forward(request, routed)
         else:
             await self._forward_to_plain(request, routed)
@@ -153,7 +153,7 @@ class InferenceEndpoints:
         body = routed.body.render(added)
         check_sampling(routed.body.fields, routed.path)
         workers = self._registry.usable_plain(routed.model)
-        refuse_ignored(routed.body.fields, workers)
+        refuse_ignored(routed.body.fields, lambda: workers)
         await forward_to_plain(request, workers, routed.model, routed.path, body)
 
 

@@ -64,6 +64,7 @@ class AsgiRequest:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: Headers = scope["headers"]
+        self._header_values = dict(reversed(self.headers))  # of several of one name the first counts
         self._client_address = scope.get("client")
         self._receive = receive
         self._send = send
@@ -80,11 +81,9 @@ class AsgiRequest:
         self.timed_out = False
 
     def header(self, name: bytes) -> str | None:
-        """A header's value by lower-case name."""
-        for key, value in self.headers:
-            if key == name:
-                return value.decode("latin-1")
-        return None
+        """A header's value by lower-case name; of several, the first."""
+        value = self._header_values.get(name)
+        return None if value is None else value.decode("latin-1")
 
     @property
     def query_string(self) -> bytes:

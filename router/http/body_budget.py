@@ -26,6 +26,7 @@ class BodyBudget:
         self.used = 0
         self.refused = 0
         self._long_bodies = ClientCounts()  # their bytes
+        self._client_share = max(int(total * CLIENT_SHARE), LONG_BODY_BYTES)
 
     def check(self, size: int, client: str) -> None:
         """Refuse a body of an announced size before it is read.
@@ -46,20 +47,18 @@ class BodyBudget:
         """Count `more` bytes of a body of which `size` bytes are counted already; raises `Overloaded`."""
         if self.used + more > self.total:
             self._refuse(f"the bodies of all requests take {self.used} of {self.total} bytes")
-        long_before, long_after = _long(size), _long(size + more)
-        if long_after and self._long_bodies.of(client) + long_after - long_before > self._client_share:
-            self._refuse(f"your requests' bodies take {self._long_bodies.of(client)} bytes")
+        if size + more >= LONG_BODY_BYTES:
+            grown = size + more - _long(size)
+            if self._long_bodies.of(client) + grown > self._client_share:
+                self._refuse(f"your requests' bodies take {self._long_bodies.of(client)} bytes")
+            self._long_bodies.add(client, grown)
         self.used += more
-        self._long_bodies.add(client, long_after - long_before)
 
     def release(self, size: int, client: str) -> None:
         """A request whose body took `size` bytes is answered."""
         self.used -= size
-        self._long_bodies.add(client, -_long(size))
-
-    @property
-    def _client_share(self) -> int:
-        return max(int(self.total * CLIENT_SHARE), LONG_BODY_BYTES)
+        if size >= LONG_BODY_BYTES:
+            self._long_bodies.add(client, -size)
 
     def _refuse(self, reason: str) -> None:
         self.refused += 1

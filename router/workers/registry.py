@@ -133,8 +133,14 @@ class Registry:
 
     def default_model(self) -> str | None:
         """The model for requests that name none: the only known one, else None."""
-        models = self.known_models()
-        return models[0] if len(models) == 1 else None
+        first: str | None = None
+        for worker in self.workers:
+            for model in worker.models:
+                if first is None:
+                    first = model
+                elif model != first:
+                    return None
+        return first
 
     def close(self) -> None:
         """Close the idle connections of all workers."""

@@ -14,6 +14,8 @@ from sglang_ext.open_prompt.pins import PinnedPrefixes
 from sglang_ext.open_prompt.settings import Settings
 from sglang_ext.open_prompt.table import MAX_OPEN_PROMPTS, OpenPromptTable
 
+pytestmark = pytest.mark.servers  # imports much of SGLang
+
 LONGEST = 60
 BUDGET = 50
 
