@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from sglang_ext.upstream.cache import Allocator, RadixCache
 from sglang_ext.upstream.request import Request
+from sglang_ext.upstream.transfer import KVReceiver
 
 
 class ServerArgs(Protocol):
@@ -80,6 +81,7 @@ class DecodeRequest(Protocol):
     """`sglang.srt.disaggregation.decode.DecodeRequest`: a request on a decode server before its KV has arrived."""
 
     req: Request
+    kv_receiver: KVReceiver
     waiting_for_input: bool  # the handshake has ended, room is missing
 
 
@@ -95,6 +97,8 @@ class TransferQueue(Protocol):
 
     queue: list[DecodeRequest]
     tree_cache: RadixCache
+    gloo_group: Any  # of the ranks that hold parts of the same KV
+    scheduler: "Scheduler"
 
 
 class Scheduler(Protocol):

@@ -28,14 +28,58 @@ class PrefillServer(Protocol):
     target_pp_ranks: list[int]
 
 
+class TransferChunk(Protocol):
+    """`sglang.srt.disaggregation.common.utils.TransferKVChunk`: KV that a prefill server sends at once."""
+
+    room: int
+
+
+class ChunkQueue(Protocol):
+    """`sglang.srt.disaggregation.common.utils.FastQueue`: what one transfer thread of a prefill server sends."""
+
+    def get(self) -> TransferChunk:
+        """Wait for the next chunk and take it."""
+
+    def put(self, item: TransferChunk) -> None:
+        """Add a chunk."""
+
+
 class KVManager(Protocol):
     """`sglang.srt.disaggregation.common.conn.CommonKVManager`: a server's connections for KV transfer."""
 
+    local_ip: str
+    rank_port: int  # where it receives the other servers' messages
+    _zmq_ctx: Any  # `zmq.Context`
     connection_lock: AbstractContextManager[Any]
     connection_pool: dict[str, list[dict[str, Any]]]  # "address_dp_cp_tp" -> where its ranks listen
     prefill_info_table: dict[str, PrefillServer]  # by bootstrap address
     session_pool: dict[str, HttpSession]  # by bootstrap address
     session_pool_lock: AbstractContextManager[Any]
 
+    def update_status(self, bootstrap_room: int, status: int) -> None:
+        """Set a request's `KVPoll`."""
+
     def _handle_node_failure(self, failed_bootstrap_addr: str) -> None:
         """Fail what waits for a prefill server, and forget it."""
+
+
+class NixlKVManager(KVManager, Protocol):
+    """`sglang.srt.disaggregation.nixl.conn.NixlKVManager`."""
+
+    def update_transfer_status(self) -> None:
+        """Read what has arrived; without a progress thread, nothing arrives but in here."""
+
+
+class KVReceiver(Protocol):
+    """`sglang.srt.disaggregation.nixl.conn.NixlKVReceiver`: one request's transfer, on the decode server."""
+
+    kv_mgr: NixlKVManager
+    bootstrap_addr: str
+    bootstrap_room: int
+    bootstrap_infos: list[dict[str, Any]] | None  # where the ranks listen that send its KV
+    prefill_info: PrefillServer
+    conclude_state: int | None  # a `KVPoll`
+    started_transfer: bool  # the prefill server was told where the KV goes
+
+    def _connect_to_bootstrap_server(self, bootstrap_info: dict[str, Any]) -> tuple[Any, AbstractContextManager[Any]]:
+        """Return the socket to a rank of the prefill server, and its lock."""
