@@ -113,6 +113,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
                     bootstrap_port=prefill.bootstrap_port,
                     model=prefill.model.name,
                     prefill_log=logs / f"{prefill.name}.log",
+                    decode_log=logs / f"{decode.name}.log",
                 )
             yield found
         finally:

@@ -26,6 +26,7 @@ class Servers:
     bootstrap_port: int
     model: str
     prefill_log: Path
+    decode_log: Path
 
 
 def post(url: str, body: dict[str, Any]) -> httpx.Response:

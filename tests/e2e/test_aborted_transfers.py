@@ -1,0 +1,114 @@
+"""Requests that are aborted while their KV is on its way from prefill to decode."""
+
+import random
+import threading
+import time
+import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.open_prompts import Prompt, some_ids, statuses
+from tests.e2e.servers import (
+    RANDOM,
+    TIMEOUT,
+    Servers,
+    both_legs,
+    generate,
+    is_quiet,
+    long_text,
+    overlay_state,
+    wait_for,
+)
+
+ABORTED = 24  # requests, more than fit at once
+LONG = 700  # tokens: six chunks of prefill, which are sent one by one
+
+
+@pytest.fixture(params=["pages of 1", "pages of 16"])
+def pair(request: pytest.FixtureRequest, servers: Servers, paged: Servers) -> Servers:
+    return servers if request.param == "pages of 1" else paged
+
+
+def abort(base: str, rid: str, answer: "Future[Any]") -> None:
+    """Abort a request on one server until it is answered there: one that has not come yet is not aborted."""
+    while not answer.done():
+        assert httpx.post(f"{base}/abort_request", json={"rid": rid}, timeout=TIMEOUT).status_code == 200
+        time.sleep(0.2)
+
+
+def transfers_failed(pair: Servers) -> int:
+    """Requests that decode has given up in their transfer, by its log."""
+    return pair.decode_log.read_text(errors="replace").count("Decode transfer failed for request")
+
+
+def test_aborts_in_the_middle_of_transfers(pair: Servers) -> None:
+    questions = [f"{long_text(f'Kept {number}', 10)} The square of 12 is" for number in range(4)]
+    failed = transfers_failed(pair)
+    before = [generate(pair.router, each, 16, model=pair.model)["output_ids"] for each in questions]
+    answered = threading.Event()
+
+    def aborted(_: int) -> int:
+        rid = uuid.uuid4().hex
+        body = {
+            "rid": rid,
+            "input_ids": some_ids(LONG),
+            "sampling_params": {"max_new_tokens": 400, "ignore_eos": True},
+            "bootstrap_host": "127.0.0.1",
+            "bootstrap_port": pair.bootstrap_port,
+            "bootstrap_room": RANDOM.getrandbits(62),
+        }
+        with ThreadPoolExecutor(2) as legs:
+            asked = [
+                legs.submit(httpx.post, f"{base}/generate", json=body, timeout=TIMEOUT)
+                for base in (pair.prefill, pair.decode)
+            ]
+            wait_for(lambda: overlay_state(pair.decode)["requests"]["decode_transfer"] > 0, 5)
+            time.sleep(random.random())
+            # Decode first, as when it has waited too long: prefill goes on. It may not have had the request by then.
+            for base, answer in zip((pair.decode, pair.prefill), reversed(asked), strict=True):
+                abort(base, rid, answer)
+            return asked[1].result().status_code
+
+    def goes_on() -> list[bool]:
+        """Others' answers, in pages that the aborted requests have had."""
+        right = []
+        while not answered.is_set():
+            asked = (generate(pair.router, each, 16, model=pair.model)["output_ids"] for each in questions)
+            right += [now == then for now, then in zip(asked, before, strict=True)]
+        return right
+
+    with ThreadPoolExecutor(9) as pool:
+        others = pool.submit(goes_on)
+        try:
+            told = list(pool.map(aborted, range(ABORTED)))
+        finally:
+            answered.set()
+        assert all(others.result(TIMEOUT))
+    assert len(told) == ABORTED
+    assert transfers_failed(pair) > failed, "none was aborted in its transfer"
+    assert wait_for(lambda: is_quiet(pair.decode) and is_quiet(pair.prefill), 30), overlay_state(pair.decode)
+    again = [generate(pair.router, each, 16, model=pair.model)["output_ids"] for each in questions]
+    assert again == before
+    assert "did not say within" not in pair.decode_log.read_text(errors="replace"), "an abort was not acknowledged"
+
+
+def test_a_segment_is_aborted_in_its_transfer(pair: Servers) -> None:
+    ids = some_ids(700)
+    wanted = generate(pair.plain, ids, 8)["output_ids"]
+    prompt = Prompt(pair)
+    with ThreadPoolExecutor(1) as pool:
+        rid = uuid.uuid4().hex
+        asked = pool.submit(prompt.append, ids[:690], 0, rid=rid)
+        assert wait_for(lambda: overlay_state(pair.decode)["requests"]["decode_transfer"] > 0 or asked.done())
+        for base in (pair.decode, pair.prefill):
+            httpx.post(f"{base}/abort_request", json={"rid": rid}, timeout=TIMEOUT)
+        asked.result(TIMEOUT)
+    prompt.close()
+    assert wait_for(lambda: is_quiet(pair.decode) and is_quiet(pair.prefill), 30), overlay_state(pair.decode)
+    again = Prompt(pair)
+    assert statuses(again.append(ids[:690])) == [200, 200]
+    assert again.final(ids[690:], 690)[1].json()["output_ids"] == wanted
+    assert both_legs(pair, "After the aborts")[1]["meta_info"]["completion_tokens"] > 0
