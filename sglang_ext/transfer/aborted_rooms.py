@@ -24,10 +24,15 @@ class AbortedRooms:
         self._aborted: dict[int, set[Rank]] = {}  # the oldest first
         self._waiting: dict[int, list[Callable[[], None]]] = {}
 
-    def begin(self, room: int) -> bool:
-        """Count a chunk as in flight; False if its room is aborted, so that it must not be sent."""
+    def begin(self, room: int, ranks: set[Rank]) -> bool:
+        """Count a chunk as in flight; False if one of the ranks it goes to has aborted it, so that it must not be sent.
+
+        A room that another decode server has aborted is another request's. Without ranks, SGLang has forgotten an
+        aborted room and where it goes.
+        """
         with self._lock:
-            if room in self._aborted:
+            aborted = self._aborted.get(room)
+            if aborted is not None and (not ranks or aborted & ranks):
                 return False
             self._in_flight[room] += 1
             return True
@@ -73,11 +78,18 @@ class WatchedQueue:
     Args:
         queue: SGLang's.
         rooms: Where chunks are counted.
+        ranks_of: Gives the ranks that a room's chunks go to.
         fail: Called with the room of a chunk that is left out.
     """
 
-    def __init__(self, queue: ChunkQueue, rooms: AbortedRooms, fail: Callable[[int], None]) -> None:
-        self._queue, self._rooms, self._fail = queue, rooms, fail
+    def __init__(
+        self,
+        queue: ChunkQueue,
+        rooms: AbortedRooms,
+        ranks_of: Callable[[int], set[Rank]],
+        fail: Callable[[int], None],
+    ) -> None:
+        self._queue, self._rooms, self._ranks_of, self._fail = queue, rooms, ranks_of, fail
         self._sending: int | None = None
 
     def put(self, item: TransferChunk) -> None:
@@ -89,7 +101,7 @@ class WatchedQueue:
         self.end()
         while True:
             chunk = self._queue.get()
-            if self._rooms.begin(chunk.room):
+            if self._rooms.begin(chunk.room, self._ranks_of(chunk.room)):
                 self._sending = chunk.room
                 return chunk
             self._fail(chunk.room)

@@ -4,8 +4,11 @@ SGLang 0.5.17 frees the pages and the place for the first token at once. The nex
 KV, or fails with "Context corruption detected".
 
 A request that has failed looks as if it still waits for its KV, until each rank of the prefill server that was told
-its pages has acknowledged the abort (`aborts_on_prefill`), the prefill server is lost, or `DEADLINE_SECONDS` are
-over. That takes as long as the chunk that is being sent.
+its pages has acknowledged the abort (`aborts_on_prefill`), or a deadline is over. That takes as long as the chunk that
+is being sent.
+
+A lost prefill server is asked too: SGLang's heartbeat is answered by another process than the one that sends KV, and
+a server that is only slow to answer would send all the rest of each request.
 """
 
 import logging
@@ -20,9 +23,10 @@ from sglang_ext.upstream.scheduler import TransferQueue
 from sglang_ext.upstream.transfer import KVManager, KVReceiver
 
 logger = logging.getLogger(__name__)
-# A chunk takes milliseconds. After two failed heartbeats, 10 s, a prefill server counts as lost; one that does not
-# answer but lives has no overlay, and each aborted request would hold its pages.
+# A chunk takes milliseconds. A prefill server that does not answer but lives has no overlay, and each aborted request
+# would hold its pages.
 DEADLINE_SECONDS = 10.0
+LOST_SECONDS = 2.0  # for one that SGLang has given up: most likely nobody is there
 
 
 def hold_failed(result: int, receiver: KVReceiver) -> int | None:
@@ -57,15 +61,17 @@ def is_written_to(receiver: KVReceiver) -> bool:
     """Whether the prefill server may still write into the pages of a request that has failed; asks it once."""
     from sglang.srt.disaggregation.base.conn import KVPoll
 
-    if not getattr(receiver, "started_transfer", False) or receiver.conclude_state == KVPoll.Success:
-        return False  # it is not of NIXL, or nobody knows its pages, or all has been written
+    # The first one is NIXL's. `send_metadata` sets the second before its first message, the first after its last.
+    knows_pages = hasattr(receiver, "started_transfer") and hasattr(receiver, "chunk_staging_infos")
+    if not knows_pages or receiver.conclude_state == KVPoll.Success:
+        return False
     manager = receiver.kv_mgr
     answers = _answers.get(manager)
     if answers is None:
         answers = _answers[manager] = Answers(manager)
     # A server that restarted is another one with the same address.
     is_lost = manager.prefill_info_table.get(receiver.bootstrap_addr) is not receiver.prefill_info
-    return answers.is_open(receiver, give_up=is_lost)
+    return answers.is_open(receiver, is_lost=is_lost)
 
 
 @dataclass
@@ -86,28 +92,31 @@ class Answers:
         self._port, self._socket = get_zmq_socket_on_host(manager._zmq_ctx, zmq.PULL, host=manager.local_ip)
         self._questions: WeakKeyDictionary[KVReceiver, _Question] = WeakKeyDictionary()
 
-    def is_open(self, receiver: KVReceiver, *, give_up: bool) -> bool:
-        """Whether an answer for a request is missing. Asks at the first call; `give_up` ends it."""
+    def is_open(self, receiver: KVReceiver, *, is_lost: bool) -> bool:
+        """Whether an answer for a request is missing and not yet given up. Asks at the first call."""
         question = self._questions.get(receiver)
         if question is None:
             question = self._questions[receiver] = _Question(set(), time.monotonic() + DEADLINE_SECONDS)
-            if not give_up:
-                self._ask(receiver, question)
+            self._ask(receiver, question)
         self._read()
         if not question.tickets:
             return False
-        if give_up:
-            question.tickets.clear()
-        elif time.monotonic() < question.deadline:
+        now = time.monotonic()
+        if is_lost:
+            question.deadline = min(question.deadline, now + LOST_SECONDS)
+        if now < question.deadline:
             receiver.kv_mgr.update_transfer_status()  # without a progress thread here, no write ends but in this call
+            return True
+        question.tickets.clear()
+        if is_lost:
+            _forget_sockets(receiver)
         else:
-            question.tickets.clear()
             logger.warning(
                 "the prefill server behind %s did not say within %g s that it has stopped sending the aborted "
                 "request of room %d; its pages are used again.",
                 *(receiver.bootstrap_addr, DEADLINE_SECONDS, receiver.bootstrap_room),
             )
-        return bool(question.tickets)
+        return False
 
     def _ask(self, receiver: KVReceiver, question: _Question) -> None:
         manager = receiver.kv_mgr
@@ -115,10 +124,10 @@ class Answers:
             ticket = uuid.uuid4().bytes
             question.tickets.add(ticket)
             told = (receiver.bootstrap_room, manager.local_ip, manager.rank_port, self._port)
-            socket, lock = receiver._connect_to_bootstrap_server(rank)
             try:
-                with lock:
-                    socket.send_multipart([b"ABORT", *(str(each).encode() for each in told), ticket])
+                socket, lock = receiver._connect_to_bootstrap_server(rank)
+                with lock:  # SGLang's own sends wait up to 1 s where the queue to a lost server is full
+                    socket.send_multipart([b"ABORT", *(str(each).encode() for each in told), ticket], zmq.NOBLOCK)
             except zmq.ZMQError as error:
                 logger.debug("room %d: %s", receiver.bootstrap_room, error)
 
@@ -128,6 +137,18 @@ class Answers:
             answered.add(self._socket.recv())
         for question in self._questions.values() if answered else ():
             question.tickets -= answered
+
+
+def _forget_sockets(receiver: KVReceiver) -> None:
+    """Close what asking a lost server has opened again, unless the server is back: each start has new ports."""
+    from sglang.srt.utils.network import NetworkAddress
+
+    manager = receiver.kv_mgr
+    with manager.connection_lock:
+        known = [rank for ranks in manager.connection_pool.values() for rank in ranks]
+    for rank in receiver.bootstrap_infos or []:
+        if rank not in known:
+            receiver.disconnect_endpoint(NetworkAddress(rank["rank_ip"], rank["rank_port"]).to_tcp())
 
 
 _answers: "WeakKeyDictionary[KVManager, Answers]" = WeakKeyDictionary()

@@ -12,62 +12,55 @@ A chunk whose transfer raises counts as ended, although other parts of it may be
 their handles to itself.
 """
 
-import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import zmq
+from sglang_ext.transfer.aborted_rooms import AbortedRooms, Rank, WatchedQueue
+from sglang_ext.transfer.answers_to_decode import AnswersToDecode
+from sglang_ext.upstream.transfer import ChunkQueue, NixlKVManager
 
-from sglang_ext.transfer.aborted_rooms import AbortedRooms, WatchedQueue
-from sglang_ext.upstream.transfer import ChunkQueue, KVManager
-
-logger = logging.getLogger(__name__)
-LINGER_MS = 10_000  # as long as `aborts_on_decode` waits
-_rooms: "WeakKeyDictionary[KVManager, AbortedRooms]" = WeakKeyDictionary()
+_rooms: "WeakKeyDictionary[NixlKVManager, AbortedRooms]" = WeakKeyDictionary()
+_answers: "WeakKeyDictionary[NixlKVManager, AnswersToDecode]" = WeakKeyDictionary()
 
 
 def watch_chunks(
-    original: Callable[..., None], manager: KVManager, queue: ChunkQueue, *args: Any, **kwargs: Any
+    original: Callable[..., None], manager: NixlKVManager, queue: ChunkQueue, *args: Any, **kwargs: Any
 ) -> None:
     """AROUND `NixlKVManager.transfer_worker`, a thread that sends chunks: leave out those of aborted rooms."""
     from sglang.srt.disaggregation.base.conn import KVPoll
 
-    watched = WatchedQueue(queue, rooms_of(manager), lambda room: manager.update_status(room, KVPoll.Failed))
+    def ranks_of(room: int) -> set[Rank]:
+        # A copy, since the thread that receives messages adds to it.
+        infos = list(manager.transfer_infos.get(room, {}).values())
+        return {(info.endpoint.encode(), str(info.dst_port).encode()) for info in infos}
+
+    def fail(room: int) -> None:
+        manager.update_status(room, KVPoll.Failed)
+
+    watched = WatchedQueue(queue, rooms_of(manager), ranks_of, fail)
     try:
         original(manager, watched, *args, **kwargs)
     finally:
         watched.end()
 
 
-def acknowledge_abort(result: bool, manager: KVManager, message: list[bytes]) -> None:
+def acknowledge_abort(result: bool, manager: NixlKVManager, message: list[bytes]) -> None:
     """AFTER `NixlKVManager._handle_abort_notification`, which sees each message: answer an ABORT that asks for it."""
     match message:
         case [b"ABORT", room, host, port, *asked] if room.isdigit():
             rooms = rooms_of(manager)
             rooms.abort(int(room), (host, port))
             if len(asked) == 2:
-                address, ticket = (host.decode(), int(asked[0])), asked[1]
-                rooms.when_quiet(int(room), lambda: _answer(manager, address, ticket))
+                answers = _answers.get(manager)  # only this thread makes them
+                if answers is None:
+                    answers = _answers[manager] = AnswersToDecode(manager._zmq_ctx)
+                rooms.when_quiet(int(room), partial(answers.send, host.decode(), int(asked[0]), asked[1]))
         case [b"NixlMsgGuard", room, host, port, *_] if room.isdigit():
             rooms_of(manager).reuse(int(room), (host, port))
 
 
-def rooms_of(manager: KVManager) -> AbortedRooms:
+def rooms_of(manager: NixlKVManager) -> AbortedRooms:
     """Return the rooms of one of this process's KV managers."""
     return _rooms.setdefault(manager, AbortedRooms())
-
-
-def _answer(manager: KVManager, address: tuple[str, int], ticket: bytes) -> None:
-    """Send a ticket back. A socket for each: transfer threads send too, and none may wait for a lost decode server."""
-    from sglang.srt.utils.network import NetworkAddress
-
-    target = NetworkAddress(*address)
-    try:
-        with manager._zmq_ctx.socket(zmq.PUSH) as socket:
-            socket.ipv6 = target.is_ipv6
-            socket.linger = LINGER_MS
-            socket.connect(target.to_tcp())
-            socket.send(ticket, zmq.NOBLOCK)
-    except zmq.ZMQError as error:
-        logger.warning("no acknowledgement of an aborted transfer to %s: %s", target.to_tcp(), error)

@@ -63,8 +63,17 @@ class KVManager(Protocol):
         """Fail what waits for a prefill server, and forget it."""
 
 
+class TransferInfo(Protocol):
+    """`sglang.srt.disaggregation.nixl.conn.TransferInfo`: where one rank of a decode server wants a request's KV."""
+
+    endpoint: str  # its host
+    dst_port: int  # where it receives messages, its KV manager's `rank_port`
+
+
 class NixlKVManager(KVManager, Protocol):
     """`sglang.srt.disaggregation.nixl.conn.NixlKVManager`."""
+
+    transfer_infos: dict[int, dict[str, TransferInfo]]  # of a prefill server, by room and NIXL agent
 
     def update_transfer_status(self) -> None:
         """Read what has arrived; without a progress thread, nothing arrives but in here."""
@@ -79,7 +88,11 @@ class KVReceiver(Protocol):
     bootstrap_infos: list[dict[str, Any]] | None  # where the ranks listen that send its KV
     prefill_info: PrefillServer
     conclude_state: int | None  # a `KVPoll`
-    started_transfer: bool  # the prefill server was told where the KV goes
+    started_transfer: bool  # all ranks of the prefill server were told where the KV goes
+    chunk_staging_infos: list[Any]  # there is none before the first of them is told
 
     def _connect_to_bootstrap_server(self, bootstrap_info: dict[str, Any]) -> tuple[Any, AbstractContextManager[Any]]:
         """Return the socket to a rank of the prefill server, and its lock."""
+
+    def disconnect_endpoint(self, endpoint: str) -> None:
+        """Close the socket to a "tcp://" address, if there is one."""

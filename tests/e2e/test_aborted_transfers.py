@@ -1,4 +1,9 @@
-"""Requests that are aborted while their KV is on its way from prefill to decode."""
+"""Requests that are aborted while their KV is on its way from prefill to decode.
+
+These tests pass without the patches too: no write on these servers is slow enough to land in pages that are used
+again. They guard against requests that hang, pages that are lost and aborts that are not acknowledged.
+`tests/sglang_ext/transfer/test_aborted_transfers.py` shows the fault.
+"""
 
 import random
 import threading

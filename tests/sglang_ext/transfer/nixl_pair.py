@@ -5,6 +5,7 @@ What is fake: the common part of their start (ranks, HTTP, heartbeats), and in `
 
 import contextlib
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 import zmq
 
 from sglang_ext.fixes.message_thread import keep_receiving
-from sglang_ext.transfer import aborts_on_decode
+from sglang_ext.transfer import aborts_on_decode, aborts_on_prefill
 
 PAGES, PAGE_BYTES = 8, 4096
 AUX_BYTES = 64
@@ -56,6 +57,12 @@ class Pair:
 
     def receive(self, room: int) -> Any:
         """Begin a transfer into all pages; returns decode's receiver."""
+        receiver = self.connect(room)
+        self.tell_pages(receiver)
+        return receiver
+
+    def connect(self, room: int) -> Any:
+        """Make a receiver whose prefill server knows decode, but not yet the pages."""
         from sglang.srt.disaggregation.nixl.conn import NixlKVReceiver
 
         receiver = NixlKVReceiver(self.decode, BOOTSTRAP, room)
@@ -64,9 +71,13 @@ class Pair:
         receiver.bootstrap_infos = [
             {"rank_ip": self.prefill.local_ip, "rank_port": self.prefill.rank_port, "is_dummy": False}
         ]
+        self.decode.connection_pool[f"{BOOTSTRAP}_0_0_0"] = receiver.bootstrap_infos
         receiver._register_kv_args()
-        receiver.send_metadata(np.arange(PAGES, dtype=np.int32), 0)
         return receiver
+
+    def tell_pages(self, receiver: Any) -> None:
+        """Tell the prefill server where the KV goes: into all pages."""
+        receiver.send_metadata(np.arange(PAGES, dtype=np.int32), 0)
 
     def send(self, room: int, first: int, pages: int) -> None:
         """Hand a chunk to a transfer thread; the last one brings the first token too."""
@@ -114,7 +125,12 @@ def nixl_pair() -> Iterator[Pair]:
             for thread in receiving if manager is prefill else ():
                 thread.join(TIMEOUT)
             manager.server_socket.close(0)
-            ending.join(TIMEOUT)
+            to_decode = aborts_on_prefill._answers.pop(manager, None)
+            deadline = time.monotonic() + TIMEOUT
+            while ending.is_alive() and time.monotonic() < deadline:
+                if to_decode is not None:  # a transfer thread may open one more until the context ends
+                    to_decode.close()
+                ending.join(0.01)
 
 
 def _start(manager: Any, args: Any, mode: Any, server_args: Any, is_mla: bool = False) -> None:
@@ -132,6 +148,7 @@ def _start(manager: Any, args: Any, mode: Any, server_args: Any, is_mla: bool = 
     manager.addr_to_rooms_tracker = defaultdict(set)
     manager.required_prefill_response_num_table, manager.prefill_response_tracker = {}, {}
     manager.prefill_info_table = {BOOTSTRAP: object()}
+    manager.connection_pool, manager.connection_lock = {}, threading.Lock()
     manager.waiting_timeout = TIMEOUT
 
 

@@ -38,11 +38,23 @@ class Transfers(RuleBasedStateMachine):
         self.rooms = AbortedRooms()
         self.failed: list[int] = []
         self.chunks = [Chunks(), Chunks()]
-        self.queues = [WatchedQueue(each, self.rooms, self.failed.append) for each in self.chunks]
+        self.queues = [WatchedQueue(each, self.rooms, self.ranks_of, self.failed.append) for each in self.chunks]
         self.sending: list[int | None] = [None, None]  # the model: the room of each thread's chunk
         self.aborted: dict[int, set[Any]] = {}
+        self.goes_to: dict[int, set[Any]] = {}
         self.asked: Counter[int] = Counter()
         self.acknowledged: Counter[int] = Counter()
+
+    def ranks_of(self, room: int) -> set[Any]:
+        return self.goes_to.get(room, set())
+
+    def is_aborted(self, room: int) -> bool:
+        ranks = self.ranks_of(room)
+        return any(not ranks or rank in ranks for rank in self.aborted.get(room, ()))
+
+    @rule(room=ROOMS, ranks=st.sets(RANKS))
+    def goes(self, room: int, ranks: set[Any]) -> None:
+        self.goes_to[room] = ranks
 
     @rule(worker=WORKERS, room=ROOMS)
     def put(self, worker: int, room: int) -> None:
@@ -59,7 +71,7 @@ class Transfers(RuleBasedStateMachine):
         except Empty:
             assert self.failed == waiting
         else:
-            dropped = waiting.index(next(room for room in waiting if room not in self.aborted))
+            dropped = waiting.index(next(room for room in waiting if not self.is_aborted(room)))
             assert (self.failed, self.sending[worker]) == (waiting[:dropped], waiting[dropped])
 
     @rule(worker=WORKERS)
@@ -115,4 +127,4 @@ def test_few_aborted_rooms_are_remembered(monkeypatch: pytest.MonkeyPatch) -> No
     rooms = AbortedRooms()
     for room in range(5):
         rooms.abort(room, (b"10.0.0.1", b"1"))
-    assert [rooms.begin(room) for room in range(5)] == [True, True, True, False, False]
+    assert [rooms.begin(room, set()) for room in range(5)] == [True, True, True, False, False]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 
 from sglang_ext.transfer import aborts_on_decode
 from sglang_ext.transfer.aborts_on_decode import hold_failed_on_all_ranks
@@ -169,16 +170,100 @@ def test_a_room_can_be_used_again(pair: Pair) -> None:
     assert transferred(pair, ROOM)
 
 
-@pytest.mark.parametrize("how", ["lost", "restarted"])
-def test_a_prefill_server_that_is_known_to_be_dead_is_not_waited_for(pair: Pair, how: str) -> None:
+def test_a_room_that_another_decode_server_aborted_can_be_used(pair: Pair) -> None:
+    pair.prefill._handle_abort_notification([b"ABORT", str(ROOM).encode(), b"10.0.0.9", b"1"])
+    pair.agent.may_write.set()
+    assert transferred(pair, ROOM)
+
+
+LOST = {"rank_ip": "127.0.0.1", "rank_port": 1, "is_dummy": False}
+
+
+@pytest.fixture
+def full_queue(pair: Pair) -> Iterator[None]:
+    """As many messages to a lost rank as ZeroMQ keeps."""
+    from sglang.srt.disaggregation.nixl.conn import NixlKVReceiver
+
+    socket, _ = NixlKVReceiver._connect_to_bootstrap_server(LOST)
+    while socket.poll(0, zmq.POLLOUT):
+        socket.send(b"a message that nobody takes", zmq.NOBLOCK)
+    yield
+    NixlKVReceiver.disconnect_endpoint("tcp://127.0.0.1:1")
+
+
+def test_the_scheduler_does_not_wait_for_a_rank_whose_queue_is_full(pair: Pair, full_queue: None) -> None:
     receiver = begin(pair)
+    receiver.bootstrap_infos, receiver.abort_notified = [LOST], True
+    receiver.abort()
+    began = time.monotonic()
+    assert receiver.poll() == WAITING
+    assert time.monotonic() - began < 0.5
+
+
+def test_a_rank_that_was_told_the_pages_before_another_one_failed_is_waited_for(pair: Pair, full_queue: None) -> None:
+    receiver = pair.connect(ROOM)
+    receiver.bootstrap_infos = [*receiver.bootstrap_infos, LOST]
+    pair.tell_pages(receiver)  # the message to the second rank fails
+    assert not receiver.started_transfer
+    assert wait_for(lambda: ROOM in pair.prefill.transfer_infos)
+    pair.send(ROOM, 0, PAGES)
+    assert pair.agent.begun.acquire(timeout=TIMEOUT)
+    assert receiver.poll() == WAITING
+
+
+def test_nobody_is_asked_who_was_not_told_the_pages(pair: Pair) -> None:
+    receiver = pair.connect(ROOM)
+    receiver.abort()
+    assert receiver.poll() == FAILED
+    assert pair.decode not in aborts_on_decode._answers
+
+
+def test_the_scheduler_goes_on_where_no_socket_can_be_opened(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = begin(pair)
+    receiver.bootstrap_infos, receiver.abort_notified = [{"rank_ip": "no address", "rank_port": 1}], True
     receiver.abort()
     assert receiver.poll() == WAITING
-    if how == "lost":
-        del pair.decode.prefill_info_table[BOOTSTRAP]
-    else:
-        pair.decode.prefill_info_table[BOOTSTRAP] = object()
+    monkeypatch.setattr(aborts_on_decode._answers[pair.decode]._questions[receiver], "deadline", 0.0)
     assert receiver.poll() == FAILED
+
+
+def lose(pair: Pair, how: str) -> None:
+    """What the heartbeat's thread does when it takes the prefill server for lost; and when a new one has come."""
+    pair.decode._handle_node_failure(BOOTSTRAP)
+    if how == "restarted":
+        pair.decode.prefill_info_table[BOOTSTRAP] = object()
+
+
+@pytest.mark.parametrize("how", ["lost", "restarted"])
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_prefill_server_that_is_lost_is_waited_for_briefly(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str, asked: bool
+) -> None:
+    monkeypatch.setattr(aborts_on_decode, "LOST_SECONDS", 0.5)
+    receiver = begin(pair)
+    endpoint = f"tcp://127.0.0.1:{pair.prefill.rank_port}"
+    if asked:
+        receiver.abort()
+        assert receiver.poll() == WAITING
+    lose(pair, how)
+    began = time.monotonic()
+    with caplog.at_level(logging.WARNING):
+        assert receiver.poll() == WAITING
+        assert wait_for(lambda: receiver.poll() == FAILED)
+    assert time.monotonic() - began >= 0.5
+    assert "did not say" not in caplog.text
+    assert endpoint not in receiver._socket_cache, "each restart would leave a socket"
+
+
+def test_a_prefill_server_that_only_looks_lost_does_not_write_into_pages_that_are_used_again(pair: Pair) -> None:
+    receiver = begin(pair)
+    lose(pair, "lost")
+    assert receiver.poll() == WAITING
+    pair.agent.may_write.set()
+    assert wait_for(lambda: receiver.poll() == FAILED)
+    reuse_pages(pair)
+    time.sleep(0.2)
+    assert untouched(pair)
 
 
 @pytest.mark.parametrize("pair", ["only decode"], indirect=True)
