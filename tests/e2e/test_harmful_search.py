@@ -153,6 +153,7 @@ completions = st.builds(
 )
 
 
+@pytest.mark.claim("small-requests-kill-no-server")
 def test_no_request_ends_a_server(servers: Servers) -> None:
     """Whatever is sent gets an answer or is refused, and a request beside it is served as ever."""
     expected = generate(servers.router, NEIGHBOUR, 3)["output_ids"]

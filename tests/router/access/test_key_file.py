@@ -95,6 +95,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.claim("keys-are-told-nowhere")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_each_mistake_is_told_in_a_sentence_without_a_key(tmp_path: Path, mistake: str) -> None:
     value, words = MISTAKES[mistake]
@@ -147,6 +148,7 @@ def test_the_key_of_the_flag_is_in_no_file(tmp_path: Path) -> None:
         KeyRing.load(SECRET, path)
 
 
+@pytest.mark.claim("keys-are-kept-as-digests")
 def test_what_is_kept_shows_no_key(tmp_path: Path) -> None:
     ring = KeyRing.load(f"{SECRET}-flag", written(tmp_path, json.dumps({"keys": [entry("a", key=SECRET)]})))
     assert repr(ring) == "KeyRing(a, api-key)"
@@ -167,6 +169,7 @@ def test_what_a_key_is(key: str, good: bool) -> None:
 # ---- what an operator is warned of
 
 
+@pytest.mark.claim("open-port-is-said")
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "router.example", "2001:db8::1"])
 def test_an_open_port_without_a_key_is_warned_of(host: str, caplog: pytest.LogCaptureFixture) -> None:
     log_start_warnings(host, 30000, None, None)

@@ -85,6 +85,7 @@ async def test_names_that_nobody_waits_for_are_forgotten() -> None:
     runs.close()
 
 
+@pytest.mark.claim("shares-are-kept")
 @aio
 async def test_a_client_with_its_share_of_runs_loses_its_own_oldest() -> None:
     runs = registry(named=10, named_per_client=3)

@@ -440,6 +440,7 @@ async def test_what_cannot_be_sent_on_is_refused_before_anything_is_counted() ->
         assert r.fakes.decode.requests == []
 
 
+@pytest.mark.claim("workers-may-misbehave")
 @aio
 async def test_many_at_once_with_faults_leave_nothing() -> None:
     """Good, refused, dropped and abandoned requests together: every counter returns to 0."""

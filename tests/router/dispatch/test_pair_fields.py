@@ -23,6 +23,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.claim("bootstrap-is-not-chosen")
 @given(
     st.dictionaries(st.sampled_from(RESERVED_FIELDS), values),
     st.dictionaries(st.text().filter(lambda key: key not in {"n", "sampling_params", "rid", *RESERVED_FIELDS}), values),

@@ -13,6 +13,7 @@ from tests.router.support.serving import serving
 COMPLETIONS = "/v1/completions"
 
 
+@pytest.mark.claim("aborts-reach-ones-own")
 def test_no_two_are_the_same_and_none_begins_another() -> None:
     ids = [unique_id(prefix) for prefix in ("", "", "a", "a", "a-b")]
     assert not [1 for one in ids for other in ids if one is not other and one.startswith(other)]
@@ -25,6 +26,7 @@ def test_what_is_no_id(rid: Any) -> None:
         unique_ids(rid)
 
 
+@pytest.mark.claim("aborts-reach-ones-own")
 @pytest.mark.parametrize("filler", ["", "x" * 100_000], ids=["short", "long"])
 def test_two_clients_with_one_id_do_not_meet_on_a_plain_server(filler: str) -> None:
     """SGLang refuses an id that is in use, and ends all whose id begins with that of a client that leaves."""

@@ -69,6 +69,7 @@ def test_public_case_bearer_in_any_case(given: str) -> None:
     test()
 
 
+@pytest.mark.claim("identity-is-not-claimed")
 @pytest.mark.parametrize("key", [None, "secret"])
 def test_a_client_has_one_name_for_its_limits(key: str | None) -> None:
     """Whatever it says of itself: headers that it makes up, and other ways to write its key, are no new client."""
@@ -183,6 +184,7 @@ def test_public_case_pages_may_use_an_sdk_for_data(method: str, path: str) -> No
     test()
 
 
+@pytest.mark.claim("pages-control-nothing")
 @pytest.mark.parametrize("origin", ["http://any.example", "null", "http://127.0.0.1:1"])
 @pytest.mark.parametrize(("method", "path"), CONTROL)
 def test_pages_control_nothing(method: str, path: str, origin: str) -> None:
@@ -230,6 +232,7 @@ def test_pages_of_named_origins_may_use_everything(method: str, path: str) -> No
     test()
 
 
+@pytest.mark.claim("pages-control-nothing")
 @aio
 async def test_what_pages_ask_for_is_no_way_to_write_headers() -> None:
     async with serving(FakePair()) as client:
@@ -247,6 +250,7 @@ async def test_what_pages_ask_for_is_no_way_to_write_headers() -> None:
         assert (await client.http.options("/nowhere", headers=headers)).status_code == 404
 
 
+@pytest.mark.claim("bootstrap-is-not-chosen")
 @pytest.mark.parametrize("path", ["/generate", "/v1/chat/completions", "/v1/completions", "/v1/rerank"])
 @pytest.mark.parametrize("field", RESERVED_FIELDS)
 @pytest.mark.parametrize("value", ["2.2.2.2", 0, [1], ["h"], "", False])
@@ -262,6 +266,7 @@ def test_a_client_cannot_say_where_the_servers_meet(path: str, field: str, value
     test()
 
 
+@pytest.mark.claim("small-requests-kill-no-server")
 @pytest.mark.parametrize("path", ["/generate", "/v1/chat/completions", "/v1/completions", "/v1/rerank"])
 @pytest.mark.parametrize("field", HARMFUL_FIELDS)
 def test_a_client_cannot_send_what_ends_a_server(path: str, field: str) -> None:

@@ -42,6 +42,7 @@ async def ask(client: Serving, route: Route, name: str | None) -> tuple[int, str
     return answer.status_code, answer.text
 
 
+@pytest.mark.claim("rights-on-every-path")
 @aio
 async def test_every_path_has_the_right_that_was_decided(tmp_path: Path) -> None:
     async with serving(FakePair(), server=with_keys(tmp_path, CLIENTS)) as client:
@@ -53,6 +54,7 @@ async def test_every_path_has_the_right_that_was_decided(tmp_path: Path) -> None
         assert {route.right for route in refused} == {None}
 
 
+@pytest.mark.claim("rights-on-every-path")
 @aio
 async def test_every_right_on_every_path(tmp_path: Path) -> None:
     async with serving(FakePair(), server=with_keys(tmp_path, CLIENTS)) as client:
@@ -104,6 +106,7 @@ async def test_the_flag_and_the_file_together(tmp_path: Path) -> None:
         assert {call.headers["authorization"] for call in calls} == {f"Bearer {key_of('flag')}"}
 
 
+@pytest.mark.claim("workers-hear-no-client-key")
 @aio
 async def test_what_workers_hear_of_clients(tmp_path: Path) -> None:
     """Neither a key nor a name nor a right."""
@@ -142,6 +145,7 @@ async def test_health_names_models_to_those_who_may_list_them(tmp_path: Path) ->
             assert (await client.http.get("/health")).json()["models"] == ["fake"], "as `/v1/models`"
 
 
+@pytest.mark.claim("keys-are-told-nowhere")
 @aio
 async def test_keys_are_told_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
@@ -158,6 +162,7 @@ async def test_keys_are_told_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "zzz" not in caplog.text
 
 
+@pytest.mark.claim("processes-are-private")
 @aio
 async def test_requests_between_processes_need_their_own_socket(tmp_path: Path) -> None:
     """A client that writes the headers of another process is who its key says."""
@@ -193,5 +198,6 @@ async def test_the_port_for_metrics_asks_for_no_key(tmp_path: Path) -> None:
         assert await scrape(client, None) == 401
 
 
+@pytest.mark.claim("rights-on-every-path")
 def test_all_rights_are_tested() -> None:
     assert NEEDS.keys() - {None} == ALL_RIGHTS

@@ -155,6 +155,7 @@ def test_a_bracket_is_not_searched_for_beyond_its_value(each: str) -> None:
     assert raw.searched < 10 * len(raw)
 
 
+@pytest.mark.claim("bootstrap-is-not-chosen")
 def test_a_reserved_field_cannot_hide() -> None:
     """Neither behind an escape, nor as a second one of its name."""
     filler = b" " * LONG_BODY

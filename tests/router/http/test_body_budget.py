@@ -17,6 +17,7 @@ from tests.router.support.serving import Serving, serving
 MIB = 1 << 20
 
 
+@pytest.mark.claim("bytes-are-bounded")
 @given(
     total=st.integers(1, 20 * MIB),
     bodies=st.lists(st.tuples(st.integers(0, 8 * MIB), st.sampled_from("abc")), max_size=30),
@@ -46,6 +47,7 @@ def test_the_budget_is_kept_and_comes_back(total: int, bodies: list[tuple[int, s
     assert not len(budget._long_bodies)
 
 
+@pytest.mark.claim("bytes-are-bounded")
 def test_one_client_does_not_take_all() -> None:
     budget = BodyBudget(10 * MIB)
     budget.take(0, 4 * MIB, "a")
@@ -80,6 +82,7 @@ def test_what_is_too_long_is_refused_before_it_is_sent(length: int, expected: in
     test()
 
 
+@pytest.mark.claim("bytes-are-bounded")
 @aio
 async def test_where_there_is_no_room_bodies_are_refused_before_they_are_read() -> None:
     async with serving(FakePair(), max_body=8 * MIB, limits=AdmissionSettings(body_bytes=4 * MIB)) as router:

@@ -61,6 +61,7 @@ def collector() -> Iterator[Collector]:
         yield collector
 
 
+@pytest.mark.claim("text-can-be-left-out")
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_tree(stream: bool, tmp_path: Path, collector: Collector, caplog: pytest.LogCaptureFixture) -> None:
     """The client still gets everything, its trace too."""
@@ -146,6 +147,7 @@ async def test_agents_of_a_client(collector: Collector) -> None:
     assert WORD not in repr(collector.spans)
 
 
+@pytest.mark.claim("text-can-be-left-out")
 @pytest.mark.parametrize("named", [False, True])
 def test_errors_of_workers_that_quote_the_prompt(
     named: bool, collector: Collector, caplog: pytest.LogCaptureFixture
@@ -205,6 +207,7 @@ def root_logger() -> Iterator[None]:
     root.handlers[:], root.level, judge.level = before
 
 
+@pytest.mark.claim("text-can-be-left-out")
 @pytest.mark.parametrize("redact", [False, True])
 def test_the_log_has_errors_without_their_messages(redact: bool, tmp_path: Path, root_logger: None) -> None:
     configure_logging("info", str(tmp_path), redact_text=redact)

@@ -280,6 +280,7 @@ async def raw_request(router: Serving, body: dict[str, Any]) -> asyncio.StreamWr
     return writer
 
 
+@pytest.mark.claim("time-is-bounded")
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_leaves(stream: bool) -> None:
     """Both connections to the workers are closed and both are told to abort."""

@@ -32,6 +32,7 @@ def ask(client: Serving, name: str) -> "asyncio.Task[Any]":
     return asyncio.create_task(client.http.post("/generate", json={"text": "x"}, headers=bearer(name)))
 
 
+@pytest.mark.claim("shares-are-kept")
 @aio
 async def test_a_client_has_so_many_requests_at_once(tmp_path: Path) -> None:
     pair = Slow()
@@ -134,6 +135,7 @@ def test_a_request_that_waits_for_another_one_leaves_room_for_it(owner: int, tmp
     run(test)
 
 
+@pytest.mark.claim("shares-are-kept")
 def test_processes_share_what_a_client_has() -> None:
     client = Client("a", frozenset({"data"}), 8, 6.0)
     shares = [client_share(client, index, 3, 3) for index in range(3)]

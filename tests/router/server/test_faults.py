@@ -44,6 +44,7 @@ def hanging(*roles: Role) -> FakePair:
 # Hangs: accepted, never answered
 
 
+@pytest.mark.claim("workers-may-misbehave")
 @pytest.mark.parametrize("roles", [("prefill",), ("decode",), BOTH])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_hang_ends_at_the_time_limit(roles: tuple[Role, ...], stream: bool) -> None:

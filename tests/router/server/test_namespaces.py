@@ -30,6 +30,7 @@ async def see(router: Serving, client: str, path: str) -> Any:
     return await router.http.get(path, headers=bearer(client))
 
 
+@pytest.mark.claim("namespaces-do-not-meet")
 @aio
 async def test_equal_names_do_not_meet(tmp_path: Path) -> None:
     agents = Agents()
@@ -53,6 +54,7 @@ async def test_equal_names_do_not_meet(tmp_path: Path) -> None:
         await router.settled()
 
 
+@pytest.mark.claim("runs-are-own")
 @aio
 async def test_runs_of_others_are_not_there(tmp_path: Path) -> None:
     async with serving(Agents().pair, server=with_keys(tmp_path, CLIENTS)) as router:
@@ -91,6 +93,7 @@ async def test_an_admin_sees_both_of_a_name(tmp_path: Path) -> None:
         assert (await see(router, "boss", "/runs/r?owner=boss")).status_code == 404
 
 
+@pytest.mark.claim("runs-are-own")
 @aio
 async def test_runs_of_trees_are_ones_own(tmp_path: Path) -> None:
     trees = write_tree(tmp_path)
@@ -119,6 +122,7 @@ def test_without_a_file_all_share_one_namespace(server: ServerSettings) -> None:
 # ---- several processes
 
 
+@pytest.mark.claim("namespaces-do-not-meet")
 @aio
 async def test_processes_tell_each_other_who_asks(tmp_path: Path) -> None:
     agents = Agents()
@@ -152,6 +156,7 @@ async def test_processes_tell_each_other_who_asks(tmp_path: Path) -> None:
             assert (await see(router, "boss", "/metrics")).status_code == 200
 
 
+@pytest.mark.claim("identity-is-not-claimed")
 @aio
 async def test_headers_of_processes_are_not_taken_from_clients(tmp_path: Path) -> None:
     forged = {"x-moa-namespace": "one", "x-moa-rights": "admin,data,runs", "x-moa-client": "key:one"}
@@ -178,6 +183,7 @@ async def test_headers_of_processes_are_not_taken_from_clients(tmp_path: Path) -
         assert "owner" not in seen
 
 
+@pytest.mark.claim("processes-are-private")
 @aio
 async def test_who_shows_no_key_has_no_rights_in_another_process_either(tmp_path: Path) -> None:
     """Of a path that is open to everybody, too."""
@@ -188,6 +194,7 @@ async def test_who_shows_no_key_has_no_rights_in_another_process_either(tmp_path
         assert len((await see(router, "flag", "/server_info")).json()["workers"]) == 2
 
 
+@pytest.mark.claim("keys-are-told-nowhere")
 @aio
 async def test_a_process_tells_another_no_key(tmp_path: Path) -> None:
     heard: list[dict[str, str]] = []

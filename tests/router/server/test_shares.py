@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ def test_who_is_alone_may_hold_all() -> None:
     assert shares.allows("a", 1), "the other one has not come for a while"
 
 
+@pytest.mark.claim("shares-are-kept")
 @given(limit=st.integers(2, 64), others=st.integers(1, 64))
 def test_who_holds_much_leaves_room_as_others_come(limit: int, others: int) -> None:
     shares = ClientShares(limit, clock=lambda: 0.0)

@@ -33,12 +33,14 @@ async def others_are_served(client: Serving) -> None:
         assert (await client.post("/v1/chat/completions", CHAT)).status_code == 200
 
 
+@pytest.mark.claim("time-is-bounded")
 @aio
 async def test_a_client_that_sends_nothing() -> None:
     async with serving(FakePair(), server=FAST) as router, connected(router.port) as client:
         assert await within(5.0, client.rest()) == b""
 
 
+@pytest.mark.claim("time-is-bounded")
 @pytest.mark.parametrize("begun", [b"G", REQUEST[:20], REQUEST[:HEAD]], ids=["method", "path", "headers"])
 def test_a_head_that_never_ends(begun: bytes) -> None:
     @aio
@@ -170,6 +172,7 @@ async def _much_then_nothing(call: Call) -> None:
     await call.gone()
 
 
+@pytest.mark.claim("time-is-bounded")
 @pytest.mark.parametrize("decode", [_endless, _much_then_nothing])
 @pytest.mark.parametrize("timeout", [0.1, 60.0])
 def test_a_client_that_reads_nothing(decode: Handler, timeout: float) -> None:

@@ -202,6 +202,7 @@ def test_a_decision_tells_its_scores(chromium: Browser, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.claim("pages-run-nothing")
 def test_hostile_answers_do_nothing(chromium: Browser, tmp_path: Path) -> None:
     shown(chromium, tmp_path, traces.wordy())
     chromium.mouse(*middle(chromium, "document.querySelector('#agent-0 .label')"), click=True)
@@ -211,6 +212,7 @@ def test_hostile_answers_do_nothing(chromium: Browser, tmp_path: Path) -> None:
     assert chromium.ask("document.documentElement.scrollWidth") == 1280
 
 
+@pytest.mark.claim("pages-run-nothing")
 def test_the_policy_of_the_page_stops_what_would_reach_out(chromium: Browser, tmp_path: Path) -> None:
     shown(chromium, tmp_path, traces.finished())
     tried = chromium.ask("fetch('http://127.0.0.1:9/').then(() => 'sent', error => error.message)")

@@ -148,6 +148,7 @@ def test_the_page_forbids_itself_everything_else() -> None:
     assert CSP.startswith("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'")
 
 
+@pytest.mark.claim("pages-run-nothing")
 def test_hostile_texts_are_shown_as_they_are() -> None:
     seen = Page(page(traces.wordy()))
     shown = traces.HOSTILE.replace("\ud800", "?").replace("\0", "")
