@@ -26,6 +26,7 @@ MAX_BIAS = 1e6
 MIN_REPETITION_PENALTY = 0.01
 MAX_TEMPERATURE = 1e6
 MAX_STOPS = 1024  # strings, patterns or ids: each is compared with each token
+MEDIA = ("image", "video", "audio")
 INTEGERS = (
     ("max_new_tokens", 0, INT32),
     ("min_new_tokens", 0, INT32),
@@ -41,7 +42,8 @@ def reject_harmful_values(manager: TokenizerManager, obj: HttpRequest, input_ids
     """
     vocabulary = manager.model_config.vocab_size
     if input_ids:
-        _check_ids("input_ids", input_ids, vocabulary)
+        allowed = placeholders(manager.model_config.hf_config) if obj.contains_mm_input() else frozenset()
+        _check_ids("input_ids", input_ids, vocabulary, allowed)
     if hasattr(obj, "logprob_start_len"):
         of_pair = manager.server_args.disaggregation_mode != "null"
         _check_logprobs(obj, min(vocabulary, MAX_PAIR_LOGPROBS) if of_pair else vocabulary)
@@ -53,9 +55,21 @@ def reject_harmful_values(manager: TokenizerManager, obj: HttpRequest, input_ids
             claim_room(manager, obj)
 
 
-def _check_ids(name: str, ids: list[int], vocabulary: int) -> None:
+def placeholders(hf_config: object) -> frozenset[int]:
+    """Return the token ids that stand for an image, a video or a sound in a prompt.
+
+    They may lie outside the vocabulary, as that of Llama 3.2 Vision does. SGLang takes them out of requests that bring
+    such data, and of no others.
+    """
+    found = (getattr(hf_config, f"{kind}_{name}", None) for kind in MEDIA for name in ("token_id", "token_index"))
+    return frozenset(each for each in found if isinstance(each, int))
+
+
+def _check_ids(name: str, ids: list[int], vocabulary: int, allowed: frozenset[int] = frozenset()) -> None:
     try:
         outside = next((each for each in (min(ids), max(ids)) if not 0 <= each < vocabulary), None)
+        if outside in allowed:
+            outside = next((each for each in ids if not 0 <= each < vocabulary and each not in allowed), None)
     except TypeError:
         raise ValueError(f"`{name}` must be a list of integers.") from None
     if outside is not None:

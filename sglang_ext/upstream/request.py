@@ -72,3 +72,6 @@ class HttpRequest(Protocol):
     rid: str
     bootstrap_host: str | None
     bootstrap_room: object
+
+    def contains_mm_input(self) -> bool:
+        """Return whether it brings images, videos or sounds."""

@@ -28,6 +28,7 @@ class ModelConfig(Protocol):
 
     context_len: int  # tokens
     vocab_size: int
+    hf_config: Any  # of Transformers
 
 
 class ParallelState(Protocol):
