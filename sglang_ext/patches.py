@@ -85,6 +85,13 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "c1264c1e2347608e"},
     ),
     Patch(
+        target="sglang.srt.disaggregation.mooncake.conn.MooncakeKVManager._on_heartbeat_success",
+        kind=Kind.AFTER,
+        hook="sglang_ext.fixes.prefill_restart:detect_prefill_restart",
+        reason="the same with Mooncake, which does not call the method above",
+        expects={"0.5.17": "9413e15114fc804c"},
+    ),
+    Patch(
         target="sglang.srt.disaggregation.nixl.conn.NixlKVManager._start_bootstrap_thread",
         kind=Kind.AROUND,
         hook="sglang_ext.fixes.message_thread:keep_receiving",

@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 3.0  # as SGLang's heartbeat
 
 
 def detect_prefill_restart(result: None, manager: KVManager, bootstrap_addr: str) -> None:
-    """AFTER `CommonKVManager._on_heartbeat_success`: drop a prefill server whose process has changed.
+    """AFTER `_on_heartbeat_success`, of each KV manager: drop a prefill server whose process has changed.
 
     Requests that wait for the old process fail at once; the next request connects to the new one.
     """
