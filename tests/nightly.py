@@ -51,6 +51,20 @@ JOBS = [
         ),
         minutes=80,
     ),
+    Job(
+        "half an hour of search for requests that fill a KV pool",
+        (
+            "env",
+            "SEARCH_SECONDS=900",
+            *pytest(
+                "",
+                *("tests/sglang_ext/open_prompt/test_prefill_memory.py",),
+                *("tests/sglang_ext/open_prompt/test_decode_memory.py", "--timeout=5400"),
+                minutes=80,
+            ).command,
+        ),
+        minutes=80,
+    ),
     *(pytest(f"the whole suite, {number} of 3", *BOTH, minutes=60) for number in (1, 2, 3)),
     *(
         pytest(f"killed clients and servers, {number} of 5", "tests/e2e/test_kills.py", minutes=20)

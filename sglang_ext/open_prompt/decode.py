@@ -1,31 +1,11 @@
-"""Open prompts in the decode server's scheduler."""
+"""Ends segments on the decode server once their KV has arrived."""
 
-from collections.abc import Callable
 from typing import Any
 
 from sglang_ext.open_prompt import replies, scheduler_state
 from sglang_ext.open_prompt.operation import is_segment, operation_of
 from sglang_ext.upstream.request import Request
-from sglang_ext.upstream.scheduler import DecodeRequest, PreallocQueue, TransferQueue
-
-Preallocated = tuple[list[DecodeRequest], list[DecodeRequest]]  # with room now, and failed
-
-
-def preallocate_segments_last(
-    original: Callable[..., Preallocated], queue: PreallocQueue, *args: Any, **kwargs: Any
-) -> Preallocated:
-    """AROUND `DecodePreallocQueue.pop_preallocated`, which stops at the first request that finds no room.
-
-    Segments come last. An ordinary request that finds no room releases a pin.
-    """
-    state = scheduler_state.in_use()
-    if state is None:
-        return original(queue, *args, **kwargs)
-    queue.queue.sort(key=lambda waiting: is_segment(waiting.req))  # stable
-    preallocated, failed = original(queue, *args, **kwargs)
-    if not preallocated and any(waiting.waiting_for_input and not is_segment(waiting.req) for waiting in queue.queue):
-        state.prompts.pins.release_oldest()
-    return preallocated, failed
+from sglang_ext.upstream.scheduler import TransferQueue
 
 
 def finish_segments(result: list[Request], queue: TransferQueue, *args: Any, **kwargs: Any) -> list[Request]:

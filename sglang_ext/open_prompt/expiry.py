@@ -7,18 +7,18 @@ requests go: with an abort whose id no request has.
 
 from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.upstream.request import AbortRequest
-from sglang_ext.upstream.scheduler import RequestReceiver, Scheduler
+from sglang_ext.upstream.scheduler import Scheduler
 
 EXPIRED_RID_PREFIX = "open-prompt-expired:"
 
 
-def broadcast_expired(result: list[object] | None, receiver: RequestReceiver) -> list[object] | None:
+def broadcast_expired(result: list[object] | None, receiver: object) -> list[object] | None:
     """AFTER `SchedulerRequestReceiver._pull_raw_reqs`: put expired prompts before the requests it received.
 
     `result` is None on ranks that receive nothing themselves.
     """
     state = scheduler_state.current()
-    if result is None or state is None or not state.prompts.open or receiver.ps.pp_rank != 0:
+    if result is None or state is None or not state.prompts.open:
         return result
     from sglang.srt.managers.io_struct import AbortReq
 

@@ -24,17 +24,14 @@ class PinnedPrefixes:
         cache: Where the prefixes are.
         budget: Tokens that may be pinned together.
         released_early: Pins released for the budget or for an ordinary request.
+        tokens: Tokens pinned now.
     """
 
     cache: RadixCache
     budget: int
     released_early: int = 0
+    tokens: int = 0
     _held: deque[Pin] = field(default_factory=deque)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens pinned now."""
-        return sum(pin.tokens for pin in self._held)
 
     def replace(self, old: Pin | None, req: Request) -> Pin | None:
         """Pin what is cached of a request's prompt, then release `old`; None when nothing is pinned."""
@@ -47,10 +44,10 @@ class PinnedPrefixes:
         if pin.tokens:
             self.cache.inc_lock_ref(node)
             self._held.append(pin)
+            self.tokens += pin.tokens
         self.release(old)
         merge_chain(self.cache, node)
-        while self.tokens > self.budget:
-            self.release_oldest()
+        self.shrink_to(self.budget)
         return pin if pin.node is not None and pin.tokens else None
 
     def release(self, pin: Pin | None) -> None:
@@ -58,6 +55,7 @@ class PinnedPrefixes:
         if pin is None or pin.node is None:
             return
         self._held.remove(pin)
+        self.tokens -= pin.tokens
         if self._is_in_cache(pin.node):
             self.cache.dec_lock_ref(pin.node)
         pin.node = None
@@ -69,6 +67,11 @@ class PinnedPrefixes:
         self.released_early += 1
         self.release(self._held[0])
         return True
+
+    def shrink_to(self, tokens: int) -> None:
+        """Release the oldest pins until at most so many tokens are pinned, or none."""
+        while self.tokens > tokens and self.release_oldest():
+            pass
 
     def _is_in_cache(self, node: TreeNode) -> bool:
         """A flush gives the cache a new root; nodes below the old one are gone."""

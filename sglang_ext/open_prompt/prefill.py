@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from sglang_ext.open_prompt import scheduler_state
@@ -9,9 +10,10 @@ from sglang_ext.open_prompt.operation import is_segment, operation_of
 from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
 from sglang_ext.open_prompt.scheduling import Action, Chunked, StepView, decide
 from sglang_ext.upstream.request import Request
-from sglang_ext.upstream.scheduler import Batch, BootstrapQueue, NextBatchPlan, Scheduler
+from sglang_ext.upstream.scheduler import Batch, BootstrapQueue, NextBatchPlan, PrefillAdder, Scheduler
 
 GetNewBatch = Callable[[Scheduler, Batch], NextBatchPlan]
+MAX_RELEASES = 64  # pins released in one step; for each SGLang plans anew
 
 
 def disable_sampling(result: None, queue: BootstrapQueue, req: Request) -> None:
@@ -25,15 +27,13 @@ def schedule_segments_last(original: GetNewBatch, scheduler: Scheduler, running_
     state = scheduler_state.in_use()
     if state is None:
         return original(scheduler, running_batch)
-    segments = [req for req in scheduler.waiting_queue if is_segment(req)]
-    ordinary = [req for req in scheduler.waiting_queue if not is_segment(req)]
-    handshakes = state.pending_handshakes()
-    decision = decide(view_step(state, ordinary, segments, handshakes))
+    view, handshakes = view_step(state)
+    decision = decide(view)
     if decision.park:
         state.park()
     match decision.action:
         case Action.CONTINUE_ORDINARY:
-            return _schedule_ordinary(original, scheduler, running_batch, ordinary, segments)
+            return _schedule_ordinary(original, scheduler, running_batch)
         case Action.HOLD_FOR_PASS | Action.HOLD_FOR_HANDSHAKE:
             state.prompts.counters.held += 1
             if decision.action is Action.HOLD_FOR_HANDSHAKE:
@@ -41,35 +41,37 @@ def schedule_segments_last(original: GetNewBatch, scheduler: Scheduler, running_
             return _no_batch(running_batch)
         case Action.GIVE_WAY:
             state.prompts.counters.yielded += decision.park
-            if any(operation_of(req) is None for req in ordinary):
+            if any(operation_of(req) is None for req in scheduler.waiting_queue):
                 state.segment_batches_since_ordinary = 0
-            plan = _schedule_ordinary(original, scheduler, running_batch, ordinary, segments)
-            if plan.batch_to_run is not None:
+            plan = _with_room(state, running_batch, partial(_schedule_ordinary, original, scheduler))
+            if plan.batch_to_run is not None or state.parked_segment is None:
                 return plan
-            # No room. Segments go on too: the pages of a parked one may be just what is missing.
-            state.prompts.pins.release_oldest()
-            running_batch = plan.running_batch
-            running_batch.batch_is_full = False
-    plan = _schedule_all(original, state, running_batch)
-    if plan.batch_to_run is not None and decision.action is Action.RUN:
+            # Nothing starts, and the pages or the place of the parked segment may be just what is missing.
+            plan.running_batch.batch_is_full = False
+            return _with_room(state, plan.running_batch, partial(_schedule_parked, original, state))
+    plan = _with_room(state, running_batch, partial(_schedule_all, original, state))
+    if plan.batch_to_run is not None:
         state.segment_batches_since_ordinary += 1
     return plan
 
 
-def view_step(
-    state: OpenPromptScheduler, ordinary: list[Request], segments: list[Request], handshakes: list[Request]
-) -> StepView:
-    """Collect what `decide` needs: waiting requests of either kind, and `state.pending_handshakes()`."""
+def view_step(state: OpenPromptScheduler) -> tuple[StepView, list[Request]]:
+    """Collect what `decide` needs, and the handshakes that segments may have to be held for."""
     scheduler = state.scheduler
-    return StepView(
-        chunked=_chunked(scheduler.chunked_req),
-        ordinary_waiting=bool(ordinary),
-        segment_waiting=bool(segments) or state.parked_segment is not None,
+    chunked = _chunked(scheduler.chunked_req)
+    ordinary_waiting = not all(is_segment(req) for req in scheduler.waiting_queue)
+    segment_waiting = state.parked_segment is not None or any(is_segment(req) for req in scheduler.waiting_queue)
+    holdable = not ordinary_waiting and (segment_waiting or chunked is Chunked.SEGMENT)
+    handshakes = state.pending_handshakes() if holdable else []
+    view = StepView(
+        chunked=chunked,
+        ordinary_waiting=ordinary_waiting,
+        segment_waiting=segment_waiting,
         pass_in_flight=scheduler.enable_overlap and scheduler.last_batch is not None,
         handshake_pending=bool(handshakes),
         handshake_hold_steps=state.handshake_hold_steps,
-        has_pipeline_stages=scheduler.ps.pp_size > 1,
     )
+    return view, handshakes
 
 
 def _chunked(req: Request | None) -> Chunked:
@@ -80,18 +82,47 @@ def _chunked(req: Request | None) -> Chunked:
     return Chunked.UNPARKABLE_SEGMENT if req.pending_bootstrap else Chunked.SEGMENT
 
 
-def _schedule_ordinary(
-    original: GetNewBatch,
-    scheduler: Scheduler,
-    running_batch: Batch,
-    ordinary: list[Request],
-    segments: list[Request],
+def _with_room(
+    state: OpenPromptScheduler, running_batch: Batch, schedule: Callable[[Batch], NextBatchPlan]
 ) -> NextBatchPlan:
+    """Plan; where KV is what the first request lacks, release the oldest pins until it has room."""
+    plan = schedule(running_batch)
+    for _ in range(MAX_RELEASES):
+        if plan.batch_to_run is not None or not _lacks_tokens(state.scheduler, plan.running_batch):
+            break
+        if not state.prompts.pins.release_oldest():
+            break
+        plan.running_batch.batch_is_full = False
+        plan = schedule(plan.running_batch)
+    return plan
+
+
+def _lacks_tokens(scheduler: Scheduler, running_batch: Batch) -> bool:
+    """Whether SGLang, which started nothing, found no room in the KV pool: it says so as of a batch that is full.
+
+    It says the same of a server with as many requests as it may have.
+    """
+    has_place = scheduler.get_num_allocatable_reqs(len(running_batch.reqs)) > 0
+    return running_batch.batch_is_full and has_place and scheduler.req_to_token_pool.available_size() > 0
+
+
+def _schedule_ordinary(original: GetNewBatch, scheduler: Scheduler, running_batch: Batch) -> NextBatchPlan:
     """Let SGLang schedule as if no segments waited."""
-    scheduler.waiting_queue = ordinary
+    segments = [req for req in scheduler.waiting_queue if is_segment(req)]
+    scheduler.waiting_queue = [req for req in scheduler.waiting_queue if not is_segment(req)]
     plan = original(scheduler, running_batch)
     scheduler.waiting_queue = scheduler.waiting_queue + segments
     return plan
+
+
+def reserve_for_parked(result: None, adder: PrefillAdder, *args: Any, **kwargs: Any) -> None:
+    """AFTER `PrefillAdder.__init__`: keep room for the rest of the parked segment.
+
+    SGLang admits a request when all of it has room, and then relies on that: a chunk without room ends the server.
+    """
+    state = scheduler_state.in_use()
+    if state is not None:
+        adder.rem_total_token_offset += state.tokens_to_finish_parked()
 
 
 def _schedule_all(original: GetNewBatch, state: OpenPromptScheduler, running_batch: Batch) -> NextBatchPlan:
@@ -100,6 +131,13 @@ def _schedule_all(original: GetNewBatch, state: OpenPromptScheduler, running_bat
     state.resume_parked()
     with _small_chunks(state):
         return original(state.scheduler, running_batch)
+
+
+def _schedule_parked(original: GetNewBatch, state: OpenPromptScheduler, running_batch: Batch) -> NextBatchPlan:
+    """Let the parked segment go on. Others that begin now would take the room that an ordinary request waits for."""
+    state.resume_parked()
+    with _small_chunks(state):
+        return _schedule_ordinary(original, state.scheduler, running_batch)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ SGLang runs one scheduler a process, and several patched objects do not know it.
 this module: `current()`, or `in_use()` where nothing is to be done before the first segment.
 """
 
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from sglang_ext.open_prompt.settings import Settings
 from sglang_ext.open_prompt.table import OpenPromptTable
 from sglang_ext.upstream.request import AbortRequest, Request
 from sglang_ext.upstream.scheduler import Scheduler
+
+logger = logging.getLogger(__name__)
 
 FULL_CHUNK_AFTER = 64  # batches of segments, some 2 s of a GPU's time when they follow each other
 
@@ -33,6 +36,8 @@ class OpenPromptScheduler:
         segment_batches_since_ordinary: Batches of segments since a request of no open prompt last waited.
         hold_steps_by_request: Steps in which segments were held for a request's handshake. The keys are weak: an
             entry ends with its request.
+        placing: The request for which a decode server looks for room, while it does.
+        held_to_budget: Whether that is a segment that may have less KV than is there.
     """
 
     scheduler: Scheduler
@@ -41,6 +46,8 @@ class OpenPromptScheduler:
     handshake_hold_steps: int = 0
     segment_batches_since_ordinary: int = FULL_CHUNK_AFTER
     hold_steps_by_request: "WeakKeyDictionary[Request, int]" = field(default_factory=WeakKeyDictionary)
+    placing: Request | None = None
+    held_to_budget: bool = False
 
     @property
     def segment_chunk_tokens(self) -> int:
@@ -60,6 +67,14 @@ class OpenPromptScheduler:
         """Give the parked segment back to SGLang, unless another request is between two chunks."""
         if self.scheduler.chunked_req is None and self.parked_segment is not None:
             self.scheduler.chunked_req, self.parked_segment = self.parked_segment, None
+
+    def tokens_to_finish_parked(self) -> int:
+        """Return the KV that the parked segment still needs, in tokens; SGLang counts a page more for each request."""
+        if self.parked_segment is None:
+            return 0
+        page = self.scheduler.page_size
+        left = len(self.parked_segment.origin_input_ids) - len(self.parked_segment.prefix_indices)
+        return -(-left // page) * page + page
 
     def abort_parked(self, abort: AbortRequest) -> None:
         """Let SGLang abort the parked segment as one between two chunks, if it is meant."""
@@ -116,7 +131,10 @@ def install(result: None, scheduler: Scheduler, *args: Any, **kwargs: Any) -> No
     """AFTER `Scheduler.init_disaggregation`: create the state; everything that it needs exists from here on."""
     reason = _unsupported_reason(scheduler)
     _this_process.state, _this_process.unsupported_reason = None, reason or ""
-    if reason is None:
+    if reason is not None:
+        if scheduler.server_args.disaggregation_mode != "null":
+            logger.warning("this server has no open prompts, so nothing is prefilled speculatively: %s.", reason)
+    else:
         settings = Settings.from_environment()
         pins = PinnedPrefixes(scheduler.tree_cache, budget=int(settings.kv_fraction * scheduler.max_total_num_tokens))
         prompts = OpenPromptTable(scheduler.max_req_input_len, pins, settings, time.monotonic)
@@ -128,18 +146,21 @@ def _unsupported_reason(scheduler: Scheduler) -> str | None:
     from sglang.srt.disaggregation.utils import DisaggregationMode
     from sglang.srt.mem_cache.radix_cache import RadixCache
 
-    arguments = scheduler.server_args
-    if scheduler.disaggregation_mode == DisaggregationMode.NULL:
-        return "it is neither a prefill nor a decode server"
-    if type(scheduler.tree_cache) is not RadixCache or scheduler.tree_cache.disable:
-        return f"its cache is {type(scheduler.tree_cache).__name__}, not an enabled RadixCache"
-    if (
-        scheduler.disaggregation_mode == DisaggregationMode.DECODE
-        and not arguments.disaggregation_decode_enable_radix_cache
-    ):
-        return "it runs without --disaggregation-decode-enable-radix-cache"
-    if arguments.dp_size > 1:
-        return "it runs with data parallelism"
-    if arguments.speculative_algorithm is not None:
-        return "it runs with speculative decoding"
-    return None
+    arguments, cache = scheduler.server_args, scheduler.tree_cache
+    is_decode = scheduler.disaggregation_mode == DisaggregationMode.DECODE
+    obstacles = {
+        "it is neither a prefill nor a decode server": scheduler.disaggregation_mode == DisaggregationMode.NULL,
+        f"its cache is {type(cache).__name__}, not an enabled RadixCache": type(cache) is not RadixCache
+        or cache.disable,
+        "it runs without --disaggregation-decode-enable-radix-cache": is_decode
+        and not arguments.disaggregation_decode_enable_radix_cache,
+        "it runs with data parallelism": arguments.dp_size > 1,
+        "it runs with pipeline parallelism, and stages would see other segments than the first": scheduler.ps.pp_size
+        > 1,
+        "it runs with speculative decoding": arguments.speculative_algorithm is not None,
+        "it runs with deterministic inference, which prefills in chunks of one size": (
+            arguments.enable_deterministic_inference
+        ),
+        "it serves LoRA adapters, which segments do not name": scheduler.enable_lora,
+    }
+    return next((reason for reason, applies in obstacles.items() if applies), None)

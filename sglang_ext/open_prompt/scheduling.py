@@ -37,7 +37,6 @@ class StepView:
         handshake_pending: An ordinary request is in its handshake with decode, and segments have been held for
             it in fewer than `MAX_HOLD_STEPS` steps.
         handshake_hold_steps: Steps in a row in which segments have been held for handshakes.
-        has_pipeline_stages: Pipeline stages may see different handshakes in the same step.
     """
 
     chunked: Chunked = Chunked.NOTHING
@@ -46,7 +45,6 @@ class StepView:
     pass_in_flight: bool = False
     handshake_pending: bool = False
     handshake_hold_steps: int = 0
-    has_pipeline_stages: bool = False
 
 
 class Action(Enum):
@@ -73,14 +71,15 @@ def decide(view: StepView) -> Decision:
     | | condition                                   | action             | what happens                            |
     |-|---------------------------------------------|--------------------|-----------------------------------------|
     |1| an ordinary request is between two chunks   | CONTINUE_ORDINARY  | SGLang schedules without segments       |
-    |2| ordinary requests wait                      | GIVE_WAY           | the same; if none finds room, a pin is  |
-    | |                                             |                    | released, and then as RUN               |
+    |2| ordinary requests wait                      | GIVE_WAY           | the same; for want of room pins are     |
+    | |                                             |                    | released; if none starts, a parked      |
+    | |                                             |                    | segment goes on                         |
     |3| no segment is there, or an unparkable one   | RUN                | SGLang schedules all, in small chunks;  |
     | | is between two chunks                       |                    | a parked segment goes on                |
     |4| a pass is in flight                         | HOLD_FOR_PASS      | no batch                                |
-    |5| a handshake is pending, there is one        | HOLD_FOR_HANDSHAKE | no batch, and the step is counted       |
-    | | pipeline stage, and segments were held in   |                    |                                         |
-    | | fewer than `MAX_HOLD_STEPS` steps in a row  |                    |                                         |
+    |5| a handshake is pending, and segments were   | HOLD_FOR_HANDSHAKE | no batch, and the step is counted       |
+    | | held in fewer than `MAX_HOLD_STEPS` steps   |                    |                                         |
+    | | in a row                                    |                    |                                         |
     |6| otherwise                                   | RUN                | as 3                                    |
 
     GIVE_WAY and both HOLDs first park a segment that is between two chunks.
@@ -94,7 +93,6 @@ def decide(view: StepView) -> Decision:
         return Decision(Action.RUN)
     if view.pass_in_flight:
         return Decision(Action.HOLD_FOR_PASS, park)
-    may_hold = not view.has_pipeline_stages and view.handshake_hold_steps < MAX_HOLD_STEPS
-    if view.handshake_pending and may_hold:
+    if view.handshake_pending and view.handshake_hold_steps < MAX_HOLD_STEPS:
         return Decision(Action.HOLD_FOR_HANDSHAKE, park)
     return Decision(Action.RUN)

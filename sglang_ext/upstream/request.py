@@ -2,7 +2,10 @@
 
 from array import array
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
 
 
 class SamplingParams(Protocol):
@@ -26,6 +29,14 @@ class TimeStats(Protocol):
         """Note that the request has ended now."""
 
 
+class TokenRange(Protocol):
+    """`sglang.srt.utils.common.Range`: the tokens of a request that are computed next, or received."""
+
+    @property
+    def length(self) -> int:
+        """Return how many they are."""
+
+
 class Request(Protocol):
     """`sglang.srt.managers.schedule_batch.Req`: a request in the scheduler, from admission to its end."""
 
@@ -33,6 +44,8 @@ class Request(Protocol):
     sampling_params: SamplingParams
     origin_input_ids: "array[int]"
     output_ids: "array[int]"
+    prefix_indices: "torch.Tensor"  # KV slots of what is cached of it, int64 of shape [tokens]
+    extend_range: TokenRange
     extra_key: str | None  # separates cached prefixes, for instance by LoRA adapter
     finished_reason: FinishReason | None
     time_stats: TimeStats

@@ -14,6 +14,7 @@ class ServerArgs(Protocol):
     disaggregation_mode: str  # "null", "prefill" or "decode"
     disaggregation_decode_enable_radix_cache: bool
     dp_size: int
+    enable_deterministic_inference: bool
     speculative_algorithm: str | None
     device: str | None
     attention_backend: str | None
@@ -38,10 +39,6 @@ class ParallelState(Protocol):
     def pp_size(self) -> int:
         """Return the number of pipeline stages."""
 
-    @property
-    def pp_rank(self) -> int:
-        """Return this process's pipeline stage."""
-
 
 class Sender(Protocol):
     """`sglang.srt.managers.scheduler_components.output_sender.SenderWrapper`: a socket to another process."""
@@ -65,6 +62,12 @@ class Batch(Protocol):
     batch_is_full: bool  # no request can join before one ends
 
 
+class PrefillAdder(Protocol):
+    """`sglang.srt.managers.schedule_policy.PrefillAdder`: chooses the requests of one prefill batch."""
+
+    rem_total_token_offset: float  # of the tokens that are free or evictable, those it must not count on
+
+
 class NextBatchPlan(Protocol):
     """`sglang.srt.managers.schedule_batch.NextBatchPlan`: what the scheduler does next."""
 
@@ -84,6 +87,16 @@ class DecodeRequest(Protocol):
     req: Request
     kv_receiver: KVReceiver
     waiting_for_input: bool  # the handshake has ended, room is missing
+    metadata_buffer_index: int  # -1 until it has room
+
+
+class RequestPool(Protocol):
+    """`sglang.srt.mem_cache.memory_pool.ReqToTokenPool`: places for requests."""
+
+    size: int
+
+    def available_size(self) -> int:
+        """Return the number of free places."""
 
 
 class PreallocQueue(Protocol):
@@ -91,6 +104,12 @@ class PreallocQueue(Protocol):
 
     queue: list[DecodeRequest]
     retracted_queue: list[Request]
+    num_reserved_decode_tokens: int  # room that each request is to have for its answer
+    req_to_token_pool: RequestPool
+
+    @property
+    def transfer_queue(self) -> "TransferQueue":
+        """Return the requests that have room and wait for their KV."""
 
 
 class TransferQueue(Protocol):
@@ -100,6 +119,9 @@ class TransferQueue(Protocol):
     tree_cache: RadixCache
     gloo_group: Any  # of the ranks that hold parts of the same KV
     scheduler: "Scheduler"
+
+    def pop_transferred(self) -> list[Request]:
+        """End the transfers that are complete; return their requests."""
 
 
 class Scheduler(Protocol):
@@ -119,6 +141,8 @@ class Scheduler(Protocol):
     waiting_queue: list[Request]
     chunked_req: Request | None  # the one request between two chunks of its prefill
     chunked_prefill_size: int | None  # tokens
+    enable_lora: bool
+    req_to_token_pool: RequestPool
     enable_overlap: bool  # plans a pass while the last one is on the GPU
     last_batch: Batch | None
     disagg_prefill_bootstrap_queue: BootstrapQueue  # None on other servers, as the next three
@@ -127,14 +151,11 @@ class Scheduler(Protocol):
     disagg_decode_transfer_queue: TransferQueue
     _pending_chunked_abort_req: Request | None
 
+    def get_num_allocatable_reqs(self, running_bs: int) -> int:
+        """Return how many requests may start beside `running_bs` running ones."""
+
     def process_pending_chunked_abort(self) -> None:
         """Abort `_pending_chunked_abort_req` if it is `chunked_req`."""
-
-
-class RequestReceiver(Protocol):
-    """`sglang.srt.managers.scheduler_components.request_receiver.SchedulerRequestReceiver`."""
-
-    ps: ParallelState
 
 
 class InternalState(Protocol):

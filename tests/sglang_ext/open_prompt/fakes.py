@@ -48,19 +48,26 @@ class FakeScheduler:
         self.chunked_prefill_size = USUAL_CHUNK
         self.page_size = 16
         self.room = True
+        self.places = 1
+        self.req_to_token_pool = SimpleNamespace(available_size=lambda: self.places)
         self.seen: list[tuple[list[Any], Any, int]] = []  # waiting, chunked and chunk size, each time SGLang was asked
+
+    def get_num_allocatable_reqs(self, running_bs: int) -> int:
+        return self.places
 
     def plan(self) -> Any:
         """Plan one step; returns the batch, or None."""
 
         def original(scheduler: Any, running_batch: Any) -> Any:
             self.seen.append((list(self.waiting_queue), self.chunked_req, self.chunked_prefill_size))
-            batch = object() if (self.waiting_queue or self.chunked_req) and self.room else None
+            wants = self.waiting_queue or self.chunked_req
+            batch = object() if wants and self.room else None
+            running_batch.batch_is_full = bool(wants) and not self.room
             return SimpleNamespace(batch_to_run=batch, running_batch=running_batch)
 
         self.seen = []
         scheduler: Any = self
-        running: Any = SimpleNamespace(batch_is_full=True)
+        running: Any = SimpleNamespace(batch_is_full=False, reqs=[])
         batch = schedule_segments_last(original, scheduler, running).batch_to_run
         assert self.chunked_prefill_size == USUAL_CHUNK
         return batch

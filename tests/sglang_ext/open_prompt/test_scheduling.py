@@ -26,7 +26,6 @@ ROWS = {
     "3 no segment": (replace(NO_ORDINARY, segment_waiting=False), Decision(Action.RUN)),
     "3 unparkable": (replace(NO_ORDINARY, chunked=Chunked.UNPARKABLE_SEGMENT), Decision(Action.RUN)),
     "4 pass in flight": (NO_ORDINARY, Decision(Action.HOLD_FOR_PASS)),
-    "4 with stages": (replace(NO_ORDINARY, has_pipeline_stages=True), Decision(Action.HOLD_FOR_PASS)),
     "4 held for long": (replace(NO_ORDINARY, handshake_hold_steps=MAX_HOLD_STEPS), Decision(Action.HOLD_FOR_PASS)),
     "4 segment between chunks": (
         replace(NO_ORDINARY, chunked=Chunked.SEGMENT, segment_waiting=False),
@@ -41,7 +40,6 @@ ROWS = {
         replace(HANDSHAKE, chunked=Chunked.SEGMENT, segment_waiting=False),
         Decision(Action.HOLD_FOR_HANDSHAKE, park=True),
     ),
-    "6 stages": (replace(HANDSHAKE, has_pipeline_stages=True), Decision(Action.RUN)),
     "6 held for long": (replace(HANDSHAKE, handshake_hold_steps=MAX_HOLD_STEPS), Decision(Action.RUN)),
     "6 no handshake": (replace(HANDSHAKE, handshake_pending=False), Decision(Action.RUN)),
     "6 segment between chunks": (StepView(chunked=Chunked.SEGMENT), Decision(Action.RUN)),
@@ -86,17 +84,60 @@ def test_a_segment_is_parked_for_an_ordinary_request_and_resumed(
     assert state.parked_segment is None
 
 
-def test_without_room_a_pin_goes_and_segments_run(
+def test_without_room_pins_go_and_then_the_parked_segment_goes_on(
+    monkeypatch: pytest.MonkeyPatch, scheduler: FakeScheduler, state: OpenPromptScheduler
+) -> None:
+    pins = [True, True]
+    monkeypatch.setattr(state.prompts.pins, "release_oldest", lambda: bool(pins and pins.pop()))
+    scheduler.room = False
+    scheduler.chunked_req = parked = segment()
+    scheduler.waiting_queue = [segment(), first := ordinary()]
+    scheduler.plan()
+    alone = ([first], None)
+    assert [seen[:2] for seen in scheduler.seen] == [alone, alone, alone, ([first], parked)]
+    assert pins == []
+
+
+def test_segments_do_not_begin_while_an_ordinary_request_lacks_room(
+    scheduler: FakeScheduler, state: OpenPromptScheduler
+) -> None:
+    scheduler.room = False
+    scheduler.waiting_queue = [waiting := segment(), first := ordinary()]
+    assert scheduler.plan() is None
+    assert [seen[:2] for seen in scheduler.seen] == [([first], None)]
+    assert scheduler.waiting_queue == [first, waiting]
+
+
+def test_without_a_place_no_pin_goes_and_the_parked_segment_goes_on(
     monkeypatch: pytest.MonkeyPatch, scheduler: FakeScheduler, state: OpenPromptScheduler
 ) -> None:
     released: list[bool] = []
     monkeypatch.setattr(state.prompts.pins, "release_oldest", lambda: released.append(True))
-    scheduler.room = False
+    scheduler.room, scheduler.places = False, 0
     scheduler.chunked_req = parked = segment()
     scheduler.waiting_queue = [first := ordinary()]
     scheduler.plan()
     assert [seen[:2] for seen in scheduler.seen] == [([first], None), ([first], parked)]
-    assert released == [True]
+    assert released == []
+
+
+def test_handshakes_are_looked_at_only_where_a_segment_could_be_held(
+    monkeypatch: pytest.MonkeyPatch, scheduler: FakeScheduler, state: OpenPromptScheduler
+) -> None:
+    looked: list[bool] = []
+
+    def look() -> list[Any]:
+        looked.append(True)
+        return []
+
+    monkeypatch.setattr(state, "pending_handshakes", look)
+    scheduler.plan()
+    scheduler.waiting_queue = [ordinary(), segment()]
+    scheduler.plan()
+    assert looked == []
+    scheduler.waiting_queue = [segment()]
+    scheduler.plan()
+    assert looked == [True]
 
 
 def test_an_unparkable_segment_stays_where_sglang_expects_it(

@@ -53,8 +53,9 @@ def test_steps_without_a_batch_of_segments_do_not_count(scheduler: FakeScheduler
     assert batch(scheduler, SEGMENT) == HALF
 
 
-def test_where_an_ordinary_request_finds_no_room_segments_go_on_in_halves(
+def test_where_an_ordinary_request_finds_no_room_a_parked_segment_goes_on_in_halves(
     scheduler: FakeScheduler, state: OpenPromptScheduler
 ) -> None:
+    scheduler.chunked_req = SEGMENT
     assert batch(scheduler, SEGMENT, ORDINARY, room=False) == HALF
     assert state.segment_batches_since_ordinary == 0
