@@ -28,6 +28,7 @@ CONTEXT = 4096
 PROMPT, ANSWER = (64, 512), 1600  # tokens of the ordinary requests
 SEGMENTS, SEGMENT, REST, FINAL = 6, 160, 40, 48  # how often, tokens of each, the rest of the prompt, the answer
 PAUSE = 0.15  # seconds between segments
+PATIENCE = 30.0  # seconds of a segment after which the servers may have forgotten its prompt
 TIMEOUT = 300.0
 RETRACTED = "Retract requests"  # what SGLang logs
 
@@ -80,12 +81,13 @@ def reader(pair: Pair, record: Record, chance: random.Random, pool: ThreadPoolEx
         name, at, parked = uuid.UUID(int=chance.getrandbits(128)).hex, 0, True
         ids = [chance.randrange(1, 1000) for _ in range(SEGMENTS * SEGMENT + REST)]
         for _ in range(SEGMENTS):
-            mark = {"id": name, "op": "append", "at": at}
+            mark, sent = {"id": name, "op": "append", "at": at}, time.monotonic()
             sampling = {"max_new_tokens": 0, "custom_params": {"open_prompt": mark}}
             statuses = [status for status, _ in _both(pair, ids[at : at + SEGMENT], sampling, chance, pool)]
-            record.segments["parked" if statuses == [200, 200] else f"refused: {statuses}"] += 1
-            if statuses != [200, 200]:
-                parked = False  # the router would send the whole prompt instead
+            late = time.monotonic() - sent > PATIENCE
+            record.segments["late" if late else "parked" if statuses == [200, 200] else f"refused: {statuses}"] += 1
+            if late or statuses != [200, 200]:
+                parked = False  # the router would send the whole prompt too
                 break
             at += SEGMENT
             time.sleep(PAUSE)

@@ -66,11 +66,13 @@ class OverlayTransport:
         self.id = uuid.uuid4().hex
         self._ttl = ttl
         self._opened = False
-        self._last_done: float | None = None  # when the servers last answered a segment
+        self._sent = 0.0  # when the last segment was sent
+        self._last_done: float | None = None  # when the servers last answered a segment; None if that is long ago
 
     def segment(self, ids: Sequence[int], prefilled: int) -> dict[str, Any]:
         """The tokens from `prefilled` on."""
         self._opened = True
+        self._sent = time.monotonic()
         return self._request("append", {"sampling_params": {"max_new_tokens": 0}}, ids, prefilled)
 
     def final(self, body: dict[str, Any], ids: Sequence[int], prefilled: int) -> dict[str, Any]:
@@ -86,8 +88,9 @@ class OverlayTransport:
         return self._request("close", {"sampling_params": {"max_new_tokens": 0}}, (0,), 0)
 
     def segment_done(self) -> None:
-        """The servers' time to live begins anew."""
-        self._last_done = time.monotonic()
+        """The servers' time to live begins anew, unless it was over while the segment waited there."""
+        now = time.monotonic()
+        self._last_done = now if now - self._sent < self._ttl / 2 else None
 
     def _request(self, op: str, body: dict[str, Any], ids: Sequence[int], prefilled: int) -> dict[str, Any]:
         if self._last_done is None or time.monotonic() - self._last_done > self._ttl / 2:

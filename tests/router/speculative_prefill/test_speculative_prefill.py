@@ -542,6 +542,24 @@ async def test_a_prompt_the_servers_may_have_forgotten_is_sent_whole() -> None:
 
 
 @aio
+async def test_a_prompt_forgotten_while_its_segment_waited_is_sent_whole() -> None:
+    """A server that has no room answers a segment late, when the prompt's time to live may be over."""
+    fake = Segments(overlay=True, ttl=0.1)
+    async with started(fake.pair):
+        async with fake.prompt() as prompt:
+            fake.hold = asyncio.Event()
+            prompt.append([1, 2, 3, 4, 5])
+            await until(lambda: len(fake.segments) == 1, "a segment is on its way")
+            await asyncio.sleep(0.2)
+            fake.prompts.open.clear()
+            fake.hold.set()
+            await until(lambda: prompt.speculation.segments == 1, "it is answered")
+            prompt.append([6])
+            await finish(prompt)
+        assert fake.finals == [[1, 2, 3, 4, 5, 6]]
+
+
+@aio
 async def test_metrics_of_open_prompts() -> None:
     fake = Segments(overlay=True)
     async with started(fake.pair):
