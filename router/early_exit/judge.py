@@ -54,6 +54,11 @@ class Judge:
         """Load the model now rather than at the first request; raises `JudgeError` when that fails."""
         await self._running_process()
 
+    def start_soon(self) -> None:
+        """Begin to load the model, in the background."""
+        if self._starting is None and self._process is None:
+            self._starting = asyncio.create_task(self._start_process())
+
     async def agreement(
         self,
         texts: Sequence[str],

@@ -168,16 +168,24 @@ class App:
     async def start(self) -> None:
         """Probe the workers once, load the judge if a tree needs it, and start background work.
 
+        A process that replaces one that died keeps no client waiting for the judge's model.
+
         Raises:
             JudgeError: Its model cannot be had.
         """
+        replaces = self._peers is not None and self._peers.restarted
         if self._worker_changes is not None:
             await self._worker_changes.start()
+        if replaces:
+            self.registry.expect()
         await self.supervisor.start()
         if self._watcher is not None:
             self._watcher.start()
         if self._preload_judge and isinstance(self.judge, Judge):
-            await self.judge.start()
+            if replaces:
+                self.judge.start_soon()
+            else:
+                await self.judge.start()
 
     async def stop(self) -> None:
         """Stop background work, let cancelled requests abort on the workers, and close connections."""

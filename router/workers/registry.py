@@ -1,6 +1,7 @@
 """The registry of all workers of a router, searched by model, role, address or id."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import get_args
 
@@ -28,6 +29,11 @@ class Registry:
             state = "is being removed; wait until it is gone" if existing.draining else f"is here as {existing.id}"
             raise Conflict(f"the worker {worker.url} {state}.")
         self.workers.append(worker)
+
+    def expect(self) -> None:
+        """Let requests wait for workers that have generated nothing for this process yet: others use them already."""
+        for worker in self.workers:
+            worker.last_usable = time.monotonic()
 
     def find(self, url: str, role: Role) -> Worker | None:
         """The worker with this role and normalised address (`Worker.url`), or None."""

@@ -1,5 +1,6 @@
 """The judge of early exit is loaded before a router that needs it answers; one that cannot be had ends the start."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,11 @@ from pathlib import Path
 import orjson
 import pytest
 
+from router.early_exit import Judge, judge
+from router.early_exit.judge_process import JudgeProcess
+from router.server.app import App
+from router.server.processes.peers import Peers
+from router.server.settings import RouterSettings
 from tests.router.support.aio import aio
 from tests.router.support.fakes import FakePair
 from tests.router.support.serving import serving
@@ -30,6 +36,26 @@ def test_it_is_ready_with_the_router(trees: Path) -> None:
     async def test() -> None:
         async with serving(FakePair(), trees=trees) as router:
             assert (await router.http.get("/readiness")).json()["judge"] == "ready"
+
+    test()
+
+
+def test_a_process_that_replaces_one_does_not_wait_for_it(
+    trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(model: str, device: str, start_timeout: float) -> JudgeProcess:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(judge, "start_judge_process", never)
+
+    @aio
+    async def test() -> None:
+        app = App(RouterSettings((), (), trees=trees), peers=Peers(0, [tmp_path / "0"], restarted=True))
+        assert isinstance(app.judge, Judge)
+        await app.start()
+        assert app.judge.state == "loading"
+        await app.stop()
 
     test()
 

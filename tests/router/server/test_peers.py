@@ -19,6 +19,7 @@ from router.server.processes.merged_responses import merge_metrics
 from router.server.processes.peers import Peers
 from router.server.processes.worker_changes import CHANGES_PATH
 from router.server.settings import ServerSettings
+from router.workers.health import HealthSettings
 from router.workers.worker import Worker
 from tests.router.support.aio import aio, run, until
 from tests.router.support.fakes import Call, FakePair, FakeWorker, started
@@ -47,6 +48,26 @@ def test_a_path_stays_one(name: str, tmp_path: Path) -> None:
         assert paths == [path]
 
     run(test)
+
+
+@aio
+async def test_a_process_that_replaces_one_refuses_nobody(tmp_path: Path) -> None:
+    """Its pair has generated for the others; requests wait until it has for this one too."""
+    pair, begin = FakePair(), asyncio.Event()
+    decoded = pair.decode.generate
+
+    async def generate(call: Call) -> None:
+        if await call.waits_for(begin):
+            await decoded(call)
+
+    pair.decode.generate = generate
+    health = HealthSettings(probe_interval_secs=60)
+    async with together(pair, folder=tmp_path, count=1, again=True, health=health) as (router,):
+        asked = asyncio.create_task(router.post("/generate", {"text": "x", "sampling_params": {"max_new_tokens": 2}}))
+        await until(lambda: router.app.dispatcher.restarts.waiting == 1, "the request waits")
+        begin.set()
+        answer = await asked
+        assert answer.status_code == 200, answer.text
 
 
 @aio
