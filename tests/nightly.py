@@ -70,6 +70,11 @@ JOBS = [
         pytest(f"killed clients and servers, {number} of 5", "tests/e2e/test_kills.py", minutes=20)
         for number in range(1, 6)
     ),
+    Job(
+        "ten minutes of kill -9 under load, one a minute",
+        (sys.executable, "-m", "tests.kills", "--minutes", "10"),
+        minutes=40,
+    ),
 ]
 
 

@@ -53,12 +53,16 @@ class Watched:
         """What outlived the command: its processes, and shared memory that these had mapped."""
         self._thread.join(60)
         assert self._processes, "no process was seen"
-        running = [f"{process}" for process in self._processes if _runs(process)]
-        return running + sorted(str(path) for path, _ in self._mapped & shared_files())
+        running = [f"{process}" for process in self._processes if runs(process)]
+        return running + sorted(str(path) for path, _ in self.held())
+
+    def held(self) -> set[File]:
+        """Shared memory that its processes have mapped and that is still there."""
+        return self._mapped & shared_files()
 
     def listens(self, port: int) -> bool:
         """Whether one of its processes listens on a port."""
-        return any(port in _ports(process) for process in self._processes if _runs(process))
+        return any(port in _ports(process) for process in self._processes if runs(process))
 
     def listening(self, url: str) -> int:
         """The number of the process that serves an address."""
@@ -84,7 +88,8 @@ def _ports(process: psutil.Process) -> set[int]:
     return {each.laddr.port for each in process.net_connections() if each.status == psutil.CONN_LISTEN}
 
 
-def _runs(process: psutil.Process) -> bool:
+def runs(process: psutil.Process) -> bool:
+    """Whether a process has not ended."""
     # psutil compares the start time too, so that a number used again does not count.
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
