@@ -162,6 +162,13 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "5b450328ed853f7d"},
     ),
     Patch(
+        target="sglang.srt.managers.scheduler.Scheduler.is_fully_idle",
+        kind=Kind.AFTER,
+        hook="sglang_ext.open_prompt.prefill:count_parked",
+        reason="the cache would be flushed under a parked segment, and its next chunk would end the server",
+        expects={"0.5.17": "80b1e7355b755d40"},
+    ),
+    Patch(
         target="sglang.srt.disaggregation.prefill.SchedulerDisaggregationPrefillMixin.process_disagg_prefill_inflight_queue",
         kind=Kind.AFTER,
         hook="sglang_ext.open_prompt.prefill:pin_transferred",

@@ -64,9 +64,10 @@ def limit_room(result: int, queue: PreallocQueue, *args: Any, **kwargs: Any) -> 
     state = scheduler_state.in_use()
     if state is None or state.placing is None or not is_segment(state.placing):
         return result
-    pool = queue.req_to_token_pool
-    has_place = pool.available_size() > pool.size // PLACES_KEPT
-    limit = _room_of_segments(state, queue) + queue.num_reserved_decode_tokens if has_place else 0
+    pool, buffers = queue.req_to_token_pool, queue.req_to_metadata_buffer_idx_allocator
+    has_place = all(each.available_size() > each.size // PLACES_KEPT for each in (pool, buffers))
+    room = min(_room_of_segments(state, queue), _room_beside_answers(state, queue))
+    limit = room + queue.num_reserved_decode_tokens if has_place else 0
     state.held_to_budget = limit < result
     return min(result, limit)
 
@@ -78,10 +79,33 @@ def _room_of_segments(state: OpenPromptScheduler, queue: PreallocQueue) -> int:
     return budget - on_the_way if on_the_way else state.scheduler.max_total_num_tokens
 
 
+def _room_beside_answers(state: OpenPromptScheduler, queue: PreallocQueue) -> int:
+    """Leave room for the longest ordinary request with its whole answer: segments on their way cannot be retracted.
+
+    SGLang sees to it for running requests. Those that will run soon would fail for want of KV as well.
+    """
+    from sglang.srt.disaggregation.decode import CLIP_MAX_NEW_TOKEN
+
+    scheduler = state.scheduler
+    on_the_way = [each.req for each in _on_the_way(queue) if not is_segment(each.req)]
+    longest = max(
+        (
+            len(req.origin_input_ids) + min(req.sampling_params.max_new_tokens or 0, CLIP_MAX_NEW_TOKEN)
+            for req in [*scheduler.running_batch.reqs, *scheduler.waiting_queue, *on_the_way]
+        ),
+        default=0,
+    )
+    return scheduler.max_total_num_tokens - longest - _tokens_on_the_way(queue)
+
+
 def _tokens_on_the_way(queue: PreallocQueue) -> int:
-    """Count the KV that is allocated for segments and has not arrived; those placed in this step have a buffer."""
-    placed = [each for each in queue.queue if each.metadata_buffer_index != -1]
-    return sum(each.req.extend_range.length for each in queue.transfer_queue.queue + placed if is_segment(each.req))
+    """Count the KV that is allocated for segments and has not arrived."""
+    return sum(each.req.extend_range.length for each in _on_the_way(queue) if is_segment(each.req))
+
+
+def _on_the_way(queue: PreallocQueue) -> list[DecodeRequest]:
+    """Return requests that have room; those placed in this step have a buffer."""
+    return queue.transfer_queue.queue + [each for each in queue.queue if each.metadata_buffer_index != -1]
 
 
 def discount_segments(result: int, queue: PreallocQueue, *args: Any, **kwargs: Any) -> int:
@@ -105,8 +129,9 @@ def release_for_retracted(
 ) -> list[Request]:
     """AROUND `DecodePreallocQueue.resume_retracted_reqs`: pins go before a retracted request waits.
 
-    While one waits, SGLang ends no transfer, so segments on their way keep their KV and lock what is cached of their
-    prompts. Where nothing runs that could make room, their transfers end here, or the request would wait for ever.
+    While one waits, SGLang ends no transfer, so segments that have arrived keep their KV and lock what is cached of
+    their prompts. They end here, before the KV that they hold is missed by those that run as well. Where nothing runs
+    that could make room all transfers end, or the request would wait for ever.
     """
     resumed = original(queue, *args, **kwargs)
     state = scheduler_state.in_use()
@@ -119,5 +144,9 @@ def release_for_retracted(
         and state.prompts.pins.release_oldest()
     ):
         resumed = original(queue, *args, **kwargs)
-    runs = state.scheduler.running_batch.reqs or state.scheduler.waiting_queue
-    return resumed if resumed or runs or not queue.retracted_queue else queue.transfer_queue.pop_transferred()
+    if resumed or not queue.retracted_queue:
+        return resumed
+    if not state.scheduler.running_batch.reqs and not state.scheduler.waiting_queue:
+        return queue.transfer_queue.pop_transferred()
+    segments = [each.req.rid for each in queue.transfer_queue.queue if is_segment(each.req)]
+    return queue.transfer_queue.pop_transferred(segments) if segments else []

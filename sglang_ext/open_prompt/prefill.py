@@ -160,6 +160,15 @@ def _no_batch(running_batch: Batch) -> NextBatchPlan:
     return plan
 
 
+def count_parked(result: bool, scheduler: Scheduler, *args: Any, **kwargs: Any) -> bool:
+    """AFTER `Scheduler.is_fully_idle`: a parked segment, between two chunks, counts as one that is not parked.
+
+    Otherwise SGLang would flush the cache and the pools between two chunks, and the next chunk would end the server.
+    """
+    state = scheduler_state.current()
+    return result and (state is None or state.parked_segment is None)
+
+
 def pin_transferred(result: list[Request], scheduler: Scheduler, *args: Any, **kwargs: Any) -> None:
     """AFTER `process_disagg_prefill_inflight_queue`, which returns the requests whose transfer has ended."""
     state = scheduler_state.in_use()

@@ -47,6 +47,8 @@ def _apply(state: OpenPromptScheduler, recv_req: ReceivedRequest, value: object)
         raise InvalidOperation(
             "a segment generates nothing; send it with `max_new_tokens` 0 and without `return_logprob`."
         )
+    if operation.op == "append":
+        recv_req.priority = None  # a decode server sorts by it, and a segment without room would block those behind it
     _check_answer_fits(state.scheduler, operation, recv_req)
     recv_req.input_ids = state.prompts.extend(operation, recv_req.input_ids, recv_req.rid)
     return operation

@@ -64,6 +64,7 @@ class ReceivedRequest(Protocol):
     mm_inputs: object | None
     session_params: object | None
     return_logprob: bool
+    priority: int | None
     http_worker_ipc: str | None
 
 

@@ -99,6 +99,15 @@ class RequestPool(Protocol):
         """Return the number of free places."""
 
 
+class BufferPool(Protocol):
+    """`sglang.srt.disaggregation.utils.ReqToMetadataIdxAllocator`: buffers for the first tokens of requests."""
+
+    size: int
+
+    def available_size(self) -> int:
+        """Return the number of free buffers."""
+
+
 class PreallocQueue(Protocol):
     """`sglang.srt.disaggregation.decode.DecodePreallocQueue`: requests that wait for room on a decode server."""
 
@@ -106,6 +115,7 @@ class PreallocQueue(Protocol):
     retracted_queue: list[Request]
     num_reserved_decode_tokens: int  # room that each request is to have for its answer
     req_to_token_pool: RequestPool
+    req_to_metadata_buffer_idx_allocator: BufferPool
 
     @property
     def transfer_queue(self) -> "TransferQueue":
@@ -120,8 +130,8 @@ class TransferQueue(Protocol):
     gloo_group: Any  # of the ranks that hold parts of the same KV
     scheduler: "Scheduler"
 
-    def pop_transferred(self) -> list[Request]:
-        """End the transfers that are complete; return their requests."""
+    def pop_transferred(self, rids_to_check: list[str] | None = None) -> list[Request]:
+        """End the transfers that are complete, of all requests or of those with these ids; return their requests."""
 
 
 class Scheduler(Protocol):

@@ -72,7 +72,7 @@ class DecodeServer:
             max_total_num_tokens=tokens,
             ipc_channels=SimpleNamespace(send_to_tokenizer=SimpleNamespace(send_output=lambda *_: None)),
         )
-        buffers = ReqToMetadataIdxAllocator(64)
+        buffers = ReqToMetadataIdxAllocator(2 * places)
         self._arrived: set[str] = set()  # ids of requests whose KV has arrived
         self.transfers: Any = SimpleNamespace(
             queue=[], tree_cache=self.cache, enable_staging=False, pop_transferred=self._pop_transferred
@@ -148,6 +148,15 @@ class DecodeServer:
     def arrive(self, *rids: str) -> None:
         """The KV of these requests, or of all, has arrived. SGLang looks for it when no retracted request waits."""
         self._arrived |= set(rids) or {each.req.rid for each in self.transfers.queue}
+        self.look()
+
+    def arrive_ordinary(self) -> None:
+        """The KV of all ordinary requests has arrived, while that of segments waits for the prefill server."""
+        self._arrived |= {each.req.rid for each in self.transfers.queue if not is_segment(each.req)}
+        self.look()
+
+    def look(self) -> None:
+        """Look for KV that has arrived."""
         if not self.queue.retracted_queue:
             self.scheduler.waiting_queue += self.transfers.pop_transferred()
 
@@ -162,8 +171,9 @@ class DecodeServer:
             release_kv_cache(each.req, self.cache, is_insert=False)
             self.queue.req_to_metadata_buffer_idx_allocator.free(each.metadata_buffer_index)
 
-    def _pop_transferred(self) -> list[Any]:
-        arrived = [each for each in self.transfers.queue if each.req.rid in self._arrived]
+    def _pop_transferred(self, rids_to_check: list[str] | None = None) -> list[Any]:
+        rids = self._arrived if rids_to_check is None else self._arrived & set(rids_to_check)
+        arrived = [each for each in self.transfers.queue if each.req.rid in rids]
         self.transfers.queue = [each for each in self.transfers.queue if each not in arrived]
         for each in arrived:
             each.req.output_ids.append(7)

@@ -22,7 +22,12 @@ from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.open_prompt.expiry import release_aborted
 from sglang_ext.open_prompt.operation import CUSTOM_PARAM, Operation, operation_of
 from sglang_ext.open_prompt.pins import PinnedPrefixes
-from sglang_ext.open_prompt.prefill import pin_transferred, reserve_for_parked, schedule_segments_last
+from sglang_ext.open_prompt.prefill import (
+    count_parked,
+    pin_transferred,
+    reserve_for_parked,
+    schedule_segments_last,
+)
 from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
 from sglang_ext.open_prompt.settings import Settings
 from sglang_ext.open_prompt.table import OpenPromptTable
@@ -109,13 +114,21 @@ class PrefillServer:
         places: Requests at once.
         kv_fraction: Of the pool, for pins.
         transfer_steps: Steps after its last chunk in which a request's KV has arrived.
+        overlap: Whether a step is planned while the last one's pass is on the GPU.
 
     Attributes:
         finished: Ids of requests whose KV was sent.
     """
 
     def __init__(
-        self, tokens: int, page_size: int, places: int = 16, kv_fraction: float = 0.5, transfer_steps: int = 2
+        self,
+        tokens: int,
+        page_size: int,
+        places: int = 16,
+        kv_fraction: float = 0.5,
+        transfer_steps: int = 2,
+        *,
+        overlap: bool = False,
     ) -> None:
         from sglang.srt.managers.schedule_batch import ScheduleBatch
         from sglang.srt.managers.schedule_policy import SchedulePolicy
@@ -145,7 +158,16 @@ class PrefillServer:
             disagg_prefill_bootstrap_queue=SimpleNamespace(queue=[]),
             disaggregation_mode=_prefill_mode(),
             new_token_ratio_tracker=SimpleNamespace(current=0.5),
-            grammar_manager=SimpleNamespace(has_waiting_grammars=lambda: False, abort_requests=lambda _: None),
+            grammar_manager=SimpleNamespace(
+                has_waiting_grammars=lambda: False,
+                abort_requests=lambda _: None,
+                grammar_queue=[],
+                clear=lambda: None,
+            ),
+            dllm_manager=SimpleNamespace(any_staging_reqs=lambda: False),
+            metrics_reporter=SimpleNamespace(reset_metrics=lambda: None, is_stats_logging_rank=False),
+            result_queue=deque(),
+            draft_worker=None,
             disagg_prefill_inflight_queue=[],
             req_to_metadata_buffer_idx_allocator=None,
             ipc_channels=SimpleNamespace(send_to_tokenizer=SimpleNamespace(send_output=lambda *_: None)),
@@ -163,11 +185,12 @@ class PrefillServer:
             priority_scheduling_preemption_threshold=0,
         )
         for switch in (
-            *("enable_overlap", "enable_lora", "enable_hierarchical_cache", "enable_hicache_storage"),
+            *("enable_lora", "enable_hierarchical_cache", "enable_hicache_storage", "enable_hisparse"),
             *("enable_priority_preemption", "enable_priority_scheduling", "enable_dynamic_chunking"),
             *("is_hybrid_swa", "is_mixed_chunk"),
         ):
             setattr(scheduler, switch, False)
+        scheduler.enable_overlap = overlap
         self.scheduler = scheduler
         pins = PinnedPrefixes(self.cache, int(kv_fraction * tokens))
         table = OpenPromptTable(tokens, pins, Settings(segment_chunk=SEGMENT_CHUNK), lambda: 0.0)
@@ -178,8 +201,9 @@ class PrefillServer:
     def patched(self) -> Iterator[None]:
         """SGLang's settings and the overlay's patches, as long as the block lasts."""
         from sglang.srt.managers.schedule_policy import PrefillAdder
+        from sglang.srt.managers.scheduler import Scheduler
 
-        original = PrefillAdder.__init__
+        original, is_idle = PrefillAdder.__init__, Scheduler.is_fully_idle
 
         def with_reserve(adder: Any, *args: Any, **kwargs: Any) -> None:
             original(adder, *args, **kwargs)
@@ -188,6 +212,9 @@ class PrefillServer:
         with (
             published(server_args("prefill", self.places)),
             mock.patch.object(PrefillAdder, "__init__", with_reserve),
+            mock.patch.object(
+                Scheduler, "is_fully_idle", lambda *args, **kwargs: count_parked(is_idle(*args, **kwargs), *args)
+            ),
             mock.patch.object(scheduler_state._this_process, "state", self.state),
         ):
             yield
@@ -241,7 +268,16 @@ class PrefillServer:
             release_kv_cache(req, self.cache)
             self.finished.append(req.rid)
         pin_transferred(arrived, scheduler)
+        scheduler.disagg_prefill_inflight_queue = [req for _, req in self._on_the_way]
+        scheduler.last_batch = batch
         return batch
+
+    def flush(self) -> bool:
+        """Empty the cache, as SGLang does when it is asked to and idle; whether it was."""
+        from sglang.srt.managers.scheduler import Scheduler
+
+        flushed: bool = Scheduler.flush_cache(self.scheduler, empty_cache=False)
+        return flushed
 
     @property
     def idle(self) -> bool:

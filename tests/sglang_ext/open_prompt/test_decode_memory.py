@@ -104,7 +104,71 @@ def test_a_retracted_request_does_not_wait_for_segments_that_share_its_prefix() 
             server.arrive()
             server.decode()
     assert server.idle
-    assert server.finished == ["prompt-1-40", "short", "prompt-1-60", "long"]
+    assert server.finished == ["prompt-1-40", "prompt-1-60", "short", "long"]
+
+
+def test_a_retracted_request_waits_for_no_segment_that_has_arrived() -> None:
+    """Nor do those that run fail for want of the KV that such a segment holds."""
+    server = DecodeServer(POOL, budget=60)
+    with server.patched():
+        server.submit("first", ids(2000, 20), 50)
+        server.submit("second", ids(3000, 20), 30)
+        server.place()
+        server.arrive()
+        segment = server.append("prompt-1", ids(1, 20))
+        server.place()
+        while not server.retracted:
+            server.decode()
+        assert server.retracted == ["second"]
+        server.arrive(segment)  # only when no retracted request waits does SGLang look for it
+        for _ in range(60):
+            server.place()
+            server.decode()
+            if segment in server.finished:
+                break
+        assert [req.rid for req in server.running.reqs] == ["first"]
+        assert len(server.running.reqs[0].output_ids) < 30
+        for _ in range(60):
+            server.place()
+            server.arrive()
+            server.decode()
+    assert server.finished == [segment, "first", "second"]
+    assert server.aborted == []
+
+
+def test_a_segment_leaves_room_for_the_answers_of_those_before_it() -> None:
+    """It cannot be retracted: where one request alone and it overdrew the pool, the request would fail."""
+    server = DecodeServer(POOL, budget=60)
+    with server.patched():
+        server.submit("long", ids(2000, 20), 60)
+        server.place()
+        large = server.append("prompt-1", ids(1, 20))
+        server.append("prompt-2", ids(1000, 10))
+        server.place()
+        assert server.segments_on_the_way() == 0
+        server.arrive("long")
+        for _ in range(70):
+            server.place()
+            server.decode()
+        assert server.finished == ["long"]
+        assert [each.req.rid for each in server.transfers.queue] == [large, "prompt-2-10"]
+    assert server.aborted == []
+
+
+def test_segments_leave_buffers_for_first_tokens() -> None:
+    from sglang.srt.disaggregation.utils import ReqToMetadataIdxAllocator
+
+    server = DecodeServer(10 * POOL, places=48, budget=9 * POOL)
+    # As where 16 may run: SGLang then has 32 places more for those that wait for their KV, and as many buffers.
+    server.requests.size = 16
+    server.queue.req_to_metadata_buffer_idx_allocator = ReqToMetadataIdxAllocator(32)
+    with server.patched():
+        for number in range(40):
+            server.append(f"prompt-{number}", ids(1000 * number, 8))
+        server.place()
+        server.submit("ordinary", ids(90_000, 8), 2)
+        server.place()
+        assert [each.req.rid for each in server.transfers.queue][-1] == "ordinary"
 
 
 def test_pins_go_only_for_a_request_that_lacks_kv() -> None:
@@ -206,17 +270,19 @@ class DecodeMachine(RuleBasedStateMachine):
     def fail(self, rid: str) -> None:
         self.server.fail(rid)
 
-    @rule(arrives=st.booleans(), steps=st.integers(1, 5))
-    def run(self, arrives: bool, steps: int) -> None:
+    @rule(arrives=st.sampled_from(["nothing", "ordinary", "all"]), steps=st.integers(1, 5))
+    def run(self, arrives: str, steps: int) -> None:
         for _ in range(steps):
             self.step(arrives)
 
-    def step(self, arrives: bool) -> None:
+    def step(self, arrives: str) -> None:
         pins = self.server.state.prompts.pins
         retracted = len(self.server.retracted)
         self.server.place()
-        if arrives:
+        if arrives == "all":
             self.server.arrive()
+        elif arrives == "ordinary":
+            self.server.arrive_ordinary()
         self.server.decode()
         assert len(self.server.retracted) == retracted or pins.tokens == 0, "pins go first"
 
@@ -234,7 +300,7 @@ class DecodeMachine(RuleBasedStateMachine):
             for _ in range(2000):
                 if server.idle:
                     break
-                self.step(arrives=True)
+                self.step("all")
             assert server.idle, "nothing waits for ever"
             assert server.aborted == []
             for name in list(server.state.prompts.open):

@@ -70,6 +70,23 @@ def test_an_abort_gives_back_what_a_parked_segment_holds() -> None:
     assert server.requests.available_size() == server.places
 
 
+def test_the_cache_is_not_flushed_under_a_parked_segment() -> None:
+    server = PrefillServer(POOL, 1, overlap=True)
+    with server.patched():
+        server.append("prompt-1", ids(1, 64))
+        server.step()
+        assert server.step() is None  # the pass is in flight, so the segment is parked
+        assert server.state.parked_segment is not None
+        assert not server.flush()
+        while not server.idle:
+            server.step()
+        assert server.finished == ["prompt-1-64"]
+        server.step()
+        assert server.flush()
+        server.state.prompts.close("prompt-1")
+    assert server.held_tokens() == 0
+
+
 class PrefillMachine(RuleBasedStateMachine):
     """Requests of all kinds in any order: no step fails, no page is lost, and nothing waits for ever."""
 
@@ -83,9 +100,10 @@ class PrefillMachine(RuleBasedStateMachine):
         places=st.sampled_from([2, 4, 16]),
         fraction=st.floats(0.0, 0.9),
         transfer_steps=st.sampled_from([1, 2, 10]),
+        overlap=st.booleans(),
     )
-    def start(self, page_size: int, places: int, fraction: float, transfer_steps: int) -> None:
-        self.server = PrefillServer(POOL, page_size, places, fraction, transfer_steps)
+    def start(self, page_size: int, places: int, fraction: float, transfer_steps: int, overlap: bool) -> None:
+        self.server = PrefillServer(POOL, page_size, places, fraction, transfer_steps, overlap=overlap)
         self.patches.enter_context(self.server.patched())
 
     @rule(name=st.integers(0, 3), count=st.integers(1, 50))
@@ -106,6 +124,10 @@ class PrefillMachine(RuleBasedStateMachine):
     @rule(rid=st.sampled_from(["prompt-0", "prompt-1", "prompt", "ordinary"]))
     def abort(self, rid: str) -> None:
         self.server.abort(rid)
+
+    @rule()
+    def flush(self) -> None:
+        self.server.flush()
 
     @rule(steps=st.integers(1, 6))
     def run(self, steps: int) -> None:
