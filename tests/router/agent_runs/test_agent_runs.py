@@ -145,10 +145,11 @@ def test_wrong_requests(agents: Agents, path: str, extra: dict[str, Any], status
 @aio
 async def test_a_circle_is_refused_and_the_others_go_on(agents: Agents) -> None:
     async with serving(agents.pair) as router:
+        runs = router.app._agent_runs.runs._runs
         first = asyncio.create_task(router.post(CHAT, chat("a", "<|answer:b|>", agent="a")))
-        await asyncio.sleep(0.05)
+        await until(lambda: ("", "r") in runs and "a" in runs["", "r"].agents, "a waits for b")
         second = asyncio.create_task(router.post(CHAT, chat("b", "<|answer:c|>", agent="b")))
-        await asyncio.sleep(0.05)
+        await until(lambda: "b" in runs["", "r"].agents, "b waits for c")
         refused = await router.post(CHAT, chat("c", "<|answer:a|>", agent="c"))
         assert refused.status_code == 400
         assert "agents would wait for each other: c reads a reads b reads c" in refused.json()["error"]["message"]

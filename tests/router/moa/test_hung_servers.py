@@ -81,7 +81,7 @@ def test_silence_counts_for_the_breakers(
     @aio
     async def test() -> None:
         agents.answer["p3"] = answer
-        async with serving(agents.pair, trees=write_tree(tmp_path, timeout=0.2, retries=0)) as router:
+        async with serving(agents.pair, trees=write_tree(tmp_path, timeout=1.0, retries=0)) as router:
             told = await within(5.0, router.post("/v1/chat/completions", CHAT))
             assert told.status_code == 504
             await router.settled()

@@ -1,6 +1,7 @@
 """Clients that send, or read, as slowly as they can: none holds anything for ever, none holds up others."""
 
 import asyncio
+import socket
 
 import orjson
 import pytest
@@ -15,6 +16,8 @@ from tests.router.support.serving import Serving, serving
 
 LIMIT = 0.2
 FAST = ServerSettings(client_timeout_secs=LIMIT)
+# With it, time is over when the test says so (`end_time`), however slow the machine is.
+PATIENT = ServerSettings(client_timeout_secs=600)
 ONE = AdmissionSettings(max_concurrent=1, queue_size=1)
 REQUEST = post("/v1/chat/completions", CHAT)
 HEAD = REQUEST.index(b"\r\n\r\n") + 2  # bytes, without the empty line at its end
@@ -26,6 +29,13 @@ def read(answer: bytes) -> tuple[int, str]:
     top, _, body = answer.partition(b"\r\n\r\n")
     assert b"connection: close" in top
     return int(top.split()[1]), orjson.loads(body)["error"]["message"]
+
+
+def end_time(router: Serving) -> None:
+    """The time of all requests that are not whole is over."""
+    for each in [each for each in router.connections if each._receiving != "nothing"]:
+        each._stop_request_timer()
+        each._request_timed_out()
 
 
 async def others_are_served(client: Serving) -> None:
@@ -59,13 +69,15 @@ def test_a_byte_at_a_time_holds_up_nobody(sent: int) -> None:
     @aio
     async def test() -> None:
         pair = FakePair()
-        async with serving(pair, server=FAST, limits=ONE) as router, connected(router.port) as client:
+        async with serving(pair, server=PATIENT, limits=ONE) as router, connected(router.port) as client:
             await client.send(REQUEST[:sent])
             slow = asyncio.create_task(client.drip(REQUEST[sent:], 0.02))
-            await asyncio.sleep(0.05)
+            await until(lambda: any(each._receiving != "nothing" for each in router.connections), "it has begun")
             await others_are_served(router)
             assert not slow.done()
-            assert read(await within(5.0, slow)) == (408, TOO_SLOW)
+            end_time(router)
+            status, words = read(await within(5.0, slow))
+            assert (status, words) == (408, "the request was not sent whole within 600 s; send it faster.")
             await until(lambda: not router.app._requests, "the request is over")
             assert len(pair.decode.requests) == 5, "the slow one was not sent on"
             gate = router.app.limits.gate
@@ -108,13 +120,17 @@ async def test_a_line_break_after_an_answer_is_no_new_request() -> None:
 async def test_a_long_body_may_take_longer_while_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impatience, "MIN_BODY_BYTES", 10)
     pair = FakePair()
-    async with serving(pair, server=FAST) as router, connected(router.port) as client:
+    async with serving(pair, server=PATIENT) as router, connected(router.port) as client:
         raw = post("/v1/chat/completions", {**CHAT, "padding": "x" * 200})
         begin = raw.index(b"\r\n\r\n") + 4
         await client.send(raw[:begin])
-        for number in range(begin, len(raw), 20):
+        await until(lambda: any(each._receiving == "body" for each in router.connections), "the head has come")
+        (connection,) = router.connections
+        for number in range(begin, len(raw) - 20, 20):
             await client.send(raw[number : number + 20])
-            await asyncio.sleep(0.05)
+            await until(lambda: connection._received >= 20, "a part of the body has come")
+            end_time(router)
+        await client.send(raw[number + 20 :])
         assert b" 200 " in await within(5.0, client.reader.readuntil(b"\r\n\r\n"))
 
 
@@ -218,7 +234,8 @@ def test_a_whole_answer_that_nobody_takes(keep: bool) -> None:
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 def test_who_reads_slowly_gets_all(stream: bool) -> None:
     """Longer than the limit, since some of it is taken all the time."""
-    size = 32 << 20
+    size = 6 << 20
+    limit = 1.0
 
     async def decode(call: Call) -> None:
         pair.room(call).set()
@@ -234,12 +251,19 @@ def test_who_reads_slowly_gets_all(stream: bool) -> None:
 
     @aio
     async def test() -> None:
-        async with serving(pair, server=FAST) as router, connected(router.port) as client:
+        server = ServerSettings(client_timeout_secs=limit)
+        async with serving(pair, server=server) as router, connected(router.port, buffer=1 << 16) as client:
+            await until(lambda: len(router.connections) == 1, "it is connected")
+            (connection,) = router.connections
+            # Else the system takes MBs at once, and the router does not see each read.
+            connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
             await client.send(REQUEST.replace(b"host: x", b"host: x\r\nconnection: close"))
+            began = asyncio.get_running_loop().time()
             got = 0
-            while part := await client.reader.read(1 << 20):
+            while part := await client.reader.read(1 << 16):
                 got += len(part)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.015)
             assert got > size
+            assert asyncio.get_running_loop().time() - began > limit
 
     test()

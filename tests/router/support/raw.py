@@ -65,9 +65,14 @@ def reset(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def connected(port: int) -> AsyncIterator[RawClient]:
-    """A connection, closed in the end."""
-    client = RawClient(*await asyncio.open_connection("127.0.0.1", port))
+async def connected(port: int, buffer: int | None = None) -> AsyncIterator[RawClient]:
+    """A connection, closed in the end; the system keeps about `buffer` bytes that were not read, or MBs."""
+    raw = socket.socket()
+    raw.setblocking(False)
+    if buffer is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+    client = RawClient(*await asyncio.open_connection(sock=raw))
     try:
         yield client
     finally:

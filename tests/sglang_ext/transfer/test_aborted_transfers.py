@@ -180,27 +180,28 @@ LOST = {"rank_ip": "127.0.0.1", "rank_port": 1, "is_dummy": False}
 
 
 @pytest.fixture
-def full_queue(pair: Pair) -> Iterator[None]:
+def full_queue(pair: Pair) -> Iterator[Any]:
     """As many messages to a lost rank as ZeroMQ keeps."""
     from sglang.srt.disaggregation.nixl.conn import NixlKVReceiver
 
     socket, _ = NixlKVReceiver._connect_to_bootstrap_server(LOST)
     while socket.poll(0, zmq.POLLOUT):
         socket.send(b"a message that nobody takes", zmq.NOBLOCK)
-    yield
+    yield socket
     NixlKVReceiver.disconnect_endpoint("tcp://127.0.0.1:1")
 
 
-def test_the_scheduler_does_not_wait_for_a_rank_whose_queue_is_full(pair: Pair, full_queue: None) -> None:
+@pytest.mark.timeout(2 * TIMEOUT)
+def test_the_scheduler_does_not_wait_for_a_rank_whose_queue_is_full(pair: Pair, full_queue: Any) -> None:
     receiver = begin(pair)
     receiver.bootstrap_infos, receiver.abort_notified = [LOST], True
     receiver.abort()
-    began = time.monotonic()
+    full_queue.sndtimeo = -1  # who waits for room waits for ever
     assert receiver.poll() == WAITING
-    assert time.monotonic() - began < 0.5
 
 
-def test_a_rank_that_was_told_the_pages_before_another_one_failed_is_waited_for(pair: Pair, full_queue: None) -> None:
+@pytest.mark.usefixtures("full_queue")
+def test_a_rank_that_was_told_the_pages_before_another_one_failed_is_waited_for(pair: Pair) -> None:
     receiver = pair.connect(ROOM)
     receiver.bootstrap_infos = [*receiver.bootstrap_infos, LOST]
     pair.tell_pages(receiver)  # the message to the second rank fails
