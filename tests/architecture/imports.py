@@ -1,4 +1,4 @@
-"""What imports what, read off the source: imports inside functions and for types alone count too."""
+"""What imports what, read off the source: imports inside functions, for types alone and by name count too."""
 
 import ast
 from collections.abc import Iterator
@@ -44,12 +44,30 @@ def _imported(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             yield node.module
             yield from (f"{node.module}.{each.name}" for each in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            yield from (each.value for each in node.args if isinstance(each, ast.Constant) and type(each.value) is str)
 
 
 def files_of(package: str, child: str) -> list[Path]:
     """The source files of a package's child."""
     path = folder_of(package) / child
     return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+def taken_from_outside(package: str) -> frozenset[str]:
+    """The names in a package and below it that the rest of the product imports, without modules."""
+    found = set()
+    for path in (each for folder in FOLDERS.values() for each in folder.rglob("*.py")):
+        if not path.is_relative_to(folder_of(package)):
+            for name in imported(path):
+                module, _, last = name.rpartition(".")
+                if f"{module}.".startswith(f"{package}.") and not _is_module(name):
+                    found.add(last)
+    return frozenset(found)
+
+
+def _is_module(name: str) -> bool:
+    return folder_of(name).is_dir() or folder_of(name).with_suffix(".py").exists()
 
 
 @cache
