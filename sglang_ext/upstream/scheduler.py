@@ -86,7 +86,6 @@ class DecodeRequest(Protocol):
 
     req: Request
     kv_receiver: KVReceiver
-    waiting_for_input: bool  # the handshake has ended, room is missing
     metadata_buffer_index: int  # -1 until it has room
 
 
