@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo        install, start three P/D pairs and answer a question through a tree of agents"
 	@echo "make test        install and run every test, about a quarter of an hour; COVERAGE=1 ends with coverage by package"
-	@echo "make test K=...  only tests that match, as pytest's -k: K=breaker, K='splice and not e2e'"
+	@echo "make test K=...  only tests that match, as pytest's -k: K=breaker, K='speculative and not e2e'"
 	@echo "make test-quick  every test that needs no SGLang server, properties with fewer examples; a minute"
 	@echo "make nightly     what is too long for CI: more examples, random orders, repeated kills; hours"
 	@echo "make lint        ruff, and the import contracts"

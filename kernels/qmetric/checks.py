@@ -1,5 +1,6 @@
 """Checks of the arguments; each error is one sentence: what was wrong and what to do.
 
+A wrong dtype is a `TypeError`; a wrong shape, device, layout or number a `ValueError`.
 Only shapes, dtypes and devices are checked: to read values, the host would have to wait for the device.
 """
 

@@ -36,6 +36,18 @@ def server_argv(
 
     SGLang's own warm-up is skipped: in a P/D server it uses the fake bootstrap host, so it never tries the transfer,
     and it kills the server when it fails. The launcher sends one real generation through each pair instead.
+
+    Args:
+        config: The launch's config.
+        model: The model that the server has.
+        role: Whether it is a prefill or a decode server.
+        model_path: The model's folder.
+        on_gpu: Whether it runs on GPUs.
+        host: The address that it listens on.
+        port: The port of its HTTP server.
+        bootstrap_port: Where decode servers meet it; None for a decode server.
+        nccl_port: The port by which its ranks meet.
+        kv_tokens: Size of its KV pool, in tokens.
     """
     argv = ["--model-path", model_path, "--served-model-name", model.name]
     argv += ["--host", host, "--port", str(port), "--nccl-port", str(nccl_port)]

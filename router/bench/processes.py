@@ -105,7 +105,7 @@ def free_port() -> int:
         return port
 
 
-def wait_until_listening(process: Process, port: int, *, timeout: float = 10.0) -> None:
+def wait_until_listening(process: Process, port: int, *, timeout: float = 60.0) -> None:
     """Return once the process listens on the port; raises `BenchError` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
