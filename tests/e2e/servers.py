@@ -83,12 +83,12 @@ def holdings(router: str) -> list[dict[str, Any]]:
     return told
 
 
-def nothing_leaked(router: str, seconds: float = 60.0) -> bool:
+def nothing_leaked(router: str, seconds: float = TIMEOUT) -> bool:
     """Whether soon, by a router's word, none of its workers has a request and all their KV is free or evictable."""
     return wait_for(lambda: all(worker["idle"] for worker in holdings(router)), seconds)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = TIMEOUT) -> bool:
     """Poll until the condition holds; False when it never did."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -94,7 +94,7 @@ def test_aborts_in_the_middle_of_transfers(pair: Servers) -> None:
         assert all(others.result(TIMEOUT))
     assert len(told) == ABORTED
     assert transfers_failed(pair) > failed, "none was aborted in its transfer"
-    assert wait_for(lambda: is_quiet(pair.decode) and is_quiet(pair.prefill), 30), overlay_state(pair.decode)
+    assert wait_for(lambda: is_quiet(pair.decode) and is_quiet(pair.prefill)), overlay_state(pair.decode)
     again = [generate(pair.router, each, 16, model=pair.model)["output_ids"] for each in questions]
     assert again == before
     assert "did not say within" not in pair.decode_log.read_text(errors="replace"), "an abort was not acknowledged"
@@ -112,7 +112,7 @@ def test_a_segment_is_aborted_in_its_transfer(pair: Servers) -> None:
             httpx.post(f"{base}/abort_request", json={"rid": rid}, timeout=TIMEOUT)
         asked.result(TIMEOUT)
     prompt.close()
-    assert wait_for(lambda: is_quiet(pair.decode) and is_quiet(pair.prefill), 30), overlay_state(pair.decode)
+    assert wait_for(lambda: is_quiet(pair.decode) and is_quiet(pair.prefill)), overlay_state(pair.decode)
     again = Prompt(pair)
     assert statuses(again.append(ids[:690])) == [200, 200]
     assert again.final(ids[690:], 690)[1].json()["output_ids"] == wanted

@@ -226,7 +226,7 @@ def abort_after(chunks: int, pair: Servers) -> None:
     for answer in answers:
         assert answer.status_code >= 500 or answer.json()["output_ids"] == []
     assert wait_for(lambda: quiet(pair))
-    assert wait_for(lambda: pinned(pair) == [0, 0], TTL + 60)
+    assert wait_for(lambda: pinned(pair) == [0, 0], TTL + TIMEOUT)
 
 
 def test_a_hundred_abandoned_prompts(servers: Servers) -> None:
@@ -247,5 +247,5 @@ def test_a_hundred_abandoned_prompts(servers: Servers) -> None:
     assert counters(servers.decode)["taken"] > 0
     # An ordinary request that needs nearly the whole pool takes the pins away.
     assert statuses(send(servers, some_ids(2_000), {"max_new_tokens": 30, "ignore_eos": True})) == [200, 200]
-    assert wait_for(lambda: quiet(servers), TTL + 60)
+    assert wait_for(lambda: quiet(servers), TTL + TIMEOUT)
     assert counters(servers.prefill)["open"] == counters(servers.decode)["open"] == 0

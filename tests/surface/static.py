@@ -9,6 +9,7 @@ import re
 import runpy
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import fields
@@ -83,6 +84,7 @@ def _options(command: str) -> list[str]:
     """As `python -m` runs the command, but in this process: several of them import PyTorch."""
     told = io.StringIO()
     with (
+        warnings.catch_warnings(action="ignore", category=RuntimeWarning),  # other tests have imported some of them
         mock.patch.object(sys, "argv", [command, "--help"]),
         mock.patch.dict(os.environ, {"COLUMNS": "400"}),
         redirect_stdout(told),
