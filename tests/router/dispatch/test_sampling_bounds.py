@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.dispatch import sampling_bounds
 from router.dispatch.sampling_bounds import check_sampling
 from router.errors import BadRequest
+from sglang_ext.fixes import request_guard
 
 CHAT, COMPLETIONS, GENERATE = "/v1/chat/completions", "/v1/completions", "/generate"
 REFUSED: list[tuple[str, dict[str, Any]]] = [
@@ -70,6 +72,11 @@ TAKEN: list[dict[str, Any]] = [
     {"ebnf": "root ::= <odd>"},
     {"response_format": {"type": "json_object"}},
 ]
+
+
+@pytest.mark.parametrize("name", ["MAX_BIAS", "MIN_REPETITION_PENALTY", "MAX_TEMPERATURE"])
+def test_the_router_and_the_overlay_have_the_same_limits(name: str) -> None:
+    assert getattr(sampling_bounds, name) == getattr(request_guard, name)
 
 
 @pytest.mark.parametrize(("field", "params"), REFUSED, ids=str)
