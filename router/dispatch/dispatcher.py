@@ -10,7 +10,7 @@ from router.dispatch.breaker_checks import available_workers
 from router.dispatch.exchange_scope import ExchangeScope
 from router.dispatch.restart_queue import RestartQueue
 from router.http.body import Body
-from router.load_balancing import CacheAwareSettings, Policy, PromptPrefix
+from router.load_balancing import CacheAwareSettings, Policy, PowerOfTwo, PromptPrefix
 from router.observability.tracing.leg_tracer import LegTracer
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
@@ -25,6 +25,7 @@ class Dispatcher:
         decode_policy: Chooses among decode servers.
         balance: When loads are imbalanced, so that a sticky pair is given up (`can_keep_pair`).
         restarts: Where requests wait for workers that restart.
+        plain_policy: Chooses among plain servers; None for power of two choices.
 
     Attributes:
         background: Posts whose responses nobody awaits.
@@ -37,12 +38,14 @@ class Dispatcher:
         decode_policy: Policy,
         balance: CacheAwareSettings | None = None,
         restarts: RestartQueue | None = None,
+        plain_policy: Policy | None = None,
     ) -> None:
         self.registry = registry
         self.restarts = restarts or RestartQueue(registry)
         self._balance = balance or CacheAwareSettings()
         self._prefill_policy = prefill_policy
         self._decode_policy = decode_policy
+        self._plain_policy = plain_policy or PowerOfTwo()
         self.background = BackgroundPosts()
 
     def choose_pair(self, model: str, prompt: PromptPrefix | None = None, avoid: Collection[Worker] = ()) -> Pair:
@@ -56,6 +59,11 @@ class Dispatcher:
         if avoid:
             prefill, decode = ([w for w in group if w not in avoid] or group for group in (prefill, decode))
         return Pair(self._prefill_policy.choose(prefill, prompt), self._decode_policy.choose(decode, prompt))
+
+    def choose_plain(self, model: str, prompt: PromptPrefix | None = None, avoid: Collection[Worker] = ()) -> Worker:
+        """Choose a usable plain server of the model by its policy; `avoid` and errors as of `choose_pair`."""
+        workers = available_workers(self.registry.usable(model, "plain"))
+        return self._plain_policy.choose([w for w in workers if w not in avoid] or workers, prompt)
 
     def can_keep_pair(self, pair: Pair) -> bool:
         """Whether a sticky pair should serve the next request too: both workers are usable and not overloaded."""

@@ -1,17 +1,19 @@
-"""Prometheus metrics of requests to pairs: selections, failures, retries. Names and labels are sglang-router's."""
+"""Prometheus metrics of requests to workers: selections, failures, retries. Names and labels are sglang-router's."""
 
 from collections import Counter as Count
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Summary
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from router.workers.worker import PAIR_ROLES, Pair, Role, Worker
+from router.workers.worker import PAIR_ROLES, Role, Worker
+
+ROLE_LABELS: dict[Role, str] = {"prefill": "prefill", "decode": "decode", "plain": "regular"}
 
 
 class DispatchMetrics(Collector):
-    """Counts selected pairs, failed attempts and retries.
+    """Counts selected workers, failed attempts and retries.
 
     Args:
         registry: Where the metrics are registered.
@@ -20,7 +22,7 @@ class DispatchMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry, policies: Mapping[Role, str]) -> None:
         self._policies = policies
-        self._selected_pairs: Count[str] = Count()  # by model
+        self._selected: Count[tuple[str, bool]] = Count()  # by model, and whether the worker was a plain server
 
         def counter(name: str, documentation: str, *labels: str) -> Counter:
             return Counter(name, documentation, labels, registry=registry)
@@ -35,31 +37,32 @@ class DispatchMetrics(Collector):
         self._errors = counter("smg_worker_errors", "Failed attempts", "worker_type", "connection_mode", "error_type")
         registry.register(self)
 
-    def selected(self, model: str) -> None:
-        """Count a pair that was chosen."""
-        self._selected_pairs[model] += 1
+    def selected(self, model: str, workers: Sequence[Worker]) -> None:
+        """Count the workers that were chosen: a pair, or a plain server."""
+        self._selected[model, len(workers) == 1] += 1
 
-    def retried(self, endpoint: str, attempt: int, backoff: float) -> None:
-        """Count a retry after attempt number `attempt` and a backoff in seconds."""
-        for role in PAIR_ROLES:
-            self._retries.labels(role, endpoint).inc()
+    def retried(self, endpoint: str, workers: Sequence[Worker], attempt: int, backoff: float) -> None:
+        """Count a retry after attempt number `attempt` on these workers and a backoff in seconds."""
+        for worker in workers:
+            self._retries.labels(ROLE_LABELS[worker.role], endpoint).inc()
         self._backoff.labels(str(attempt)).observe(backoff)
 
-    def exhausted(self, endpoint: str) -> None:
+    def exhausted(self, endpoint: str, workers: Sequence[Worker]) -> None:
         """Count a request whose last attempt failed."""
-        for role in PAIR_ROLES:
-            self._exhausted.labels(role, endpoint).inc()
+        for worker in workers:
+            self._exhausted.labels(ROLE_LABELS[worker.role], endpoint).inc()
 
-    def failed(self, pair: Pair, worker: Worker | None, error_type: str) -> None:
-        """Count a failed attempt for the worker at fault, or for decode if that is not known."""
-        self._errors.labels((worker or pair.decode).role, "http", error_type).inc()
+    def failed(self, worker: Worker, error_type: str) -> None:
+        """Count a failed attempt for the worker at fault, or for the one that should have answered."""
+        self._errors.labels(ROLE_LABELS[worker.role], "http", error_type).inc()
 
     def collect(self) -> Iterator[Metric]:
         """The selections. They are plain numbers until they are read, since every request makes one."""
         selections = CounterMetricFamily(
             "smg_worker_selection", "Choices", labels=("worker_type", "connection_mode", "model", "policy")
         )
-        for model, count in self._selected_pairs.items():
-            for role in PAIR_ROLES:
-                selections.add_metric((role, "http", model, self._policies[role]), count)
+        for (model, plain), count in self._selected.items():
+            roles: tuple[Role, ...] = ("plain",) if plain else PAIR_ROLES
+            for role in roles:
+                selections.add_metric((ROLE_LABELS[role], "http", model, self._policies[role]), count)
         yield selections

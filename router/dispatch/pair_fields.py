@@ -42,7 +42,7 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str,
     if size is not None and size > MAX_BATCH:
         raise BadRequest(f"the batch has {size} prompts, and {MAX_BATCH} is the most; send several requests.")
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
-    rid = _request_ids(fields.get("rid"), size)
+    rid = request_ids(fields.get("rid"), size)
     if size is None:
         return {"bootstrap_host": host, "bootstrap_port": port, "bootstrap_room": new_bootstrap_room(), "rid": rid}
     rooms = [new_bootstrap_room() for _ in range(size)]
@@ -79,7 +79,7 @@ def _check_samples(fields: Mapping[str, Any]) -> None:
             )
 
 
-def _request_ids(rid: Any, size: int | None) -> str | list[str]:
+def request_ids(rid: Any, size: int | None) -> str | list[str]:
     """New request ids with the client's `rid` as prefix."""
     if rid is None and size is None:
         return new_id()

@@ -1,109 +1,61 @@
-"""Forwards client requests to pairs, with retries, and streams decode's response back."""
+"""A client's request on a pair, and decode's response streamed back."""
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from router.dispatch.attempt import failed_worker_of
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
-from router.dispatch.metrics import DispatchMetrics
+from router.dispatch.exchange_scope import ExchangeScope
+from router.dispatch.forwarding import ChooseAttempt, ForwardingAttempt, RoutedRequest
 from router.dispatch.prompt_logprobs import stream_with_prompt_logprobs, wants_prompt_logprobs, with_prompt_logprobs
-from router.dispatch.retries import RETRYABLE_STATUSES, RetrySettings, is_retryable
+from router.dispatch.retries import RETRYABLE_STATUSES
 from router.dispatch.worker_errors import refusal_in_stream, without_paths
-from router.errors import NoWorker, UpstreamFailed, UpstreamTimeout, clear_tracebacks
 from router.http.asgi import SSE_HEADERS
-from router.http.body import Body
 from router.http.client_request import ClientRequest
-from router.load_balancing import PromptPrefix, prompt_prefix
+from router.load_balancing import PromptPrefix
 from router.workers.worker import Pair, Worker
 
 
-@dataclass(frozen=True, slots=True)
-class RoutedRequest:
-    """A client request after routing: what to send, and to which model's workers.
+def on_pairs(dispatcher: Dispatcher) -> ChooseAttempt:
+    """How attempts on pairs are chosen."""
 
-    Attributes:
-        path: The path on the workers.
-        endpoint: The endpoint's name in metrics.
-        model: The model that serves it.
-        body: The request body, without the router's fields.
-    """
+    def choose(routed: RoutedRequest, prompt: PromptPrefix | None, avoid: Collection[Worker]) -> "PairAttempt":
+        return PairAttempt(dispatcher, routed, dispatcher.choose_pair(routed.model, prompt, avoid))
 
-    path: str
-    endpoint: str
-    model: str
-    body: Body
+    return choose
 
 
-class PairForwarder:
-    """Forwards client requests to pairs.
+class PairAttempt(ForwardingAttempt):
+    """An attempt on a pair."""
 
-    Args:
-        dispatcher: Chooses pairs and sends to them.
-        retries: Number of attempts, and the backoff between them.
-        metrics: Counts attempts.
-    """
-
-    def __init__(self, dispatcher: Dispatcher, retries: RetrySettings, metrics: DispatchMetrics) -> None:
+    def __init__(self, dispatcher: Dispatcher, routed: RoutedRequest, pair: Pair) -> None:
+        self.workers = (pair.prefill, pair.decode)
         self._dispatcher = dispatcher
-        self._retries = retries
-        self._metrics = metrics
+        self._routed = routed
+        self._pair = pair
+        self._scope: ExchangeScope | None = None
 
-    async def forward(self, request: ClientRequest, routed: RoutedRequest) -> None:
-        """Send a client a pair's response. Failed attempts are retried until the first byte is sent to the client.
+    async def run(self, request: ClientRequest, *, is_last: bool) -> int:
+        """As of `ForwardingAttempt`."""
+        routed = self._routed
+        scope = self._scope = self._dispatcher.exchange(routed.path, routed.body, self._pair, request.span)
+        try:
+            async with scope as exchange:
+                status = exchange.decode.status
+                if is_last or status not in RETRYABLE_STATUSES:
+                    await self._send_response(request, routed, exchange)
+                    return status
+            self.failed_worker = failed_worker_of(exchange)
+            return status
+        except BaseException:
+            self.failed_worker = scope.failed_worker
+            raise
 
-        Raises:
-            RouterError: The last attempt failed, or an attempt failed in a way that is not retried.
-        """
-        prompt = prompt_prefix(routed.body.fields)
-        avoid: set[Worker] = set()
-        while True:
-            pair = await self._choose_pair(routed.model, prompt, avoid)
-            request.model = routed.model  # only now: a name that no worker serves must not become a metric label
-            request.workers = (pair.prefill.url, pair.decode.url)
-            request.attempts += 1
-            is_last = request.attempts >= self._retries.max_attempts
-            self._metrics.selected(routed.model)
-            exchange_scope = self._dispatcher.exchange(routed.path, routed.body, pair, request.span)
-            try:
-                async with exchange_scope as exchange:
-                    failed = exchange.decode.status in RETRYABLE_STATUSES
-                    if is_last or not failed:
-                        await self._send_response(request, routed, exchange)
-                        if failed:
-                            self._metrics.exhausted(routed.endpoint)
-                        return
-                failed_worker: Worker | None = failed_worker_of(exchange)
-                self._metrics.failed(pair, failed_worker, f"status_{exchange.decode.status}")
-            except (UpstreamFailed, UpstreamTimeout) as error:
-                failed_worker = exchange_scope.failed_worker
-                self._metrics.failed(pair, failed_worker, error.kind)
-                if request.response_started or not is_retryable(error):
-                    raise
-                if is_last:
-                    self._metrics.exhausted(routed.endpoint)
-                    raise
-                clear_tracebacks(error)
-            except asyncio.CancelledError:
-                if request.timed_out:
-                    exchange_scope.count_silence()
-                raise
-            if failed_worker is not None:
-                avoid.add(failed_worker)
-            backoff = self._retries.backoff(request.attempts)
-            self._metrics.retried(routed.endpoint, request.attempts, backoff)
-            await asyncio.sleep(backoff)
-
-    async def _choose_pair(self, model: str, prompt: PromptPrefix | None, avoid: set[Worker]) -> Pair:
-        """Choose a pair; where its only servers restart, wait for them."""
-        while True:
-            try:
-                return self._dispatcher.choose_pair(model, prompt, avoid)
-            except NoWorker:
-                if not await self._dispatcher.restarts.wait(model):
-                    raise
+    def count_silence(self) -> None:
+        """As of `ForwardingAttempt`."""
+        if self._scope is not None:
+            self._scope.count_silence()
 
     async def _send_response(self, request: ClientRequest, routed: RoutedRequest, exchange: Exchange) -> None:
         status = exchange.decode.status

@@ -1,41 +1,89 @@
-"""Forwards client requests unchanged to the least loaded plain server, without retries."""
+"""A client's request on a plain server, and its response."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection
+from contextlib import aclosing
+from typing import Any
 
+from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.forwarding import ChooseAttempt, ForwardingAttempt, RoutedRequest
+from router.dispatch.retries import RETRYABLE_STATUSES
 from router.dispatch.worker_errors import without_paths
+from router.dispatch.worker_use import WorkerUse
 from router.http.asgi import SSE_HEADERS
 from router.http.client_request import ClientRequest
 from router.http_client.response import Response
+from router.load_balancing import PromptPrefix
 from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.workers.worker import Worker
 
+AddedFields = Callable[[Worker], dict[str, Any]]
 
-async def forward_to_plain(
-    request: ClientRequest, workers: Sequence[Worker], model: str, path: str, body: bytes
-) -> None:
-    """Send a client the response of the least loaded worker; cancelling it closes the worker's connection.
+
+def on_plain(dispatcher: Dispatcher, added_fields: AddedFields) -> ChooseAttempt:
+    """How attempts on plain servers are chosen.
 
     Args:
-        request: The client's request.
-        workers: Plain servers of the model.
-        model: The model that the body names.
-        path: The path on the worker.
-        body: The request body.
-
-    Raises:
-        RouterError: The worker failed.
+        dispatcher: Chooses the server.
+        added_fields: Fields that the body gets for a server; their `rid`, one or several, is aborted there when the
+            client leaves.
     """
-    worker = min(workers, key=lambda each: each.load)
-    request.model, request.workers = model, (worker.url,)
-    request.attempts += 1
-    worker.load += 1
-    try:
-        with UNTRACED_LEG if request.span is None else request.span.start_leg(worker, path, model) as leg:
-            async with await worker.origin.request("POST", path, body, leg.headers) as response:
-                leg.response_started(response.status)
-                await _send_response(request, response)
-    finally:
-        worker.load -= 1
+
+    def choose(routed: RoutedRequest, prompt: PromptPrefix | None, avoid: Collection[Worker]) -> "PlainAttempt":
+        worker = dispatcher.choose_plain(routed.model, prompt, avoid)
+        return PlainAttempt(dispatcher, routed, worker, added_fields(worker))
+
+    return choose
+
+
+class PlainAttempt(ForwardingAttempt):
+    """An attempt on a plain server."""
+
+    def __init__(self, dispatcher: Dispatcher, routed: RoutedRequest, worker: Worker, added: dict[str, Any]) -> None:
+        self.workers = (worker,)
+        self._dispatcher = dispatcher
+        self._routed = routed
+        self._worker = worker
+        self._added = added
+        self._use = WorkerUse(worker)
+
+    async def run(self, request: ClientRequest, *, is_last: bool) -> int:
+        """As of `ForwardingAttempt`."""
+        worker, routed, use = self._worker, self._routed, self._use
+        finished = False
+        try:
+            with (
+                use,
+                UNTRACED_LEG
+                if request.span is None
+                else request.span.start_leg(worker, routed.path, routed.model) as leg,
+            ):
+                body = routed.body.render(self._added)
+                async with await worker.origin.request("POST", routed.path, body, leg.headers) as response:
+                    del body  # sent, and may be long
+                    use.status = response.status
+                    leg.response_started(response.status)
+                    if is_last or response.status not in RETRYABLE_STATUSES:
+                        await _send_response(request, response)
+                    finished = True
+            if response.status in RETRYABLE_STATUSES:
+                self.failed_worker = worker
+            return response.status
+        except BaseException:
+            self.failed_worker = worker if use.failed else None
+            raise
+        finally:
+            if not finished:
+                self._abort()
+
+    def _abort(self) -> None:
+        """Abort the request on the server, which notices a closed connection only after seconds."""
+        rid = self._added.get("rid")
+        for request_id in rid if isinstance(rid, list) else [rid] if rid else []:
+            self._dispatcher.abort_on_worker(self._worker, request_id)
+
+    def count_silence(self) -> None:
+        """As of `ForwardingAttempt`."""
+        self._use.count_silence()
 
 
 async def _send_response(request: ClientRequest, response: Response) -> None:
@@ -46,8 +94,13 @@ async def _send_response(request: ClientRequest, response: Response) -> None:
             body = without_paths(body)
         await request.send_response(response.status, body, [(b"content-type", content_type)])
         return
-    request.streaming = True
-    await request.send_headers(response.status, SSE_HEADERS)
-    async for chunk in response.chunks():
-        await request.send_chunk(chunk)
+    async with aclosing(response.chunks()) as chunks:
+        # Headers are sent with the first chunk: a failure before it can still be retried.
+        first_chunk = await anext(chunks, b"")
+        request.streaming = True
+        await request.send_headers(response.status, SSE_HEADERS)
+        if first_chunk:
+            await request.send_chunk(first_chunk)
+        async for chunk in chunks:
+            await request.send_chunk(chunk)
     await request.send_chunk(b"", more=False)

@@ -4,12 +4,14 @@ Each request goes to a tree, to a client's run of agents, to a pair, or to a pla
 """
 
 from collections.abc import Awaitable
-from typing import Any, Protocol
+from typing import Protocol
 
 from router.agent_runs.service import AgentRuns
-from router.dispatch.pair_forwarding import PairForwarder, RoutedRequest
-from router.dispatch.plain_forwarding import forward_to_plain
-from router.dispatch.request_ids import unique_ids
+from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.forwarding import Forwarder, RoutedRequest
+from router.dispatch.pair_forwarding import on_pairs
+from router.dispatch.plain_fields import plain_fields
+from router.dispatch.plain_forwarding import on_plain
 from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
 from router.endpoints.requested_model import requested_model
@@ -21,7 +23,6 @@ from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
 from router.http.sse import format_error
 from router.moa.openai_format import EndpointKind
-from router.workers.registry import Registry
 
 ERROR_EVENT_TIMEOUT = 5.0  # seconds for a client to receive the event of an error
 
@@ -40,27 +41,29 @@ class InferenceEndpoints:
     """Generation and reranking.
 
     Args:
-        registry: The workers.
+        dispatcher: Chooses workers and sends to them.
         trees: Answers requests to trees.
         agent_runs: Answers requests with `run`.
-        pairs: Forwards requests to pairs.
+        forwarder: Forwards requests to pairs and plain servers.
         timeout: Seconds for a whole response.
         peers: The router's other processes; None if there is one.
     """
 
     def __init__(
         self,
-        registry: Registry,
+        dispatcher: Dispatcher,
         trees: TreeEndpoint,
         agent_runs: AgentRuns,
-        pairs: PairForwarder,
+        forwarder: Forwarder,
         timeout: float,
         peers: RunOwners | None = None,
     ) -> None:
-        self._registry = registry
+        self._dispatcher = dispatcher
+        self._registry = dispatcher.registry
         self._trees = trees
         self._agent_runs = agent_runs
-        self._pairs = pairs
+        self._forwarder = forwarder
+        self._on_pairs = on_pairs(dispatcher)
         self._timeout = timeout
         self._peers = peers
 
@@ -140,21 +143,15 @@ class InferenceEndpoints:
             await self._agent_runs.answer(request, routed.path, routed.model, routed.body.all_fields(), request.span)
         elif self._registry.served_by_pairs(routed.model):
             refuse_ignored(routed.body.fields, lambda: self._registry.serving(routed.model, "decode"))
-            await self._pairs.forward(request, routed)
+            await self._forwarder.forward(request, routed, self._on_pairs)
         else:
             await self._forward_to_plain(request, routed)
 
     async def _forward_to_plain(self, request: ClientRequest, routed: RoutedRequest) -> None:
-        """Pass a request on; one that leaves the model to the router gets its name, since a server may have several."""
-        names_model = routed.path == "/generate" or routed.body.fields.get("model") == routed.model
-        added: dict[str, Any] = {} if names_model else {"model": routed.model}
-        if (rid := routed.body.fields.get("rid")) is not None:
-            added["rid"] = unique_ids(rid)
-        body = routed.body.render(added)
         check_sampling(routed.body.fields, routed.path)
-        workers = self._registry.usable_plain(routed.model)
-        refuse_ignored(routed.body.fields, lambda: workers)
-        await forward_to_plain(request, workers, routed.model, routed.path, body)
+        refuse_ignored(routed.body.fields, lambda: self._registry.serving(routed.model, "plain"))
+        attempts = on_plain(self._dispatcher, lambda worker: plain_fields(routed, worker))
+        await self._forwarder.forward(request, routed, attempts)
 
 
 async def _read_body(request: ClientRequest) -> Body:

@@ -23,7 +23,12 @@ def all_routes(services: EndpointServices) -> list[Route]:
     """All routes; paths that only sglang-router has answer 501 with the reason."""
     registry = services.dispatcher.registry
     inference = InferenceEndpoints(
-        registry, services.trees, services.agent_runs, services.pairs, services.request_timeout, services.peers
+        services.dispatcher,
+        services.trees,
+        services.agent_runs,
+        services.forwarder,
+        services.request_timeout,
+        services.peers,
     )
     models = ModelEndpoints(registry, services.trees)
     health = HealthEndpoints(

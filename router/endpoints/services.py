@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from router.access.key_ring import KeyRing
 from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.pair_forwarding import PairForwarder
+from router.dispatch.forwarding import Forwarder
 from router.dispatch.supervisor import WorkerSupervisor
 from router.endpoints.inference import RunOwners
 from router.endpoints.trees import TreeEndpoint
@@ -23,7 +23,7 @@ class EndpointServices:
     Attributes:
         dispatcher: Chooses workers (`dispatcher.registry`) and sends to them.
         supervisor: Warms up, watches and removes workers.
-        pairs: Forwards requests to pairs, with retries.
+        forwarder: Forwards requests to workers, with retries.
         trees: Answers requests to trees.
         agent_runs: Answers requests with `run`.
         run_store: The traces of recent runs.
@@ -37,7 +37,7 @@ class EndpointServices:
 
     dispatcher: Dispatcher
     supervisor: WorkerSupervisor
-    pairs: PairForwarder
+    forwarder: Forwarder
     trees: TreeEndpoint
     agent_runs: AgentRuns
     run_store: RunStore

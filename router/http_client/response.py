@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -168,7 +168,7 @@ class Response:
             raise ConnectionLost(f"the worker {self._pool.url} {connection.failure} before its answer was whole.")
         return False
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body's chunks as they arrive; raises `ConnectionLost` when it ends too early."""
         while True:
             chunk = self.read_available()

@@ -12,9 +12,11 @@ from typing import Any
 import orjson
 
 from router.dispatch.worker_errors import error_message
+from router.dispatch.worker_use import WorkerUse
 from router.errors import AgentRefused, RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.sse import EventStream
 from router.http_client.response import Response
+from router.load_balancing import prompt_prefix
 from router.moa.agent_call import AgentCall
 from router.moa.answer_progress import AnswerProgress
 from router.moa.idle_timeout import IdleTimeout
@@ -33,19 +35,18 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
         RouterError: The server failed, its answer has no text, or an upstream answer failed.
     """
     answers = await _upstream_texts(call)
-    workers = context.registry.usable_plain(call.trace.model)
-    worker = min(workers, key=lambda each: (each in call.failed_workers, each.load))
     path, body = _request_body(call, call.draft.with_answers(answers))
+    worker = context.dispatcher.choose_plain(call.trace.model, prompt_prefix(body), call.failed_workers)
     is_sglang = worker.info.get("sglang") is not None
     rid = uuid.uuid4().hex
     if is_sglang:
         body["rid"] = rid
     finished = False
-    worker.load += 1
     try:
         await call.before_sending()
         call.mark_sent()
         async with AsyncExitStack() as stack:
+            use = stack.enter_context(WorkerUse(worker))
             leg = stack.enter_context(
                 UNTRACED_LEG if call.tracer is None else call.tracer.start_leg(worker, path, call.trace.model)
             )
@@ -59,6 +60,7 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
                     response = await stack.enter_async_context(
                         await worker.origin.request("POST", path, raw, leg.headers)
                     )
+                use.status = response.status
                 leg.response_started(response.status)
                 await _check_status(call, response)
             events = EventStream(response.chunks(), or_json=True)
@@ -83,7 +85,6 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
             f"agent {call.trace.agent} failed: its server said nothing for {call.timeout:g} s."
         ) from None
     finally:
-        worker.load -= 1
         if is_sglang and not finished:
             context.dispatcher.abort_on_worker(worker, rid)
 

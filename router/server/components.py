@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 from router.access.key_ring import KeyRing
 from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.forwarding import Forwarder
 from router.dispatch.metrics import DispatchMetrics
-from router.dispatch.pair_forwarding import PairForwarder
 from router.dispatch.restart_queue import RestartQueue
 from router.dispatch.supervisor import WorkerSupervisor
 from router.early_exit import AgreementJudge, Judge
@@ -104,10 +104,11 @@ def build_components(
     policies: dict[Role, str] = {
         "prefill": settings.prefill_policy or settings.policy,
         "decode": settings.decode_policy or settings.policy,
+        "plain": settings.policy,
     }
-    prefill, decode = (make_policy(name, settings.cache_aware) for name in policies.values())
+    prefill, decode, plain = (make_policy(name, settings.cache_aware) for name in policies.values())
     restarts = RestartQueue(registry, settings.limits.queue_size, settings.limits.queue_timeout_secs)
-    dispatcher = Dispatcher(registry, prefill, decode, settings.cache_aware, restarts)
+    dispatcher = Dispatcher(registry, prefill, decode, settings.cache_aware, restarts, plain)
     warm_up = not settings.health.skip_warm_up
     supervisor = WorkerSupervisor(registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up)
 
@@ -141,12 +142,12 @@ def build_components(
     prometheus.register(MemoryMetrics(limits, run_limits, run_store, agent_runs.runs, dispatcher.background))
 
     # Endpoints and their routes.
-    pairs = PairForwarder(dispatcher, settings.retries, DispatchMetrics(prometheus, policies))
+    forwarder = Forwarder(restarts, settings.retries, DispatchMetrics(prometheus, policies))
     worker_endpoints = WorkerEndpoints(registry, supervisor, factory)
     services = EndpointServices(
         dispatcher=dispatcher,
         supervisor=supervisor,
-        pairs=pairs,
+        forwarder=forwarder,
         trees=tree_endpoint,
         agent_runs=agent_runs,
         run_store=run_store,

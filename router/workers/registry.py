@@ -118,10 +118,6 @@ class Registry:
         has_plain = any(w.usable for w in self.workers if w.role == "plain" and model in w.models)
         return not has_plain and roles.count("plain") < len(roles)
 
-    def usable_plain(self, model: str) -> list[Worker]:
-        """The model's usable plain servers, never empty; raises as `usable`."""
-        return self.usable(model, "plain")
-
     def usable(self, model: str, role: Role) -> list[Worker]:
         """The model's workers of a role that may get requests, never empty.
 

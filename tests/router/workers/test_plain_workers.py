@@ -276,11 +276,11 @@ async def test_models_come_and_go() -> None:
         await registry.probe()
         assert registry.models() == ["b", "c"]
         with pytest.raises(NotFound, match=r"^the model 'a' is not served here; served: b, c\.$"):
-            registry.usable_plain("a")
+            registry.usable("a", "plain")
         gateway.models = []
         await registry.probe()
         with pytest.raises(NoWorker, match="no plain server of the model 'b' is healthy"):
-            registry.usable_plain("b")
+            registry.usable("b", "plain")
         registry.close()
 
 

@@ -1,0 +1,138 @@
+"""Forwards clients' requests with retries, whichever workers serve them."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from router.dispatch.metrics import DispatchMetrics
+from router.dispatch.restart_queue import RestartQueue
+from router.dispatch.retries import RETRYABLE_STATUSES, RetrySettings, is_retryable
+from router.errors import NoWorker, UpstreamFailed, UpstreamTimeout, clear_tracebacks
+from router.http.body import Body
+from router.http.client_request import ClientRequest
+from router.load_balancing import PromptPrefix, prompt_prefix
+from router.workers.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedRequest:
+    """A client request after routing: what to send, and to which model's workers.
+
+    Attributes:
+        path: The path on the workers.
+        endpoint: The endpoint's name in metrics.
+        model: The model that serves it.
+        body: The request body, without the router's fields.
+    """
+
+    path: str
+    endpoint: str
+    model: str
+    body: Body
+
+
+class ForwardingAttempt(ABC):
+    """One attempt of a request, on workers that were chosen for it.
+
+    Attributes:
+        workers: The workers, prefill first.
+        failed_worker: The worker whose failure ended the attempt; None before its end, and where nobody knows.
+    """
+
+    workers: tuple[Worker, ...]
+    failed_worker: Worker | None = None
+
+    @abstractmethod
+    async def run(self, request: ClientRequest, *, is_last: bool) -> int:
+        """Send the request, and the response to the client unless it is to be retried.
+
+        Args:
+            request: The client's request.
+            is_last: Whether the client gets a response that could be retried too.
+
+        Returns:
+            The status of the response.
+
+        Raises:
+            RouterError: A worker failed.
+        """
+
+    @abstractmethod
+    def count_silence(self) -> None:
+        """After `run`: it was cancelled because the request's time was over."""
+
+
+ChooseAttempt = Callable[[RoutedRequest, PromptPrefix | None, Collection[Worker]], ForwardingAttempt]
+
+
+class Forwarder:
+    """Forwards client requests.
+
+    Args:
+        restarts: Where requests wait for workers that restart.
+        retries: Number of attempts, and the backoff between them.
+        metrics: Counts attempts.
+    """
+
+    def __init__(self, restarts: RestartQueue, retries: RetrySettings, metrics: DispatchMetrics) -> None:
+        self._restarts = restarts
+        self._retries = retries
+        self._metrics = metrics
+
+    async def forward(self, request: ClientRequest, routed: RoutedRequest, choose: ChooseAttempt) -> None:
+        """Send a client the workers' response. Failed attempts are retried until the first byte is sent to the client.
+
+        Args:
+            request: The client's request.
+            routed: What to send.
+            choose: Chooses the workers of an attempt, others than the given ones if there are any; raises `NoWorker`.
+
+        Raises:
+            RouterError: The last attempt failed, or an attempt failed in a way that is not retried.
+        """
+        prompt = prompt_prefix(routed.body.fields)
+        avoid: set[Worker] = set()
+        while True:
+            attempt = await self._choose(choose, routed, prompt, avoid)
+            request.model = routed.model  # only now: a name that no worker serves must not become a metric label
+            request.workers = tuple([worker.url for worker in attempt.workers])
+            request.attempts += 1
+            is_last = request.attempts >= self._retries.max_attempts
+            self._metrics.selected(routed.model, attempt.workers)
+            try:
+                status = await attempt.run(request, is_last=is_last)
+                failed = status in RETRYABLE_STATUSES
+                if is_last or not failed:
+                    if failed:
+                        self._metrics.exhausted(routed.endpoint, attempt.workers)
+                    return
+                self._metrics.failed(attempt.failed_worker or attempt.workers[-1], f"status_{status}")
+            except (UpstreamFailed, UpstreamTimeout) as error:
+                self._metrics.failed(attempt.failed_worker or attempt.workers[-1], error.kind)
+                if request.response_started or not is_retryable(error):
+                    raise
+                if is_last:
+                    self._metrics.exhausted(routed.endpoint, attempt.workers)
+                    raise
+                clear_tracebacks(error)
+            except asyncio.CancelledError:
+                if request.timed_out:
+                    attempt.count_silence()
+                raise
+            if attempt.failed_worker is not None:
+                avoid.add(attempt.failed_worker)
+            backoff = self._retries.backoff(request.attempts)
+            self._metrics.retried(routed.endpoint, attempt.workers, request.attempts, backoff)
+            await asyncio.sleep(backoff)
+
+    async def _choose(
+        self, choose: ChooseAttempt, routed: RoutedRequest, prompt: PromptPrefix | None, avoid: Collection[Worker]
+    ) -> ForwardingAttempt:
+        """Choose workers; where the only ones restart, wait for them."""
+        while True:
+            try:
+                return choose(routed, prompt, avoid)
+            except NoWorker:
+                if not await self._restarts.wait(routed.model):
+                    raise

@@ -1,0 +1,39 @@
+"""Request fields for a plain server: those that the router adds."""
+
+from typing import Any
+
+from router.dispatch.forwarding import RoutedRequest
+from router.dispatch.pair_fields import batch_size, request_ids
+from router.dispatch.request_ids import unique_ids
+from router.workers.worker import Worker
+
+WITH_REQUEST_IDS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))  # of SGLang's paths
+
+
+def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
+    """The fields that a body gets for a server: a model's name, since it may have several, and request ids.
+
+    A client's `rid` is made unique for every server. SGLang gets one in any case, so that the request can be aborted.
+    Other servers get no fields that a client did not send.
+
+    Raises:
+        BadRequest: The client's `rid` is none.
+    """
+    fields = routed.body.fields
+    names_model = routed.path == "/generate" or fields.get("model") == routed.model
+    added: dict[str, Any] = {} if names_model else {"model": routed.model}
+    rid = fields.get("rid")
+    if rid is not None:
+        added["rid"] = unique_ids(rid)
+    elif worker.capability == "sglang" and routed.path in WITH_REQUEST_IDS and not _has_samples(fields):
+        added["rid"] = request_ids(None, batch_size(fields, routed.path))
+    return added
+
+
+def _has_samples(fields: dict[str, Any]) -> bool:
+    """Whether a prompt gets several answers, for which SGLang makes the ids."""
+    sampling = fields.get("sampling_params")
+    return any(
+        isinstance(params, dict) and params.get("n") not in (None, 1)
+        for params in (fields, *(sampling if isinstance(sampling, list) else (sampling,)))
+    )

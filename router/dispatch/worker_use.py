@@ -1,0 +1,58 @@
+"""One request on one worker: its load, and the outcome for its circuit breaker."""
+
+from types import TracebackType
+from typing import Self
+
+from router.dispatch.breaker_checks import check_breakers
+from router.errors import ConnectFailed, ConnectionLost, UpstreamFailed, UpstreamTimeout
+from router.workers.worker import Worker
+
+
+class WorkerUse:
+    """A context manager around the request.
+
+    A broken connection, a silent worker (`TimeoutError`, `UpstreamTimeout`) and a status of 500 or more are failures; a
+    status below 500 is none, also if it refuses the request. A request that the client cancelled counts for nothing.
+
+    Entering it raises `NoWorker` if the breaker lets no request through.
+
+    Attributes:
+        worker: The worker.
+        status: The HTTP status of its response, set by the caller; 0 before it has started.
+        failed: Whether the request ended by the worker's failure.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.status = 0
+        self.failed = False
+        self._breaker_generation = 0
+
+    def __enter__(self) -> Self:
+        check_breakers((self.worker,))
+        self._breaker_generation = self.worker.breaker.begin_request()
+        self.worker.load += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.worker.load -= 1
+        if isinstance(error, ConnectFailed | ConnectionLost):
+            self.worker.connection_failed(error)
+        success = self._success(error)
+        self.failed = success is False
+        self.worker.breaker.record_outcome(self._breaker_generation, success)
+
+    def _success(self, error: BaseException | None) -> bool | None:
+        if isinstance(error, ConnectFailed | ConnectionLost | UpstreamTimeout | TimeoutError):
+            return False
+        if not self.status:
+            return False if isinstance(error, UpstreamFailed) else None
+        # An error after a good status is in what the worker wrote, or the client's.
+        return self.status < 500 if error is None or self.status >= 500 else None
+
+    def count_silence(self) -> None:
+        """After the block: the request was cancelled because its time was over before the response started."""
+        if not self.status:
+            self.worker.breaker.record_outcome(self._breaker_generation, False)

@@ -1,0 +1,242 @@
+"""Requests to plain servers: policies, retries, circuit breakers and aborts, as for pairs (the servers are fakes)."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from router.dispatch.retries import RetrySettings
+from router.workers.circuit_breaker import CircuitBreakerSettings
+from router.workers.health import HealthSettings
+from tests.router.support.aio import aio, run, until
+from tests.router.support.fakes import Call, FakeServer
+from tests.router.support.serving import Serving, serving
+
+CHAT = "/v1/chat/completions"
+BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+QUICK = RetrySettings(initial_backoff_ms=1)
+RARELY_PROBED = HealthSettings(probe_interval_secs=1000, skip_warm_up=True)
+
+
+class Plain(FakeServer):
+    """A server of the model `m` that answers each generation with `answer`."""
+
+    def __init__(self, *, sglang: bool = False) -> None:
+        super().__init__(self._handle)
+        self.sglang = sglang
+        self.answer: Callable[[Call], Any] = lambda call: call.answer({"served_by": self.url})
+
+    async def _handle(self, call: Call) -> None:
+        if call.path == "/v1/models":
+            await call.answer({"data": [{"id": "m"}]})
+        elif call.path == "/server_info" and self.sglang:
+            await call.answer({"served_model_name": "m", "disaggregation_mode": "null", "version": "0.5.17"})
+        elif call.path in ("/server_info", "/health"):
+            await call.answer({"error": "no"}, 404)
+        elif call.path == "/abort_request":
+            await call.answer({})
+        else:
+            await self.answer(call)
+
+    @property
+    def generations(self) -> list[Call]:
+        """The requests that clients sent."""
+        return [call for path in (CHAT, "/v1/completions", "/generate") for call in self.to(path)]
+
+
+class Two:
+    """A router before two plain servers."""
+
+    def __init__(self, *, sglang: bool = False, **settings: Any) -> None:
+        self.servers = [Plain(sglang=sglang), Plain(sglang=sglang)]
+        self._settings = {"policy": "round_robin", "retries": QUICK, "health": RARELY_PROBED, **settings}
+        self._stack = AsyncExitStack()
+        self.router: Serving
+
+    async def __aenter__(self) -> "Two":
+        for server in self.servers:
+            await self._stack.enter_async_context(server)
+        urls = tuple(server.url for server in self.servers)
+        self.router = await self._stack.enter_async_context(serving(plain=urls, **self._settings))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def chat(self, **more: Any) -> Any:
+        return await self.router.http.post(CHAT, json={**BODY, **more})
+
+    async def metric(self, pattern: str) -> list[str]:
+        """The values of the metrics' lines that begin so."""
+        text = (await self.router.http.get("/metrics")).text
+        return re.findall(rf"^{pattern} (\S+)$", text, re.MULTILINE)
+
+
+@aio
+async def test_the_policy_chooses() -> None:
+    async with Two() as two:
+        for _ in range(10):
+            assert (await two.chat()).status_code == 200
+        assert [len(server.generations) for server in two.servers] == [5, 5]
+        labels = 'connection_mode="http",model="m",policy="round_robin",worker_type="regular"'
+        assert await two.metric(rf"smg_worker_selection_total\{{{labels}\}}") == ["10.0"]
+
+
+@aio
+async def test_equal_prompts_go_to_one_server() -> None:
+    async with Two(policy="cache_aware") as two:
+        for _ in range(6):
+            assert (await two.chat()).status_code == 200
+        assert sorted(len(server.generations) for server in two.servers) == [0, 6]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_when_one_of_two_servers_dies_no_request_fails(stream: bool) -> None:
+    async def test() -> None:
+        async with Two() as two:
+            for server in two.servers:
+                server.answer = _streaming if stream else server.answer
+            assert (await two.chat(stream=stream)).status_code == 200
+            await two.servers[0].__aexit__()
+            answers = await asyncio.gather(*(two.chat(stream=stream) for _ in range(40)))
+            assert [answer.status_code for answer in answers] == [200] * 40
+            assert all("error" not in answer.text for answer in answers)
+
+    run(test)
+
+
+async def _streaming(call: Call) -> None:
+    await call.stream({"choices": [{"delta": {"content": "one"}}]})
+    await call.done()
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_what_may_pass_is_tried_on_another_server(status: int) -> None:
+    async def test() -> None:
+        async with Two() as two:
+            two.servers[0].answer = lambda call: call.answer({"error": {"message": "busy"}}, status)
+            for _ in range(4):
+                answer = await two.chat()
+                assert answer.json() == {"served_by": two.servers[1].url}
+            labels = f'connection_mode="http",error_type="status_{status}",worker_type="regular"'
+            assert float((await two.metric(rf"smg_worker_errors_total\{{{labels}\}}"))[0]) >= 1
+
+    run(test)
+
+
+@aio
+async def test_the_last_attempt_is_the_clients() -> None:
+    async with Two(retries=RetrySettings(max_retries=3, initial_backoff_ms=1)) as two:
+        for server in two.servers:
+            server.answer = lambda call: call.answer({"error": {"message": "too much"}}, 503)
+        answer = await two.chat()
+        assert (answer.status_code, answer.json()) == (503, {"error": {"message": "too much"}})
+        assert sum(len(server.generations) for server in two.servers) == 3
+        exhausted = r'smg_worker_retries_exhausted_total\{endpoint="chat",worker_type="regular"\}'
+        assert await two.metric(exhausted) == ["1.0"]
+
+
+@aio
+async def test_what_a_server_refuses_is_not_tried_again() -> None:
+    async with Two() as two:
+        for server in two.servers:
+            server.answer = lambda call: call.answer({"error": {"message": "wrong"}}, 400)
+        assert (await two.chat()).status_code == 400
+        assert sum(len(server.generations) for server in two.servers) == 1
+
+
+@aio
+async def test_a_broken_stream_is_not_tried_again() -> None:
+    """The client has the first words; it gets an error event behind them."""
+
+    async def breaks(call: Call) -> None:
+        await call.stream({"choices": [{"delta": {"content": "one"}}]})
+        call.drop()
+
+    async with Two() as two:
+        for server in two.servers:
+            server.answer = breaks
+        answer = await two.chat(stream=True)
+        assert answer.status_code == 200
+        assert '"one"' in answer.text
+        assert '"error"' in answer.text
+        assert sum(len(server.generations) for server in two.servers) == 1
+
+
+@aio
+async def test_a_stream_that_breaks_before_its_first_words_is_tried_again() -> None:
+    async def breaks(call: Call) -> None:
+        await call.stream()
+        call.drop()
+
+    async with Two() as two:
+        two.servers[0].answer, two.servers[1].answer = breaks, _streaming
+        for _ in range(2):
+            answer = await two.chat(stream=True)
+            assert '"one"' in answer.text
+            assert '"error"' not in answer.text
+
+
+@aio
+async def test_a_server_that_fails_too_often_gets_nothing_for_a_while() -> None:
+    breaker = CircuitBreakerSettings(failure_threshold=2)
+    async with Two(breaker=breaker) as two:
+        two.servers[0].answer = lambda call: call.answer({"error": "broken"}, 500)
+        for _ in range(10):
+            assert (await two.chat()).status_code == 200
+        assert len(two.servers[0].generations) == 2
+        workers = (await two.router.http.get("/workers")).json()["workers"]
+        assert [each["breaker"] for each in workers] == ["open", "closed"]
+
+
+@pytest.mark.parametrize("sglang", [True, False])
+def test_a_client_that_leaves_ends_its_request_on_the_server(sglang: bool) -> None:
+    """SGLang is told by the request's id; of any server the connection is closed."""
+    left = asyncio.Event()
+
+    async def hangs(call: Call) -> None:
+        await call.gone()
+        left.set()
+
+    async def test() -> None:
+        async with Two(sglang=sglang) as two:
+            for server in two.servers:
+                server.answer = hangs
+            request = asyncio.create_task(two.chat())
+            await until(lambda: any(server.generations for server in two.servers), "a server has it")
+            (call,) = (call for server in two.servers for call in server.generations)
+            request.cancel()
+            await left.wait()
+            assert ("rid" in call.json) == sglang
+            if sglang:
+                await until(lambda: any(server.to("/abort_request") for server in two.servers), "an abort")
+                (abort,) = (each for server in two.servers for each in server.to("/abort_request"))
+                assert abort.json == {"rid": call.json["rid"]}
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "ids"),
+    [
+        ("/generate", {"text": "a"}, 1),
+        ("/generate", {"text": ["a", "b"]}, 2),
+        ("/v1/completions", {"prompt": ["a", "b", "c"]}, 3),
+        ("/v1/completions", {"prompt": "a", "n": 2}, 0),
+        ("/generate", {"text": "a", "sampling_params": {"n": 2}}, 0),
+    ],
+)
+def test_request_ids_fit_the_batch(path: str, body: dict[str, Any], ids: int) -> None:
+    """Where a prompt has several answers, SGLang makes the ids."""
+
+    async def test() -> None:
+        async with Two(sglang=True) as two:
+            assert (await two.router.http.post(path, json={"model": "m", **body})).status_code == 200
+            (call,) = (call for server in two.servers for call in server.generations)
+            rid = call.json.get("rid")
+            assert (len(rid) if isinstance(rid, list) else int(rid is not None)) == ids
+
+    run(test)
