@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+from tests.idle_state import is_idle
 from tests.launching import Launched, ask, launched, overlay_of
 
 CONTEXT = 4096
@@ -152,11 +153,9 @@ def _pair(servers: Launched) -> Pair:
     return Pair(servers.router, prefill, decode, port)
 
 
-def _quiet(port: int) -> bool:
-    """Whether a server has no request and all its KV is free or may be evicted."""
-    state = overlay_of(port)
-    kv = state["kv"]
-    return not any(state["requests"].values()) and kv["protected"] == 0 and kv["free"] + kv["evictable"] == kv["total"]
+def _quiet(servers: Launched) -> bool:
+    """Whether all servers have nothing to do."""
+    return all(is_idle(overlay_of(port)) for port in servers.ports.values())
 
 
 def main() -> int:
@@ -181,7 +180,10 @@ def main() -> int:
         info = ask(f"{pair.decode}/server_info")
         _load(pair, record, options.clients, options.readers, options.seed)
         deadline = time.monotonic() + 60
-        while not (quiet := all(map(_quiet, servers.ports.values()))) and time.monotonic() < deadline:
+        while (
+            not (quiet := all(is_idle(overlay_of(port)) for port in servers.ports.values()))
+            and time.monotonic() < deadline
+        ):
             time.sleep(1)
         states = {name: overlay_of(port) for name, port in servers.ports.items()}
         retracted = servers.log("model-decode").count(RETRACTED)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from router.dispatch.request_ids import unique_ids
+from router.dispatch.request_ids import ids_of_prompts
 from router.dispatch.sampling_bounds import check_sampling
+from router.dispatch.sampling_params import sampling_params
 from router.errors import BadRequest
-from router.http.ids import new_bootstrap_room, new_id
+from router.http.ids import new_bootstrap_room
 from router.workers.worker import Pair
 
 # Fields that only a router may set: with a bootstrap host of its own, a client could make the servers connect to any
@@ -42,7 +43,7 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str,
     if size is not None and size > MAX_BATCH:
         raise BadRequest(f"the batch has {size} prompts, and {MAX_BATCH} is the most; send several requests.")
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
-    rid = request_ids(fields.get("rid"), size)
+    rid = ids_of_prompts(fields.get("rid"), size)
     if size is None:
         return {"bootstrap_host": host, "bootstrap_port": port, "bootstrap_room": new_bootstrap_room(), "rid": rid}
     rooms = [new_bootstrap_room() for _ in range(size)]
@@ -58,9 +59,8 @@ def pair_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any
 
 def _check_samples(fields: Mapping[str, Any]) -> None:
     """Raise `BadRequest` if `n` is not 1."""
-    sampling = fields.get("sampling_params")
-    for params in (fields, *(sampling if isinstance(sampling, list) else (sampling,))):
-        if not isinstance(params, dict) or "n" not in params:
+    for params in sampling_params(fields):
+        if "n" not in params:
             continue
         n = params["n"]
         if n is None:
@@ -77,15 +77,6 @@ def _check_samples(fields: Mapping[str, Any]) -> None:
             raise BadRequest(
                 f"`n` is {number:g}, but prefill/decode servers give one sample a request; send {number:g} requests."
             )
-
-
-def request_ids(rid: Any, size: int | None) -> str | list[str]:
-    """New request ids with the client's `rid` as prefix."""
-    if rid is None and size is None:
-        return new_id()
-    prefixes = rid if isinstance(rid, list) else [rid or ""] * (size or 1)
-    ids = unique_ids(prefixes, size or 1)
-    return ids[0] if size is None else ids
 
 
 def batch_size(body: Mapping[str, Any], path: str) -> int | None:

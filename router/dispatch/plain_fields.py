@@ -3,8 +3,9 @@
 from typing import Any
 
 from router.dispatch.forwarding import RoutedRequest
-from router.dispatch.pair_fields import batch_size, request_ids
-from router.dispatch.request_ids import unique_ids
+from router.dispatch.pair_fields import batch_size
+from router.dispatch.request_ids import ids_of_prompts, unique_ids
+from router.dispatch.sampling_params import sampling_params
 from router.workers.worker import Worker
 
 WITH_REQUEST_IDS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))  # of SGLang's paths
@@ -26,14 +27,10 @@ def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
     if rid is not None:
         added["rid"] = unique_ids(rid)
     elif worker.capability == "sglang" and routed.path in WITH_REQUEST_IDS and not _has_samples(fields):
-        added["rid"] = request_ids(None, batch_size(fields, routed.path))
+        added["rid"] = ids_of_prompts(None, batch_size(fields, routed.path))
     return added
 
 
 def _has_samples(fields: dict[str, Any]) -> bool:
     """Whether a prompt gets several answers, for which SGLang makes the ids."""
-    sampling = fields.get("sampling_params")
-    return any(
-        isinstance(params, dict) and params.get("n") not in (None, 1)
-        for params in (fields, *(sampling if isinstance(sampling, list) else (sampling,)))
-    )
+    return any(params.get("n") not in (None, 1) for params in sampling_params(fields))

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from router.dispatch.sampling_params import sampling_params
 from router.errors import BadRequest
 from router.workers.worker import Worker
+
+IGNORED_FIELDS = frozenset(("best_of", "suffix"))
 
 
 def check_common_fields(fields: Mapping[str, Any]) -> None:
@@ -12,9 +15,8 @@ def check_common_fields(fields: Mapping[str, Any]) -> None:
 
     `n` may also be in `sampling_params`, which is a list for a batch; there it must not be a string.
     """
-    sampling = fields.get("sampling_params")
-    for params in (fields, *(sampling if isinstance(sampling, list) else (sampling,))):
-        if isinstance(params, dict) and (n := params.get("n")) is not None:
+    for params in sampling_params(fields):
+        if (n := params.get("n")) is not None:
             if isinstance(n, str) and params is not fields:
                 raise BadRequest("`n` must be 1 or more, as a number.")  # SGLang breaks the connection at a string
             _check_samples(n)
@@ -31,9 +33,6 @@ def _check_samples(n: object) -> None:
         return  # not a number, or a large one: whoever answers says what is wrong with it
     if too_few:
         raise BadRequest(f"`n` must be 1 or more, not {str(n)[:20]}.")
-
-
-IGNORED_FIELDS = frozenset(("best_of", "suffix"))
 
 
 def refuse_ignored(fields: Mapping[str, Any], workers: Callable[[], Sequence[Worker]] = tuple) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.open_prompt.operation import is_segment
+from sglang_ext.open_prompt.pins import MAX_RELEASES
 from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
 from sglang_ext.upstream.cache import MatchResult
 from sglang_ext.upstream.request import Request
 from sglang_ext.upstream.scheduler import Batch, DecodeRequest, PreallocQueue
 
 Preallocated = tuple[list[DecodeRequest], list[DecodeRequest]]  # with room now, and failed
-MAX_RELEASES = 64  # pins released in one step; for each SGLang looks for room anew
 PLACES_KEPT = 4  # one place in so many is kept from segments
 
 

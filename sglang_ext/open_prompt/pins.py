@@ -7,6 +7,8 @@ from sglang_ext.open_prompt.node_merge import merge_chain
 from sglang_ext.upstream.cache import RadixCache, TreeNode
 from sglang_ext.upstream.request import Request
 
+MAX_RELEASES = 64  # pins released in one step of a scheduler; for each SGLang looks for room anew
+
 
 @dataclass(eq=False)
 class Pin:

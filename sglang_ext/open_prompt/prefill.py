@@ -7,13 +7,13 @@ from typing import Any
 
 from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.open_prompt.operation import is_segment, operation_of
+from sglang_ext.open_prompt.pins import MAX_RELEASES
 from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
 from sglang_ext.open_prompt.scheduling import Action, Chunked, StepView, decide
 from sglang_ext.upstream.request import Request
 from sglang_ext.upstream.scheduler import Batch, BootstrapQueue, NextBatchPlan, PrefillAdder, Scheduler
 
 GetNewBatch = Callable[[Scheduler, Batch], NextBatchPlan]
-MAX_RELEASES = 64  # pins released in one step; for each SGLang plans anew
 
 
 def disable_sampling(result: None, queue: BootstrapQueue, req: Request) -> None:

@@ -133,6 +133,12 @@ def paged(running: dict[str, Servers]) -> Servers:
     return running[PAGED]
 
 
+@pytest.fixture(params=["pages of 1", "pages of 16"])
+def pair(request: pytest.FixtureRequest, servers: Servers, paged: Servers) -> Servers:
+    """Each of the two pairs."""
+    return servers if request.param == "pages of 1" else paged
+
+
 async def _start_plain(model: Path, port: int, logs: Path) -> SpawnedProcess:
     argv = ["--model-path", str(model), "--dtype", "float32", "--page-size", "16", "--port", str(port)]
     argv += ["--max-total-tokens", "4096", "--context-length", str(CONTEXT), "--max-running-requests", "16"]

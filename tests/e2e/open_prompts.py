@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -43,6 +43,14 @@ class Prompt:
 
 def send(servers: Servers, ids: Sequence[int], sampling: dict[str, Any], **extra: Any) -> list[httpx.Response]:
     """One request to both servers, as the router sends it; prefill's answer and decode's."""
+    with ThreadPoolExecutor(2) as pool:
+        return [leg.result() for leg in submit(pool, servers, ids, sampling, **extra)]
+
+
+def submit(
+    pool: Executor, servers: Servers, ids: Sequence[int], sampling: dict[str, Any], **extra: Any
+) -> list["Future[httpx.Response]"]:
+    """As `send`, without waiting for the answers."""
     body = {
         "input_ids": list(ids),
         "sampling_params": sampling,
@@ -51,12 +59,10 @@ def send(servers: Servers, ids: Sequence[int], sampling: dict[str, Any], **extra
         "bootstrap_room": RANDOM.getrandbits(62),
         **extra,
     }
-    with ThreadPoolExecutor(2) as pool:
-        legs = [
-            pool.submit(httpx.post, f"{base}/generate", json=body, timeout=TIMEOUT)
-            for base in (servers.prefill, servers.decode)
-        ]
-        return [leg.result() for leg in legs]
+    return [
+        pool.submit(httpx.post, f"{base}/generate", json=body, timeout=TIMEOUT)
+        for base in (servers.prefill, servers.decode)
+    ]
 
 
 def statuses(answers: list[httpx.Response]) -> list[int]:

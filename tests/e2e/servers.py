@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from tests.idle_state import is_idle
+
 RANDOM = random.SystemRandom()  # whoever seeds the common generator, no two requests share a room
 TIMEOUT = 300.0  # for what hangs; on a slow machine an answer may take a minute
 MODEL = "smol"  # what the first pair and the plain server are called
@@ -67,9 +69,7 @@ def overlay_state(base: str) -> dict[str, Any]:
 
 def is_quiet(base: str) -> bool:
     """Whether a server has no request and every KV slot is free or evictable."""
-    state = overlay_state(base)
-    kv = state["kv"]
-    return not any(state["requests"].values()) and kv["protected"] == 0 and kv["free"] + kv["evictable"] == kv["total"]
+    return is_idle(overlay_state(base))
 
 
 def passes(servers: Servers) -> int:

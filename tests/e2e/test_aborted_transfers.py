@@ -13,11 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx
-import pytest
 
-from tests.e2e.open_prompts import Prompt, some_ids, statuses
+from tests.e2e.open_prompts import Prompt, some_ids, statuses, submit
 from tests.e2e.servers import (
-    RANDOM,
     TIMEOUT,
     Servers,
     both_legs,
@@ -30,11 +28,6 @@ from tests.e2e.servers import (
 
 ABORTED = 24  # requests, more than fit at once
 LONG = 700  # tokens: six chunks of prefill, which are sent one by one
-
-
-@pytest.fixture(params=["pages of 1", "pages of 16"])
-def pair(request: pytest.FixtureRequest, servers: Servers, paged: Servers) -> Servers:
-    return servers if request.param == "pages of 1" else paged
 
 
 def abort(base: str, rid: str, answer: "Future[Any]") -> None:
@@ -57,21 +50,10 @@ def test_aborts_in_the_middle_of_transfers(pair: Servers) -> None:
 
     def aborted(_: int) -> int:
         rid = uuid.uuid4().hex
-        body = {
-            "rid": rid,
-            "input_ids": some_ids(LONG),
-            "sampling_params": {"max_new_tokens": 400, "ignore_eos": True},
-            "bootstrap_host": "127.0.0.1",
-            "bootstrap_port": pair.bootstrap_port,
-            "bootstrap_room": RANDOM.getrandbits(62),
-        }
         with ThreadPoolExecutor(2) as legs:
-            asked = [
-                legs.submit(httpx.post, f"{base}/generate", json=body, timeout=TIMEOUT)
-                for base in (pair.prefill, pair.decode)
-            ]
+            asked = submit(legs, pair, some_ids(LONG), {"max_new_tokens": 400, "ignore_eos": True}, rid=rid)
             wait_for(lambda: overlay_state(pair.decode)["requests"]["decode_transfer"] > 0, 5)
-            time.sleep(random.random())
+            time.sleep(random.random())  # so that the aborts fall on different chunks
             # Decode first, as when it has waited too long: prefill goes on. It may not have had the request by then.
             for base, answer in zip((pair.decode, pair.prefill), reversed(asked), strict=True):
                 abort(base, rid, answer)

@@ -13,11 +13,6 @@ from tests.e2e.open_prompts import Prompt, counters, send, some_ids, statuses
 from tests.e2e.servers import TIMEOUT, Servers, generate, is_quiet, overlay_state, passes, post, wait_for
 
 
-@pytest.fixture(params=["pages of 1", "pages of 16"])
-def pair(request: pytest.FixtureRequest, servers: Servers, paged: Servers) -> Servers:
-    return servers if request.param == "pages of 1" else paged
-
-
 def quiet(pair: Servers) -> bool:
     return is_quiet(pair.prefill) and is_quiet(pair.decode)
 

@@ -167,9 +167,10 @@ def _refused(record: Record) -> Bar:
 
 def _held(record: Record) -> list[Bar]:
     start, end = record.start, record.end
-    known = start is not None and end is not None
-    free = known and start.free_kv == end.free_kv and bool(start.free_kv) and not end.busy  # type: ignore[union-attr]
-    shared = known and end.shared <= start.shared and record.left == []  # type: ignore[union-attr]
+    free = shared = False
+    if start is not None and end is not None:
+        free = start.free_kv == end.free_kv and bool(start.free_kv) and not end.busy
+        shared = end.shared <= start.shared and record.left == []
     told = [f"{each.free_kv}, busy {each.busy or 'none'}" if each else "unknown" for each in (start, end)]
     files = " then ".join(f"{each.shared}" if each else "unknown" for each in (start, end))
     stay = f"{files} files; in the end {record.left or 'none'}"

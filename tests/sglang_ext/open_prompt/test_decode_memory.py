@@ -2,6 +2,7 @@
 
 from array import array
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -67,17 +68,17 @@ def test_pins_go_before_a_retracted_request_waits() -> None:
     assert sorted(server.finished) == ["request-0", "request-1"]
 
 
-def pin_request(server: DecodeServer, req: object) -> None:
+def pin_request(server: DecodeServer, req: Any) -> None:
     """Cache and pin a prompt, as after a segment."""
     from sglang.srt.mem_cache.base_prefix_cache import EvictParams, InsertParams
     from sglang.srt.mem_cache.radix_cache import RadixKey
 
-    tokens = req.origin_input_ids  # type: ignore[attr-defined]
+    tokens = req.origin_input_ids
     server.cache.evict(EvictParams(num_tokens=len(tokens)))
     slots = server.allocator.alloc(len(tokens))
     assert slots is not None
     server.cache.insert(InsertParams(key=RadixKey(tokens), value=slots))
-    server.state.prompts.pins.replace(None, req)  # type: ignore[arg-type]
+    server.state.prompts.pins.replace(None, req)
 
 
 def test_a_retracted_request_does_not_wait_for_segments_that_share_its_prefix() -> None:
