@@ -18,7 +18,9 @@ class IgnoredFlag:
 
 
 IGNORED_FLAGS: dict[str, IgnoredFlag] = {
-    "--enable-igw": IgnoredFlag("several models are always served", {"action": "store_true"}),
+    "--enable-igw": IgnoredFlag(
+        "several models are always served; without workers it says that they come later", {"action": "store_true"}
+    ),
     "--backend": IgnoredFlag("sglang is the only backend", {"choices": ["sglang"], "default": "sglang"}),
 }
 

@@ -39,9 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     workers.add_argument("--decode", action="append", metavar="URL", default=[], help="a decode server (repeatable)")
     workers.add_argument("--trees", type=Path, help="YAML or JSON file with trees of agents, or a shipped tree's name")
-    workers.add_argument(
-        "--worker-urls", nargs="*", default=[], metavar="URL", help="plain servers: any that speak OpenAI's API"
-    )
+    workers.add_argument("--worker-urls", nargs="*", metavar="URL", help="plain servers: any that speak OpenAI's API")
     add_ignored_flags(workers)
     add_policy_flags(parser)
     add_flags(parser, ServerSettings, "listening, answering, logging")
@@ -63,9 +61,10 @@ def parse(arguments: list[str]) -> RouterSettings:
     if (namespace.prefill or namespace.decode) and not namespace.pd_disaggregation:
         parser.error("--prefill and --decode are for pairs; give --pd-disaggregation with them.")
     discovery = discovery_settings(parser, namespace)
-    if not (namespace.prefill and namespace.decode) and not namespace.worker_urls and discovery is None:
+    if not _says_what_to_serve(namespace) and discovery is None:
         parser.error(
-            "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL, --worker-urls or --service-discovery."
+            "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL, --worker-urls or --service-discovery;"
+            " or --enable-igw, --pd-disaggregation or an empty --worker-urls, and add workers later by POST /workers."
         )
     server, limits = _server_settings(parser, namespace), read_flags(parser, namespace, AdmissionSettings)
     if limits.max_concurrent == 0:
@@ -77,7 +76,7 @@ def parse(arguments: list[str]) -> RouterSettings:
     return RouterSettings(
         prefill=tuple(_prefill_address(parser, *each) for each in namespace.prefill),
         decode=tuple(namespace.decode),
-        plain=tuple(namespace.worker_urls),
+        plain=tuple(namespace.worker_urls or ()),
         policy=namespace.policy,
         prefill_policy=namespace.prefill_policy,
         decode_policy=namespace.decode_policy,
@@ -92,6 +91,13 @@ def parse(arguments: list[str]) -> RouterSettings:
         trace=_trace_settings(parser, namespace),
         discovery=discovery,
     )
+
+
+def _says_what_to_serve(namespace: argparse.Namespace) -> bool:
+    """Whether there are workers, or the command line says that they come later; half a pair is a mistake."""
+    if namespace.prefill or namespace.decode:
+        return bool(namespace.prefill and namespace.decode) or bool(namespace.worker_urls)
+    return namespace.worker_urls is not None or namespace.enable_igw or namespace.pd_disaggregation
 
 
 def _prefill_address(parser: argparse.ArgumentParser, url: str, *rest: str) -> tuple[str, int | None]:

@@ -10,16 +10,24 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
 from router.dispatch.worker_errors import abort_reason, error_message
-from router.errors import RouterError, UpstreamFailed
+from router.errors import BadRequest, RouterError, UpstreamFailed
 from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, ExchangeTrace
 from router.workers.worker import Pair, Worker
 
 DECODE_REFUSAL_TIMEOUT = 1.0  # seconds; after prefill refused, decode may refuse too, and its message is the better one
+CLIENTS_FAULTS = frozenset((400, 413, 422))  # statuses by which a prefill server refuses what a client sent
 PREFILL_END_TIMEOUT = 1.0  # seconds; prefill's response ends with its transfer, hardly later than decode's first token
 
 
 class _PrefillRefused(UpstreamFailed):
     """The prefill server responded with an error status."""
+
+
+class _RequestRefused(_PrefillRefused):
+    """It says that the client's request is wrong."""
+
+    status = 400
+    kind = BadRequest.kind
 
 
 class _PrefillAborted(_PrefillRefused):
@@ -190,7 +198,8 @@ class Exchange:
 def _error_in_response(status: int, body: bytes) -> RouterError | None:
     """The error that a prefill server's complete response reports; None if it succeeded."""
     if status >= 400:
-        refused = _PrefillRefused(f"the prefill server refused the request with {status}: {error_message(body)}")
+        error_type = _RequestRefused if status in CLIENTS_FAULTS else _PrefillRefused
+        refused = error_type(f"the prefill server refused the request with {status}: {error_message(body)}")
         refused.upstream_status = status
         return refused
     reason = abort_reason(body)

@@ -11,7 +11,7 @@ from router.dispatch.forwarding import ChooseAttempt, ForwardingAttempt, RoutedR
 from router.dispatch.prompt_logprobs import stream_with_prompt_logprobs, wants_prompt_logprobs, with_prompt_logprobs
 from router.dispatch.retries import RETRYABLE_STATUSES
 from router.dispatch.worker_errors import refusal_in_stream, without_paths
-from router.http.asgi import SSE_HEADERS
+from router.dispatch.worker_headers import passed_headers, stream_headers
 from router.http.client_request import ClientRequest
 from router.load_balancing import PromptPrefix
 from router.workers.worker import Pair, Worker
@@ -69,7 +69,7 @@ class PairAttempt(ForwardingAttempt):
                     return
                 request.streaming = True
                 request.first_chunk_at = exchange.first_chunk_at
-                await request.send_headers(status, SSE_HEADERS)
+                await request.send_headers(status, stream_headers(exchange.decode.headers))
                 await request.send_chunk(first_chunk)
                 async for chunk in lines:
                     await request.send_chunk(chunk)
@@ -80,7 +80,8 @@ class PairAttempt(ForwardingAttempt):
             body = without_paths(body)
         elif wants_prompt_logprobs(routed.path, routed.body.fields):
             body = with_prompt_logprobs(routed.path, body, await exchange.prefill_body())
-        await request.send_response(status, body, [(b"content-type", content_type)])
+        headers = [(b"content-type", content_type), *passed_headers(exchange.decode.headers)]
+        await request.send_response(status, body, headers)
 
 
 async def _event_lines(routed: RoutedRequest, exchange: Exchange) -> AsyncGenerator[bytes, None]:

@@ -8,8 +8,8 @@ from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.forwarding import ChooseAttempt, ForwardingAttempt, RoutedRequest
 from router.dispatch.retries import RETRYABLE_STATUSES
 from router.dispatch.worker_errors import without_paths
+from router.dispatch.worker_headers import passed_headers, stream_headers
 from router.dispatch.worker_use import WorkerUse
-from router.http.asgi import SSE_HEADERS
 from router.http.client_request import ClientRequest
 from router.http_client.response import Response
 from router.load_balancing import PromptPrefix
@@ -92,13 +92,14 @@ async def _send_response(request: ClientRequest, response: Response) -> None:
         body = await response.read()
         if response.status >= 400:
             body = without_paths(body)
-        await request.send_response(response.status, body, [(b"content-type", content_type)])
+        headers = [(b"content-type", content_type), *passed_headers(response.headers)]
+        await request.send_response(response.status, body, headers)
         return
     async with aclosing(response.chunks()) as chunks:
         # Headers are sent with the first chunk: a failure before it can still be retried.
         first_chunk = await anext(chunks, b"")
         request.streaming = True
-        await request.send_headers(response.status, SSE_HEADERS)
+        await request.send_headers(response.status, stream_headers(response.headers))
         if first_chunk:
             await request.send_chunk(first_chunk)
         async for chunk in chunks:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.plain_trial import WARM_UP_BODY, generate_on_plain
 from router.dispatch.worker_errors import error_message
 from router.errors import RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.body import Body
@@ -20,12 +21,6 @@ WARM_UP_TIMEOUT = 300.0  # seconds; the first generation of a pair may compile k
 DRAIN_POLL_INTERVAL = 0.05  # seconds
 
 Processes = tuple[str | None, str | None]
-
-# Token ids that every vocabulary has, since a server may run without a tokenizer.
-WARM_UP_BODY = {
-    "input_ids": [1, 2, 3, 4],
-    "sampling_params": {"max_new_tokens": 2, "temperature": 0, "ignore_eos": True},
-}
 
 
 class WorkerSupervisor:
@@ -51,6 +46,7 @@ class WorkerSupervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._warming_up: dict[Pair, tuple[asyncio.Task[None], Processes]] = {}
         self._warm_up_problems: dict[Pair, str] = {}
+        self._on_trial: set[Worker] = set()  # plain servers
         self._draining: dict[Worker, asyncio.Task[None]] = {}
         self._was_ready = False
         self.discovery_problem: Callable[[], str | None] = lambda: None
@@ -62,7 +58,10 @@ class WorkerSupervisor:
         joins later is warmed up without making the router unready.
         """
         if not self._registry.models():
-            no_model = "no model has both a healthy prefill and a healthy decode server that generated something yet."
+            no_model = (
+                "no model has a healthy plain server, or a healthy prefill and decode server that have generated "
+                "something yet."
+            )
             return self.discovery_problem() or no_model
         if not self._was_ready and self._warm_up_enabled:
             cold = self._registry.cold_pairs()
@@ -115,6 +114,10 @@ class WorkerSupervisor:
         if exchange.decode.status != 200:
             raise UpstreamFailed(f"{pair.decode.url} answered with {exchange.decode.status}: {error_message(body)}")
 
+    async def generate_on_plain(self, worker: Worker) -> None:
+        """Let a plain server generate a token or two; raises `RouterError` if it fails."""
+        await generate_on_plain(worker, WARM_UP_TIMEOUT)
+
     async def _probe(self, worker: Worker) -> None:
         await self._registry.probe(worker)
         self._start_warm_ups()
@@ -140,9 +143,12 @@ class WorkerSupervisor:
         self._start_warm_ups()
 
     def _start_warm_ups(self) -> None:
-        """Start a generation on every pair that is not warmed up, or that has a circuit breaker to try."""
+        """Start a generation on every pair that is not warmed up, and where there is a circuit breaker to try."""
         if not self._warm_up_enabled:
             return
+        for worker in self._registry.workers:
+            if worker.role == "plain" and worker.usable and worker.breaker.state != "closed":
+                self._start_trial(worker)
         cold = set(self._registry.cold_pairs())
         for pair in self._registry.pairs():
             breakers = pair.prefill.breaker, pair.decode.breaker
@@ -153,6 +159,21 @@ class WorkerSupervisor:
                 warming_up[0].cancel()  # it waits for a process that is gone
             elif due and warming_up is None:
                 self._warming_up[pair] = self._start_task(self._warm_up(pair)), _processes(pair)
+
+    def _start_trial(self, worker: Worker) -> None:
+        """Try a plain server that failed too often, unless it is being tried or was a moment ago."""
+        if worker not in self._on_trial and worker.breaker.begin_trial():
+            self._on_trial.add(worker)
+            self._start_task(self._try_plain(worker))
+
+    async def _try_plain(self, worker: Worker) -> None:
+        try:
+            while worker.breaker.begin_trial():
+                await self.generate_on_plain(worker)
+        except RouterError as error:
+            logger.debug("%s is still not well: %s", worker.url, error)
+        finally:
+            self._on_trial.discard(worker)
 
     async def _warm_up(self, pair: Pair) -> None:
         started_at = time.monotonic()

@@ -62,13 +62,15 @@ class HealthEndpoints:
         )
 
     async def health_generate(self, request: ClientRequest) -> None:
-        """200 when a pair of each model has generated something for this request; raises `RouterError`."""
+        """200 when a pair or plain server of each model has generated something now; raises `RouterError`."""
         models = self._healthy_models()
-        pairs = [self._dispatcher.choose_pair(model) for model in models]
 
         async def generate() -> None:
-            for pair in pairs:
-                await self._supervisor.generate(pair)
+            for model in models:
+                if self._registry.served_by_pairs(model):
+                    await self._supervisor.generate(self._dispatcher.choose_pair(model))
+                else:
+                    await self._supervisor.generate_on_plain(self._dispatcher.choose_plain(model))
 
         await request.body()
         await while_connected(request, generate())
@@ -77,5 +79,8 @@ class HealthEndpoints:
     def _healthy_models(self) -> list[str]:
         models = self._registry.models()
         if not models:
-            raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.", retry_after=1.0)
+            raise NoWorker(
+                "no model has a healthy plain server, or both a healthy prefill and a healthy decode server, yet.",
+                retry_after=1.0,
+            )
         return models

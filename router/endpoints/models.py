@@ -41,8 +41,8 @@ class ModelEndpoints:
         return [{"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in served]
 
     async def model_info(self, request: ClientRequest) -> None:
-        """`/model_info` of a decode server."""
-        worker = self._any_decode()
+        """`/model_info` of a decode or plain server."""
+        worker = self._any_generating()
         await request.send_response(200, await fetch_body(worker, "GET", "/model_info"))
 
     async def tokenize(self, request: ClientRequest) -> None:
@@ -53,15 +53,17 @@ class ModelEndpoints:
         """Token ids to text, by a server of the model."""
         await self._forward(request, "/detokenize")
 
-    def _any_decode(self) -> Worker:
-        for worker in self._registry.workers:
-            if worker.usable and worker.role == "decode":
-                return worker
-        raise NoWorker("no decode server is healthy yet.", retry_after=1.0)
+    def _any_generating(self) -> Worker:
+        for role in ("decode", "plain"):
+            for worker in self._registry.workers:
+                if worker.usable and worker.role == role:
+                    return worker
+        raise NoWorker("no decode or plain server is healthy yet.", retry_after=1.0)
 
     async def _forward(self, request: ClientRequest, path: str) -> None:
         body = await request.json()
         refuse_reserved(body)
-        worker = self._registry.usable(requested_model(self._registry, body), "decode")[0]
+        model = requested_model(self._registry, body)
+        worker = self._registry.usable(model, "decode" if self._registry.served_by_pairs(model) else "plain")[0]
         status, content, content_type = await fetch_response(worker, "POST", path, orjson.dumps(body))
         await request.send_response(status, content, [(b"content-type", content_type or b"application/json")])

@@ -9,16 +9,20 @@ from router.http.client_request import ClientRequest
 from router.http_client.address import WORKER_ADDRESS
 from router.workers.factory import WorkerFactory
 from router.workers.registry import Registry
-from router.workers.worker import PAIR_ROLES, Worker
+from router.workers.worker import PAIR_ROLES, Role, Worker
 
+# By the name in `worker_type`; a worker of no type is a plain one, as for the other routers.
+ROLES: dict[str | None, Role] = {
+    "prefill": "prefill", "decode": "decode", "regular": "plain", "plain": "plain", None: "plain",
+}  # fmt: skip
 FIELDS = ("url", "worker_type", "bootstrap_port", "api_key")
 WORKER_SCHEMA = {
     "type": "object",
-    "required": ["url", "worker_type"],
+    "required": ["url"],
     "additionalProperties": False,
     "properties": {
         "url": {"type": "string", "pattern": f"^{WORKER_ADDRESS}$"},
-        "worker_type": {"enum": list(PAIR_ROLES)},
+        "worker_type": {"enum": list(ROLES)},
         "bootstrap_port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
         "api_key": {"type": ["string", "null"]},
     },
@@ -78,7 +82,7 @@ class WorkerEndpoints:
         )
 
     async def add(self, request: ClientRequest) -> None:
-        """Add a worker; it gets requests once a pair with it has generated something."""
+        """Add a worker. A half of a pair gets requests once a pair with it has generated something."""
         body = await request.json()
         worker = self._read(body)
         self._registry.add(worker)
@@ -144,12 +148,13 @@ class WorkerEndpoints:
         unknown = sorted(body.keys() - FIELDS)
         if unknown:
             raise BadRequest(f"`{unknown[0]}` is not known here; a worker has {', '.join(FIELDS)}.")
-        url, role, port = body.get("url"), body.get("worker_type"), body.get("bootstrap_port")
+        url, kind, port = body.get("url"), body.get("worker_type"), body.get("bootstrap_port")
         if not isinstance(url, str):
             raise BadRequest("`url` must be the worker's address, like http://127.0.0.1:30001.")
-        if role not in PAIR_ROLES:
-            raise BadRequest("`worker_type` must be prefill or decode: this router serves such pairs only.")
-        if port is not None and (type(port) is not int or not 0 < port < 65536 or role == "decode"):
+        if not isinstance(kind, str | None) or kind not in ROLES:
+            raise BadRequest("`worker_type` must be prefill, decode, or regular for one that is no half of a pair.")
+        role = ROLES[kind]
+        if port is not None and (type(port) is not int or not 0 < port < 65536 or role != "prefill"):
             raise BadRequest("`bootstrap_port` must be a port of a prefill server, from 1 to 65535.")
         key = body.get("api_key")
         if key is not None and (not isinstance(key, str) or not key.isascii() or not key.isprintable()):

@@ -33,6 +33,12 @@ def test_a_full_command_line() -> None:
     assert (settings.server.host, settings.server.port, settings.trees) == ("0.0.0.0", 30000, None)
 
 
+@pytest.mark.parametrize("arguments", [["--pd-disaggregation"], ["--enable-igw"], ["--worker-urls"]], ids=str)
+def test_workers_may_come_later(arguments: list[str]) -> None:
+    settings = parse(arguments)
+    assert not [*settings.prefill, *settings.decode, *settings.plain]
+
+
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_every_policy_can_be_named(policy: str) -> None:
     assert parse([*PAIR, "--policy", policy]).policy == policy
@@ -43,7 +49,7 @@ def test_every_policy_can_be_named(policy: str) -> None:
     [
         ([], "give at least one --prefill"),
         (PAIR[1:], "give --pd-disaggregation"),
-        (["--pd-disaggregation"], "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL"),
+        (["--pd-disaggregation", "--decode", "h:1"], "give at least one --prefill URL BOOTSTRAP_PORT and one --decode"),
         (PAIR[:-2], "give at least one --prefill"),
         ([*PAIR, "--prefill", "http://h:1", "2", "3"], "--prefill http://h:1 has 2 ports; give URL BOOTSTRAP_PORT"),
         ([*PAIR, "--prefill", "http://h:1", "x"], "'x' is not the bootstrap port of http://h:1"),

@@ -130,6 +130,21 @@ async def test_streamed_pieces_come_as_they_are_sent() -> None:
         await r.settled([0, 0])
 
 
+@pytest.mark.parametrize(("status", "told"), [(400, 400), (413, 400), (422, 400), (401, 502), (404, 502), (503, 502)])
+def test_what_a_client_sent_wrong_is_its_own_fault(status: int, told: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where only prefill says so; a key or a path that a server does not know is the router's."""
+    monkeypatch.setattr("router.dispatch.exchange.DECODE_REFUSAL_TIMEOUT", 0.1)
+
+    async def test() -> None:
+        async with rig(refuses(status, "no"), hangs) as r:
+            with pytest.raises(UpstreamFailed) as refused:
+                await within(3.0, r.ask())
+            assert refused.value.status == told
+            await r.settled([1, 1])
+
+    run(test)
+
+
 @aio
 async def test_prefill_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.dispatch.exchange.DECODE_REFUSAL_TIMEOUT", 0.1)

@@ -12,7 +12,7 @@ from router.dispatch.retries import RetrySettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from tests.router.support.aio import aio, run, until
-from tests.router.support.fakes import Call, FakeServer
+from tests.router.support.fakes import Call, FakeServer, whole
 from tests.router.support.serving import Serving, serving
 
 CHAT = "/v1/chat/completions"
@@ -190,6 +190,62 @@ async def test_a_server_that_fails_too_often_gets_nothing_for_a_while() -> None:
         assert len(two.servers[0].generations) == 2
         workers = (await two.router.http.get("/workers")).json()["workers"]
         assert [each["breaker"] for each in workers] == ["open", "closed"]
+
+
+@pytest.mark.parametrize("sglang", [True, False])
+def test_the_router_itself_tries_a_server_that_failed_too_often(sglang: bool) -> None:
+    """No client's request is needed, and it serves again long before the breaker's timeout."""
+
+    async def test() -> None:
+        settings = {"breaker": CircuitBreakerSettings(failure_threshold=1), "health": HealthSettings()}
+        async with Two(sglang=sglang, retries=RetrySettings(disable_retries=True), **settings) as two:
+            well = two.servers[0].answer
+            for server in two.servers:
+                server.answer = lambda call: call.answer({"error": "broken"}, 500)
+            for _ in range(2):
+                assert (await two.chat()).status_code == 500
+            assert (await two.chat()).status_code == 503
+            two.servers[0].answer = well
+            await until(lambda: two.router.app.registry.workers[0].breaker.state == "closed", "it is tried")
+            assert (await two.chat()).json() == {"served_by": two.servers[0].url}
+            assert (await two.router.http.get("/health_generate")).status_code == 200
+
+    run(test)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_headers_of_the_server_are_passed_on(stream: bool) -> None:
+    """But for those of the connection, and those by which a server would allow web pages what the router does not."""
+    told = [("retry-after", "7"), ("x-worker-id", "w1"), ("access-control-allow-origin", "*"), ("set-cookie", "a=b")]
+
+    async def test() -> None:
+        async with Two(retries=RetrySettings(disable_retries=True)) as two:
+            kind = "text/event-stream" if stream else "application/json"
+            for server in two.servers:
+                server.answer = lambda call: call.send(
+                    whole(b"data: {}\n\n", 200 if stream else 429, ("content-type", kind), *told)
+                )
+            answer = await two.chat(stream=stream)
+            assert answer.status_code == (200 if stream else 429)
+            assert answer.headers["retry-after"] == "7"
+            assert answer.headers["x-worker-id"] == "w1"
+            assert not {"access-control-allow-origin", "set-cookie"} & set(answer.headers)
+            assert len(answer.headers.get_list("content-type")) == 1
+
+    run(test)
+
+
+@aio
+async def test_servers_may_come_later() -> None:
+    """A worker of no type is a plain one, as for the other routers."""
+    async with Plain(sglang=True) as server, serving(health=RARELY_PROBED) as router:
+        assert (await router.http.get("/health")).status_code == 503
+        assert (await router.http.post(CHAT, json=BODY)).status_code == 404
+        for body, status in (({"url": server.url}, 202), ({"url": server.url, "worker_type": "regular"}, 409)):
+            assert (await router.http.post("/workers", json=body)).status_code == status
+        await until(lambda: router.app.registry.workers[0].usable, "it is found")
+        assert (await router.http.post(CHAT, json=BODY)).json() == {"served_by": server.url}
+        assert (await router.http.get("/get_model_info")).status_code == 200
 
 
 @pytest.mark.parametrize("sglang", [True, False])

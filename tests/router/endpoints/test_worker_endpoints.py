@@ -260,9 +260,9 @@ async def test_a_worker_that_is_removed_ends_its_streams() -> None:
     [
         ({}, "`url` must be the worker's address"),
         ({"url": 7, "worker_type": "decode"}, "`url` must be the worker's address"),
-        ({"url": "http://h:1"}, "`worker_type` must be prefill or decode"),
-        ({"url": "http://h:1", "worker_type": "regular"}, "`worker_type` must be prefill or decode"),
-        ({"url": "http://h:1", "worker_type": ["decode"]}, "`worker_type` must be prefill or decode"),
+        ({"url": "http://h:1", "worker_type": "best"}, "`worker_type` must be prefill, decode, or regular"),
+        ({"url": "http://h:1", "worker_type": ["decode"]}, "`worker_type` must be prefill, decode, or regular"),
+        ({"url": "http://h:1", "bootstrap_port": 3}, "`bootstrap_port` must be a port of a prefill"),
         ({"url": "http://h:1", "worker_type": "decode", "priority": 3}, "`priority` is not known here"),
         ({"url": "http://h:1", "worker_type": "decode", "bootstrap_port": 3}, "`bootstrap_port` must be a port"),
         ({"url": "http://h:1", "worker_type": "prefill", "bootstrap_port": 0}, "`bootstrap_port` must be a port"),
