@@ -30,7 +30,7 @@ from tests.router.support.threaded import threaded
 
 Operation = APIOperation[Any, Any, Any, Any]
 
-OF_PROFILE = {"quick": 200, "nightly": 100_000}
+OF_PROFILE = {"quick": 100, "nightly": 100_000}
 CASES = int(os.environ.get("FUZZ_CASES") or OF_PROFILE.get(settings.get_current_profile_name(), 3_000))
 GENERATING = {"/generate", "/v1/chat/completions", "/v1/completions", "/v1/rerank"}
 CHECKED = (

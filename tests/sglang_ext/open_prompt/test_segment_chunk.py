@@ -8,6 +8,8 @@ from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.open_prompt.scheduler_state import FULL_CHUNK_AFTER, OpenPromptScheduler
 from tests.sglang_ext.open_prompt.fakes import USUAL_CHUNK, FakeScheduler, final, open_prompts, ordinary, segment
 
+pytestmark = pytest.mark.servers  # imports much of SGLang
+
 SEGMENT, FINAL, ORDINARY = segment(), final(), ordinary()
 HALF, WHOLE = 256, 512  # of 500, in pages of 16
 
