@@ -5,7 +5,7 @@ import asyncio
 from router.errors import NoWorker
 from router.workers.registry import Registry
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
 
 
 class RestartQueue:

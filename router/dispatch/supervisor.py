@@ -17,6 +17,7 @@ from router.workers.worker import Pair, Worker
 logger = logging.getLogger(__name__)
 
 ATTENTION_INTERVAL = 0.5  # seconds between probes of workers that failed, or come back
+KNOCK_INTERVAL = 0.1  # the same where the last connection was refused: a probe costs next to nothing there
 WARM_UP_TIMEOUT = 300.0  # seconds; the first generation of a pair may compile kernels
 DRAIN_POLL_INTERVAL = 0.05  # seconds
 
@@ -124,10 +125,14 @@ class WorkerSupervisor:
 
     async def _watch_troubled_workers(self) -> None:
         """Probe workers that failed or restart more often than others, so that they serve as soon as they can."""
+        due = time.monotonic() + ATTENTION_INTERVAL
         while True:
-            await asyncio.sleep(ATTENTION_INTERVAL)
+            await asyncio.sleep(min(KNOCK_INTERVAL, ATTENTION_INTERVAL))
+            all_due = time.monotonic() >= due
+            if all_due:
+                due = time.monotonic() + ATTENTION_INTERVAL
             for worker in self._registry.workers:
-                if worker.needs_attention:
+                if worker.needs_attention and (all_due or worker.away):
                     self._start_task(self._probe(worker))
 
     async def _probe_periodically(self) -> None:

@@ -31,8 +31,9 @@ class Registry:
         self.workers.append(worker)
 
     def expect(self) -> None:
-        """Let requests wait for workers that have generated nothing for this process yet: others use them already."""
+        """Take workers as warmed up, since other processes use them already; requests wait for those that are away."""
         for worker in self.workers:
+            worker.warmed_up = True
             worker.last_usable = time.monotonic()
 
     def find(self, url: str, role: Role) -> Worker | None:
