@@ -1,7 +1,7 @@
 """A search for requests that end a server: every sampling field at its edges, small grammars and schemas.
 
 A short look here, always the same; with `SEARCH_SECONDS` it is a new one each time and takes so long, and
-`python -m tests.nightly --only "search"` takes an hour.
+`python -m tests.nightly --only "search"` takes an hour. `python -m tests.harmful` searches on a GPU.
 """
 
 import json
@@ -14,143 +14,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.e2e.harmful_requests import requests
 from tests.e2e.servers import MODEL, Servers, generate, post
 
 SECONDS = float(os.environ.get("SEARCH_SECONDS", "0"))
 NEIGHBOUR = "The capital of France is"
-
-EDGES = [0, 1, -1, 2, -2, 5, 16, 127, 128, 49151, 49152, 10**6, 10**9, 2**31 - 1, 2**31, -(2**31), 2**32, 2**53]
-EDGES += [2**63 - 1, 2**63, -(2**63), 2**64, 10**30]
-FRACTIONS = [0.0, -0.0, 0.5, 1.5, -1.5, 1e-3, 1e-6, 1e-7, 1e-38, 1e-40, 5e-324, 1e4, 1e6, 1e38, 1e39, -1e39, 1e308]
-ODD = [None, True, False, "", "x", "1", [], {}, [1], {"a": 1}, "\u0000", "\ud7ff", "🦊"]
-numbers = st.sampled_from(EDGES) | st.sampled_from(FRACTIONS)
-anything = numbers | st.sampled_from(ODD)
-text = st.text("ab \n\u0000é🦊", max_size=4)
-
-characters = st.sampled_from(["a", "b", ".", r"\s", r"\S", r"\d", "[ab]", "[^a]", r"[^\s\S]", "é", "^", "$", "(", "\\"])
-patterns = st.recursive(
-    characters,
-    lambda inner: (
-        st.tuples(inner, inner).map("".join)
-        | st.tuples(inner, inner).map(lambda two: f"({two[0]}|{two[1]})")
-        | st.tuples(inner, st.sampled_from(["*", "+", "?", "{0}", "{2}", "{3,1}", "{0,9}", "{1000}", "{99999}"])).map(
-            lambda two: f"({two[0]}){two[1]}"
-        )
-    ),
-    max_leaves=6,
-)
-items = st.sampled_from(['"a"', '"b"', '""', "[a-c]", "[^a]", "[]", "root", "one", "two", "none"])
-bodies = st.recursive(
-    items,
-    lambda inner: (
-        st.tuples(inner, inner).map(" ".join)
-        | st.tuples(inner, inner).map(" | ".join)
-        | st.tuples(inner, st.sampled_from(["*", "+", "?", "{0}", "{2,3}"])).map(lambda two: f"({two[0]}){two[1]}")
-    ),
-    max_leaves=5,
-)
-grammars = st.builds(lambda a, b, c: f"root ::= {a}\none ::= {b}\ntwo ::= {c}", bodies, bodies, bodies) | text
-schemas = st.recursive(
-    st.sampled_from([True, False, {}, {"type": "string"}, {"type": "null"}, {"enum": []}, {"enum": ["a", 1]}])
-    | st.sampled_from([{"$ref": "#"}, {"$ref": "#/properties/a"}, {"$ref": "#/nowhere"}, {"$ref": 5}, {"const": 1e300}])
-    | st.builds(lambda low, high: {"type": "integer", "minimum": low, "maximum": high}, numbers, numbers)
-    | st.builds(lambda low, high: {"type": "string", "minLength": low, "maxLength": high}, numbers, numbers)
-    | patterns.map(lambda pattern: {"type": "string", "pattern": pattern}),
-    lambda inner: (
-        st.lists(inner, max_size=2).flatmap(
-            lambda all_: st.sampled_from(["anyOf", "allOf", "oneOf"]).map(lambda name: {name: all_})
-        )
-        | st.builds(lambda a: {"type": "object", "properties": {"a": a}, "required": ["a"]}, inner)
-        | st.builds(lambda a, count: {"type": "array", "items": a, "minItems": count}, inner, numbers)
-        | inner.map(lambda a: {"not": a})
-    ),
-    max_leaves=4,
-)
-ids = st.lists(st.sampled_from(EDGES), max_size=3) | anything
-biases = st.dictionaries(st.sampled_from(EDGES).map(str) | st.sampled_from(["x", "", "1.5"]), numbers, max_size=3)
-FIELDS: dict[str, st.SearchStrategy[Any]] = {
-    "temperature": anything,
-    "top_p": anything,
-    "top_k": anything,
-    "min_p": anything,
-    "frequency_penalty": anything,
-    "presence_penalty": anything,
-    "repetition_penalty": anything,
-    "stop": st.lists(text, max_size=3) | anything,
-    "stop_regex": patterns | st.lists(patterns, max_size=2) | anything,
-    "stop_token_ids": ids,
-    "logit_bias": biases | anything,
-    "ignore_eos": anything,
-    "skip_special_tokens": anything,
-    "no_stop_trim": anything,
-    "json_schema": schemas.map(json.dumps) | anything,
-    "regex": patterns | anything,
-    "ebnf": grammars | anything,
-    "custom_params": anything,
-}
-NATIVE = FIELDS | {
-    "min_new_tokens": anything,
-    "sampling_seed": anything,
-    "stream_interval": anything,
-    "structural_tag": anything,
-    "spaces_between_special_tokens": anything,
-    "n": anything,
-    "stop_strs": anything,
-    "is_normalized": anything,
-}
-OPENAI = FIELDS | {
-    "min_tokens": anything,
-    "seed": anything,
-    "n": anything,
-    "response_format": schemas.map(lambda each: {"type": "json_schema", "json_schema": {"name": "x", "schema": each}}),
-    "priority": anything,
-}
-AROUND = {  # beside the sampling parameters of /generate
-    "return_logprob": anything,
-    "logprob_start_len": anything,
-    "top_logprobs_num": anything,
-    "token_ids_logprob": ids,
-    "priority": anything,
-    "extra_key": anything,
-    "return_hidden_states": anything,
-    "bootstrap_room": anything,
-    "bootstrap_host": anything,
-}
-
-
-def some(fields: dict[str, st.SearchStrategy[Any]], most: int = 3) -> st.SearchStrategy[dict[str, Any]]:
-    """A few of the fields with values."""
-    chosen = st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=most, unique=True)
-    return chosen.flatmap(lambda names: st.fixed_dictionaries({name: fields[name] for name in names}))
-
-
-tokens = st.sampled_from([1, 2, 4])
-streams = st.sampled_from([{}, {"stream": True}])
-native = st.builds(
-    lambda sampling, extra, most, stream: (
-        "/generate",
-        {"input_ids": [1, 2, 3], **extra, **stream, "sampling_params": {"max_new_tokens": most, **sampling}},
-    ),
-    some(NATIVE),
-    st.just({}) | some(AROUND, 2),
-    tokens,
-    streams,
-)
-chat = st.builds(
-    lambda extra, most, stream: (
-        "/v1/chat/completions",
-        {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": most, **stream, **extra},
-    ),
-    some(OPENAI),
-    tokens,
-    streams,
-)
-completions = st.builds(
-    lambda extra, most, stream: ("/v1/completions", {"prompt": "Hi", "max_tokens": most, **stream, **extra}),
-    some(OPENAI | {"echo": anything, "logprobs": anything}),
-    tokens,
-    streams,
-)
 
 
 @pytest.mark.claim("small-requests-kill-no-server")
@@ -169,23 +37,21 @@ def test_no_request_ends_a_server(servers: Servers) -> None:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.lists(native | chat | completions, min_size=1, max_size=4))
-    def search(requests: list[tuple[str, dict[str, Any]]]) -> None:
+    @given(st.lists(requests, min_size=1, max_size=4))
+    def search(drawn: list[tuple[str, dict[str, Any]]]) -> None:
         nonlocal tried
         if SECONDS and time.monotonic() > deadline:
             return
-        tried += len(requests)
+        tried += len(drawn)
         with ThreadPoolExecutor(5) as pool:
             beside = pool.submit(generate, servers.router, NEIGHBOUR, 3)
-            answers = [
-                pool.submit(post, f"{servers.router}{path}", {"model": MODEL, **body}) for path, body in requests
-            ]
-            for (path, body), answer in zip(requests, answers, strict=True):
+            answers = [pool.submit(post, f"{servers.router}{path}", {"model": MODEL, **body}) for path, body in drawn]
+            for (path, body), answer in zip(drawn, answers, strict=True):
                 response = answer.result()
                 if response.status_code >= 500:
                     pytest.fail(f"{path} {json.dumps(body)}: {response.status_code} {response.text[:500]}")
                 assert ".py" not in response.text, f"{path} {json.dumps(body)}: {response.text[:500]}"
-            assert beside.result()["output_ids"] == expected, requests
+            assert beside.result()["output_ids"] == expected, drawn
 
     search()
     while time.monotonic() < deadline:
