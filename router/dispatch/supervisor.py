@@ -160,9 +160,11 @@ class WorkerSupervisor:
             on_trial = [breaker for breaker in breakers if breaker.state != "closed"]
             due = all(breaker.begin_trial() for breaker in on_trial) and (on_trial or pair in cold)
             warming_up = self._warming_up.get(pair)
-            if warming_up is not None and warming_up[1] != _processes(pair):
+            if warming_up is not None and _is_replaced(warming_up[1], _processes(pair)):
                 warming_up[0].cancel()  # it waits for a process that is gone
-            elif due and warming_up is None:
+                del self._warming_up[pair]
+                warming_up = None
+            if due and warming_up is None:
                 self._warming_up[pair] = self._start_task(self._warm_up(pair)), _processes(pair)
 
     def _start_trial(self, worker: Worker) -> None:
@@ -201,7 +203,8 @@ class WorkerSupervisor:
             if pair in self._registry.pairs():
                 self._registry.mark_warmed_up(pair)
         finally:
-            self._warming_up.pop(pair, None)
+            if pair in self._warming_up and self._warming_up[pair][0] is asyncio.current_task():
+                del self._warming_up[pair]
 
     async def _drain(self, worker: Worker) -> None:
         while worker.load:  # noqa: ASYNC110 - an event would cost every request; `load` is a plain number
@@ -225,5 +228,10 @@ class WorkerSupervisor:
 
 
 def _processes(pair: Pair) -> Processes:
-    """Which processes serve a pair."""
+    """Which processes serve a pair, as far as they are known."""
     return pair.prefill.process, pair.decode.process
+
+
+def _is_replaced(before: Processes, now: Processes) -> bool:
+    """Whether a process that was known is another one now."""
+    return any(each is not None and each != other for each, other in zip(before, now, strict=True))

@@ -52,6 +52,16 @@ class ServerProbe:
             raise self._refusal(status)
         return str(self._refusal(status)) if status in KEY_REFUSED else None
 
+    async def knock(self) -> None:
+        """Ask SGLang for what its HTTP process knows by itself: `/server_info` waits for its scheduler.
+
+        Raises:
+            UpstreamFailed: The server cannot be reached, or is not well.
+        """
+        status, _ = await self._get("/model_info")
+        if _is_failure(status):
+            raise self._refusal(status)
+
     async def server_info(self) -> Any:
         """SGLang's `/server_info` as JSON.
 

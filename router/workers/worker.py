@@ -120,7 +120,9 @@ class Worker:
     async def probe(self) -> None:
         """Ask the worker what it serves, and call its health endpoint when that is due.
 
-        Sets `model`, `more_models`, `info`, `healthy` and `problem`. A worker that fails raises no error here.
+        Sets `model`, `more_models`, `info`, `healthy` and `problem`. A worker that fails raises no error here. One of a
+        pair that is back is only asked whether it answers, so that its warm-up begins at once; what it serves is
+        asked by the next probe.
         """
         self.suspected = False
         if self.health_tracker.ever_healthy and self.health.disable_checks and not self.away:
@@ -137,6 +139,10 @@ class Worker:
         timeout = self.health.timeout_secs
         try:
             async with asyncio.timeout(timeout):
+                if self.away and self.model is not None and self.role != "plain":
+                    await probe.knock()
+                    self._is_back()
+                    return
                 if self.health_tracker.health_check_due():
                     self._health_notice = await probe.check_health(self.health.endpoint)
                     self.health_tracker.health_check_done()
@@ -157,6 +163,14 @@ class Worker:
                 self.warmed_up = False
                 self.breaker.reset()
         self._record_probe(problem, conclusive)
+
+    def _is_back(self) -> None:
+        """A connection could be opened again: another process of the same server, until the next probe tells more."""
+        self.away, self.suspected = False, True
+        self.process = None
+        self.warmed_up = False
+        self.breaker.reset()
+        self._record_probe(None, conclusive=True)
 
     def _record_probe(self, problem: str | None, conclusive: bool) -> None:
         """Update health, breaker and warm-up state after a probe; `problem` is None if it succeeded."""

@@ -111,6 +111,30 @@ def test_a_request_waits_for_the_only_server(role: str, seeds: tuple[int | None,
 
 
 @aio
+async def test_a_server_that_is_back_need_not_tell_what_it_serves_first() -> None:
+    """`/server_info` waits for SGLang's scheduler, and for everybody else who asks."""
+    pair, begin_telling = faithful(), asyncio.Event()
+    pair.decode.info["random_seed"] = 1
+    async with serving(pair, **WARM) as router:
+        await ready(router)
+        await end(pair.decode)
+        asked = asyncio.create_task(router.post("/generate", BODY))
+        await until(lambda: router.app.dispatcher.restarts.waiting == 1, "the request waits")
+        usual = pair.decode.server.handler
+
+        async def slow(call: Call) -> None:
+            if call.path != "/server_info" or await call.waits_for(begin_telling):
+                await usual(call)
+
+        pair.decode.server.handler = slow
+        await begin(pair.decode, 2)
+        assert (await asked).status_code == 200
+        begin_telling.set()
+        await until(lambda: router.app.registry.workers[1].process == "None 2", "it tells")
+        assert (await router.post("/generate", BODY)).status_code == 200
+
+
+@aio
 async def test_a_tree_waits_too(tmp_path: Path) -> None:
     pair = FakePair()
     pair.decode.info["random_seed"] = 1

@@ -181,6 +181,8 @@ class FakeWorker:
     async def _handle(self, call: Call) -> None:
         if call.path == "/server_info":
             await call.answer(self.info)
+        elif call.path == "/model_info":
+            await call.answer({"model_path": self.model, "is_generation": True})
         elif call.path == self.health:
             await call.send(whole(b"", 200 if self.well else 503))
         elif call.path == "/abort_request":
@@ -199,7 +201,7 @@ class FakeWorker:
     @property
     def requests(self) -> list[Call]:
         """The generation requests it got."""
-        other = {"/server_info", self.health, "/abort_request", "/tokenize", "/detokenize"}
+        other = {"/server_info", "/model_info", self.health, "/abort_request", "/tokenize", "/detokenize"}
         return [call for call in self.server.calls if call.path not in other]
 
     @property
