@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
+from sglang_ext.fixes.grammar_patterns import check_grammar_patterns
 from sglang_ext.fixes.patterns import check_pattern
 from sglang_ext.fixes.rooms import claim_room
 from sglang_ext.upstream.request import HttpRequest
@@ -96,6 +97,7 @@ def _check_sampling(params: dict[str, Any], params_class: type, vocabulary: int)
         _check_integer(name, params.get(name), low, high)
     _check_numbers(params)
     _check_stops(params, vocabulary)
+    check_grammar_patterns(params)
     bias = params.get("logit_bias") or {}
     if bias:
         _check_ids("logit_bias", [_token_id(token) for token in bias], vocabulary)
