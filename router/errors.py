@@ -36,18 +36,21 @@ class RouterError(Exception):
         status: The HTTP status.
         kind: The OpenAI error type; also the error code in metrics and logs.
         retry_after: Seconds after which the client may retry; None where that is unknown.
+        code: The error's name for programs, as the other routers write it; None where they have none.
     """
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "internal_error"
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.code = code
 
     def body(self) -> dict[str, Any]:
-        """The error as OpenAI's API writes it."""
-        return {"error": {"message": str(self), "type": self.kind, "code": self.status}}
+        """The error as OpenAI's API writes it, with its name beside it."""
+        body: dict[str, Any] = {"error": {"message": str(self), "type": self.kind, "code": self.status}}
+        return body if self.code is None else {**body, "code": self.code}
 
 
 class BadRequest(RouterError):

@@ -55,7 +55,7 @@ class KeyRing:
         return self._clients.get(digest_of(key.strip(" ")))
 
     def check(self, request: ClientRequest, right: Right | None) -> None:
-        """Note whose request it is.
+        """Note whose request it is, and whether its key is for the workers.
 
         Args:
             request: The request.
@@ -66,6 +66,7 @@ class KeyRing:
             Forbidden: Its key lacks the right.
         """
         client = self.client_of(request)
+        request.key_is_foreign = client is ANYBODY  # where there are keys, whoever comes this far sends one of them
         if client is not None:
             request.namespace, request.rights = client.name, client.rights
         elif right is not None:

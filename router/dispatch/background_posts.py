@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from router.errors import RouterError
+from router.observability.tracing.leg_tracer import Headers
 from router.workers.worker import Worker
 
 POST_TIMEOUT = 5.0  # seconds for one response
@@ -16,9 +17,9 @@ MAX_AGE = 30.0  # seconds after which a post that still waits helps nobody
 
 @dataclass
 class _Lane:
-    """The posts to one worker: what waits as (time, path, body), and the tasks that send it."""
+    """The posts to one worker: what waits as (time, path, body, headers), and the tasks that send it."""
 
-    waiting: deque[tuple[float, str, bytes]] = field(default_factory=deque)
+    waiting: deque[tuple[float, str, bytes, Headers]] = field(default_factory=deque)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 
@@ -42,12 +43,12 @@ class BackgroundPosts:
         """Number of posts that wait."""
         return sum(len(lane.waiting) for lane in self._lanes.values())
 
-    def post(self, worker: Worker, path: str, raw: bytes) -> None:
+    def post(self, worker: Worker, path: str, raw: bytes, headers: Headers = ()) -> None:
         """Post a body soon."""
         lane = self._lanes.setdefault(worker, _Lane())
         if len(lane.waiting) >= MAX_WAITING:
             return
-        lane.waiting.append((time.monotonic(), path, raw))
+        lane.waiting.append((time.monotonic(), path, raw, headers))
         if len(lane.tasks) < POSTS_AT_ONCE:
             task = asyncio.create_task(self._send_waiting(worker, lane))
             lane.tasks.add(task)
@@ -70,16 +71,16 @@ class BackgroundPosts:
 
     async def _send_waiting(self, worker: Worker, lane: _Lane) -> None:
         while lane.waiting:
-            queued_at, path, raw = lane.waiting.popleft()
+            queued_at, path, raw, headers = lane.waiting.popleft()
             if time.monotonic() - queued_at < MAX_AGE:
-                await _post_and_ignore(worker, path, raw)
+                await _post_and_ignore(worker, path, raw, headers)
 
 
-async def _post_and_ignore(worker: Worker, path: str, raw: bytes) -> None:
+async def _post_and_ignore(worker: Worker, path: str, raw: bytes, headers: Headers) -> None:
     try:
         async with (
             asyncio.timeout(POST_TIMEOUT),
-            await worker.origin.request("POST", path, raw) as response,
+            await worker.origin.request("POST", path, raw, headers) as response,
         ):
             await response.read()
     except (RouterError, TimeoutError):

@@ -7,6 +7,7 @@ import orjson
 
 from router.dispatch.background_posts import BackgroundPosts
 from router.dispatch.breaker_checks import available_workers
+from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.dispatch.exchange_scope import ExchangeScope
 from router.dispatch.restart_queue import RestartQueue
 from router.http.body import Body
@@ -76,7 +77,13 @@ class Dispatcher:
         return True
 
     def exchange(
-        self, path: str, body: Body, pair: Pair, tracer: LegTracer | None = None, seconds: float | None = None
+        self,
+        path: str,
+        body: Body,
+        pair: Pair,
+        tracer: LegTracer | None = None,
+        seconds: float | None = None,
+        headers: ClientHeaders = NO_CLIENT_HEADERS,
     ) -> ExchangeScope:
         """Send `body` to both servers of a pair: `async with dispatcher.exchange(...) as exchange`.
 
@@ -87,12 +94,19 @@ class Dispatcher:
             RouterError: A leg failed before decode's response started.
             TimeoutError: Decode's response did not start within `seconds`, if given.
         """
-        return ExchangeScope(path, body, pair, self.abort, tracer, seconds)
+        return ExchangeScope(path, body, pair, self.abort, tracer, seconds, headers)
 
-    def abort(self, pair: Pair, rid: Any) -> None:
-        """Abort a request on both servers in the background: SGLang notices a closed connection only after seconds."""
+    def abort(self, pair: Pair, rid: Any, headers: ClientHeaders = NO_CLIENT_HEADERS) -> None:
+        """Abort a request on both servers in the background: SGLang notices a closed connection only after seconds.
+
+        Args:
+            pair: The two servers.
+            rid: The request's id, or a list of them.
+            headers: Headers of the client's request, whose key the servers may want.
+        """
         for request_id in rid if isinstance(rid, list) else [rid]:
-            self.post_to_both(pair, "/abort_request", {"rid": request_id})
+            for worker in (pair.prefill, pair.decode):
+                self.abort_on_worker(worker, request_id, headers)
 
     def post_to_both(self, pair: Pair, path: str, body: dict[str, Any]) -> None:
         """Post to both servers in the background; responses and errors are ignored."""
@@ -100,9 +114,9 @@ class Dispatcher:
         for worker in (pair.prefill, pair.decode):
             self.background.post(worker, path, raw)
 
-    def abort_on_worker(self, worker: Worker, rid: str) -> None:
-        """Abort a request on one server in the background."""
-        self.background.post(worker, "/abort_request", orjson.dumps({"rid": rid}))
+    def abort_on_worker(self, worker: Worker, rid: str, headers: ClientHeaders = NO_CLIENT_HEADERS) -> None:
+        """Abort a request on one server in the background; `headers` as of `abort`."""
+        self.background.post(worker, "/abort_request", orjson.dumps({"rid": rid}), headers.key_for(worker))
 
     async def close(self) -> None:
         """Wait for aborts in the background, for a few seconds at most."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
+from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.dispatch.worker_errors import abort_reason, error_message
 from router.errors import BadRequest, RouterError, UpstreamFailed
 from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, ExchangeTrace
@@ -43,6 +44,7 @@ class Exchange:
         path: The path on both.
         trace: Traces the two legs.
         prefill_body: The request body for prefill, if it gets another one.
+        headers: Headers of the client's request that both get.
 
     Attributes:
         pair: The two workers.
@@ -60,6 +62,7 @@ class Exchange:
         path: str,
         trace: ExchangeTrace = UNTRACED_EXCHANGE,
         prefill_body: bytes | None = None,
+        headers: ClientHeaders = NO_CLIENT_HEADERS,
     ) -> None:
         self.pair = pair
         self.trace = trace
@@ -71,6 +74,9 @@ class Exchange:
         self._prefill_ended = False
         self._counted_workers: set[Worker] = set()
         prefill_headers, decode_headers = trace.headers
+        if headers is not NO_CLIENT_HEADERS:
+            prefill_headers += headers.for_worker(pair.prefill)
+            decode_headers += headers.for_worker(pair.decode)
         # A bootstrap room is used once: a leg sent a second time would wait there for KV that was already transferred.
         self._prefill = pair.prefill.origin.start_request(
             "POST", path, prefill_body or body, prefill_headers, self._on_prefill_data, at_most_once=True

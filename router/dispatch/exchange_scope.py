@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from router.dispatch.attempt import Attempt
+from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.dispatch.exchange import Exchange
 from router.dispatch.pair_fields import RESERVED_FIELDS, router_fields
 from router.dispatch.prompt_logprobs import wants_prompt_logprobs
@@ -23,9 +24,10 @@ class ExchangeScope:
         path: The path on the workers.
         body: The request body, without the router's fields.
         pair: The two workers.
-        abort: Aborts a request id, or a list of them, on both servers.
+        abort: Aborts a request id, or a list of them, on both servers, with the headers of the client's request.
         tracer: Traces its two requests; None without tracing.
         seconds: Until decode's response must have started; None for no limit.
+        headers: Headers of the client's request that both get.
     """
 
     def __init__(
@@ -33,15 +35,17 @@ class ExchangeScope:
         path: str,
         body: Body,
         pair: Pair,
-        abort: Callable[[Pair, Any], None],
+        abort: Callable[[Pair, Any, ClientHeaders], None],
         tracer: LegTracer | None,
         seconds: float | None = None,
+        headers: ClientHeaders = NO_CLIENT_HEADERS,
     ) -> None:
         self._abort = abort
         self._path = path
         self._body = body
         self._tracer = tracer
         self._seconds = seconds
+        self._headers = headers
         self._attempt = Attempt(pair)
         self._pair = pair
         self._rid: Any = None
@@ -66,7 +70,7 @@ class ExchangeScope:
         attempt.begin()
         try:
             trace = UNTRACED_EXCHANGE if self._tracer is None else self._tracer.start_exchange(pair, path)
-            attempt.exchange = exchange = Exchange(pair, request_body, path, trace, prefill_body)
+            attempt.exchange = exchange = Exchange(pair, request_body, path, trace, prefill_body, self._headers)
         except BaseException:
             attempt.cancel()
             raise
@@ -94,7 +98,7 @@ class ExchangeScope:
             exchange.release_load(self._pair.prefill)
             exchange.release_load(self._pair.decode)
             if not exchange.finished:
-                self._abort(self._pair, self._rid)
+                self._abort(self._pair, self._rid, self._headers)
             await exchange.close()
         except BaseException as close_error:
             error = close_error

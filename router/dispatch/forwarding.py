@@ -14,6 +14,8 @@ from router.http.client_request import ClientRequest
 from router.load_balancing import PromptPrefix, prompt_prefix
 from router.workers.worker import Worker
 
+UNKNOWN_MODEL = "unknown"  # in metrics and logs: the name is a client's, and the worker tells none
+
 
 @dataclass(frozen=True, slots=True)
 class RoutedRequest:
@@ -95,11 +97,12 @@ class Forwarder:
         avoid: set[Worker] = set()
         while True:
             attempt = await self._choose(choose, routed, prompt, avoid)
-            request.model = routed.model  # only now: a name that no worker serves must not become a metric label
+            # A name that no worker is known to serve must not become a metric label.
+            label = request.model = routed.model if routed.model in attempt.workers[-1].models else UNKNOWN_MODEL
             request.workers = tuple([worker.url for worker in attempt.workers])
             request.attempts += 1
             is_last = request.attempts >= self._retries.max_attempts
-            self._metrics.selected(routed.model, attempt.workers)
+            self._metrics.selected(label, attempt.workers)
             try:
                 status = await attempt.run(request, is_last=is_last)
                 failed = status in RETRYABLE_STATUSES

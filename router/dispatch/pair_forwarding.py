@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 
 from router.dispatch.attempt import failed_worker_of
+from router.dispatch.client_headers import client_headers
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
 from router.dispatch.exchange_scope import ExchangeScope
@@ -39,7 +40,9 @@ class PairAttempt(ForwardingAttempt):
     async def run(self, request: ClientRequest, *, is_last: bool) -> int:
         """As of `ForwardingAttempt`."""
         routed = self._routed
-        scope = self._scope = self._dispatcher.exchange(routed.path, routed.body, self._pair, request.span)
+        scope = self._scope = self._dispatcher.exchange(
+            routed.path, routed.body, self._pair, request.span, headers=client_headers(request)
+        )
         try:
             async with scope as exchange:
                 status = exchange.decode.status

@@ -21,8 +21,9 @@ def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
         BadRequest: The client's `rid` is none.
     """
     fields = routed.body.fields
-    names_model = routed.path == "/generate" or fields.get("model") == routed.model
-    added: dict[str, Any] = {} if names_model else {"model": routed.model}
+    name = worker.own_name_of(routed.model)
+    names_model = routed.path == "/generate" or fields.get("model") == name
+    added: dict[str, Any] = {} if names_model else {"model": name}
     rid = fields.get("rid")
     if rid is not None:
         added["rid"] = unique_ids(rid)

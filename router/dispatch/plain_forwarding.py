@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Any
 
+from router.dispatch.client_headers import NO_CLIENT_HEADERS, client_headers
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.forwarding import ChooseAttempt, ForwardingAttempt, RoutedRequest
 from router.dispatch.retries import RETRYABLE_STATUSES
@@ -45,11 +46,13 @@ class PlainAttempt(ForwardingAttempt):
         self._worker = worker
         self._added = added
         self._use = WorkerUse(worker)
+        self._headers = NO_CLIENT_HEADERS
 
     async def run(self, request: ClientRequest, *, is_last: bool) -> int:
         """As of `ForwardingAttempt`."""
         worker, routed, use = self._worker, self._routed, self._use
         finished = False
+        self._headers = client_headers(request)
         try:
             with (
                 use,
@@ -58,7 +61,8 @@ class PlainAttempt(ForwardingAttempt):
                 else request.span.start_leg(worker, routed.path, routed.model) as leg,
             ):
                 body = routed.body.render(self._added)
-                async with await worker.origin.request("POST", routed.path, body, leg.headers) as response:
+                headers = leg.headers + self._headers.for_worker(worker)
+                async with await worker.origin.request("POST", routed.path, body, headers) as response:
                     del body  # sent, and may be long
                     use.status = response.status
                     leg.response_started(response.status)
@@ -79,7 +83,7 @@ class PlainAttempt(ForwardingAttempt):
         """Abort the request on the server, which notices a closed connection only after seconds."""
         rid = self._added.get("rid")
         for request_id in rid if isinstance(rid, list) else [rid] if rid else []:
-            self._dispatcher.abort_on_worker(self._worker, request_id)
+            self._dispatcher.abort_on_worker(self._worker, request_id, self._headers)
 
     def count_silence(self) -> None:
         """As of `ForwardingAttempt`."""

@@ -27,7 +27,11 @@ async def generate_on_plain(worker: Worker, seconds: float) -> None:
         path, body = "/generate", WARM_UP_BODY
     else:
         path = "/v1/chat/completions"
-        body = {"model": worker.model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        body = {
+            "model": worker.own_name_of(worker.model or ""),
+            "messages": [{"role": "user", "content": "Hello"}],
+            "max_tokens": 1,
+        }
     try:
         with WorkerUse(worker) as use:
             async with (

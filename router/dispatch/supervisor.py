@@ -58,7 +58,7 @@ class WorkerSupervisor:
         The router becomes ready once every pair is warmed up. From then on one usable model is enough: a pair that
         joins later is warmed up without making the router unready.
         """
-        if not self._registry.models():
+        if not self._registry.models() and not self._registry.serves_any():
             no_model = (
                 "no model has a healthy plain server, or a healthy prefill and decode server that have generated "
                 "something yet."
@@ -152,10 +152,13 @@ class WorkerSupervisor:
         if not self._warm_up_enabled:
             return
         for worker in self._registry.workers:
-            if worker.role == "plain" and worker.usable and worker.breaker.state != "closed":
+            failed = worker.breaker.state != "closed" and not worker.wants_key
+            if worker.role == "plain" and worker.usable and failed:
                 self._start_trial(worker)
         cold = set(self._registry.cold_pairs())
         for pair in self._registry.pairs():
+            if pair.prefill.wants_key or pair.decode.wants_key:
+                continue  # the router cannot generate there
             breakers = pair.prefill.breaker, pair.decode.breaker
             on_trial = [breaker for breaker in breakers if breaker.state != "closed"]
             due = all(breaker.begin_trial() for breaker in on_trial) and (on_trial or pair in cold)

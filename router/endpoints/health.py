@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.supervisor import WorkerSupervisor
+from router.endpoints.drain import DrainEndpoints
 from router.errors import NoWorker
 from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
@@ -18,6 +19,7 @@ class HealthEndpoints:
         dispatcher: Its registry knows the models.
         supervisor: Knows whether all pairs are warm.
         judge_state: Tells the state of early exit's judge.
+        drain: Knows whether the router is being drained.
         names_models: Whether everybody may know the models; else only clients that may use them.
     """
 
@@ -26,6 +28,7 @@ class HealthEndpoints:
         dispatcher: Dispatcher,
         supervisor: WorkerSupervisor,
         judge_state: Callable[[], str],
+        drain: DrainEndpoints,
         *,
         names_models: bool = True,
     ) -> None:
@@ -33,11 +36,12 @@ class HealthEndpoints:
         self._registry = dispatcher.registry
         self._supervisor = supervisor
         self._judge_state = judge_state
+        self._drain = drain
         self._names_models = names_models
 
     async def health(self, request: ClientRequest) -> None:
         """200 when at least one model can be served; raises `NoWorker`."""
-        models = self._healthy_models()
+        models = self._registry.models() if self._registry.serves_any() else self._healthy_models()
         told = self._names_models or "data" in request.rights
         await request.send_json({"status": "ok", "models": models} if told else {"status": "ok"})
 
@@ -47,6 +51,8 @@ class HealthEndpoints:
 
     async def readiness(self, request: ClientRequest) -> None:
         """200 once every known pair has generated something; raises `NoWorker` before."""
+        if self._drain.active:
+            raise self._drain.refusal()
         reason = self._supervisor.unready_reason()
         if reason is not None:
             raise NoWorker(reason, retry_after=1.0)

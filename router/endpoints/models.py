@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from router.dispatch.client_headers import client_headers
 from router.endpoints.requested_model import requested_model
 from router.endpoints.reserved_fields import refuse_reserved
 from router.endpoints.trees import TreeEndpoint
@@ -65,5 +66,7 @@ class ModelEndpoints:
         refuse_reserved(body)
         model = requested_model(self._registry, body)
         worker = self._registry.usable(model, "decode" if self._registry.served_by_pairs(model) else "plain")[0]
-        status, content, content_type = await fetch_response(worker, "POST", path, orjson.dumps(body))
+        status, content, content_type = await fetch_response(
+            worker, "POST", path, orjson.dumps(body), client_headers(request).for_worker(worker)
+        )
         await request.send_response(status, content, [(b"content-type", content_type or b"application/json")])

@@ -1,7 +1,7 @@
 """Paths that sglang-router has and this router has not: each answers 501 with the reason."""
 
 from router.endpoints.routes import Handler
-from router.errors import NotOffered
+from router.errors import NotOffered, NoWorker
 from router.http.client_request import ClientRequest
 
 _NO_STORE = "nothing is stored between requests; there is no /v1/responses or /v1/conversations"
@@ -25,7 +25,6 @@ PATHS_NOT_OFFERED: dict[str, str] = {
     "DELETE /v1/conversations/{id}": _NO_STORE,
     "GET /v1/conversations/{id}/items": _NO_STORE,
     "POST /v1/conversations/{id}/items": _NO_STORE,
-    "GET /engine_metrics": "let Prometheus scrape each worker's own /metrics, which names the worker",
     "POST /parse/function_call": _NO_PARSERS,
     "POST /parse/reasoning": _NO_PARSERS,
     "GET /wasm": _NO_MODULES,
@@ -36,8 +35,6 @@ PATHS_NOT_OFFERED: dict[str, str] = {
     "GET /v1/tokenizers/{id}": _NO_TOKENIZERS,
     "DELETE /v1/tokenizers/{id}": _NO_TOKENIZERS,
     "GET /v1/tokenizers/{id}/status": _NO_TOKENIZERS,
-    "PUT /workers/{id}": "nothing of a worker can be changed; DELETE it and POST it again",
-    "GET /ha/status": _NO_MESH,
     "GET /ha/health": _NO_MESH,
     "GET /ha/workers": _NO_MESH,
     "GET /ha/workers/{id}": _NO_MESH,
@@ -58,3 +55,8 @@ def not_offered(reason: str) -> Handler:
         raise NotOffered(f"{request.path} is not offered: {reason}.")
 
     return refuse
+
+
+async def no_mesh(request: ClientRequest) -> None:
+    """`/ha/status` as of a sglang-router without a mesh."""
+    raise NoWorker(f"the mesh is not enabled: {_NO_MESH}.")

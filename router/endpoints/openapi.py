@@ -86,6 +86,8 @@ def _operation(route: Route) -> dict[str, Any]:
         },
         "security": [{}] if route.right is None else [{"key": []}, {}],
     }
+    if route.partial:
+        operation["responses"]["206"] = {"description": "some workers did it, others did not", "content": content}
     names = re.findall(r"{(\w+)}", route.path)
     if names:
         pattern = ".+" if route.spans_segments else "^[^/]+$"

@@ -7,7 +7,7 @@ from router.workers.registry import Registry
 
 
 def requested_model(registry: Registry, body: dict[str, Any]) -> str:
-    """The model that a body names, or the only one served.
+    """The model that a body names, or the only one served, or SGLang's `default` where none is known.
 
     Raises:
         BadRequest: `model` is not a string, or is missing and several models are served.
@@ -21,6 +21,8 @@ def requested_model(registry: Registry, body: dict[str, Any]) -> str:
     if model is None:
         served = registry.models()
         if not served:
-            raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.")
+            if registry.serves_any():
+                return "default"
+            raise NoWorker("no model has both a healthy prefill and a healthy decode server yet.", retry_after=1.0)
         raise BadRequest(f"several models are served here; name one in `model`: {', '.join(served)}.")
     return model

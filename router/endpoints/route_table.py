@@ -3,18 +3,20 @@
 from dataclasses import replace
 
 from router.access.client import Right
+from router.endpoints.engine_metrics import EngineMetricsEndpoint
 from router.endpoints.health import HealthEndpoints
 from router.endpoints.inference import InferenceEndpoints
 from router.endpoints.metrics import MetricsEndpoint
 from router.endpoints.models import ModelEndpoints
-from router.endpoints.not_offered import PATHS_NOT_OFFERED, not_offered
+from router.endpoints.not_offered import PATHS_NOT_OFFERED, no_mesh, not_offered
 from router.endpoints.openapi import openapi_handler
+from router.endpoints.profiling import PROFILE_SCHEMA, ProfilingEndpoints
 from router.endpoints.routes import Handler, Route
 from router.endpoints.runs import RunEndpoints
 from router.endpoints.schemas import CHAT, COMPLETION, DETOKENIZE, GENERATE, RERANK, TOKENIZE, Schema
 from router.endpoints.services import EndpointServices
+from router.endpoints.worker_body import CHANGE_SCHEMA, WORKER_SCHEMA
 from router.endpoints.worker_state import WorkerStateEndpoints
-from router.endpoints.workers import WORKER_SCHEMA
 
 TEXT, HTML = "text/plain", "text/html"
 
@@ -32,12 +34,17 @@ def all_routes(services: EndpointServices) -> list[Route]:
     )
     models = ModelEndpoints(registry, services.trees)
     health = HealthEndpoints(
-        services.dispatcher, services.supervisor, services.judge_state, names_models=not services.keys.from_file
+        services.dispatcher,
+        services.supervisor,
+        services.judge_state,
+        services.drain,
+        names_models=not services.keys.from_file,
     )
     state = WorkerStateEndpoints(registry, services.trees)
-    workers = services.workers
+    workers, drain = services.workers, services.drain
+    profiling = ProfilingEndpoints(registry)
     runs = RunEndpoints(services.run_store)
-    metrics = MetricsEndpoint(services.collectors)
+    metrics, engines = MetricsEndpoint(services.collectors), EngineMetricsEndpoint(registry)
     # Without a file of keys these are open to everybody, as in sglang-router.
     data: Right | None = "data" if services.keys.from_file else None
     scrape: Right | None = "admin" if services.keys.from_file else None
@@ -65,18 +72,59 @@ def all_routes(services: EndpointServices) -> list[Route]:
         Route("POST", "/workers", workers.add, "Add a worker", "admin", status=202, schema=WORKER_SCHEMA),
         Route("GET", "/workers/{id}", workers.show, "One worker", "admin"),
         Route(
+            "PUT",
+            "/workers/{id}",
+            workers.replace,
+            "All settings of a worker",
+            "admin",
+            status=202,
+            schema=WORKER_SCHEMA,
+        ),
+        Route(
+            "PATCH",
+            "/workers/{id}",
+            workers.change,
+            "Some settings of a worker",
+            "admin",
+            status=202,
+            schema=CHANGE_SCHEMA,
+        ),
+        Route(
             "DELETE", "/workers/{id}", workers.remove, "Remove a worker when its requests are over", "admin", status=202
         ),
+        Route(
+            "POST",
+            "/start_profile",
+            profiling.start,
+            "Profile the workers",
+            "admin",
+            schema=PROFILE_SCHEMA,
+            partial=True,
+        ),
+        Route(
+            "POST",
+            "/stop_profile",
+            profiling.stop,
+            "End the workers' profiles",
+            "admin",
+            schema=PROFILE_SCHEMA,
+            partial=True,
+        ),
+        Route("GET", "/drain", drain.show, "How many requests are left", "admin"),
+        Route("POST", "/drain", drain.start, "Take no new requests", "admin"),
+        Route("DELETE", "/drain", drain.end, "Take requests again", "admin"),
         Route("GET", "/runs", runs.list, "Runs of trees of late", "runs"),
         Route("GET", "/runs/{id}", runs.show, "A run's trace", "runs"),
         Route("GET", "/runs/{id}/timeline", runs.timeline, "A run as a page", "runs", content_type=HTML),
         Route("GET", "/runs/{id}/chrome-trace", runs.chrome_trace, "A run for Perfetto", "runs"),
         Route("GET", "/metrics", metrics.metrics, "Prometheus metrics", scrape, content_type=TEXT),
+        Route("GET", "/engine_metrics", engines.engine_metrics, "The workers' metrics", scrape, content_type=TEXT),
     ]
     refused = [
         Route(method, path, not_offered(reason), f"Not offered: {reason}", None, cross_origin=True)
         for (method, path), reason in ((name.split(), reason) for name, reason in PATHS_NOT_OFFERED.items())
     ]
+    refused.append(Route("GET", "/ha/status", no_mesh, "Not offered: there is no mesh", None, cross_origin=True))
     return [*table, _open("/openapi.json", openapi_handler(table), "This document"), *refused]
 
 

@@ -28,6 +28,7 @@ class Route:
         endpoint: Its name in metrics of routed requests; empty if it routes nothing.
         schema: JSON schema of the body; None without a body.
         status: Of a successful response.
+        partial: Whether it may succeed in part, with status 206.
         content_type: Of a successful response.
     """
 
@@ -42,6 +43,7 @@ class Route:
     schema: dict[str, Any] | None = None
     spans_segments: bool = False
     status: int = 200
+    partial: bool = False
     content_type: str = "application/json"
 
 

@@ -10,6 +10,7 @@ from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.forwarding import Forwarder
 from router.dispatch.supervisor import WorkerSupervisor
+from router.endpoints.drain import DrainEndpoints
 from router.endpoints.inference import RunOwners
 from router.endpoints.trees import TreeEndpoint
 from router.endpoints.workers import WorkerEndpoints
@@ -27,7 +28,8 @@ class EndpointServices:
         trees: Answers requests to trees.
         agent_runs: Answers requests with `run`.
         run_store: The traces of recent runs.
-        workers: Adds and removes workers.
+        workers: Adds, changes and removes workers.
+        drain: Lets requests in unless the router is being drained.
         keys: The API keys.
         collectors: The metrics.
         judge_state: Tells the state of early exit's judge, as `Judge.state`.
@@ -42,6 +44,7 @@ class EndpointServices:
     agent_runs: AgentRuns
     run_store: RunStore
     workers: WorkerEndpoints
+    drain: DrainEndpoints
     keys: KeyRing
     collectors: CollectorRegistry
     judge_state: Callable[[], str]

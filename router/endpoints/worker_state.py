@@ -8,6 +8,7 @@ import orjson
 from router.endpoints.trees import TreeEndpoint
 from router.errors import RouterError
 from router.http.client_request import ClientRequest
+from router.workers.all_workers import ask_all
 from router.workers.queries import fetch_body
 from router.workers.registry import Registry
 from router.workers.usage import worker_usage
@@ -44,26 +45,25 @@ class WorkerStateEndpoints:
 
     async def flush_cache(self, request: ClientRequest) -> None:
         """Empty the KV caches of all workers; 502 when any did not."""
-        workers = self._registry.workers
-        flushed = await asyncio.gather(*(_flush(worker) for worker in workers))
-        failed = [worker.url for worker, succeeded in zip(workers, flushed, strict=True) if not succeeded]
-        message = f"{', '.join(failed)} did not flush" if failed else f"all {len(workers)} workers flushed"
+        outcomes = await ask_all(self._registry.workers, _flush)
+        failed = [each for each in outcomes if each.problem is not None]
+        names = ", ".join(each.worker.url for each in failed)
         result = {
-            "status": "partial" if failed else "success",
-            "message": message,
-            "workers_flushed": len(workers) - len(failed),
-            "total_workers": len(workers),
+            "status": "partial_success" if failed else "success",
+            "message": f"{names} did not flush" if failed else f"all {len(outcomes)} workers flushed",
+            "workers_flushed": len(outcomes) - len(failed),
+            "total_workers": len(outcomes),
+            "total_http_workers": len(outcomes),
+            "total_grpc_workers": 0,
+            "successful": [each.worker.url for each in outcomes if each.problem is None],
+            "failed": [{"worker": each.worker.url, "error": each.problem} for each in failed],
         }
         await request.send_json(result, 502 if failed else 200)
 
 
-async def _flush(worker: Worker) -> bool:
-    """Empty one worker's cache; False when it failed."""
-    try:
-        await fetch_body(worker, "POST", "/flush_cache")
-    except RouterError:
-        return False
-    return True
+async def _flush(worker: Worker) -> None:
+    """Empty one worker's cache; raises `RouterError`."""
+    await fetch_body(worker, "POST", "/flush_cache")
 
 
 async def _load(worker: Worker) -> int:

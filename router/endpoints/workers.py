@@ -1,37 +1,23 @@
-"""Workers: `/workers` and `/workers/{id}` list, add and remove them while the router runs."""
+"""Workers: `/workers` and `/workers/{id}` list, add, change and remove them while the router runs."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from router.dispatch.supervisor import WorkerSupervisor
-from router.errors import BadRequest
+from router.endpoints.worker_body import body_of, changed, read_worker
+from router.errors import BadRequest, Conflict
 from router.http.client_request import ClientRequest
-from router.http_client.address import WORKER_ADDRESS
 from router.workers.factory import WorkerFactory
 from router.workers.registry import Registry
-from router.workers.worker import PAIR_ROLES, Role, Worker
-
-# By the name in `worker_type`; a worker of no type is a plain one, as for the other routers.
-ROLES: dict[str | None, Role] = {
-    "prefill": "prefill", "decode": "decode", "regular": "plain", "plain": "plain", None: "plain",
-}  # fmt: skip
-FIELDS = ("url", "worker_type", "bootstrap_port", "api_key")
-WORKER_SCHEMA = {
-    "type": "object",
-    "required": ["url"],
-    "additionalProperties": False,
-    "properties": {
-        "url": {"type": "string", "pattern": f"^{WORKER_ADDRESS}$"},
-        "worker_type": {"enum": list(ROLES)},
-        "bootstrap_port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
-        "api_key": {"type": ["string", "null"]},
-    },
-}
+from router.workers.worker import Role, Worker
+from router.workers.worker_config import WorkerConfig
 
 
 def worker_counts(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """`total` and `stats` of `/workers`: how many workers there are, and of which roles."""
-    stats = {f"{role}_count": sum(worker["role"] == role for worker in workers) for role in PAIR_ROLES}
+    names: dict[Role, str] = {"prefill": "prefill_count", "decode": "decode_count", "plain": "regular_count"}
+    stats = {name: sum(worker["role"] == role for worker in workers) for role, name in names.items()}
     return {"total": len(workers), "stats": stats}
 
 
@@ -42,18 +28,18 @@ async def _announce_to_nobody(worker_id: str, body: dict[str, Any] | None) -> No
     """There is one process."""
 
 
-def _same_settings(existing: Worker, worker: Worker) -> bool:
-    """Whether two workers at one address are asked in the same way."""
-    same_port = worker.bootstrap_port in (None, existing.bootstrap_port)  # None: it is asked for its port
-    return same_port and worker.api_key == existing.api_key
+def _same_settings(existing: WorkerConfig, config: WorkerConfig) -> bool:
+    """Whether two settings of one worker mean the same; without a bootstrap port it is asked for it."""
+    same_port = config.bootstrap_port in (None, existing.bootstrap_port)
+    return same_port and replace(config, bootstrap_port=existing.bootstrap_port) == existing
 
 
 class WorkerEndpoints:
-    """Lists, adds and removes workers.
+    """Lists, adds, changes and removes workers.
 
     Attributes:
-        announce: Awaited after each change with the worker's id, and with the body that added it or None, before the
-            operator gets the answer.
+        announce: Awaited after each change with the worker's id, and with a body that makes the worker as it is now, or
+            None when it is removed, before the operator gets the answer.
     """
 
     def __init__(self, registry: Registry, supervisor: WorkerSupervisor, factory: WorkerFactory) -> None:
@@ -83,11 +69,12 @@ class WorkerEndpoints:
 
     async def add(self, request: ClientRequest) -> None:
         """Add a worker. A half of a pair gets requests once a pair with it has generated something."""
-        body = await request.json()
-        worker = self._read(body)
+        url, role, config = read_worker(await request.json())
+        worker = self._factory.make_configured(url, role, config)
+        self._registry.refuse_address(worker.url)
         self._registry.add(worker)
         self._supervisor.probe_soon(worker)
-        await self.announce(worker.id, body)
+        await self.announce(worker.id, body_of(worker))
         response = {
             "status": "accepted",
             "worker_id": worker.id,
@@ -111,10 +98,14 @@ class WorkerEndpoints:
         Raises:
             BadRequest: The body is wrong.
         """
-        worker = self._read(body)
+        url, role, config = read_worker(body)
+        worker = self._factory.make_configured(url, role, config)
         existing = self._registry.find(worker.url, worker.role)
-        if existing is not None and _same_settings(existing, worker):
+        if existing is not None and _same_settings(existing.config, config):
             self._supervisor.restore(existing)
+            return True
+        if existing is not None and not existing.draining:
+            self._configure(existing, config)
             return True
         if existing is not None:
             self.ensure_removed(existing.id, at_once=at_once)
@@ -136,6 +127,23 @@ class WorkerEndpoints:
         """One worker."""
         await request.send_json(self._registry.by_id(worker_id).describe())
 
+    async def replace(self, request: ClientRequest, worker_id: str) -> None:
+        """Give a worker new settings, all of them; its address and type are those by which it is known."""
+        worker = self._changeable(worker_id)
+        url, role, config = read_worker(await request.json(), worker.role)
+        if self._factory.make(url, role).url != worker.url:
+            raise BadRequest(
+                f"`url` must be {worker.url}, the worker's own; DELETE it and POST one at another address."
+            )
+        if role != worker.role:
+            raise BadRequest(f"`worker_type` must be {worker.role}, as it was; DELETE the worker and POST it again.")
+        await self._change(request, worker, config)
+
+    async def change(self, request: ClientRequest, worker_id: str) -> None:
+        """Change some of a worker's settings."""
+        worker = self._changeable(worker_id)
+        await self._change(request, worker, changed(worker.config, await request.json()))
+
     async def remove(self, request: ClientRequest, worker_id: str) -> None:
         """Remove a worker once its requests have ended."""
         worker = self._registry.by_id(worker_id)
@@ -144,19 +152,19 @@ class WorkerEndpoints:
         message = f"the worker gets no new requests; it is gone when its {worker.load} are over"
         await request.send_json({"status": "accepted", "worker_id": worker.id, "message": message}, 202)
 
-    def _read(self, body: dict[str, Any]) -> Worker:
-        unknown = sorted(body.keys() - FIELDS)
-        if unknown:
-            raise BadRequest(f"`{unknown[0]}` is not known here; a worker has {', '.join(FIELDS)}.")
-        url, kind, port = body.get("url"), body.get("worker_type"), body.get("bootstrap_port")
-        if not isinstance(url, str):
-            raise BadRequest("`url` must be the worker's address, like http://127.0.0.1:30001.")
-        if not isinstance(kind, str | None) or kind not in ROLES:
-            raise BadRequest("`worker_type` must be prefill, decode, or regular for one that is no half of a pair.")
-        role = ROLES[kind]
-        if port is not None and (type(port) is not int or not 0 < port < 65536 or role != "prefill"):
-            raise BadRequest("`bootstrap_port` must be a port of a prefill server, from 1 to 65535.")
-        key = body.get("api_key")
-        if key is not None and (not isinstance(key, str) or not key.isascii() or not key.isprintable()):
-            raise BadRequest("`api_key` must be a string of printable ASCII characters.")
-        return self._factory.make(url, role, port, key)
+    def _changeable(self, worker_id: str) -> Worker:
+        """A worker that is not being removed; raises `NotFound` or `Conflict`."""
+        worker = self._registry.by_id(worker_id)
+        if worker.draining:
+            raise Conflict(f"the worker {worker.url} is being removed; POST it again once it is gone.")
+        return worker
+
+    async def _change(self, request: ClientRequest, worker: Worker, config: WorkerConfig) -> None:
+        self._configure(worker, config)
+        await self.announce(worker.id, body_of(worker))
+        message = "the worker has its new settings; its models are asked for once more"
+        await request.send_json({"status": "accepted", "worker_id": worker.id, "message": message}, 202)
+
+    def _configure(self, worker: Worker, config: WorkerConfig) -> None:
+        self._factory.configure(worker, config)
+        self._supervisor.probe_soon(worker)

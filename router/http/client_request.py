@@ -32,6 +32,8 @@ class ClientRequest(AsgiRequest):
         first_chunk_at: When the first chunk of the response's body arrived, on the monotonic clock.
         internal: Whether it comes from another process of this router.
         rights: What its client may do: `data`, `runs`, `admin`.
+        key_is_foreign: Whether an `authorization` that it has is no key of this router's, and so is for the workers.
+        drained: Whether draining the router waits for it.
         span: Its span; None without tracing.
     """
 
@@ -57,6 +59,8 @@ class ClientRequest(AsgiRequest):
         self.first_chunk_at: float | None = None
         self.internal = False
         self.rights: frozenset[str] = frozenset()
+        self.key_is_foreign = False
+        self.drained = False
         self.span: RequestSpan | None = None
         self._prefetched_body: bytes | None = None
 

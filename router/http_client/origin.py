@@ -37,7 +37,9 @@ class Origin:
         self.host, self.port = parse_address(url)
         host = f"[{self.host}]" if ":" in self.host else self.host
         self.url = f"http://{host}:{self.port}"
-        self._common_head = f" HTTP/1.1\r\nhost: {host}:{self.port}\r\n".encode()
+        self._host_head = f" HTTP/1.1\r\nhost: {host}:{self.port}\r\n"
+        self._default_headers: dict[str, str] = {}
+        self._common_head = self._host_head.encode()
         self._cached_heads: dict[tuple[str, str], bytes] = {}  # by method and path
         self._connect_timeout = connect_timeout
         self._idle: deque[Connection] = deque()
@@ -45,9 +47,14 @@ class Origin:
         self._connecting: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def add_default_header(self, header: tuple[str, str]) -> None:
-        """Send a header, which must have no line breaks, with every request."""
-        self._common_head += f"{header[0]}: {header[1]}\r\n".encode()
+    def set_default_header(self, name: str, value: str | None) -> None:
+        """Send a header, which must have no line breaks, with every request from now on; None sends it no more."""
+        if value is None:
+            self._default_headers.pop(name, None)
+        else:
+            self._default_headers[name] = value
+        lines = [f"{each}: {value}\r\n" for each, value in self._default_headers.items()]
+        self._common_head = "".join([self._host_head, *lines]).encode()
         self._cached_heads.clear()
 
     def start_request(
@@ -66,12 +73,12 @@ class Origin:
             method: The HTTP method.
             path: The path with its query.
             body: The whole body; sent as JSON when not empty.
-            headers: Further headers, which must have no line breaks.
+            headers: Further headers, which must have no line breaks; characters are bytes, as in Latin-1.
             on_change: Called whenever more of the response has arrived, and when it fails.
             at_most_once: Whether the worker must not get the request twice.
         """
         lines = [self._head(method, path)]
-        lines += [f"{name}: {value}\r\n".encode() for name, value in headers]
+        lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in headers]
         if body:
             lines.append(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
         else:

@@ -5,7 +5,7 @@ FLAGS: dict[str, str] = {
     "--decode-policy": "no `manual`",
     "--decode-selector": "what is no KEY=VALUE is refused, not skipped",
     "--disable-health-check": "a worker is still asked who it is until it was found",
-    "--enable-trace": "needs the extra `otel`; a client's trace is continued, and reaches the workers only with this",
+    "--enable-trace": "needs the extra `otel`; a client's trace is continued",
     "--eviction-interval-secs": "after so long the prompts of a worker that is no candidate are forgotten; "
     "`--max-tree-size` holds at any time",
     "--health-check-interval-secs": "besides, /server_info is read every `--worker-startup-check-interval`",
@@ -35,7 +35,11 @@ PATHS: dict[str, str] = {
     "with `--api-keys-file` nothing without a key",
     "GET /v1/models": "trees are models too; only with a key where there is `--api-keys-file`",
     "GET /workers": "more fields: role, breaker, draining, generated, problem, and the pairs",
-    "POST /workers": "409 for a worker that is here already, 400 for a wrong address or an unknown field",
+    "POST /workers": "409 for a worker that is here already, 400 for a wrong address or an unknown field; "
+    "`priority` and `cost` are noted only",
+    "PUT /workers/{id}": "replaces all settings but the address and the type, as smg; PATCH changes some",
+    "GET /engine_metrics": "names keep their colons; a worker that gives no metrics is named in a comment",
+    "GET /ha/status": "503 always: there is no mesh",
     "DELETE /workers/{id}": "running requests end first",
     "POST /v1/tokenize": "asked of a server of the model",
     "POST /v1/detokenize": "asked of a server of the model",

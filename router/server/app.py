@@ -57,6 +57,7 @@ class App:
         self._preload_judge = parts.preload_judge
         self._watcher = parts.watcher
         self._agent_runs = parts.agent_runs
+        self._drain = parts.drain
         self._worker_changes = parts.worker_changes
         self._keys = parts.keys
         self._requests = parts.requests
@@ -109,7 +110,7 @@ class App:
             self._cors.check(request, route)
             if asks_key:
                 self._keys.check(request, route.right)
-            if route.limited and self.limits.enabled:
+            if route.limited:
                 await self._handle_limited(request, route, variable)
             else:
                 await route.handler(request, *variable)
@@ -134,6 +135,10 @@ class App:
                 log_request(request)
 
     async def _handle_limited(self, request: ClientRequest, route: Route, variable: tuple[str, ...]) -> None:
+        self._drain.admit(request)
+        if not self.limits.enabled:
+            await route.handler(request, *variable)
+            return
         await self.limits.enter(request)
         try:
             await route.handler(request, *variable)
@@ -176,8 +181,9 @@ class App:
         replaces = self._peers is not None and self._peers.restarted
         if self._worker_changes is not None:
             await self._worker_changes.start()
-        if replaces:
+        if self._peers is not None and replaces:
             self.registry.expect()
+            self._drain.follow(await self._peers.get_from_others("/drain"))
         await self.supervisor.start()
         if self._watcher is not None:
             self._watcher.start()

@@ -12,6 +12,7 @@ from router.dispatch.metrics import DispatchMetrics
 from router.dispatch.restart_queue import RestartQueue
 from router.dispatch.supervisor import WorkerSupervisor
 from router.early_exit import AgreementJudge, Judge
+from router.endpoints.drain import DrainEndpoints
 from router.endpoints.route_table import all_routes
 from router.endpoints.routes import RouteTable
 from router.endpoints.services import EndpointServices
@@ -54,6 +55,7 @@ class Components:
         judge: Measures how much answers agree.
         preload_judge: Whether a tree of the trees file needs the judge's embedding model.
         agent_runs: The runs of agents that clients name.
+        drain: Lets requests in unless the router is being drained.
         worker_changes: What operators changed, for the router's other processes; None with one process.
         routes: All routes.
         keys: The API keys.
@@ -69,6 +71,7 @@ class Components:
     judge: AgreementJudge
     preload_judge: bool
     agent_runs: AgentRuns
+    drain: DrainEndpoints
     worker_changes: WorkerChanges | None
     routes: RouteTable
     keys: KeyRing
@@ -144,6 +147,7 @@ def build_components(
     # Endpoints and their routes.
     forwarder = Forwarder(restarts, settings.retries, DispatchMetrics(prometheus, policies))
     worker_endpoints = WorkerEndpoints(registry, supervisor, factory)
+    drain = DrainEndpoints(requests)
     services = EndpointServices(
         dispatcher=dispatcher,
         supervisor=supervisor,
@@ -152,6 +156,7 @@ def build_components(
         agent_runs=agent_runs,
         run_store=run_store,
         workers=worker_endpoints,
+        drain=drain,
         keys=keys,
         collectors=prometheus,
         judge_state=lambda: judge.state if isinstance(judge, Judge) else "ready",
@@ -173,6 +178,7 @@ def build_components(
         judge=judge,
         preload_judge=preload_judge,
         agent_runs=agent_runs,
+        drain=drain,
         worker_changes=worker_changes,
         routes=RouteTable(routes),
         keys=keys,

@@ -1,9 +1,12 @@
 """Creates workers that share a router's health, breaker and API-key settings."""
 
+from dataclasses import replace
+
 from router.errors import BadRequest
 from router.workers.circuit_breaker import CircuitBreaker, CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from router.workers.worker import Role, Worker
+from router.workers.worker_config import WorkerConfig
 
 
 class WorkerFactory:
@@ -16,14 +19,21 @@ class WorkerFactory:
 
     def make(self, url: str, role: Role, bootstrap_port: int | None = None, api_key: str | None = None) -> Worker:
         """Create a worker; raises `BadRequest` if `url` is not a valid worker address."""
+        return self.make_configured(url, role, WorkerConfig(bootstrap_port, api_key))
+
+    def make_configured(self, url: str, role: Role, config: WorkerConfig) -> Worker:
+        """`make` with all that an operator may say about a worker."""
         if "@" in url:
             raise BadRequest(f"{url!r} names a user; give an address like http://127.0.0.1:30001.")
-        return Worker(
+        worker = Worker(
             url,
             role,
-            bootstrap_port,
             needs_warm_up=not self._health.skip_warm_up and role != "plain",
-            api_key=api_key or self._api_key,
-            health=self._health,
             breaker=CircuitBreaker(self._breaker),
         )
+        self.configure(worker, config)
+        return worker
+
+    def configure(self, worker: Worker, config: WorkerConfig) -> None:
+        """Change a worker's settings; requests under way go on as they began."""
+        worker.configure(config, config.api_key or self._api_key, replace(self._health, **config.health))

@@ -61,12 +61,13 @@ class HealthTracker:
     healthy after its first successful probe.
 
     Attributes:
+        settings: Thresholds and intervals.
         ever_healthy: Whether the worker was healthy at least once.
         outcomes: Number of probes by outcome, `success` or `failure`.
     """
 
     def __init__(self, settings: HealthSettings, *, ever_healthy: bool) -> None:
-        self._settings = settings
+        self.settings = settings
         self._healthy = self.ever_healthy = ever_healthy
         self._consecutive_failures = 0
         self._consecutive_successes = 0
@@ -81,20 +82,20 @@ class HealthTracker:
             self._consecutive_successes += 1
             if not self.ever_healthy:
                 self.health_check_done()  # a worker that has just come up needs no health check at once
-            enough = self._consecutive_successes >= self._settings.success_threshold
+            enough = self._consecutive_successes >= self.settings.success_threshold
             if conclusive or not self.ever_healthy or enough:
                 self._healthy = self.ever_healthy = True
         else:
             self._consecutive_successes = 0
             self._consecutive_failures += 1
-            if conclusive or not self.ever_healthy or self._consecutive_failures >= self._settings.failure_threshold:
+            if conclusive or not self.ever_healthy or self._consecutive_failures >= self.settings.failure_threshold:
                 self._healthy = False
         return self._healthy
 
     @property
     def progress(self) -> str:
         """Successful probes of those that an unhealthy worker needs, as `1 of 2`."""
-        return f"{self._consecutive_successes} of {self._settings.success_threshold}"
+        return f"{self._consecutive_successes} of {self.settings.success_threshold}"
 
     def health_check_due(self) -> bool:
         """Whether the next probe also calls the health endpoint."""
@@ -102,4 +103,4 @@ class HealthTracker:
 
     def health_check_done(self) -> None:
         """Schedule the next call of the health endpoint, one interval from now."""
-        self._next_health_check = time.monotonic() + self._settings.interval_secs
+        self._next_health_check = time.monotonic() + self.settings.interval_secs

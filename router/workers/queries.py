@@ -1,6 +1,7 @@
 """Requests that the router itself sends to one worker, such as for its server info."""
 
 import asyncio
+from collections.abc import Sequence
 
 from router.errors import UpstreamFailed, UpstreamTimeout
 from router.workers.worker import Worker
@@ -21,13 +22,17 @@ async def fetch_response(
     method: str,
     path: str,
     body: bytes = b"",
+    headers: Sequence[tuple[str, str]] = (),
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - part of the error it raises
 ) -> tuple[int, bytes, bytes | None]:
     """Fetch status, body and content type; raises `RouterError` if the complete response does not arrive in time."""
     timeout_secs = FETCH_TIMEOUT if timeout is None else timeout
     try:
-        async with asyncio.timeout(timeout_secs), await worker.origin.request(method, path, body) as response:
+        async with (
+            asyncio.timeout(timeout_secs),
+            await worker.origin.request(method, path, body, tuple(headers)) as response,
+        ):
             return response.status, await response.read(), response.header(b"content-type")
     except TimeoutError:
         raise UpstreamTimeout(f"the worker {worker.url} did not answer {path} within {timeout_secs:g} s.") from None

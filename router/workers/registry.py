@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import get_args
 
-from router.errors import Conflict, NotFound, NoWorker
+from router.errors import Conflict, NotFound, NoWorker, RouterError
 from router.workers.worker import PAIR_ROLES, Pair, Role, Worker
 
 
@@ -26,9 +26,14 @@ class Registry:
         """Add a worker; raises `Conflict` if there is one of the same role at its address."""
         existing = self.find(worker.url, worker.role)
         if existing is not None:
-            state = "is being removed; wait until it is gone" if existing.draining else f"is here as {existing.id}"
-            raise Conflict(f"the worker {worker.url} {state}.")
+            raise _already_there(existing)
         self.workers.append(worker)
+
+    def refuse_address(self, url: str) -> None:
+        """Raise `Conflict` if there is a worker of any role at a normalised address."""
+        for worker in self.workers:
+            if worker.url == url:
+                raise _already_there(worker)
 
     def expect(self) -> None:
         """Take workers as warmed up, since other processes use them already; requests wait for those that are away."""
@@ -45,7 +50,7 @@ class Registry:
         for worker in self.workers:
             if worker.id == worker_id:
                 return worker
-        raise NotFound(f"there is no worker {worker_id!r} here; GET /workers tells all.")
+        raise NotFound(f"there is no worker {worker_id!r} here; GET /workers tells all.", code="WORKER_NOT_FOUND")
 
     def drop(self, worker: Worker) -> None:
         """Remove a worker that has no requests in flight, and close its connections."""
@@ -69,11 +74,20 @@ class Registry:
         self.warmed_up_pairs = {
             pair for pair in self.warmed_up_pairs if pair.prefill.warmed_up and pair.decode.warmed_up
         }
-        return [pair for pair in self.pairs() if pair not in self.warmed_up_pairs]
+        return [
+            pair
+            for pair in self.pairs()
+            if pair not in self.warmed_up_pairs and not (pair.prefill.wants_key or pair.decode.wants_key)
+        ]
+
+    def _of_model(self, model: str) -> list[Worker]:
+        """The workers that are known to serve a model; where there are none, those that are asked for any."""
+        known = [worker for worker in self.workers if model in worker.models]
+        return known or [worker for worker in self.workers if worker.serves_any]
 
     def serving(self, model: str, role: Role) -> list[Worker]:
         """The model's workers of a role, also those that cannot take requests now."""
-        return [worker for worker in self.workers if model in worker.models and worker.role == role]
+        return [worker for worker in self._of_model(model) if worker.role == role]
 
     def recovering(self, model: str) -> bool:
         """Whether nothing can serve the model now, and a worker that it lacks may soon be usable again."""
@@ -107,32 +121,50 @@ class Registry:
         ready = (prefill & decode) | plain
         return [model for model in self.known_models() if model in ready]
 
+    def serves_any(self) -> bool:
+        """Whether requests for any model can be served now, by workers that only clients' keys open."""
+        roles = {worker.role for worker in self.workers if worker.serves_any and worker.usable}
+        return "plain" in roles or roles.issuperset(PAIR_ROLES)
+
     def known_models(self) -> list[str]:
         """Models of all workers, in their order, also those that cannot serve requests now."""
         return list(dict.fromkeys(model for worker in self.workers for model in worker.models))
 
     def served_by_pairs(self, model: str) -> bool:
         """Whether a model's requests go to pairs: unless a plain server has it, and is usable or there are no pairs."""
-        roles = [worker.role for worker in self.workers if model in worker.models]
+        workers = self._of_model(model)
+        roles = [worker.role for worker in workers]
         if "plain" not in roles:
             return True
-        has_plain = any(w.usable for w in self.workers if w.role == "plain" and model in w.models)
+        has_plain = any(worker.usable for worker in workers if worker.role == "plain")
         return not has_plain and roles.count("plain") < len(roles)
 
     def usable(self, model: str, role: Role) -> list[Worker]:
         """The model's workers of a role that may get requests, never empty.
 
         Raises:
-            NotFound: No worker serves the model.
-            NoWorker: The model is known, but it has no usable worker of that role.
+            NotFound: No worker serves the model, and all have said what they serve.
+            NoWorker: The model has no usable worker of that role, or a worker may serve it that has said nothing yet.
         """
         usable = [w for w in self.workers if model in w.models and w.role == role and w.usable]
         if usable:
             return usable
-        if all(model not in worker.models for worker in self.workers):
-            served = ", ".join(self.models()) or "none is ready"
-            raise NotFound(f"the model {model!r} is not served here; served: {served}.")
+        workers = self._of_model(model)
+        usable = [worker for worker in workers if worker.role == role and worker.usable]
+        if usable:
+            return usable
+        if not workers:
+            raise self._unknown(model)
         raise NoWorker(f"no {role} server of the model {model!r} is healthy; try again later.", retry_after=1.0)
+
+    def _unknown(self, model: str) -> RouterError:
+        """The error of a model that no worker is known to serve."""
+        served = ", ".join(self.models()) or "none is ready"
+        silent = [worker.url for worker in self.workers if worker.model is None and not worker.draining]
+        if silent or not self.workers:
+            why = f"{silent[0]} has not said yet what it serves" if silent else "there are no workers yet"
+            return NoWorker(f"the model {model!r} is not known here: {why}; served: {served}.", retry_after=1.0)
+        return NotFound(f"the model {model!r} is not served here; served: {served}.")
 
     def default_model(self) -> str | None:
         """The model for requests that name none: the only known one, else None."""
@@ -149,3 +181,8 @@ class Registry:
         """Close the idle connections of all workers."""
         for worker in self.workers:
             worker.origin.close()
+
+
+def _already_there(worker: Worker) -> Conflict:
+    state = "is being removed; wait until it is gone" if worker.draining else f"is here as {worker.id}"
+    return Conflict(f"the worker {worker.url} {state}.", code="WORKER_ALREADY_EXISTS")

@@ -40,7 +40,8 @@ class ServerProbe:
         A plain server's answer that only says that it has no such endpoint, or shows it to nobody, is no failure.
 
         Returns:
-            A sentence about the API key where a plain server refuses it for this path; None otherwise.
+            A sentence about the API key where a server refuses it for this path, a plain one or one that the router
+            has no key for; None otherwise.
 
         Raises:
             UpstreamFailed: The server is not well.
@@ -48,9 +49,10 @@ class ServerProbe:
         status, _ = await self._get(path)
         if 200 <= status < 300:
             return None
-        if not self._plain or _is_failure(status):
+        refused = status in KEY_REFUSED
+        if not (self._plain or (refused and not self._has_key)) or _is_failure(status):
             raise self._refusal(status)
-        return str(self._refusal(status)) if status in KEY_REFUSED else None
+        return str(self._refusal(status)) if refused else None
 
     async def knock(self) -> None:
         """Ask SGLang for what its HTTP process knows by itself: `/server_info` waits for its scheduler.

@@ -10,11 +10,12 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from router.errors import ConnectFailed, RouterError
+from router.errors import ConnectFailed, RouterError, UpstreamFailed
 from router.http_client.origin import Origin
 from router.workers.circuit_breaker import CircuitBreaker
 from router.workers.health import HealthSettings, HealthTracker
-from router.workers.server_probe import ServerProbe
+from router.workers.server_probe import KEY_REFUSED, ServerProbe
+from router.workers.worker_config import WorkerConfig
 
 Role = Literal["prefill", "decode", "plain"]
 Capability = Literal["overlay", "fallback", "sglang", "openai"]
@@ -30,7 +31,8 @@ class Worker:
         url: Its address, normalised to `http://host:port`.
         role: Its role in a pair, or `plain`.
         bootstrap_port: The port of a prefill server's bootstrap server; None for other roles.
-        model: The served model name, of several the first; None before the first successful probe.
+        model: The served model name, of several the first; None before the first successful probe, and where only
+            clients' keys open it.
         more_models: The other models of a plain server.
         info: The fields of its `/server_info` that the router uses.
         healthy: Whether its probes say that it is well.
@@ -43,9 +45,12 @@ class Worker:
         api_key: The API key sent to it, or None.
         away: Whether the last connection to it could not be opened: its process has ended, or has just begun.
         suspected: Whether a connection to it broke since the last probe.
+        wants_key: Whether it tells nothing of itself, since it wants an API key and the router has none for it. It may
+            get requests then, each with its client's key.
         last_usable: When it was last usable (`time.monotonic`); None if it never was.
         health: How it is probed.
         breaker: Its circuit breaker.
+        config: What an operator said about it.
     """
 
     url: str
@@ -62,21 +67,44 @@ class Worker:
     warmed_up: bool = False
     away: bool = False
     suspected: bool = False
+    wants_key: bool = False
     last_usable: float | None = None
     api_key: str | None = field(default=None, repr=False)
     health: HealthSettings = field(default_factory=HealthSettings)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    config: WorkerConfig = field(default_factory=WorkerConfig)
 
     def __post_init__(self) -> None:
         self.origin = Origin(self.url)
-        if self.api_key is not None:
-            self.origin.add_default_header(("authorization", f"Bearer {self.api_key}"))
+        self._send_key()
         self.url = self.origin.url
         # The same id in every process of a router, and after a restart.
         self.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.role} {self.url}"))
         self.health_tracker = HealthTracker(self.health, ever_healthy=self.healthy)
         self.process: str | None = None
+        self._own_model: str | None = None  # what the server calls the one model that the operator named
         self._health_notice: str | None = None  # from the last health check
+        self._key_notice: str | None = None  # from the last probe
+
+    def configure(self, config: WorkerConfig, api_key: str | None, health: HealthSettings) -> None:
+        """Change its settings.
+
+        Args:
+            config: What an operator says about it.
+            api_key: The API key sent to it, its own or the router's, or None.
+            health: How it is probed.
+        """
+        self.config, self.api_key, self.health = config, api_key, health
+        self.health_tracker.settings = health
+        if config.bootstrap_port is not None:
+            self.bootstrap_port = config.bootstrap_port
+        if config.model_id is not None:
+            self.model, self.more_models = config.model_id, ()
+        self._send_key()
+
+    def _send_key(self) -> None:
+        """Send the API key, if there is one, with every request from now on."""
+        self.origin.set_default_header("authorization", None if self.api_key is None else f"Bearer {self.api_key}")
 
     @property
     def host(self) -> str:
@@ -94,9 +122,19 @@ class Worker:
         return () if self.model is None else (self.model, *self.more_models)
 
     @property
+    def serves_any(self) -> bool:
+        """Whether it is asked for any model, since which ones it serves is not to be known without a client's key."""
+        return self.wants_key and self.model is None
+
+    def own_name_of(self, model: str) -> str:
+        """What the server itself calls one of its models: an operator may have named it otherwise."""
+        return self._own_model or model
+
+    @property
     def usable(self) -> bool:
         """Whether it may get requests, apart from its circuit breaker."""
-        return self.healthy and not self.away and not self.draining and (self.warmed_up or not self.needs_warm_up)
+        warm = self.warmed_up or not self.needs_warm_up or self.wants_key
+        return warm and self.healthy and not self.away and not self.draining
 
     @property
     def recovering(self) -> bool:
@@ -139,7 +177,7 @@ class Worker:
         timeout = self.health.timeout_secs
         try:
             async with asyncio.timeout(timeout):
-                if self.away and self.model is not None and self.role != "plain":
+                if self.away and self.health_tracker.ever_healthy and self.role != "plain":
                     await probe.knock()
                     self._is_back()
                     return
@@ -150,9 +188,11 @@ class Worker:
         except TimeoutError:
             problem: str | None = f"{self.url} did not answer {probe.path} within {timeout:g} s."
         except RouterError as error:
-            problem = str(error)
+            wants_key = isinstance(error, UpstreamFailed) and error.upstream_status in KEY_REFUSED
             self.away = isinstance(error, ConnectFailed)
+            problem = self._ask_for_key(error) if wants_key and self.api_key is None else str(error)
         else:
+            self.wants_key, self._key_notice = False, None
             was_away, self.away = self.away, False
             process = self.process
             problem = self._apply_server_info(server_info, probe.path)
@@ -176,12 +216,22 @@ class Worker:
         """Update health, breaker and warm-up state after a probe; `problem` is None if it succeeded."""
         was_healthy = self.healthy
         self.healthy = self.health_tracker.record(success=problem is None, conclusive=conclusive)
-        self.problem = problem or self._health_notice
+        self.problem = problem or self._key_notice or self._health_notice
         if self.healthy and not was_healthy:
             self.breaker.reset()
         if not self.healthy:
             self.warmed_up = False
             self.problem = problem or f"{self.url} is back; {self.health_tracker.progress} looks at it were good."
+
+    def _ask_for_key(self, error: RouterError) -> str | None:
+        """Leave the key to clients; returns a sentence if the worker cannot be used without what it would tell."""
+        if self.role == "prefill" and self.bootstrap_port is None:
+            return f"{error} Give its bootstrap port after its address too, or the key."
+        self.wants_key = True
+        self.model, self.more_models, self.info, self.process = self.config.model_id, (), {}, None
+        self._own_model = None
+        self._key_notice = f"{error} Until then requests go there with their clients' keys, whatever their model."
+        return None
 
     def _apply_server_info(self, server_info: Any, path: str) -> str | None:
         """Store what the worker said at `path` about itself; returns a sentence if that does not fit this worker."""
@@ -195,8 +245,7 @@ class Worker:
             if not isinstance(port, int):
                 return f"{self.url} does not say its bootstrap port; give it after the address."
             self.bootstrap_port = port
-        self.model = server_info["served_model_name"]
-        self.more_models = server_info.get("more_models", ())
+        self._apply_models((server_info["served_model_name"], *server_info.get("more_models", ())))
         states = server_info.get("internal_states")
         state = states[0] if isinstance(states, list) and states and isinstance(states[0], dict) else {}
         self.info = {
@@ -209,6 +258,13 @@ class Worker:
         }
         self.process = _process_id(server_info, state)
         return None
+
+    def _apply_models(self, names: tuple[str, ...]) -> None:
+        """Store the models that the worker lists, or the one that the operator named instead."""
+        named = self.config.model_id
+        self._own_model = None if named is None or named in names else names[0]
+        self.model, *more = names if named is None else (named,)
+        self.more_models = tuple(more)
 
     @property
     def overlay(self) -> bool:
@@ -249,6 +305,9 @@ class Worker:
             "model": self.model,
             "model_id": self.model,
             "models": self.models,
+            "labels": dict(self.config.labels),
+            "priority": self.config.priority,
+            "cost": self.config.cost,
             "healthy": self.healthy,
             "is_healthy": self.healthy,
             "problem": self.problem,

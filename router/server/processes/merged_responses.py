@@ -112,3 +112,11 @@ def merge_runs(responses: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Merge `/runs`, the newest run first."""
     runs = [run for response in responses for run in response["runs"]]
     return {"runs": sorted(runs, key=lambda run: -run["created"])}
+
+
+def merge_drain(responses: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Merge `/drain`: drained once all are, with the requests of all."""
+    return {
+        "draining": bool(responses) and all(each["draining"] for each in responses),
+        "requests_left": sum(each["requests_left"] for each in responses),
+    }

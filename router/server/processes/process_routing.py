@@ -13,7 +13,14 @@ from router.http.asgi import JSON_HEADERS
 from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
 from router.observability.prometheus import CONTENT_TYPE
-from router.server.processes.merged_responses import merge_info, merge_metrics, merge_runs, merge_worker, merge_workers
+from router.server.processes.merged_responses import (
+    merge_drain,
+    merge_info,
+    merge_metrics,
+    merge_runs,
+    merge_worker,
+    merge_workers,
+)
 from router.server.processes.peers import FORWARD_TIMEOUT, PeerResponse, Peers, parsed_responses, send_peer_response
 
 Merge = Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
@@ -34,6 +41,7 @@ class ProcessRouting:
 
     - `/runs/{id}...`: forwarded to the process that owns the run.
     - `/metrics`, `/readiness`, `/workers`, `/runs`, `/server_info`: sent to all processes, responses merged.
+    - `/drain`, whatever the method: sent to all processes, each of which must answer.
 
     Args:
         peers: The processes.
@@ -53,6 +61,8 @@ class ProcessRouting:
             return self._collected(route.handler, self._send_metrics)
         if route.path == "/readiness":
             return self._collected(route.handler, self._send_worst)
+        if route.path == "/drain":
+            return self._collected(route.handler, self._send_drain)
         if route.method == "GET" and route.path in MERGED_PATHS:
             return self._collected(route.handler, self._send_merged(MERGED_PATHS[route.path]))
         return route.handler
@@ -89,10 +99,18 @@ class ProcessRouting:
         text = await asyncio.to_thread(merge_metrics, [each.body for each in responses.values() if each.status == 200])
         await request.send_response(200, text, [(b"content-type", CONTENT_TYPE)])
 
-    async def _send_worst(self, request: ClientRequest, responses: dict[int, PeerResponse]) -> None:
+    def _check_all_answered(self, responses: dict[int, PeerResponse]) -> None:
+        """Raise `NoWorker` where a process did not answer: it answers no connections that reach it."""
         silent = self._peers.indexes - responses.keys()
-        if silent:  # connections that reach it are not answered
+        if silent:
             raise NoWorker(f"process {min(silent)} of the router does not answer; try again.", retry_after=1)
+
+    async def _send_drain(self, request: ClientRequest, responses: dict[int, PeerResponse]) -> None:
+        self._check_all_answered(responses)
+        await request.send_json(merge_drain(parsed_responses([*responses.values()])))
+
+    async def _send_worst(self, request: ClientRequest, responses: dict[int, PeerResponse]) -> None:
+        self._check_all_answered(responses)
         await send_peer_response(request, max(responses.values(), key=lambda each: each.status))
 
     @staticmethod

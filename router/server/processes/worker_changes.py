@@ -1,6 +1,7 @@
 """What operators changed of the workers, on which all processes of a router agree.
 
-Of each worker the last change counts: that it was added, with the body that says how, or removed. A process that
+Of each worker the last change counts: that it was added or given other settings, with a body that says how it is since,
+or removed. A process that
 makes a change tells the others before the operator gets the answer. One that was silent, or is started again, asks
 another one later: every process does so all the time. Changes are ordered by a Lamport clock, so that all processes
 take the same one for the last, whichever they hear of first (a last-writer-wins map).
@@ -35,7 +36,7 @@ class WorkerChange(NamedTuple):
         clock: Lamport time: above that of every change that the process knew which made this one.
         nonce: Orders changes of the same time, which were made side by side.
         worker_id: Whose change it is.
-        body: The body of the request that added the worker; None for a removal.
+        body: A body with which POST would make the worker as it is; None for a removal.
     """
 
     clock: int

@@ -240,11 +240,13 @@ async def test_servers_may_come_later() -> None:
     """A worker of no type is a plain one, as for the other routers."""
     async with Plain(sglang=True) as server, serving(health=RARELY_PROBED) as router:
         assert (await router.http.get("/health")).status_code == 503
-        assert (await router.http.post(CHAT, json=BODY)).status_code == 404
+        answer = await router.http.post(CHAT, json=BODY)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), "it may yet be served"
         for body, status in (({"url": server.url}, 202), ({"url": server.url, "worker_type": "regular"}, 409)):
             assert (await router.http.post("/workers", json=body)).status_code == status
         await until(lambda: router.app.registry.workers[0].usable, "it is found")
         assert (await router.http.post(CHAT, json=BODY)).json() == {"served_by": server.url}
+        assert (await router.http.post(CHAT, json={**BODY, "model": "other"})).status_code == 404, "all is known"
         assert (await router.http.get("/get_model_info")).status_code == 200
 
 

@@ -57,6 +57,9 @@ class Willing(FakePair):
             "/get_load": [{"num_tokens": 0}],
             "/model_info": {"model_path": "there"},
             "/flush_cache": {},
+            "/metrics": {},
+            "/start_profile": {},
+            "/stop_profile": {},
         }
 
         async def handle(call: Call) -> None:

@@ -25,10 +25,13 @@ NEEDS: dict[Right | None, set[str]] = {
         "/get_server_info",
     },
     "runs": {"/runs", "/runs/{id}", "/runs/{id}/timeline", "/runs/{id}/chrome-trace"},
-    "admin": {"/workers", "/workers/{id}", "/flush_cache", "/get_loads", "/health_generate", "/metrics"},
+    "admin": {
+        "/workers", "/workers/{id}", "/flush_cache", "/get_loads", "/health_generate", "/metrics", "/engine_metrics",
+        "/start_profile", "/stop_profile", "/drain",
+    },
 }  # fmt: skip
 OPEN_WITH_ONE_KEY = {"/v1/models", "/v1/models/{id}", "/get_model_info", "/model_info", "/server_info"}
-OPEN_WITH_ONE_KEY |= {"/get_server_info", "/metrics"}
+OPEN_WITH_ONE_KEY |= {"/get_server_info", "/metrics", "/engine_metrics"}
 CLIENTS = {"data": ["data"], "runs": ["runs"], "admin": ["admin"], "both": ["data", "runs"]}
 
 

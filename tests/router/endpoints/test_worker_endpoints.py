@@ -205,7 +205,7 @@ async def test_a_worker_is_added_and_removed() -> None:
             assert (await client.post("/generate", {"text": "x"})).status_code == 200
         assert len(other.decode.requests) == 1 + 2
         again = await client.post("/workers", {"url": other.decode.url, "worker_type": "decode"})
-        assert again.status_code == 409
+        assert (again.status_code, again.json()["code"]) == (409, "WORKER_ALREADY_EXISTS")
         await client.settled()
         assert (await client.http.delete(where)).status_code == 202
         await eventually(client, where, 404)
@@ -263,7 +263,7 @@ async def test_a_worker_that_is_removed_ends_its_streams() -> None:
         ({"url": "http://h:1", "worker_type": "best"}, "`worker_type` must be prefill, decode, or regular"),
         ({"url": "http://h:1", "worker_type": ["decode"]}, "`worker_type` must be prefill, decode, or regular"),
         ({"url": "http://h:1", "bootstrap_port": 3}, "`bootstrap_port` must be a port of a prefill"),
-        ({"url": "http://h:1", "worker_type": "decode", "priority": 3}, "`priority` is not known here"),
+        ({"url": "http://h:1", "worker_type": "decode", "weight": 3}, "`weight` is not known here"),
         ({"url": "http://h:1", "worker_type": "decode", "bootstrap_port": 3}, "`bootstrap_port` must be a port"),
         ({"url": "http://h:1", "worker_type": "prefill", "bootstrap_port": 0}, "`bootstrap_port` must be a port"),
         ({"url": "http://h:1", "worker_type": "prefill", "bootstrap_port": True}, "`bootstrap_port` must be a port"),
@@ -320,7 +320,13 @@ async def test_asking_the_workers() -> None:
         assert loads == [{"worker": pair.prefill.url, "load": -1}, {"worker": pair.decode.url, "load": 7}]
         flushed = await client.post("/flush_cache", {})
         assert flushed.status_code == 502
-        assert (flushed.json()["workers_flushed"], flushed.json()["total_workers"]) == (1, 2)
+        told = flushed.json()
+        assert (told["workers_flushed"], told["total_workers"], told["total_http_workers"]) == (1, 2, 2)
+        error = f"{pair.prefill.url} answered /flush_cache with 500."
+        assert (told["successful"], told["failed"]) == (
+            [pair.decode.url],
+            [{"worker": pair.prefill.url, "error": error}],
+        )
         assert flushed.json()["message"] == f"{pair.prefill.url} did not flush"
         pair.prefill.generate = other
         assert (await client.post("/flush_cache", {})).json()["status"] == "success"

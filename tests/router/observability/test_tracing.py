@@ -526,12 +526,14 @@ def test_complaints_are_few(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
 
 
 @aio
-async def test_without_the_flag_nothing_is_carried() -> None:
+async def test_without_the_flag_a_clients_context_goes_on_as_it_came() -> None:
     async with serving(FakePair()) as router:
         answer = await router.http.post(PATH, json=CHAT, headers=THEIRS)
         assert answer.status_code == 200
         for fake in (router.pairs[0].prefill, router.pairs[0].decode):
-            assert not {"traceparent", "tracestate"} & fake.requests[0].headers.keys()
+            assert {name: fake.requests[0].headers.get(name) for name in THEIRS} == THEIRS
+        await router.http.post(PATH, json=CHAT)
+        assert not THEIRS.keys() & router.pairs[0].decode.requests[1].headers.keys(), "nothing is made up"
 
 
 def test_without_the_flag_nothing_is_imported() -> None:

@@ -160,6 +160,28 @@ async def test_a_process_that_was_silent_follows_later(tmp_path: Path, monkeypat
             await until(lambda r=router: set(urls_of(r)) == expected, "all have the same workers")  # type: ignore[misc]
 
 
+@aio
+async def test_all_processes_hear_of_new_settings(tmp_path: Path) -> None:
+    """Also of a worker that the command line names, and of a key, which is told to nobody else."""
+    pair = FakePair()
+    async with together(pair, folder=tmp_path, count=3) as routers:
+        where = f"/workers/{Worker(pair.decode.url, 'decode').id}"
+        body = {"cost": 2, "labels": {"a": "b"}, "api_key": "its-own", "health": {"timeout_secs": 7}}
+        assert (await routers[0].http.patch(where, json=body)).status_code == 202
+        for router in routers:
+            worker = router.app.registry.workers[1]
+            assert (worker.config.cost, worker.config.labels, worker.health.timeout_secs) == (2, {"a": "b"}, 7)
+            assert worker.api_key == "its-own"
+            assert not worker.draining
+            assert "its-own" not in (await router.http.get("/workers")).text
+        assert (await routers[1].http.put(where, json={"url": pair.decode.url, "priority": 1})).status_code == 202
+        for router in routers:
+            worker = router.app.registry.workers[1]
+            assert (worker.config.cost, worker.config.priority, worker.api_key) == (1, 1, None)
+            assert (await router.post("/generate", {"text": "x"})).status_code == 200
+            await router.settled()
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_processes_agree_whatever_order_they_hear_in(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -310,7 +332,10 @@ async def test_a_worker_that_goes_is_told_of_until_it_is_gone_everywhere(tmp_pat
             assert (told["load"], told["draining"]) == (1, True)
             all_told = (await router.http.get("/workers")).json()
             assert {each["id"] for each in all_told["workers"]} > {told["id"]}
-            assert (all_told["total"], all_told["stats"]) == (2, {"prefill_count": 1, "decode_count": 1})
+            assert (all_told["total"], all_told["stats"]) == (
+                2,
+                {"prefill_count": 1, "decode_count": 1, "regular_count": 0},
+            )
         end.set()
         assert (await request).status_code == 200
         await until(lambda: len(second.app.registry.workers) == 1, "it is gone in the second process")

@@ -17,6 +17,7 @@ import orjson
 Handler = Callable[["Call"], Awaitable[None]]
 
 SSE = (("content-type", "text/event-stream"),)
+UNKNOWN = ("/metrics", "/start_profile", "/stop_profile")  # paths that a `FakeWorker` has not
 
 
 def head(status: int = 200, *headers: tuple[str, str]) -> bytes:
@@ -187,6 +188,8 @@ class FakeWorker:
             await call.send(whole(b"", 200 if self.well else 503))
         elif call.path == "/abort_request":
             await call.send(whole(b""))
+        elif call.path in UNKNOWN:
+            await call.send(whole(b"", 404))
         elif call.path == "/tokenize":
             await call.answer({"tokens": toy_ids(call.json)})
         elif call.path == "/detokenize":
@@ -201,8 +204,8 @@ class FakeWorker:
     @property
     def requests(self) -> list[Call]:
         """The generation requests it got."""
-        other = {"/server_info", "/model_info", self.health, "/abort_request", "/tokenize", "/detokenize"}
-        return [call for call in self.server.calls if call.path not in other]
+        asked = {"/server_info", "/model_info", self.health, "/abort_request", "/tokenize", "/detokenize", *UNKNOWN}
+        return [call for call in self.server.calls if call.path not in asked]
 
     @property
     def aborted(self) -> list[str]:

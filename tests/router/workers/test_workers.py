@@ -30,7 +30,6 @@ def test_models_need_both_roles() -> None:
             worker("prefill", "only-prefill"),
             worker("prefill", "sick"),
             worker("decode", "sick", healthy=False),
-            worker("decode", None),
         ]
     )
     assert registry.models() == ["b", "a"]
@@ -40,6 +39,13 @@ def test_models_need_both_roles() -> None:
     with pytest.raises(NoWorker, match="no decode server of the model 'sick' is healthy"):
         registry.usable("sick", "decode")
     assert [w.model for w in registry.usable("a", "decode")] == ["a"]
+    registry.workers.append(silent := worker("decode", None))
+    why = f"the model 'c' is not known here: {silent.url} has not said yet what it serves; served: b, a."
+    with pytest.raises(NoWorker, match=f"^{re.escape(why)}$"):
+        registry.usable("c", "prefill")
+    silent.draining = True
+    with pytest.raises(NotFound):
+        registry.usable("c", "prefill")
 
 
 def test_the_default_model_is_the_only_one() -> None:
