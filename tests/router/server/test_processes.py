@@ -192,7 +192,7 @@ async def test_workers_come_and_go_everywhere_also_for_a_process_that_died() -> 
             assert answer.status_code == 202
             assert answer.headers["location"] == f"/workers/{answer.json()['worker_id']}"
             assert (await served.ask("POST", "/workers", body)).status_code == 409
-        assert (await served.ask("POST", "/workers", {"url": "x"})).status_code == 400
+        assert (await served.ask("POST", "/workers", {"url": "no address"})).status_code == 400
 
         async def all_have(*workers: str, times: int = 12) -> None:
             for told in await served.ask_often("/workers", times):
