@@ -8,6 +8,7 @@ from router.cli.ignored_flags import add_ignored_flags
 from router.cli.refused_flags import add_refused_flags
 from router.config.flags import add_flags, read_flags
 from router.dispatch.retries import RetrySettings
+from router.load_balancing import PolicySettings
 from router.load_balancing.flags import add_policy_flags, cache_aware_settings
 from router.moa.settings import RunSettings
 from router.observability.tracing.settings import TraceSettings, collector_address
@@ -16,6 +17,7 @@ from router.server.settings import RouterSettings, ServerSettings
 from router.service_discovery.flags import DiscoveryFlags, discovery_settings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
+from router.workers.load_monitor import LoadMonitorSettings
 
 SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie")  # a request's id stands in logs and spans
 
@@ -42,6 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     workers.add_argument("--worker-urls", nargs="*", metavar="URL", help="plain servers: any that speak OpenAI's API")
     add_ignored_flags(workers)
     add_policy_flags(parser)
+    add_flags(parser, PolicySettings, "parameters of policies")
+    add_flags(parser, LoadMonitorSettings, "load of servers")
     add_flags(parser, ServerSettings, "listening, answering, logging")
     add_flags(parser, AdmissionSettings, "limits")
     add_flags(parser, RunSettings, "runs of trees")
@@ -81,6 +85,8 @@ def parse(arguments: list[str]) -> RouterSettings:
         prefill_policy=namespace.prefill_policy,
         decode_policy=namespace.decode_policy,
         cache_aware=cache_aware_settings(parser, namespace),
+        policies=_policy_settings(parser, namespace),
+        loads=read_flags(parser, namespace, LoadMonitorSettings),
         trees=namespace.trees,
         server=server,
         health=read_flags(parser, namespace, HealthSettings),
@@ -122,13 +128,25 @@ def _trace_settings(parser: argparse.ArgumentParser, namespace: argparse.Namespa
     return trace
 
 
+def _policy_settings(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> PolicySettings:
+    policies = read_flags(parser, namespace, PolicySettings)
+    for name in policies.routing_key_headers:
+        if not _is_header_name(name):
+            parser.error(f"--routing-key-headers {name!r} is no header's name.")
+    return policies
+
+
+def _is_header_name(name: str) -> bool:
+    return name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+
+
 def _server_settings(parser: argparse.ArgumentParser, namespace: argparse.Namespace) -> ServerSettings:
     server = read_flags(parser, namespace, ServerSettings)
     key = server.api_key
     if key is not None and not is_key(key):
         parser.error("--api-key is no key; give printable ASCII characters, without a space at either end.")
     for name in server.request_id_headers or ():
-        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+        if not _is_header_name(name):
             parser.error(f"--request-id-headers {name!r} is no header's name.")
         if name.lower() in SECRET_HEADERS:
             parser.error(f"--request-id-headers {name} would log what clients keep secret; name another header.")

@@ -8,12 +8,8 @@ _NO_STORAGE = "nothing is stored between requests; there is no /v1/responses or 
 _NO_CLIENT_TLS = "workers are spoken to in plain HTTP; keep them in a private network"
 _NO_SERVER_TLS = "the router speaks plain HTTP; end TLS in the proxy or ingress before it"
 _KEYS_FILE = "keys with a name, rights and limits each are in a file; give it with --api-keys-file"
-_NO_MANUAL_POLICY = "there is no policy `manual`; take cache_aware, which keeps a conversation on its workers"
 
 REFUSED_FLAGS: dict[str, str] = {
-    "--bucket-adjust-interval-secs": "there is no policy `bucket`; take power_of_two or cache_aware",
-    "--max-idle-secs": _NO_MANUAL_POLICY,
-    "--assignment-mode": _NO_MANUAL_POLICY,
     "--dp-aware": "ranks of a data-parallel worker are not told apart; SGLang spreads over them",
     "--mini-lb": "there is no second, smaller router; leave the flag out",
     "--worker-startup-timeout-secs": "a worker is looked for until it is removed; leave the flag out",

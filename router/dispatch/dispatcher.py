@@ -10,11 +10,12 @@ from router.dispatch.breaker_checks import available_workers
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.dispatch.exchange_scope import ExchangeScope
 from router.dispatch.restart_queue import RestartQueue
+from router.dispatch.target_worker import target_worker
 from router.http.body import Body
-from router.load_balancing import CacheAwareSettings, Policy, PowerOfTwo, PromptPrefix
+from router.load_balancing import NO_CONTEXT, CacheAwareSettings, Policy, PowerOfTwo, RoutingContext
 from router.observability.tracing.leg_tracer import LegTracer
 from router.workers.registry import Registry
-from router.workers.worker import Pair, Worker
+from router.workers.worker import Pair, Role, Worker
 
 
 class Dispatcher:
@@ -49,22 +50,29 @@ class Dispatcher:
         self._plain_policy = plain_policy or PowerOfTwo()
         self.background = BackgroundPosts()
 
-    def choose_pair(self, model: str, prompt: PromptPrefix | None = None, avoid: Collection[Worker] = ()) -> Pair:
+    def choose_pair(self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = ()) -> Pair:
         """Choose a usable prefill and decode server of the model by the two policies.
 
-        Workers in `avoid` are chosen only if there is no other. Raises `NotFound` for an unknown model, and `NoWorker`
-        if a role has no usable worker or none whose breaker lets a request through.
+        Workers in `avoid` are chosen only if there is no other. Raises `NotFound` for an unknown model, `NoWorker` if a
+        role has no usable worker or none whose breaker lets a request through, and as `target_worker` does.
         """
-        prefill = available_workers(self.registry.usable(model, "prefill"))
-        decode = available_workers(self.registry.usable(model, "decode"))
-        if avoid:
-            prefill, decode = ([w for w in group if w not in avoid] or group for group in (prefill, decode))
-        return Pair(self._prefill_policy.choose(prefill, prompt), self._decode_policy.choose(decode, prompt))
+        prefill = self._candidates(self._prefill_policy, model, "prefill", context, avoid)
+        decode = self._candidates(self._decode_policy, model, "decode", context, avoid)
+        return Pair(self._prefill_policy.choose(prefill, context), self._decode_policy.choose(decode, context))
 
-    def choose_plain(self, model: str, prompt: PromptPrefix | None = None, avoid: Collection[Worker] = ()) -> Worker:
+    def choose_plain(self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = ()) -> Worker:
         """Choose a usable plain server of the model by its policy; `avoid` and errors as of `choose_pair`."""
-        workers = available_workers(self.registry.usable(model, "plain"))
-        return self._plain_policy.choose([w for w in workers if w not in avoid] or workers, prompt)
+        workers = self._candidates(self._plain_policy, model, "plain", context, avoid)
+        return self._plain_policy.choose(workers, context)
+
+    def _candidates(
+        self, policy: Policy, model: str, role: Role, context: RoutingContext, avoid: Collection[Worker]
+    ) -> list[Worker]:
+        """The workers among which a policy chooses, never empty: the one that the client wants, or all usable."""
+        workers = available_workers(self.registry.usable(model, role))
+        if context.target_worker is not None and policy.obeys_target:
+            return [target_worker(self.registry.serving(model, role), workers, context.target_worker)]
+        return [worker for worker in workers if worker not in avoid] or workers
 
     def can_keep_pair(self, pair: Pair) -> bool:
         """Whether a sticky pair should serve the next request too: both workers are usable and not overloaded."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from router.dispatch.metrics import DispatchMetrics
@@ -11,7 +11,7 @@ from router.dispatch.retries import RETRYABLE_STATUSES, RetrySettings, is_retrya
 from router.errors import NoWorker, UpstreamFailed, UpstreamTimeout, clear_tracebacks
 from router.http.body import Body
 from router.http.client_request import ClientRequest
-from router.load_balancing import PromptPrefix, prompt_prefix
+from router.load_balancing import PolicySettings, RoutingContext, routing_context
 from router.workers.worker import Worker
 
 UNKNOWN_MODEL = "unknown"  # in metrics and logs: the name is a client's, and the worker tells none
@@ -65,7 +65,7 @@ class ForwardingAttempt(ABC):
         """After `run`: it was cancelled because the request's time was over."""
 
 
-ChooseAttempt = Callable[[RoutedRequest, PromptPrefix | None, Collection[Worker]], ForwardingAttempt]
+ChooseAttempt = Callable[[RoutedRequest, RoutingContext, Collection[Worker]], ForwardingAttempt]
 
 
 class Forwarder:
@@ -75,12 +75,20 @@ class Forwarder:
         restarts: Where requests wait for workers that restart.
         retries: Number of attempts, and the backoff between them.
         metrics: Counts attempts.
+        key_headers: Headers that may have a request's routing key.
     """
 
-    def __init__(self, restarts: RestartQueue, retries: RetrySettings, metrics: DispatchMetrics) -> None:
+    def __init__(
+        self,
+        restarts: RestartQueue,
+        retries: RetrySettings,
+        metrics: DispatchMetrics,
+        key_headers: Sequence[str] = PolicySettings.routing_key_headers,
+    ) -> None:
         self._restarts = restarts
         self._retries = retries
         self._metrics = metrics
+        self._key_headers = [name.lower().encode() for name in key_headers]
 
     async def forward(self, request: ClientRequest, routed: RoutedRequest, choose: ChooseAttempt) -> None:
         """Send a client the workers' response. Failed attempts are retried until the first byte is sent to the client.
@@ -93,10 +101,10 @@ class Forwarder:
         Raises:
             RouterError: The last attempt failed, or an attempt failed in a way that is not retried.
         """
-        prompt = prompt_prefix(routed.body.fields)
+        context = routing_context(routed.model, routed.body.fields, request.header, self._key_headers)
         avoid: set[Worker] = set()
         while True:
-            attempt = await self._choose(choose, routed, prompt, avoid)
+            attempt = await self._choose(choose, routed, context, avoid)
             # A name that no worker is known to serve must not become a metric label.
             label = request.model = routed.model if routed.model in attempt.workers[-1].models else UNKNOWN_MODEL
             request.workers = tuple([worker.url for worker in attempt.workers])
@@ -130,12 +138,12 @@ class Forwarder:
             await asyncio.sleep(backoff)
 
     async def _choose(
-        self, choose: ChooseAttempt, routed: RoutedRequest, prompt: PromptPrefix | None, avoid: Collection[Worker]
+        self, choose: ChooseAttempt, routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]
     ) -> ForwardingAttempt:
         """Choose workers; where the only ones restart, wait for them."""
         while True:
             try:
-                return choose(routed, prompt, avoid)
+                return choose(routed, context, avoid)
             except NoWorker:
                 if not await self._restarts.wait(routed.model):
                     raise

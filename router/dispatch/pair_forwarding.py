@@ -14,15 +14,15 @@ from router.dispatch.retries import RETRYABLE_STATUSES
 from router.dispatch.worker_errors import refusal_in_stream, without_paths
 from router.dispatch.worker_headers import passed_headers, stream_headers
 from router.http.client_request import ClientRequest
-from router.load_balancing import PromptPrefix
+from router.load_balancing import RoutingContext
 from router.workers.worker import Pair, Worker
 
 
 def on_pairs(dispatcher: Dispatcher) -> ChooseAttempt:
     """How attempts on pairs are chosen."""
 
-    def choose(routed: RoutedRequest, prompt: PromptPrefix | None, avoid: Collection[Worker]) -> "PairAttempt":
-        return PairAttempt(dispatcher, routed, dispatcher.choose_pair(routed.model, prompt, avoid))
+    def choose(routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> "PairAttempt":
+        return PairAttempt(dispatcher, routed, dispatcher.choose_pair(routed.model, context, avoid))
 
     return choose
 

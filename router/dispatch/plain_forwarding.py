@@ -13,7 +13,7 @@ from router.dispatch.worker_headers import passed_headers, stream_headers
 from router.dispatch.worker_use import WorkerUse
 from router.http.client_request import ClientRequest
 from router.http_client.response import Response
-from router.load_balancing import PromptPrefix
+from router.load_balancing import RoutingContext
 from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.workers.worker import Worker
 
@@ -29,8 +29,8 @@ def on_plain(dispatcher: Dispatcher, added_fields: AddedFields) -> ChooseAttempt
             client leaves.
     """
 
-    def choose(routed: RoutedRequest, prompt: PromptPrefix | None, avoid: Collection[Worker]) -> "PlainAttempt":
-        worker = dispatcher.choose_plain(routed.model, prompt, avoid)
+    def choose(routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> "PlainAttempt":
+        worker = dispatcher.choose_plain(routed.model, context, avoid)
         return PlainAttempt(dispatcher, routed, worker, added_fields(worker))
 
     return choose

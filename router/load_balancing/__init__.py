@@ -2,39 +2,67 @@
 
 from collections.abc import Callable
 
-from router.load_balancing.basic_policies import PowerOfTwo, Random, RoundRobin
+from router.load_balancing.basic_policies import Passthrough, PowerOfTwo, Random, RoundRobin
+from router.load_balancing.bucket import Bucket
 from router.load_balancing.cache_aware import CacheAware, CacheAwareSettings
+from router.load_balancing.consistent_hashing import ConsistentHashing
+from router.load_balancing.least_load import LeastLoad
+from router.load_balancing.manual import Manual
 from router.load_balancing.policy import Policy
+from router.load_balancing.prefix_hash import PrefixHash
 from router.load_balancing.prompt_prefix import PromptKind, PromptPrefix, prompt_prefix, token_prefix
+from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext, routing_context
+from router.load_balancing.settings import PolicySettings
 
 __all__ = [
     "DEFAULT_POLICY",
+    "NO_CONTEXT",
     "POLICIES",
+    "Bucket",
     "CacheAware",
     "CacheAwareSettings",
+    "ConsistentHashing",
+    "LeastLoad",
+    "Manual",
+    "Passthrough",
     "Policy",
+    "PolicySettings",
     "PowerOfTwo",
+    "PrefixHash",
     "PromptKind",
     "PromptPrefix",
     "Random",
     "RoundRobin",
+    "RoutingContext",
     "make_policy",
     "prompt_prefix",
+    "routing_context",
     "token_prefix",
 ]
 
 DEFAULT_POLICY = "cache_aware"
 # By the name in `--policy`. The flags' choices and the names in metrics follow from this table.
 POLICIES: dict[str, Callable[[], Policy]] = {
+    "bucket": Bucket,
     "cache_aware": CacheAware,
+    "consistent_hashing": ConsistentHashing,
+    "least_load": LeastLoad,
+    "manual": Manual,
+    "passthrough": Passthrough,
     "power_of_two": PowerOfTwo,
+    "prefix_hash": PrefixHash,
     "random": Random,
     "round_robin": RoundRobin,
 }
 
 
-def make_policy(name: str, cache_aware: CacheAwareSettings) -> Policy:
+def make_policy(name: str, cache_aware: CacheAwareSettings, settings: PolicySettings | None = None) -> Policy:
     """Create a policy by its name in `POLICIES`; raises `KeyError` for an unknown name."""
-    if name == "cache_aware":
-        return CacheAware(cache_aware)
-    return POLICIES[name]()
+    with_parameters: dict[str, Callable[[], Policy]] = {
+        "bucket": lambda: Bucket(settings, cache_aware),
+        "cache_aware": lambda: CacheAware(cache_aware),
+        "least_load": lambda: LeastLoad(settings),
+        "manual": lambda: Manual(settings),
+        "prefix_hash": lambda: PrefixHash(settings),
+    }
+    return with_parameters.get(name, POLICIES[name])()

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from router.load_balancing.policy import Policy
 from router.load_balancing.prefix_tree import PrefixTree
 from router.load_balancing.prompt_prefix import PromptPrefix
+from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
 from router.workers.worker import Worker
 
 
@@ -101,9 +102,9 @@ class CacheAware(Policy):
         self._choices = count(1)
         self._next_eviction = clock() + self._settings.eviction_interval_secs
 
-    def choose(self, workers: Sequence[Worker], prefix: PromptPrefix | None = None) -> Worker:
+    def choose(self, workers: Sequence[Worker], context: RoutingContext = NO_CONTEXT) -> Worker:
         """Choose by the rules above, and add the prompt to the tree of the chosen worker."""
-        now = self._clock()
+        prefix, now = context.prompt, self._clock()
         candidates = [(worker, self._state_of(worker, now)) for worker in workers]
         if now >= self._next_eviction:
             self._evict_absent(now)

@@ -11,7 +11,7 @@ def add_policy_flags(parser: argparse.ArgumentParser) -> None:
     """Add `--policy` and the flags of policies with parameters; `POLICIES` gives the choices."""
     group = parser.add_argument_group("routing policy")
     names = sorted(POLICIES)
-    group.add_argument("--policy", choices=names, default=DEFAULT_POLICY, help="policy for both roles (%(default)s)")
+    group.add_argument("--policy", choices=names, default=DEFAULT_POLICY, help="policy for all roles (%(default)s)")
     group.add_argument("--prefill-policy", choices=names, help="policy for prefill servers, if another")
     group.add_argument("--decode-policy", choices=names, help="policy for decode servers, if another")
     group.add_argument(
@@ -25,13 +25,14 @@ def add_policy_flags(parser: argparse.ArgumentParser) -> None:
         "--balance-abs-threshold",
         type=int,
         default=CacheAwareSettings.balance_abs_threshold,
-        help="cache_aware: the least loaded worker is chosen when loads differ by more than this (%(default)s)",
+        help="cache_aware: the least loaded worker is chosen when loads differ by more than this (%(default)s); "
+        "bucket: in characters of late",
     )
     group.add_argument(
         "--balance-rel-threshold",
         type=float,
         default=CacheAwareSettings.balance_rel_threshold,
-        help="cache_aware: and the highest load is more than this times the lowest (%(default)s)",
+        help="cache_aware, bucket: and the highest load is more than this times the lowest (%(default)s)",
     )
     group.add_argument(
         "--eviction-interval-secs",

@@ -1,25 +1,49 @@
-"""The base class of all load-balancing policies."""
+"""The base classes of all load-balancing policies."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
+from typing import ClassVar
 
-from router.load_balancing.prompt_prefix import PromptPrefix
+from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
 from router.workers.worker import Worker
 
 
 class Policy(ABC):
     """Chooses a worker for each request.
 
-    There is one instance for each role (prefill, decode); it serves all models. It may keep state about workers, but
-    only with weak references (`WeakKeyDictionary`), so that a worker which leaves the registry is forgotten.
+    There is one instance for each role (prefill, decode, plain); it serves all models. It may keep state about workers,
+    but only with weak references (`WeakKeyDictionary`), so that a worker which leaves the registry is forgotten. What
+    clients make it keep has a bound.
+
+    Attributes:
+        uses_server_loads: Whether it reads `Worker.server_load`, so that the servers are asked for it.
+        obeys_target: Whether a client may name the worker itself (`RoutingContext.target_worker`).
     """
 
+    uses_server_loads: ClassVar[bool] = False
+    obeys_target: ClassVar[bool] = False
+
     @abstractmethod
-    def choose(self, workers: Sequence[Worker], prefix: PromptPrefix | None = None) -> Worker:
+    def choose(self, workers: Sequence[Worker], context: RoutingContext = NO_CONTEXT) -> Worker:
         """Choose one of `workers`. Called once for each request, so it should take microseconds.
 
         Args:
             workers: The workers of one model and role that may get the request, never empty. `Worker.load` is the
                 number of requests in flight on a worker.
-            prefix: The prompt, or None if it is not known.
+            context: What is known of the request.
         """
+
+
+class BranchingPolicy(Policy):
+    """A policy that counts which of its rules decided.
+
+    Attributes:
+        branch_metric: The name of the counter, without `_total`.
+        branches: Choices by rule; the names are those of sglang-router and smg.
+    """
+
+    branch_metric: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.branches: Counter[str] = Counter()

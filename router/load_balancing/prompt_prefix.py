@@ -2,7 +2,7 @@
 
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ class PromptPrefix:
         return TOKEN_CHARACTERS if self.kind == "tokens" else 1
 
 
-def prompt_prefix(body: dict[str, Any]) -> PromptPrefix | None:
+def prompt_prefix(body: Mapping[str, Any]) -> PromptPrefix | None:
     """The prompt in the body of `/generate`, `/v1/completions` or `/v1/chat/completions`; of a batch the first one.
 
     None if there is no prompt or it has an unexpected form; the server will refuse such a request.

@@ -11,7 +11,7 @@ from router.dispatch.exchange import Exchange
 from router.dispatch.worker_errors import error_message
 from router.errors import AgentRefused, RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.sse import parse_events
-from router.load_balancing import token_prefix
+from router.load_balancing import RoutingContext, token_prefix
 from router.moa.agent_call import AgentCall
 from router.moa.answer_progress import AnswerProgress
 from router.moa.generate_events import GenerateReader
@@ -32,7 +32,7 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
     pacer = context.pacer(model) if call.splice and call.draft.upstream_names else None
     prompt = OpenPrompt(
         dispatcher,
-        lambda: dispatcher.choose_pair(model, token_prefix(prompt.ids), call.failed_workers),
+        lambda: dispatcher.choose_pair(model, RoutingContext(token_prefix(prompt.ids)), call.failed_workers),
         pacer,
         context.context_length(model),
         context.make_transport,

@@ -16,7 +16,7 @@ from router.dispatch.worker_use import WorkerUse
 from router.errors import AgentRefused, RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.sse import EventStream
 from router.http_client.response import Response
-from router.load_balancing import prompt_prefix
+from router.load_balancing import RoutingContext, prompt_prefix
 from router.moa.agent_call import AgentCall
 from router.moa.answer_progress import AnswerProgress
 from router.moa.idle_timeout import IdleTimeout
@@ -36,7 +36,7 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
     """
     answers = await _upstream_texts(call)
     path, body = _request_body(call, call.draft.with_answers(answers))
-    worker = context.dispatcher.choose_plain(call.trace.model, prompt_prefix(body), call.failed_workers)
+    worker = context.dispatcher.choose_plain(call.trace.model, RoutingContext(prompt_prefix(body)), call.failed_workers)
     body["model"] = worker.own_name_of(call.trace.model)
     is_sglang = worker.info.get("sglang") is not None
     rid = uuid.uuid4().hex

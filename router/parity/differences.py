@@ -1,22 +1,27 @@
 """Flags, paths and metrics of sglang-router that differ here or are absent, each with what is different or why."""
 
+_MORE_POLICIES = "every policy for every role, also smg's: least_load, prefix_hash, consistent_hashing, passthrough"
+
 FLAGS: dict[str, str] = {
     "--cors-allowed-origins": "without it every origin, but for the paths that control the router: those need it",
-    "--decode-policy": "no `manual`",
+    "--decode-policy": _MORE_POLICIES,
     "--decode-selector": "what is no KEY=VALUE is refused, not skipped",
     "--disable-health-check": "a worker is still asked who it is until it was found",
     "--enable-trace": "needs the extra `otel`; a client's trace is continued",
     "--eviction-interval-secs": "after so long the prompts of a worker that is no candidate are forgotten; "
     "`--max-tree-size` holds at any time",
     "--health-check-interval-secs": "besides, /server_info is read every `--worker-startup-check-interval`",
+    "--assignment-mode": "a random worker for a new key follows from a hash of it, the same in all processes; "
+    "min_group counts the keys that are remembered",
+    "--max-idle-secs": "also seconds with a fraction; besides, `--max-routing-keys` holds at any time",
     "--log-level": "`warning` may be written out",
     "--max-concurrent-requests": "a hard limit of requests at once, where sglang-router refills its tokens with time; "
     "0 is refused, as it would let none in",
     "--max-tree-size": "in characters too, and holds at any time; a token id counts as 4, a node of a tree as 256",
     "--pd-disaggregation": "needed with `--prefill` and `--decode`; plain servers may be given beside them",
-    "--policy": "no `manual`",
+    "--policy": _MORE_POLICIES,
     "--prefill": "without a port, the server is asked for it",
-    "--prefill-policy": "no `manual`, no `bucket`",
+    "--prefill-policy": _MORE_POLICIES,
     "--prefill-selector": "what is no KEY=VALUE is refused, not skipped",
     "--prometheus-port": "none by default: /metrics is on the main port, and on this one too if it is given",
     "--rate-limit-tokens-per-second": "requests a second, only if it is given; 429 at once, with Retry-After",
@@ -60,6 +65,9 @@ METRICS: dict[str, str] = {
     "smg_worker_health": "1 also means: has generated something, and stays",
     "smg_worker_errors_total": "`error_type` has this router's kinds of errors",
     "smg_worker_cb_outcomes_total": "a leg counts against the worker that failed, not against both",
+    "smg_prefix_hash_policy_branch_total": "a prompt without a key is `no_routing_key`, as in smg; none is unserved",
+    "smg_consistent_hashing_policy_branch_total": "`implicit_key_hit` as in smg; a target that is not there is an "
+    "error of the request and not counted here",
     "smg_router_ttft_seconds": "here for HTTP; sglang-router has it for gRPC only",
 }
 
@@ -84,16 +92,6 @@ ABSENT_METRICS: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "smg_manual_policy_branch_total",
-            "smg_manual_policy_cache_entries",
-            "smg_prefix_hash_policy_branch_total",
-            "smg_consistent_hashing_policy_branch_total",
-            "smg_worker_routing_keys_active",
-        ),
-        "no such policy",
-    ),
-    **dict.fromkeys(
-        (
             "smg_router_generation_duration_seconds",
             "smg_router_stage_duration_seconds",
             "smg_router_tokens_total",
@@ -103,5 +101,6 @@ ABSENT_METRICS: dict[str, str] = {
     ),
     "smg_router_request_errors_total": "see `smg_http_responses_total`, which has the kind of error",
     "smg_router_upstream_responses_total": "see `smg_worker_errors_total` and `smg_worker_cb_outcomes_total`",
+    "smg_worker_routing_keys_active": "see `smg_manual_policy_cache_entries`, the keys that are remembered",
     "smg_worker_connections_active": "see `smg_worker_requests_active`",
 }

@@ -20,6 +20,7 @@ from router.endpoints.trees import TreeEndpoint
 from router.endpoints.workers import WorkerEndpoints
 from router.http.client_request import ClientRequest
 from router.load_balancing import make_policy
+from router.load_balancing.metrics import PolicyMetrics
 from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
 from router.moa.tree_files import load_trees
@@ -38,6 +39,8 @@ from router.service_discovery.settings import DiscoverySettings
 from router.service_discovery.watcher import PodWatcher
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.workers.factory import WorkerFactory
+from router.workers.load_metrics import LoadMetrics
+from router.workers.load_monitor import LoadMonitor
 from router.workers.metrics import register_worker_metrics
 from router.workers.registry import Registry
 from router.workers.worker import Role
@@ -109,11 +112,18 @@ def build_components(
         "decode": settings.decode_policy or settings.policy,
         "plain": settings.policy,
     }
-    prefill, decode, plain = (make_policy(name, settings.cache_aware) for name in policies.values())
+    by_role = {role: make_policy(name, settings.cache_aware, settings.policies) for role, name in policies.items()}
+    prometheus.register(PolicyMetrics(by_role.values()))
+    loads = LoadMonitor(registry, settings.loads, [role for role in by_role if by_role[role].uses_server_loads])
+    prometheus.register(LoadMetrics(loads))
     restarts = RestartQueue(registry, settings.limits.queue_size, settings.limits.queue_timeout_secs)
-    dispatcher = Dispatcher(registry, prefill, decode, settings.cache_aware, restarts, plain)
+    dispatcher = Dispatcher(
+        registry, by_role["prefill"], by_role["decode"], settings.cache_aware, restarts, by_role["plain"]
+    )
     warm_up = not settings.health.skip_warm_up
-    supervisor = WorkerSupervisor(registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up)
+    supervisor = WorkerSupervisor(
+        registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up, loads=loads
+    )
 
     # Clients' requests: limits and metrics.
     process, processes = (0, 1) if peers is None else (peers.index, len(peers.indexes))
@@ -145,7 +155,9 @@ def build_components(
     prometheus.register(MemoryMetrics(limits, run_limits, run_store, agent_runs.runs, dispatcher.background))
 
     # Endpoints and their routes.
-    forwarder = Forwarder(restarts, settings.retries, DispatchMetrics(prometheus, policies))
+    forwarder = Forwarder(
+        restarts, settings.retries, DispatchMetrics(prometheus, policies), settings.policies.routing_key_headers
+    )
     worker_endpoints = WorkerEndpoints(registry, supervisor, factory)
     drain = DrainEndpoints(requests)
     services = EndpointServices(

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from router.config.flags import flag
 from router.dispatch.retries import RetrySettings
-from router.load_balancing import DEFAULT_POLICY, CacheAwareSettings
+from router.load_balancing import DEFAULT_POLICY, CacheAwareSettings, PolicySettings
 from router.moa.settings import RunSettings
 from router.observability.tracing.settings import TraceSettings
 from router.server.admission import AdmissionSettings
 from router.service_discovery.settings import DiscoverySettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
+from router.workers.load_monitor import LoadMonitorSettings
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class RouterSettings:
         prefill_policy: Policy for prefill servers, or None.
         decode_policy: Policy for decode servers, or None.
         cache_aware: Parameters of the policy `cache_aware`.
+        policies: Parameters of the other policies.
+        loads: How often servers are asked for their load.
         trees: File with trees of agents, a shipped tree's name, or None for the default tree.
         server: Listening, answering, logging and stopping.
         health: Health checks and warm-up.
@@ -122,6 +125,8 @@ class RouterSettings:
     prefill_policy: str | None = None
     decode_policy: str | None = None
     cache_aware: CacheAwareSettings = field(default_factory=CacheAwareSettings)
+    policies: PolicySettings = field(default_factory=PolicySettings)
+    loads: LoadMonitorSettings = field(default_factory=LoadMonitorSettings)
     trees: Path | None = None
     server: ServerSettings = field(default_factory=ServerSettings)
     health: HealthSettings = field(default_factory=HealthSettings)

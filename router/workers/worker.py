@@ -14,6 +14,7 @@ from router.errors import ConnectFailed, RouterError, UpstreamFailed
 from router.http_client.origin import Origin
 from router.workers.circuit_breaker import CircuitBreaker
 from router.workers.health import HealthSettings, HealthTracker
+from router.workers.server_load import ServerLoad
 from router.workers.server_probe import KEY_REFUSED, ServerProbe
 from router.workers.worker_config import WorkerConfig
 
@@ -39,6 +40,7 @@ class Worker:
         problem: One sentence on why the worker is not usable, or on what is wrong with it nevertheless; None if there
             is nothing to say.
         load: Requests in flight through this router. On a prefill server a request ends with its prefill.
+        server_load: What the server says of its load; None if it is not asked, or does not say it now.
         draining: Whether it is being removed: it gets no new requests, and those in flight may end.
         needs_warm_up: Whether it gets requests only after a pair with it has generated something.
         warmed_up: Whether a pair with it has generated something since it became healthy.
@@ -62,6 +64,7 @@ class Worker:
     healthy: bool = False
     problem: str | None = None
     load: int = 0
+    server_load: ServerLoad | None = None
     draining: bool = False
     needs_warm_up: bool = False
     warmed_up: bool = False
@@ -201,6 +204,7 @@ class Worker:
             conclusive = problem is not None or restarted
             if restarted:
                 self.warmed_up = False
+                self.server_load = None
                 self.breaker.reset()
         self._record_probe(problem, conclusive)
 

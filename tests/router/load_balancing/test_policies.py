@@ -18,6 +18,7 @@ from router.load_balancing import (
     PowerOfTwo,
     PromptPrefix,
     RoundRobin,
+    RoutingContext,
     make_policy,
     prompt_prefix,
     token_prefix,
@@ -208,8 +209,12 @@ def test_a_growing_conversation_is_one_node() -> None:
 # Cache-aware
 
 
-def shared(number: int) -> PromptPrefix:
-    return PromptPrefix(f"{number} " + "the same long begin " * 20)
+def shared(number: int) -> RoutingContext:
+    return of(PromptPrefix(f"{number} " + "the same long begin " * 20))
+
+
+def of(prompt: PromptPrefix | None) -> RoutingContext:
+    return RoutingContext(prompt)
 
 
 def test_a_known_prompt_goes_where_it_was() -> None:
@@ -248,35 +253,35 @@ def test_the_cache_threshold(length: int, held: int, threshold: float) -> None:
     held = min(held, length)
     policy, (home, other) = CacheAware(CacheAwareSettings(cache_threshold=threshold)), workers(0, 0)
     if held:
-        policy.choose([home], PromptPrefix("x" * held + "y" * 9))
+        policy.choose([home], of(PromptPrefix("x" * held + "y" * 9)))
     home.load = 1
-    got = policy.choose([home, other], PromptPrefix("x" * held + "z" * (length - held)))
+    got = policy.choose([home, other], of(PromptPrefix("x" * held + "z" * (length - held))))
     assert (got is home) == (held > threshold * length)
 
 
 def test_text_and_ids_are_not_mixed_up() -> None:
     policy, group = CacheAware(), workers(0, 0)
-    assert policy.choose([group[0]], PromptPrefix("a" * 50, "tokens")) is group[0]
+    assert policy.choose([group[0]], of(PromptPrefix("a" * 50, "tokens"))) is group[0]
     group[0].load = 1
-    assert policy.choose(group, PromptPrefix("a" * 50)) is group[1]
+    assert policy.choose(group, of(PromptPrefix("a" * 50))) is group[1]
 
 
 def test_messages_and_the_same_text_are_different_prompts() -> None:
     """A server puts a chat template around one of them."""
     policy, group = CacheAware(), workers(0, 0)
     messages = prompt_prefix({"messages": [{"role": "user", "content": "a" * 50}]})
-    assert policy.choose([group[0]], messages) is group[0]
+    assert policy.choose([group[0]], of(messages)) is group[0]
     group[0].load = 1
-    assert policy.choose(group, prompt_prefix({"prompt": "user\n" + "a" * 50})) is group[1]
-    assert policy.choose(group, messages) is group[0]
+    assert policy.choose(group, of(prompt_prefix({"prompt": "user\n" + "a" * 50}))) is group[1]
+    assert policy.choose(group, of(messages)) is group[0]
 
 
 def test_a_cache_full_of_ids_is_not_taken_for_an_empty_one() -> None:
     """Two idle workers: one got 900 token ids, the other 2,000 characters, which are some 500 tokens."""
     policy, (ids, text) = CacheAware(), workers(0, 0)
-    policy.choose([ids], token_prefix(range(900)))
-    policy.choose([text], PromptPrefix("a word " * 300))
-    assert policy.choose([ids, text], PromptPrefix("something else")) is text
+    policy.choose([ids], of(token_prefix(range(900))))
+    policy.choose([text], of(PromptPrefix("a word " * 300)))
+    assert policy.choose([ids, text], of(PromptPrefix("something else"))) is text
 
 
 def test_token_ids_stay_within_the_size_too() -> None:
@@ -310,7 +315,7 @@ def test_a_thousand_long_prompts_stay_within_the_memory() -> None:
     policy, group = CacheAware(CacheAwareSettings(max_tree_size=20_000)), workers(0, 0, 0)
     rng = random.Random(7)
     for _ in range(1000):
-        policy.choose(group, PromptPrefix("".join(rng.choices("ab", k=rng.randrange(1, 3000)))))
+        policy.choose(group, of(PromptPrefix("".join(rng.choices("ab", k=rng.randrange(1, 3000))))))
     assert all(0 < memory.tree.size <= 20_000 for memory in policy._states.values())
 
 
@@ -331,7 +336,7 @@ def test_a_removed_worker_is_not_kept_alive(name: str) -> None:
 def test_one_of_the_given_is_chosen(name: str, loads: list[int], prefix: PromptPrefix | None) -> None:
     policy, group = make_policy(name, CacheAwareSettings()), workers(*loads)
     for _ in range(3):
-        assert policy.choose(group, prefix) in group
+        assert policy.choose(group, of(prefix)) in group
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""What a policy may know of a request: its prompt, and who it belongs to."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from router.load_balancing.prompt_prefix import PromptPrefix, prompt_prefix
+
+ROUTING_KEY_HEADERS = ("x-smg-routing-key",)  # sglang-router's and smg's name
+TARGET_HEADER = b"x-smg-target-worker"
+# SGLang's own field first, then OpenAI's, and what agents send.
+ROUTING_KEY_FIELDS = ("routing_key", "session_id", "prompt_cache_key")
+CLIENT_HEADERS = (b"x-forwarded-for", b"cookie")
+MAX_KEY_BYTES = 128  # of a routing key; a longer one is ignored, as smg does
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingContext:
+    """What a policy may know of a request.
+
+    Attributes:
+        prompt: The prompt, or None if it is not known.
+        routing_key: What the client calls the session that the request belongs to, or None.
+        client: A header by which requests of one client can be told, or None.
+        target_worker: The number of the worker that the client wants, as it sent it, or None.
+        model: The model that serves it; empty for requests of the router's own.
+    """
+
+    prompt: PromptPrefix | None = None
+    routing_key: bytes | None = None
+    client: bytes | None = None
+    target_worker: str | None = None
+    model: str = ""
+
+
+NO_CONTEXT = RoutingContext()
+
+
+def routing_context(
+    model: str,
+    fields: Mapping[str, Any],
+    header: Callable[[bytes], str | None],
+    key_headers: Sequence[bytes] = tuple(name.encode() for name in ROUTING_KEY_HEADERS),
+) -> RoutingContext:
+    """The context of a client's request.
+
+    Args:
+        model: The model that serves it.
+        fields: The top-level fields of its body.
+        header: The value of its header with a lower-case name.
+        key_headers: Headers that may have the routing key; the first with a usable value counts.
+    """
+    return RoutingContext(
+        prompt=prompt_prefix(fields),
+        routing_key=_first_key(header, key_headers) or _key_in_body(fields),
+        client=_first_header(header, CLIENT_HEADERS),
+        target_worker=header(TARGET_HEADER) or None,
+        model=model,
+    )
+
+
+def _first_key(header: Callable[[bytes], str | None], names: Sequence[bytes]) -> bytes | None:
+    for name in names:
+        value = header(name)
+        if value and len(value) <= MAX_KEY_BYTES:
+            return value.encode("latin-1")
+    return None
+
+
+def _first_header(header: Callable[[bytes], str | None], names: Sequence[bytes]) -> bytes | None:
+    for name in names:
+        if value := header(name):
+            return value.encode("latin-1")
+    return None
+
+
+def _key_in_body(fields: Mapping[str, Any]) -> bytes | None:
+    for name in ROUTING_KEY_FIELDS:
+        value = fields.get(name)
+        if isinstance(value, str) and 0 < len(value) <= MAX_KEY_BYTES:
+            key = value.encode("utf-8", "surrogatepass")
+            if len(key) <= MAX_KEY_BYTES:
+                return key
+    return None

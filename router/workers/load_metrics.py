@@ -1,0 +1,36 @@
+"""Prometheus metrics of the servers' own load."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from router.workers.load_monitor import LoadMonitor
+
+
+class LoadMetrics(Collector):
+    """What the servers of a monitor report, and whether they do."""
+
+    def __init__(self, monitor: LoadMonitor) -> None:
+        self._monitor = monitor
+
+    def collect(self) -> Iterator[Metric]:
+        """Metric families; those of workers that are not asked have no samples."""
+        asked = CounterMetricFamily("smg_engine_load_polls", "Questions for the load", labels=("worker", "mode"))
+        failed = CounterMetricFamily("moa_worker_load_poll_failures", "Those without a load", labels=("worker",))
+        stale = GaugeMetricFamily(
+            "moa_worker_load_stale", "1 when there is no fresh report: own requests count", labels=("worker",)
+        )
+        requests = GaugeMetricFamily(
+            "moa_worker_reported_requests", "Requests on it, whoever sent them", labels=("worker",)
+        )
+        for worker in self._monitor.workers:
+            polls = self._monitor.polls.get(worker)
+            if polls is None:
+                continue
+            asked.add_metric((worker.url, "poll"), polls.asked)
+            failed.add_metric((worker.url,), polls.failed)
+            stale.add_metric((worker.url,), worker.server_load is None)
+            if worker.server_load is not None:
+                requests.add_metric((worker.url,), worker.server_load.requests)
+        yield from (asked, failed, stale, requests)
