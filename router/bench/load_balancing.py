@@ -1,4 +1,7 @@
-"""`python -m router.bench.load_balancing`: what a choice costs each request, by policy, prompt and workers."""
+"""`python -m router.bench.load_balancing`: what a choice costs each request, by policy, prompt and workers.
+
+With `--replay N` instead what policies make of made traces, see `policy_replay.py`.
+"""
 
 import argparse
 import os
@@ -10,12 +13,14 @@ import sys
 import time
 from collections.abc import Iterator
 
+from router.bench.policy_replay import table
 from router.load_balancing import (
     POLICIES,
     CacheAware,
     CacheAwareSettings,
     Policy,
     PromptPrefix,
+    RoutingContext,
     prompt_prefix,
     token_prefix,
 )
@@ -25,6 +30,7 @@ from router.workers.worker import Worker
 SIZES = (1_000, 100_000)  # characters
 WORDS = [f"word{i} " for i in range(5_000)]
 VOCABULARY = 150_000
+KEYED = ("consistent_hashing", "manual")  # policies that need a routing key
 
 
 def main(arguments: list[str]) -> None:
@@ -32,6 +38,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m router.bench.load_balancing", description=__doc__)
     parser.add_argument("--calls", type=int, default=1_000, help="measured calls a case (%(default)s)")
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 8, 32], help="workers (%(default)s)")
+    parser.add_argument("--replay", type=int, metavar="REQUESTS", help="replay traces of so many requests each")
     options = parser.parse_args(arguments)
     if options.calls < 2:
         parser.error(f"--calls {options.calls} gives no percentile; give at least 2.")
@@ -40,6 +47,12 @@ def main(arguments: list[str]) -> None:
     print(f"machine: {_cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
     print(f"version: {platform.python_implementation()} {platform.python_version()}")
     print(f"command: {shlex.join(['python', '-m', 'router.bench.load_balancing', *arguments])}")
+    if options.replay is not None:
+        if options.replay < 2:
+            parser.error(f"--replay {options.replay} gives no percentile; give at least 2.")
+        for count in options.workers:
+            print(*table(options.replay, count), sep="\n", flush=True)
+        return
     print(f"calls:   {options.calls} a case; times in microseconds\n")
     print(f"{'case':<58}{'median':>9}{'p99':>9}")
     for case, times in _all_cases(options.calls, options.workers):
@@ -68,8 +81,12 @@ def _policy_cases(calls: int, count: int, size: int) -> Iterator[tuple[str, list
     load = f"{size:,} characters, {count} workers"
     for name, make in sorted(POLICIES.items()):
         if name != "cache_aware":
-            workers, policy = _workers(count), make()
-            yield f"{name}, {load}", [_time_choice(policy, workers, PromptPrefix(_text(100))) for _ in range(calls)]
+            workers, policy, keyed = _workers(count), make(), name in KEYED
+            contexts = (
+                RoutingContext(PromptPrefix(_text(size)), routing_key=b"%d" % (number % 100) if keyed else None)
+                for number in range(calls)
+            )
+            yield f"{name}, {load}", [_time_choice(policy, workers, context) for context in contexts]
     shared = _text(size // 2)
     prompts = {
         "new": (PromptPrefix(_text(size)) for _ in range(calls)),
@@ -84,7 +101,10 @@ def _policy_cases(calls: int, count: int, size: int) -> Iterator[tuple[str, list
     for kind, prefixes in prompts.items():
         workers = _workers(count)
         policy = CacheAware()
-        yield f"cache_aware {kind}, {load}", [_time_choice(policy, workers, prompt) for prompt in prefixes]
+        yield (
+            f"cache_aware {kind}, {load}",
+            [_time_choice(policy, workers, RoutingContext(prompt)) for prompt in prefixes],
+        )
 
 
 def _eviction_cases(calls: int) -> Iterator[tuple[str, list[float]]]:
@@ -100,8 +120,8 @@ def _eviction_cases(calls: int) -> Iterator[tuple[str, list[float]]]:
         yield f"insert into a full tree, {size:,} characters", [_timed(tree.insert, prompt) for prompt in prompts]
 
 
-def _time_choice(policy: Policy, workers: list[Worker], prompt: PromptPrefix) -> float:
-    return _timed(policy.choose, workers, prompt)
+def _time_choice(policy: Policy, workers: list[Worker], context: RoutingContext) -> float:
+    return _timed(policy.choose, workers, context)
 
 
 def _timed(function: object, *arguments: object) -> float:

@@ -25,15 +25,7 @@ from router.load_balancing import (
 )
 from router.load_balancing.prefix_tree import NODE_OVERHEAD, PrefixTree, _Node
 from router.load_balancing.prompt_prefix import PromptKind
-from router.workers.worker import Worker
-
-
-def workers(*loads: int, model: str = "m") -> list[Worker]:
-    return [
-        Worker(f"http://127.0.0.1:{port}", "prefill", 1, model, healthy=True, load=load)
-        for port, load in enumerate(loads, 1)
-    ]
-
+from tests.router.load_balancing.groups import workers
 
 # Prefixes
 
