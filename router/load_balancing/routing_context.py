@@ -7,6 +7,7 @@ from typing import Any
 from router.load_balancing.prompt_prefix import PromptPrefix, prompt_prefix
 
 ROUTING_KEY_HEADERS = ("x-smg-routing-key",)  # sglang-router's and smg's name
+_KEY_HEADERS = [name.encode() for name in ROUTING_KEY_HEADERS]
 TARGET_HEADER = b"x-smg-target-worker"
 # SGLang's own field first, then OpenAI's, and what agents send.
 ROUTING_KEY_FIELDS = ("routing_key", "session_id", "prompt_cache_key")
@@ -40,7 +41,7 @@ def routing_context(
     model: str,
     fields: Mapping[str, Any],
     header: Callable[[bytes], str | None],
-    key_headers: Sequence[bytes] = tuple(name.encode() for name in ROUTING_KEY_HEADERS),
+    key_headers: Sequence[bytes] = _KEY_HEADERS,
 ) -> RoutingContext:
     """The context of a client's request.
 

@@ -88,7 +88,7 @@ async def test_a_client_may_name_the_server() -> None:
         for number, server in enumerate(two.servers):
             assert {await served_by(two, {TARGET: str(number), KEY: "s"}) for _ in range(5)} == {server.url}
         for wrong in ("2", "-1", "x", "²", "1" * 5000):
-            answer = await two.router.http.post(CHAT, json=BODY, headers={TARGET: wrong.encode("latin-1")})
+            answer = await two.router.http.post(CHAT, json=BODY, headers=[(TARGET.encode(), wrong.encode("latin-1"))])
             assert answer.status_code == 400
             assert "the model has 2 plain servers, with numbers from 0 on." in answer.json()["error"]["message"]
         await two.servers[1].__aexit__()
@@ -195,7 +195,8 @@ def test_routers_before_the_same_servers_see_each_others_load(policy: str) -> No
             one = await stack.enter_async_context(serving(policy="passthrough", **settings))
             loads = LoadMonitorSettings(interval_secs=0.01)
             other = await stack.enter_async_context(serving(policy=policy, loads=loads, **settings))
-            stack.callback(lambda: [server.free.set() for server in servers])
+            for server in servers:
+                stack.callback(server.free.set)
 
             async def send(router: Serving, count: int) -> None:
                 """Send requests one after the other; each has arrived before the next is sent."""
