@@ -24,8 +24,15 @@ class Attempt:
         self.exchange: Exchange
         self.failed_worker: Worker | None = None
 
-    def begin(self) -> None:
-        """Announce the request to both breakers; raises `NoWorker` if one of them lets no request through."""
+    def begin(self, first: "Attempt | None" = None) -> None:
+        """Announce the request to both breakers; raises `NoWorker` if one of them lets no request through.
+
+        Where `first`, of another sample of the same request, was let through, so is this one: a breaker that lets one
+        request through would else refuse the rest of it.
+        """
+        if first is not None:
+            self._breaker_generations = first._breaker_generations
+            return
         pair = self._pair
         check_breakers((pair.prefill, pair.decode))
         self._breaker_generations = pair.prefill.breaker.begin_request(), pair.decode.breaker.begin_request()
@@ -58,10 +65,16 @@ class Attempt:
             error, finished=self.exchange.finished, prefill_failed=self.failed_worker is self._pair.prefill
         )
 
-    def count_silence(self) -> None:
-        """After `finish`: the request was cancelled because its time was over before decode's response started."""
-        if not self.exchange.decode.status:
+    def count_silence(self) -> bool:
+        """After `finish`: the request was cancelled because its time was over.
+
+        Returns:
+            Whether that counts: decode's response had not started.
+        """
+        silent = not self.exchange.decode.status
+        if silent:
             self._record_outcomes(*self._silent_outcomes())
+        return silent
 
     def _silent_outcomes(self) -> tuple[bool | None, bool | None]:
         """Each server waits for the other before its response starts: then nobody knows which of them is silent."""

@@ -1,6 +1,6 @@
 """Chooses pairs by the load-balancing policies, sends requests to both servers of a pair, and aborts them."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import orjson
@@ -92,8 +92,13 @@ class Dispatcher:
         tracer: LegTracer | None = None,
         seconds: float | None = None,
         headers: ClientHeaders = NO_CLIENT_HEADERS,
+        *,
+        first: ExchangeScope | None = None,
+        on_prefilled: Callable[[], None] | None = None,
     ) -> ExchangeScope:
         """Send `body` to both servers of a pair: `async with dispatcher.exchange(...) as exchange`.
+
+        `first` and `on_prefilled` are for samples, as of `ExchangeScope`.
 
         Leaving the block ends the request on both servers. Entering it returns once decode's response has started, and
         raises:
@@ -102,7 +107,7 @@ class Dispatcher:
             RouterError: A leg failed before decode's response started.
             TimeoutError: Decode's response did not start within `seconds`, if given.
         """
-        return ExchangeScope(path, body, pair, self.abort, tracer, seconds, headers)
+        return ExchangeScope(path, body, pair, self.abort, tracer, seconds, headers, first, on_prefilled)
 
     def abort(self, pair: Pair, rid: Any, headers: ClientHeaders = NO_CLIENT_HEADERS) -> None:
         """Abort a request on both servers in the background: SGLang notices a closed connection only after seconds.

@@ -45,6 +45,7 @@ class Exchange:
         trace: Traces the two legs.
         prefill_body: The request body for prefill, if it gets another one.
         headers: Headers of the client's request that both get.
+        on_prefilled: Called once prefill has ended well: then the prompt is in its cache.
 
     Attributes:
         pair: The two workers.
@@ -63,6 +64,7 @@ class Exchange:
         trace: ExchangeTrace = UNTRACED_EXCHANGE,
         prefill_body: bytes | None = None,
         headers: ClientHeaders = NO_CLIENT_HEADERS,
+        on_prefilled: Callable[[], None] | None = None,
     ) -> None:
         self.pair = pair
         self.trace = trace
@@ -72,6 +74,7 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self._prefill_chunks: list[bytes] = []
         self._prefill_ended = False
+        self._on_prefilled = on_prefilled
         self._counted_workers: set[Worker] = set()
         prefill_headers, decode_headers = trace.headers
         if headers is not NO_CLIENT_HEADERS:
@@ -134,6 +137,8 @@ class Exchange:
         self.trace.prefill_ended(prefill.status, self.prefill_error)
         self.release_load(self.pair.prefill)
         self._notify()
+        if self.prefill_error is None and self._on_prefilled is not None:
+            self._on_prefilled()
 
     def _raise_prefill_error(self) -> None:
         """Raise prefill's error, unless decode responded with an error too: then the client gets decode's."""

@@ -28,6 +28,9 @@ class ExchangeScope:
         tracer: Traces its two requests; None without tracing.
         seconds: Until decode's response must have started; None for no limit.
         headers: Headers of the client's request that both get.
+        first: The exchange of the same request's first sample, if this is one of another: it has begun, so the fields
+            are checked, and the breakers have let the request through.
+        on_prefilled: As of `Exchange`.
     """
 
     def __init__(
@@ -39,6 +42,8 @@ class ExchangeScope:
         tracer: LegTracer | None,
         seconds: float | None = None,
         headers: ClientHeaders = NO_CLIENT_HEADERS,
+        first: "ExchangeScope | None" = None,
+        on_prefilled: Callable[[], None] | None = None,
     ) -> None:
         self._abort = abort
         self._path = path
@@ -47,6 +52,8 @@ class ExchangeScope:
         self._seconds = seconds
         self._headers = headers
         self._attempt = Attempt(pair)
+        self._first = None if first is None else first._attempt
+        self._on_prefilled = on_prefilled
         self._pair = pair
         self._rid: Any = None
 
@@ -55,22 +62,24 @@ class ExchangeScope:
         """The worker whose failure ended the exchange, or None."""
         return self._attempt.failed_worker
 
-    def count_silence(self) -> None:
-        """Tell the breakers that the request's time was over; without effect once decode's response had started."""
-        self._attempt.count_silence()
+    def count_silence(self) -> bool:
+        """Tell the breakers that the request's time was over; False, without effect, once decode's response started."""
+        return self._attempt.count_silence()
 
     async def __aenter__(self) -> Exchange:
         pair, path, attempt = self._pair, self._path, self._attempt
-        added_fields = router_fields(self._body.fields, pair, path)
+        added_fields = router_fields(self._body.fields, pair, path, checked=self._first is not None)
         self._rid = added_fields["rid"]
         request_body = self._body.render(added_fields, dropped=RESERVED_FIELDS)
         prefill_body = None
         if self._body.fields.get("stream") and wants_prompt_logprobs(path, self._body.fields):
             prefill_body = self._body.render({**added_fields, "stream": False}, dropped=(*RESERVED_FIELDS, *OF_STREAMS))
-        attempt.begin()
+        attempt.begin(self._first)
         try:
             trace = UNTRACED_EXCHANGE if self._tracer is None else self._tracer.start_exchange(pair, path)
-            attempt.exchange = exchange = Exchange(pair, request_body, path, trace, prefill_body, self._headers)
+            attempt.exchange = exchange = Exchange(
+                pair, request_body, path, trace, prefill_body, self._headers, self._on_prefilled
+            )
         except BaseException:
             attempt.cancel()
             raise

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.dispatch.request_ids import ids_of_prompts
+from router.dispatch.sample_count import read_samples
 from router.dispatch.sampling_bounds import check_sampling
 from router.dispatch.sampling_params import sampling_params
 from router.errors import BadRequest
@@ -25,15 +26,29 @@ MAX_BATCH = 10_000  # prompts of one request
 PROMPT_FIELDS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt",)}
 
 
-def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
+def router_fields(fields: Mapping[str, Any], pair: Pair, path: str, *, checked: bool = False) -> dict[str, Any]:
     """The fields the router adds to a body with `fields`: bootstrap address, a new bootstrap room, a request id.
 
     A batch gets lists with one room and one id for each prompt. A client's `rid` becomes a prefix of the id sent.
+    `checked` tells that another sample of the same request was checked.
 
     Raises:
         BadRequest: As of `check_sampling`; the batch is too long; `rid` is not a string; a field is in
             `HARMFUL_FIELDS`; `n` is not 1, above which SGLang 0.5.17 uses one room for all samples and fails.
     """
+    if not checked:
+        _check(fields, pair, path)
+    size = batch_size(fields, path)
+    host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
+    rid = ids_of_prompts(fields.get("rid"), size)
+    if size is None:
+        return {"bootstrap_host": host, "bootstrap_port": port, "bootstrap_room": new_bootstrap_room(), "rid": rid}
+    rooms = [new_bootstrap_room() for _ in range(size)]
+    return {"bootstrap_host": [host] * size, "bootstrap_port": [port] * size, "bootstrap_room": rooms, "rid": rid}
+
+
+def _check(fields: Mapping[str, Any], pair: Pair, path: str) -> None:
+    """Raise `BadRequest` as `router_fields`, but for `rid`."""
     for name, reason in HARMFUL_FIELDS.items():
         if fields.get(name) is not None:
             raise BadRequest(f"`{name}` is not taken here: {reason}.")
@@ -42,12 +57,6 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str,
     size = batch_size(fields, path)
     if size is not None and size > MAX_BATCH:
         raise BadRequest(f"the batch has {size} prompts, and {MAX_BATCH} is the most; send several requests.")
-    host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
-    rid = ids_of_prompts(fields.get("rid"), size)
-    if size is None:
-        return {"bootstrap_host": host, "bootstrap_port": port, "bootstrap_room": new_bootstrap_room(), "rid": rid}
-    rooms = [new_bootstrap_room() for _ in range(size)]
-    return {"bootstrap_host": [host] * size, "bootstrap_port": [port] * size, "bootstrap_room": rooms, "rid": rid}
 
 
 def pair_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:
@@ -60,23 +69,8 @@ def pair_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any
 def _check_samples(fields: Mapping[str, Any]) -> None:
     """Raise `BadRequest` if `n` is not 1."""
     for params in sampling_params(fields):
-        if "n" not in params:
-            continue
-        n = params["n"]
-        if n is None:
-            if params is fields:
-                continue
-            raise BadRequest("`n` must be 1, or left out.")  # SGLang breaks the connection at null
-        try:
-            number = float(n)  # SGLang's OpenAI API accepts "2" and 2.0 for 2
-        except (TypeError, ValueError, OverflowError):
-            raise BadRequest("`n` must be 1.") from None
-        if number < 1:
-            raise BadRequest(f"`n` must be 1, not {number:g}.")
-        if number != 1:
-            raise BadRequest(
-                f"`n` is {number:g}, but prefill/decode servers give one sample a request; send {number:g} requests."
-            )
+        if "n" in params and (n := read_samples(params, may_be_null=params is fields)) != 1:
+            raise BadRequest(f"`n` is {n}, but this request is for one sample; send {n} requests.")
 
 
 def batch_size(body: Mapping[str, Any], path: str) -> int | None:

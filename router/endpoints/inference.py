@@ -12,6 +12,7 @@ from router.dispatch.forwarding import Forwarder, RoutedRequest
 from router.dispatch.pair_forwarding import on_pairs
 from router.dispatch.plain_fields import plain_fields
 from router.dispatch.plain_forwarding import on_plain
+from router.dispatch.sample_forwarding import admit_samples
 from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
 from router.endpoints.requested_model import requested_model
@@ -143,6 +144,7 @@ class InferenceEndpoints:
             await self._agent_runs.answer(request, routed.path, routed.model, routed.body.all_fields(), request.span)
         elif self._registry.served_by_pairs(routed.model):
             refuse_ignored(routed.body.fields, lambda: self._registry.serving(routed.model, "decode"))
+            await admit_samples(request, routed)
             await self._forwarder.forward(request, routed, self._on_pairs)
         else:
             await self._forward_to_plain(request, routed)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from router.dispatch.merge_streams import merge_streams
 from router.errors import BadRequest, NoWorker, RouterError
 from router.http.asgi import AsgiRequest
 from router.http.sse import DONE, format_error, format_event
-from router.moa.merge_streams import merge_streams
 from router.moa.openai_format import EndpointKind, OpenAIFormat
 from router.moa.run import Run
 from router.moa.run_context import RunContext

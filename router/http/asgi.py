@@ -146,6 +146,26 @@ class AsgiRequest:
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is over {self._max_body} bytes; send a shorter one.")
 
+    def count_copies(self, copies: int) -> None:
+        """Count the body as so many until the request is answered: it is sent as often at once.
+
+        Raises:
+            TooLarge: Together they are longer than the router keeps for a client.
+            Overloaded: There is no room for them now.
+        """
+        more = self._counted_bytes * (copies - 1)
+        if self._budget is None or more <= 0:
+            return
+        try:
+            self._budget.check(more, self._body_owner)
+        except TooLarge:
+            raise TooLarge(
+                f"the body has {self._counted_bytes} bytes, and {copies} copies of it are more than the router keeps "
+                "for a client; ask for less at a time."
+            ) from None
+        self._budget.take(self._counted_bytes, more, self._body_owner)
+        self._counted_bytes += more
+
     def release_body(self) -> None:
         """The request is answered: its body is no longer in memory."""
         if self._budget is not None and self._counted_bytes:

@@ -48,9 +48,10 @@ PATHS: dict[str, str] = {
     "DELETE /workers/{id}": "running requests end first",
     "POST /v1/tokenize": "asked of a server of the model",
     "POST /v1/detokenize": "asked of a server of the model",
-    "POST /generate": "a client's own bootstrap fields are refused with 400",
-    "POST /v1/chat/completions": "a client's own bootstrap fields are refused with 400; trees are models",
-    "POST /v1/completions": "a client's own bootstrap fields are refused with 400",
+    "POST /generate": "a client's own bootstrap fields are refused with 400; `n` above 1 works on pairs",
+    "POST /v1/chat/completions": "a client's own bootstrap fields are refused with 400; trees are models; "
+    "`n` above 1 works on pairs",
+    "POST /v1/completions": "a client's own bootstrap fields are refused with 400; `n` above 1 works on pairs",
     "POST /flush_cache": "502 when a worker did not flush",
 }
 

@@ -139,13 +139,6 @@ def test_a_batch(servers: Servers) -> None:
     assert texts == [generate(servers.plain, prompt, 8)["text"] for prompt in PROMPTS[:2]]
 
 
-def test_several_samples_of_one_prompt_are_refused(servers: Servers) -> None:
-    body = {"model": servers.model, "prompt": PROMPTS[0], "max_tokens": 8, "n": 2}
-    answer = post(f"{servers.router}/v1/completions", body)
-    assert answer.status_code == 400
-    assert "send 2 requests" in answer.json()["error"]["message"]
-
-
 def test_many_at_once(servers: Servers) -> None:
     prompts = [f"Number {i} times two is" for i in range(10)]
     with ThreadPoolExecutor(10) as pool:

@@ -123,19 +123,20 @@ def test_wrong_ids_are_refused(body: dict[str, Any]) -> None:
     ],
 )
 def test_several_samples_are_refused(body: dict[str, Any]) -> None:
+    """One body is for one sample; requests for several are sent as several (`test_samples.py`)."""
     with pytest.raises(BadRequest, match="send 2 requests"):
         pair_body(body, PAIR, GENERATE)
 
 
 def test_null_samples_of_generate_are_refused() -> None:
     """SGLang breaks the connection at them."""
-    with pytest.raises(BadRequest, match=r"^`n` must be 1, or left out\.$"):
+    with pytest.raises(BadRequest, match=r"^`n` must be a whole number from 1 to 128, or left out\.$"):
         pair_body({"text": "x", "sampling_params": {"n": None}}, PAIR, GENERATE)
 
 
 @pytest.mark.parametrize("n", ["two", [2], {}])
 def test_no_number_of_samples_is_refused(n: Any) -> None:
-    with pytest.raises(BadRequest, match=r"^`n` must be 1\.$"):
+    with pytest.raises(BadRequest, match=r"^`n` must be a whole number from 1 to 128, or left out\.$"):
         pair_body({"text": "x", "n": n}, PAIR, GENERATE)
 
 

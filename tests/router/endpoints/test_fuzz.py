@@ -84,7 +84,8 @@ class Willing(FakePair):
             await call.answer(_shaped(call, {"text": "one two", "meta_info": {"output_token_logprobs": []}}))
             return
         native = call.path == "/generate"
-        first, last = native_event("one ", None), native_event("one two", "stop", (3, 2))
+        index = {} if batch_size(call.json, call.path) is None else {"index": 0}
+        first, last = native_event("one ", None) | index, native_event("one two", "stop", (3, 2)) | index
         await call.stream(*((first, last) if native else (chat_event("one "), chat_event("two", "stop"))))
         await call.done()
 
@@ -98,6 +99,8 @@ async def _tokenized(call: Call) -> None:
 
 def _shaped(call: Call, answer: dict[str, Any]) -> Any:
     size = batch_size(call.json, call.path)
+    if call.path in {"/v1/chat/completions", "/v1/completions"}:
+        return {"choices": [{"index": index, **answer} for index in range(size or 1)]}
     return answer if size is None else [answer] * size
 
 

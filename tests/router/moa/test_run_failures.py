@@ -11,9 +11,9 @@ import httpx
 import orjson
 import pytest
 
+from router.dispatch.merge_streams import merge_streams
 from router.early_exit import Agreement, JudgeError
 from router.moa.idle_timeout import IdleTimeout
-from router.moa.merge_streams import merge_streams
 from router.moa.settings import RunSettings
 from router.observability.run_store import RunStore
 from router.observability.run_trace import AgentTrace, RunTrace

@@ -62,7 +62,15 @@ async def ask_for_another_model(router: Serving) -> None:
 
 
 async def ask_wrongly(router: Serving) -> None:
-    assert (await router.post("/v1/chat/completions", {**CHAT, "n": 2})).status_code == 400
+    assert (await router.post("/v1/chat/completions", {**CHAT, "n": 200})).status_code == 400
+
+
+async def ask_for_samples(router: Serving) -> None:
+    await router.post("/v1/chat/completions", {**CHAT, "n": 3})
+
+
+async def ask_for_streamed_samples(router: Serving) -> None:
+    await router.post("/v1/chat/completions", {**CHAT, "n": 3, "stream": True})
 
 
 async def leave(router: Serving) -> None:
@@ -88,6 +96,11 @@ ENDINGS: dict[str, tuple[Callable[[Call], Awaitable[None]] | None, str, Callable
     "prefill drops": (drop, "prefill", ask),
     "decode drops": (drop, "decode", ask),
     "half an answer": (half, "decode", ask),
+    "several samples": (None, "decode", ask_for_streamed_samples),
+    "samples in another form": (None, "decode", ask_for_samples),
+    "samples that fail": (answering(503), "decode", ask_for_samples),
+    "samples that drop": (drop, "decode", ask_for_samples),
+    "samples that hang": (hang, "decode", ask_for_samples),
 }
 
 

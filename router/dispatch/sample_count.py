@@ -1,0 +1,58 @@
+"""How many answers (samples) a request asks for to each of its prompts: `n`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from router.dispatch.sampling_params import sampling_params
+from router.errors import BadRequest
+
+SAMPLED_PATHS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))
+MAX_SAMPLES = 128  # of one prompt, as OpenAI's API
+
+
+def sample_count(fields: Mapping[str, Any], path: str) -> int:
+    """The number of samples of each prompt that a request for `path` asks for.
+
+    SGLang reads `n` in `sampling_params` of `/generate`, where a batch may have a list of them, and at the top of
+    OpenAI's bodies. A missing one is 1, and so is that of any other path.
+
+    Raises:
+        BadRequest: It is no whole number from 1 to `MAX_SAMPLES`, it stands where SGLang would ignore it, or prompts of
+            a batch differ in it.
+    """
+    if path not in SAMPLED_PATHS:
+        return 1
+    native = path == "/generate"
+    counts = set()
+    for params in sampling_params(fields):
+        count = read_samples(params, may_be_null=params is fields)
+        if (params is fields) != native:
+            counts.add(count)
+        elif count != 1:
+            place = "`sampling_params`" if native else "the body itself, not in `sampling_params`"
+            raise BadRequest(f"`n` belongs in {place}: elsewhere {path} ignores it.")
+    if len(counts) > 1:
+        raise BadRequest("`n` must be the same in all of `sampling_params`.")
+    return counts.pop() if counts else 1
+
+
+def read_samples(params: Mapping[str, Any], *, may_be_null: bool) -> int:
+    """`n` of these sampling fields. SGLang's OpenAI API reads "2" and 2.0 as 2; its native one breaks at null.
+
+    Raises:
+        BadRequest: It is no whole number from 1 to `MAX_SAMPLES`.
+    """
+    n = params.get("n", 1)
+    if type(n) is int and 1 <= n <= MAX_SAMPLES:
+        return n
+    if n is None and may_be_null:
+        return 1
+    try:
+        number = float(n)
+    except (TypeError, ValueError, OverflowError):
+        number = 0.0
+    if number > MAX_SAMPLES:
+        raise BadRequest(f"`n` is {number:g}, and {MAX_SAMPLES} is the most; send several requests.")
+    if number < 1 or not number.is_integer():
+        raise BadRequest(f"`n` must be a whole number from 1 to {MAX_SAMPLES}, or left out.")
+    return int(number)
