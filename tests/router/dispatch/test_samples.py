@@ -391,6 +391,16 @@ async def test_a_request_counts_as_its_samples() -> None:
 @aio
 async def test_a_half_open_breaker_lets_all_samples_through() -> None:
     pair = SamplingPair()
+    well, all_there = pair.decoded, asyncio.Event()
+
+    async def decoded(call: Call) -> None:
+        pair.room(call).set()
+        if len(pair.decode.requests) == 3:
+            all_there.set()
+        assert await call.waits_for(all_there), "the first has not ended when the others begin"
+        await well(call)
+
+    pair.decode.generate = decoded
     settings = CircuitBreakerSettings(failure_threshold=1, success_threshold=1)
     async with serving(pair, breaker=settings) as router:
         for worker in router.app.registry.workers:
