@@ -46,8 +46,12 @@ class KeyRing:
         """Whose request it is; None without a key, or with a wrong one."""
         if not self._clients:
             return ANYBODY
+        authorization = request.header(b"authorization")
+        if authorization is None:
+            # As Anthropic's clients send it.
+            authorization = f"Bearer {request.header(b'x-api-key') or ''}"
         # RFC 9110: the scheme's name in any case, then one or more spaces.
-        scheme, _, key = (request.header(b"authorization") or "").partition(" ")
+        scheme, _, key = authorization.partition(" ")
         if scheme.lower() != "bearer":
             return None
         # The key itself is compared with nothing. How long the look-up of its digest takes could at most tell how a
@@ -70,6 +74,8 @@ class KeyRing:
         if client is not None:
             request.namespace, request.rights = client.name, client.rights
         elif right is not None:
-            raise Unauthorized("the API key is missing or wrong; send it as `Authorization: Bearer KEY`.")
+            raise Unauthorized(
+                "the API key is missing or wrong; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`."
+            )
         if client is not None and right is not None and right not in client.rights:
             raise Forbidden(f"the key {client.name!r} lacks the right `{right}`, which this path needs; use another.")

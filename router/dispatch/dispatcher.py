@@ -74,6 +74,14 @@ class Dispatcher:
             return [target_worker(self.registry.serving(model, role), workers, context.target_worker)]
         return [worker for worker in workers if worker not in avoid] or workers
 
+    def choose_idlest(self, model: str, role: Role, avoid: Collection[Worker] = ()) -> Worker:
+        """A usable server of the model and role with the fewest requests, for what needs no prompt's cache.
+
+        `avoid` and errors as of `choose_pair`.
+        """
+        workers = available_workers(self.registry.usable(model, role))
+        return min([w for w in workers if w not in avoid] or workers, key=lambda worker: worker.load)
+
     def can_keep_pair(self, pair: Pair) -> bool:
         """Whether a sticky pair should serve the next request too: both workers are usable and not overloaded."""
         for worker in (pair.prefill, pair.decode):

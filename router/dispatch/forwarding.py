@@ -4,6 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from router.dispatch.metrics import DispatchMetrics
 from router.dispatch.restart_queue import RestartQueue
@@ -26,12 +27,21 @@ class RoutedRequest:
         endpoint: The endpoint's name in metrics.
         model: The model that serves it.
         body: The request body, without the router's fields.
+        method: The HTTP method; of a GET the body is not sent.
+        needs_engine: Whether the server's engine answers. What its HTTP process answers alone, such as a request for
+            token ids, says nothing of the engine: a 500 is neither retried nor counted against the server.
     """
 
     path: str
     endpoint: str
     model: str
     body: Body
+    method: str = "POST"
+    needs_engine: bool = True
+
+    def retries(self, status: int) -> bool:
+        """Whether a response with this status is retried."""
+        return status in RETRYABLE_STATUSES and (self.needs_engine or status != HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 class ForwardingAttempt(ABC):
@@ -113,7 +123,7 @@ class Forwarder:
             self._metrics.selected(label, attempt.workers)
             try:
                 status = await attempt.run(request, is_last=is_last)
-                failed = status in RETRYABLE_STATUSES
+                failed = routed.retries(status)
                 if is_last or not failed:
                     if failed:
                         self._metrics.exhausted(routed.endpoint, attempt.workers)

@@ -49,14 +49,19 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str, *, checked: 
 
 def _check(fields: Mapping[str, Any], pair: Pair, path: str) -> None:
     """Raise `BadRequest` as `router_fields`, but for `rid`."""
-    for name, reason in HARMFUL_FIELDS.items():
-        if fields.get(name) is not None:
-            raise BadRequest(f"`{name}` is not taken here: {reason}.")
+    refuse_harmful(fields)
     check_sampling(fields, path, stock=not (pair.prefill.overlay and pair.decode.overlay))
     _check_samples(fields)
     size = batch_size(fields, path)
     if size is not None and size > MAX_BATCH:
         raise BadRequest(f"the batch has {size} prompts, and {MAX_BATCH} is the most; send several requests.")
+
+
+def refuse_harmful(fields: Mapping[str, Any]) -> None:
+    """Raise `BadRequest` for a field in `HARMFUL_FIELDS`."""
+    for name, reason in HARMFUL_FIELDS.items():
+        if fields.get(name) is not None:
+            raise BadRequest(f"`{name}` is not taken here: {reason}.")
 
 
 def pair_body(fields: Mapping[str, Any], pair: Pair, path: str) -> dict[str, Any]:

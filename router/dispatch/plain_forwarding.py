@@ -7,10 +7,10 @@ from typing import Any
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, client_headers
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.forwarding import ChooseAttempt, ForwardingAttempt, RoutedRequest
-from router.dispatch.retries import RETRYABLE_STATUSES
-from router.dispatch.worker_errors import without_paths
+from router.dispatch.worker_errors import is_unknown_path, without_paths
 from router.dispatch.worker_headers import passed_headers, stream_headers
 from router.dispatch.worker_use import WorkerUse
+from router.errors import NotFound
 from router.http.client_request import ClientRequest
 from router.http_client.response import Response
 from router.load_balancing import RoutingContext
@@ -18,19 +18,28 @@ from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.workers.worker import Worker
 
 AddedFields = Callable[[Worker], dict[str, Any]]
+ChooseServer = Callable[[RoutedRequest, RoutingContext, Collection[Worker]], Worker]
 
 
-def on_plain(dispatcher: Dispatcher, added_fields: AddedFields) -> ChooseAttempt:
-    """How attempts on plain servers are chosen.
+def on_plain(
+    dispatcher: Dispatcher, added_fields: AddedFields, choose_server: ChooseServer | None = None
+) -> ChooseAttempt:
+    """How attempts on plain servers, or on one server of a pair, are chosen.
 
     Args:
-        dispatcher: Chooses the server.
-        added_fields: Fields that the body gets for a server; their `rid`, one or several, is aborted there when the
-            client leaves.
+        dispatcher: Sends aborts, and chooses a plain server by the policy unless `choose_server` is given.
+        added_fields: Fields that the body gets for a server; their `rid`, one or several, or `request_id` is aborted
+            there when the client leaves.
+        choose_server: Chooses the server; raises `NoWorker`.
     """
 
+    def by_policy(routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> Worker:
+        return dispatcher.choose_plain(routed.model, context, avoid)
+
+    choose_one = choose_server or by_policy
+
     def choose(routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> "PlainAttempt":
-        worker = dispatcher.choose_plain(routed.model, context, avoid)
+        worker = choose_one(routed, context, avoid)
         return PlainAttempt(dispatcher, routed, worker, added_fields(worker))
 
     return choose
@@ -45,7 +54,7 @@ class PlainAttempt(ForwardingAttempt):
         self._routed = routed
         self._worker = worker
         self._added = added
-        self._use = WorkerUse(worker)
+        self._use = WorkerUse(worker, of_engine=routed.needs_engine)
         self._headers = NO_CLIENT_HEADERS
 
     async def run(self, request: ClientRequest, *, is_last: bool) -> int:
@@ -60,16 +69,16 @@ class PlainAttempt(ForwardingAttempt):
                 if request.span is None
                 else request.span.start_leg(worker, routed.path, routed.model) as leg,
             ):
-                body = routed.body.render(self._added)
+                body = b"" if routed.method == "GET" else routed.body.render(self._added)
                 headers = leg.headers + self._headers.for_worker(worker)
-                async with await worker.origin.request("POST", routed.path, body, headers) as response:
+                async with await worker.origin.request(routed.method, routed.path, body, headers) as response:
                     del body  # sent, and may be long
                     use.status = response.status
                     leg.response_started(response.status)
-                    if is_last or response.status not in RETRYABLE_STATUSES:
-                        await _send_response(request, response)
+                    if is_last or not routed.retries(response.status):
+                        await _send_response(request, routed, response)
                     finished = True
-            if response.status in RETRYABLE_STATUSES:
+            if routed.retries(response.status):
                 self.failed_worker = worker
             return response.status
         except BaseException:
@@ -80,8 +89,10 @@ class PlainAttempt(ForwardingAttempt):
                 self._abort()
 
     def _abort(self) -> None:
-        """Abort the request on the server, which notices a closed connection only after seconds."""
-        rid = self._added.get("rid")
+        """Abort the request on the server: SGLang notices a closed connection only after seconds."""
+        if self._worker.capability == "openai":
+            return
+        rid = self._added.get("rid") or self._added.get("request_id")
         for request_id in rid if isinstance(rid, list) else [rid] if rid else []:
             self._dispatcher.abort_on_worker(self._worker, request_id, self._headers)
 
@@ -90,10 +101,13 @@ class PlainAttempt(ForwardingAttempt):
         self._use.count_silence()
 
 
-async def _send_response(request: ClientRequest, response: Response) -> None:
+async def _send_response(request: ClientRequest, routed: RoutedRequest, response: Response) -> None:
     content_type = response.header(b"content-type") or b"application/json"
     if not content_type.startswith(b"text/event-stream"):
         body = await response.read()
+        if is_unknown_path(response.status, body):
+            await request.send_json(NotFound(f"the model's server has no {routed.path}.").body(), NotFound.status)
+            return
         if response.status >= 400:
             body = without_paths(body)
         headers = [(b"content-type", content_type), *passed_headers(response.headers)]

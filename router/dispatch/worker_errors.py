@@ -36,6 +36,11 @@ def abort_reason(body: bytes) -> str | None:
     return None
 
 
+def is_unknown_path(status: int, body: bytes) -> bool:
+    """Whether a server's response says that it has no such path, in the words of FastAPI, which SGLang and vLLM use."""
+    return status in (404, 405) and body in (b'{"detail":"Not Found"}', b'{"detail":"Method Not Allowed"}')
+
+
 def error_message(body: bytes) -> str:
     """The start of the error message in a worker's response body, or of the body if it has none."""
     return _error_message(body)[:MAX_MESSAGE]

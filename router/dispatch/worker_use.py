@@ -14,6 +14,9 @@ class WorkerUse:
     A broken connection, a silent worker (`TimeoutError`, `UpstreamTimeout`) and a status of 500 or more are failures; a
     status below 500 is none, also if it refuses the request. A request that the client cancelled counts for nothing.
 
+    `of_engine` is False for what the worker's HTTP process answers alone: then only a broken connection and silence are
+    failures, and nothing is a success.
+
     Entering it raises `NoWorker` if the breaker lets no request through.
 
     Attributes:
@@ -22,8 +25,9 @@ class WorkerUse:
         failed: Whether the request ended by the worker's failure.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, *, of_engine: bool = True) -> None:
         self.worker = worker
+        self._of_engine = of_engine
         self.status = 0
         self.failed = False
         self._breaker_generation = 0
@@ -47,6 +51,8 @@ class WorkerUse:
     def _success(self, error: BaseException | None) -> bool | None:
         if isinstance(error, ConnectFailed | ConnectionLost | UpstreamTimeout | TimeoutError):
             return False
+        if not self._of_engine:
+            return None
         if not self.status:
             return False if isinstance(error, UpstreamFailed) else None
         # An error after a good status is in what the worker wrote, or the client's.

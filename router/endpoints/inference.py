@@ -1,9 +1,8 @@
-"""Inference: `/generate`, `/v1/chat/completions`, `/v1/completions` and `/v1/rerank`.
+"""Inference: `/generate`, `/v1/chat/completions` and `/v1/completions`.
 
 Each request goes to a tree, to a client's run of agents, to a pair, or to a plain server.
 """
 
-from collections.abc import Awaitable
 from typing import Protocol
 
 from router.agent_runs.service import AgentRuns
@@ -14,18 +13,14 @@ from router.dispatch.plain_fields import plain_fields
 from router.dispatch.plain_forwarding import on_plain
 from router.dispatch.sample_forwarding import admit_samples
 from router.dispatch.sampling_bounds import check_sampling
+from router.endpoints.answering import ERROR_EVENT_TIMEOUT, answer_within
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
 from router.endpoints.requested_model import requested_model
 from router.endpoints.reserved_fields import refuse_reserved
 from router.endpoints.trees import TreeEndpoint
-from router.errors import RouterError, UpstreamTimeout, clear_tracebacks
 from router.http.body import Body, read_body
 from router.http.client_request import ClientRequest
-from router.http.disconnect import while_connected
-from router.http.sse import format_error
 from router.moa.openai_format import EndpointKind
-
-ERROR_EVENT_TIMEOUT = 5.0  # seconds for a client to receive the event of an error
 
 
 class RunOwners(Protocol):
@@ -39,7 +34,7 @@ class RunOwners(Protocol):
 
 
 class InferenceEndpoints:
-    """Generation and reranking.
+    """Generation.
 
     Args:
         dispatcher: Chooses workers and sends to them.
@@ -93,7 +88,7 @@ class InferenceEndpoints:
         if self._trees.serves(model):
             request.model = model
             answer = self._trees.answer(request, body.all_fields(), kind, request.span)
-            await self._within_timeout(request, answer)
+            await answer_within(request, answer, self._timeout)
             return
         routed = RoutedRequest(path, endpoint, requested_model(self._registry, body.fields), body)
         await self._serve_within_timeout(request, routed)
@@ -108,35 +103,8 @@ class InferenceEndpoints:
         await self._peers.forward_run(request, run, body.render({}), self._timeout + ERROR_EVENT_TIMEOUT)
         return True
 
-    async def rerank(self, request: ClientRequest) -> None:
-        """Rank documents by relevance, if the model can do that."""
-        body = await _read_body(request)
-        routed = RoutedRequest("/v1/rerank", "rerank", requested_model(self._registry, body.fields), body)
-        await self._serve_within_timeout(request, routed)
-
     async def _serve_within_timeout(self, request: ClientRequest, routed: RoutedRequest) -> None:
-        await self._within_timeout(request, self._serve(request, routed))
-
-    async def _within_timeout(self, request: ClientRequest, work: Awaitable[None]) -> None:
-        """Await what answers the request.
-
-        An error after the response began becomes an event of its stream, as in OpenAI's API. A client that does not
-        receive that event in time is disconnected.
-        """
-        try:
-            await while_connected(request, work, self._timeout)
-            return
-        except TimeoutError:
-            error: RouterError = UpstreamTimeout(f"the request was not answered within {self._timeout:g} s.")
-        except RouterError as raised:
-            error = raised
-        if not request.response_started or request.response_complete:
-            raise error
-        try:
-            await while_connected(request, _send_error_event(request, error), ERROR_EVENT_TIMEOUT)
-        except TimeoutError:
-            raise error from None
-        clear_tracebacks(error)
+        await answer_within(request, self._serve(request, routed), self._timeout)
 
     async def _serve(self, request: ClientRequest, routed: RoutedRequest) -> None:
         if self._agent_runs.serves(routed.body.fields):
@@ -161,8 +129,3 @@ async def _read_body(request: ClientRequest) -> Body:
     refuse_reserved(body.fields)
     check_common_fields(body.fields)
     return body
-
-
-async def _send_error_event(request: ClientRequest, error: RouterError) -> None:
-    await request.send_chunk(b"\n" + format_error(error))
-    await request.send_chunk(b"", more=False)

@@ -1,16 +1,11 @@
-"""Models: `/v1/models`, `/v1/models/{id}`, `/model_info`, and a model's tokenizer: `/v1/tokenize`, `/v1/detokenize`."""
+"""Models: `/v1/models`, `/v1/models/{id}` and `/model_info`."""
 
 from typing import Any
 
-import orjson
-
-from router.dispatch.client_headers import client_headers
-from router.endpoints.requested_model import requested_model
-from router.endpoints.reserved_fields import refuse_reserved
 from router.endpoints.trees import TreeEndpoint
 from router.errors import NotFound, NoWorker
 from router.http.client_request import ClientRequest
-from router.workers.queries import fetch_body, fetch_response
+from router.workers.queries import fetch_body
 from router.workers.registry import Registry
 from router.workers.worker import Worker
 
@@ -46,27 +41,9 @@ class ModelEndpoints:
         worker = self._any_generating()
         await request.send_response(200, await fetch_body(worker, "GET", "/model_info"))
 
-    async def tokenize(self, request: ClientRequest) -> None:
-        """Text to token ids, by a server of the model."""
-        await self._forward(request, "/tokenize")
-
-    async def detokenize(self, request: ClientRequest) -> None:
-        """Token ids to text, by a server of the model."""
-        await self._forward(request, "/detokenize")
-
     def _any_generating(self) -> Worker:
         for role in ("decode", "plain"):
             for worker in self._registry.workers:
                 if worker.usable and worker.role == role:
                     return worker
         raise NoWorker("no decode or plain server is healthy yet.", retry_after=1.0)
-
-    async def _forward(self, request: ClientRequest, path: str) -> None:
-        body = await request.json()
-        refuse_reserved(body)
-        model = requested_model(self._registry, body)
-        worker = self._registry.usable(model, "decode" if self._registry.served_by_pairs(model) else "plain")[0]
-        status, content, content_type = await fetch_response(
-            worker, "POST", path, orjson.dumps(body), client_headers(request).for_worker(worker)
-        )
-        await request.send_response(status, content, [(b"content-type", content_type or b"application/json")])

@@ -4,35 +4,25 @@ from router.endpoints.routes import Handler
 from router.errors import NotOffered, NoWorker
 from router.http.client_request import ClientRequest
 
-_NO_STORE = "nothing is stored between requests; there is no /v1/responses or /v1/conversations"
-_NO_PARSERS = "the router passes text on as it is; give it to the SGLang servers"
-_NO_EMBEDDINGS = "prefill/decode servers run generation models; ask a server that runs without disaggregation"
+_NO_STORE = "the router stores nothing; send the earlier items in `input` of /v1/responses, or `previous_response_id`"
+_STORED_BY_SERVERS = "responses are stored by the servers, and neither SGLang nor vLLM has this"
 _NO_TOKENIZERS = "the router keeps no tokenizers; /v1/tokenize asks a server of the model"
 _NO_MODULES = "the router runs no modules of others"
 _NO_MESH = "routers do not share state; each finds the workers' health by itself"
 
 PATHS_NOT_OFFERED: dict[str, str] = {
-    "POST /v1/embeddings": _NO_EMBEDDINGS,
-    "POST /v1/classify": _NO_EMBEDDINGS,
-    "POST /v1/responses": _NO_STORE,
-    "GET /v1/responses/{id}": _NO_STORE,
-    "DELETE /v1/responses/{id}": _NO_STORE,
-    "POST /v1/responses/{id}/cancel": _NO_STORE,
-    "GET /v1/responses/{id}/input_items": _NO_STORE,
+    "DELETE /v1/responses/{id}": _STORED_BY_SERVERS,
+    "GET /v1/responses/{id}/input_items": _STORED_BY_SERVERS,
     "POST /v1/conversations": _NO_STORE,
     "GET /v1/conversations/{id}": _NO_STORE,
     "POST /v1/conversations/{id}": _NO_STORE,
     "DELETE /v1/conversations/{id}": _NO_STORE,
     "GET /v1/conversations/{id}/items": _NO_STORE,
     "POST /v1/conversations/{id}/items": _NO_STORE,
-    "POST /parse/function_call": _NO_PARSERS,
-    "POST /parse/reasoning": _NO_PARSERS,
     "GET /wasm": _NO_MODULES,
     "POST /wasm": _NO_MODULES,
     "DELETE /wasm/{id}": _NO_MODULES,
-    "GET /v1/tokenizers": _NO_TOKENIZERS,
     "POST /v1/tokenizers": _NO_TOKENIZERS,
-    "GET /v1/tokenizers/{id}": _NO_TOKENIZERS,
     "DELETE /v1/tokenizers/{id}": _NO_TOKENIZERS,
     "GET /v1/tokenizers/{id}/status": _NO_TOKENIZERS,
     "GET /ha/health": _NO_MESH,

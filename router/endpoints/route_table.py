@@ -11,11 +11,16 @@ from router.endpoints.models import ModelEndpoints
 from router.endpoints.not_offered import PATHS_NOT_OFFERED, no_mesh, not_offered
 from router.endpoints.openapi import openapi_handler
 from router.endpoints.profiling import PROFILE_SCHEMA, ProfilingEndpoints
+from router.endpoints.parsing import ParsingEndpoints
+from router.endpoints.passed import PassedEndpoints
+from router.endpoints.passed_paths import PASSED_PATHS, RESPONSES_PATH
+from router.endpoints.responses import ResponsesEndpoints
 from router.endpoints.routes import Handler, Route
 from router.endpoints.runs import RunEndpoints
-from router.endpoints.schemas import CHAT, COMPLETION, DETOKENIZE, GENERATE, RERANK, TOKENIZE, Schema
+from router.endpoints.schemas import CHAT, COMPLETION, FUNCTION_CALL, GENERATE, REASONING, Schema
 from router.endpoints.services import EndpointServices
 from router.endpoints.worker_body import CHANGE_SCHEMA, WORKER_SCHEMA
+from router.endpoints.tokenizers import TokenizerEndpoints
 from router.endpoints.worker_state import WorkerStateEndpoints
 
 TEXT, HTML = "text/plain", "text/html"
@@ -33,6 +38,8 @@ def all_routes(services: EndpointServices) -> list[Route]:
         services.peers,
     )
     models = ModelEndpoints(registry, services.trees)
+    parsing = ParsingEndpoints(registry, services.trees)
+    tokenizers = TokenizerEndpoints(registry)
     health = HealthEndpoints(
         services.dispatcher,
         services.supervisor,
@@ -52,10 +59,11 @@ def all_routes(services: EndpointServices) -> list[Route]:
         _inference("/generate", inference.generate, "generate", GENERATE),
         _inference("/v1/chat/completions", inference.chat_completions, "chat", CHAT),
         _inference("/v1/completions", inference.completions, "completions", COMPLETION),
-        _inference("/rerank", inference.rerank, "rerank", RERANK),
-        _inference("/v1/rerank", inference.rerank, "rerank", RERANK),
-        _tokens("/v1/tokenize", models.tokenize, "Text to token ids", TOKENIZE),
-        _tokens("/v1/detokenize", models.detokenize, "Token ids to text", DETOKENIZE),
+        *_passed(services),
+        _help("/parse/reasoning", parsing.reasoning, "Separate reasoning from a text", REASONING),
+        _help("/parse/function_call", parsing.function_call, "Find tool calls in a text", FUNCTION_CALL),
+        Route("GET", "/v1/tokenizers", tokenizers.list_all, "The models' tokenizers", "data", cross_origin=True),
+        Route("GET", "/v1/tokenizers/{id}", tokenizers.show, "A model's tokenizer", "data", cross_origin=True),
         _told("/v1/models", models.models, "Models and trees", data),
         replace(_told("/v1/models/{id}", models.model, "A model or tree", data), spans_segments=True),
         _open("/health", health.health, "Whether any model can be served"),
@@ -128,14 +136,36 @@ def all_routes(services: EndpointServices) -> list[Route]:
     return [*table, _open("/openapi.json", openapi_handler(table), "This document"), *refused]
 
 
-def _inference(path: str, handler: Handler, endpoint: str, schema: Schema) -> Route:
-    summary = {"rerank": "Rank documents"}.get(endpoint, "Generate text")
+def _passed(services: EndpointServices) -> list[Route]:
+    """What is passed to servers as it is."""
+    passed = PassedEndpoints(services.dispatcher, services.trees, services.forwarder, services.request_timeout)
+    responses = ResponsesEndpoints(services.dispatcher, passed)
+    stored = _inference("/v1/responses/{id}", responses.show, "responses", None, "A response that a server has stored")
+    ended = "End a response that is made in the background"
+    return [
+        *(
+            _inference(path, passed.handler(each), each.name, each.schema, each.summary)
+            if each.needs_engine
+            else _help(path, passed.handler(each), each.summary, each.schema)
+            for each in PASSED_PATHS
+            for path in each.paths
+        ),
+        _inference("/v1/responses", responses.create, "responses", RESPONSES_PATH.schema, RESPONSES_PATH.summary),
+        replace(stored, method="GET"),
+        _inference("/v1/responses/{id}/cancel", responses.cancel, "responses", None, ended),
+    ]
+
+
+def _inference(
+    path: str, handler: Handler, endpoint: str, schema: Schema | None, summary: str = "Generate text"
+) -> Route:
     return Route(
         "POST", path, handler, summary, "data", cross_origin=True, limited=True, endpoint=endpoint, schema=schema
     )
 
 
-def _tokens(path: str, handler: Handler, summary: str, schema: Schema) -> Route:
+def _help(path: str, handler: Handler, summary: str, schema: Schema) -> Route:
+    """A path that a server answers without its engine."""
     return Route("POST", path, handler, summary, "data", cross_origin=True, limited=True, schema=schema)
 
 

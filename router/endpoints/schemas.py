@@ -53,9 +53,39 @@ _PROMPT_IDS: Schema = {"anyOf": [{"type": "null"}, TOKEN_IDS, {"type": "array", 
 _MESSAGE: Schema = {"type": "object", "properties": {"role": {"type": "string"}, "content": STRING}}
 _MESSAGES: Schema = {"type": "array", "items": _MESSAGE}
 
-RERANK = _body(run={"type": "null"})
-TOKENIZE = _body(prompt=PROMPT, messages=_MESSAGES)
-DETOKENIZE = _body(tokens=_PROMPT_IDS)
+_NO_RUN: Schema = {"type": "null"}
+RERANK = _body(query=STRING, documents={"type": "array", "items": {"type": "string"}}, run=_NO_RUN)
+INPUT = _body(input=PROMPT, run=_NO_RUN)
+EMBED = _body(text=PROMPT, input_ids=_PROMPT_IDS, embed_overrides={"type": "null"}, run=_NO_RUN)
+SCORE = _body(query=PROMPT, items=PROMPT, run=_NO_RUN)
+MESSAGES = _body(messages=_MESSAGES, max_tokens={"type": "integer", "minimum": 1}, stream=BOOLEAN, run=_NO_RUN)
+RESPONSES = _body(
+    input={"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
+    stream=BOOLEAN,
+    previous_response_id=STRING,
+    request_id={"type": "null"},
+    conversation={"type": "null"},
+    run=_NO_RUN,
+)
+TOKENIZE = _body(prompt=PROMPT, messages=_MESSAGES, run=_NO_RUN)
+DETOKENIZE = _body(tokens=_PROMPT_IDS, run=_NO_RUN)
+REASONING: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["text", "reasoning_parser"],
+    "properties": {"model": STRING, "text": {"type": "string"}, "reasoning_parser": {"type": "string"}},
+}
+FUNCTION_CALL: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["text", "tool_call_parser"],
+    "properties": {
+        "model": STRING,
+        "text": {"type": "string"},
+        "tool_call_parser": {"type": "string"},
+        "tools": {"type": ["array", "null"], "items": {"type": "object"}},
+    },
+}
 GENERATE = _generation(
     text=PROMPT,
     input_ids=_PROMPT_IDS,

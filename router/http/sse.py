@@ -113,6 +113,11 @@ def format_event(payload: bytes) -> bytes:
     return b"data: " + payload + b"\n\n"
 
 
+def format_named_error(error: RouterError) -> bytes:
+    """As `format_error`, where events have names: of `/v1/messages` and `/v1/responses`."""
+    return b"event: error\n" + format_event(orjson.dumps({"type": "error", **error.body()}))
+
+
 def format_error(error: RouterError) -> bytes:
     """The last events of a stream that failed after its status was sent: the error and `[DONE]`."""
     return format_event(orjson.dumps(error.body())) + format_event(DONE)

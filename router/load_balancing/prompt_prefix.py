@@ -31,14 +31,15 @@ class PromptPrefix:
 
 
 def prompt_prefix(body: Mapping[str, Any]) -> PromptPrefix | None:
-    """The prompt in the body of `/generate`, `/v1/completions` or `/v1/chat/completions`; of a batch the first one.
+    """The prompt in a body: its messages, or its text, input or token ids; of a batch the first one.
 
     None if there is no prompt or it has an unexpected form; the server will refuse such a request.
     """
-    messages = body.get("messages")
-    if isinstance(messages, list):
-        return _text_prefix("\n".join(_message_texts(messages)), "messages")
-    for name in ("text", "input_ids", "prompt"):
+    for name in ("messages", "input"):  # of `/v1/responses`, `input` may be a list of messages too
+        messages = body.get(name)
+        if isinstance(messages, list) and (name == "messages" or (messages and isinstance(messages[0], dict))):
+            return _text_prefix("\n".join(_message_texts(messages)), "messages")
+    for name in ("text", "input_ids", "prompt", "input"):
         if (prompt := body.get(name)) is not None:
             return _first_prompt(prompt)
     return None
@@ -58,7 +59,7 @@ def _text_prefix(text: str, kind: PromptKind = "text") -> PromptPrefix | None:
 
 
 def _first_prompt(prompt: Any) -> PromptPrefix | None:
-    """The prefix of a `text`, `input_ids` or `prompt` field; of a batch, of its first prompt."""
+    """The prefix of a `text`, `input_ids`, `prompt` or `input` field; of a batch, of its first prompt."""
     if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
         prompt = prompt[0]
     if isinstance(prompt, str):

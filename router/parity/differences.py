@@ -52,6 +52,17 @@ PATHS: dict[str, str] = {
     "POST /v1/chat/completions": "a client's own bootstrap fields are refused with 400; trees are models; "
     "`n` above 1 works on pairs",
     "POST /v1/completions": "a client's own bootstrap fields are refused with 400; `n` above 1 works on pairs",
+    "POST /rerank": "plain servers only: a prefill/decode pair runs a model that generates",
+    "POST /v1/rerank": "plain servers only: a prefill/decode pair runs a model that generates",
+    "POST /v1/embeddings": "plain servers only",
+    "POST /v1/classify": "plain servers only",
+    "POST /v1/responses": "plain servers only, which store them; a client's own `request_id` is refused",
+    "GET /v1/responses/{id}": "asked of the server that made it, which the id names",
+    "POST /v1/responses/{id}/cancel": "asked of the server that made it, which the id names",
+    "POST /parse/function_call": "by an SGLang server's parser; 400 for one that SGLang has not",
+    "POST /parse/reasoning": "by an SGLang server's parser; 400 for one that SGLang has not",
+    "GET /v1/tokenizers": "one for each model whose servers tokenize; no `vocab_size`",
+    "GET /v1/tokenizers/{id}": "by id or by the model's name; no `vocab_size`",
     "POST /flush_cache": "502 when a worker did not flush",
 }
 

@@ -259,7 +259,7 @@ def test_a_client_cannot_say_where_the_servers_meet(path: str, field: str, value
 
 
 @pytest.mark.claim("small-requests-kill-no-server")
-@pytest.mark.parametrize("path", ["/generate", "/v1/chat/completions", "/v1/completions", "/v1/rerank"])
+@pytest.mark.parametrize("path", ["/generate", "/v1/chat/completions", "/v1/completions"])
 @pytest.mark.parametrize("field", HARMFUL_FIELDS)
 def test_a_client_cannot_send_what_ends_a_server(path: str, field: str) -> None:
     """Nor in a request of a run, which is sent on as another one."""

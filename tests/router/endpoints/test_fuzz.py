@@ -8,7 +8,8 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -21,18 +22,20 @@ from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
 from router.dispatch.pair_fields import HARMFUL_FIELDS, RESERVED_FIELDS, batch_size
+from router.endpoints.passed_paths import PASSED_PATHS, RESPONSES_PATH
 from router.endpoints.routes import Route
 from router.http_client.address import WORKER_ADDRESS
 from router.server.settings import ServerSettings
 from tests.router.support.fakes import Call, FakePair, chat_event, native_event, toy_ids
-from tests.router.support.serving import Serving
-from tests.router.support.threaded import threaded
+from tests.router.support.plain import PlainServer
+from tests.router.support.serving import Serving, serving
+from tests.router.support.threaded import in_thread, threaded
 
 Operation = APIOperation[Any, Any, Any, Any]
 
 OF_PROFILE = {"quick": 100, "nightly": 100_000}
 CASES = int(os.environ.get("FUZZ_CASES") or OF_PROFILE.get(settings.get_current_profile_name(), 3_000))
-GENERATING = {"/generate", "/v1/chat/completions", "/v1/completions", "/v1/rerank"}
+GENERATING = {"/generate", "/v1/chat/completions", "/v1/completions"}
 CHECKED = (
     "not_a_server_error",
     "status_code_conformance",
@@ -178,6 +181,30 @@ def fuzz(
             assert session.delete(client.url + answer.json()["location"], timeout=60).status_code == 202
 
     make()
+
+
+@asynccontextmanager
+async def before_a_plain_server() -> AsyncIterator[Serving]:
+    """A router before a plain server of the model `fake` that answers everything."""
+    server = PlainServer("fake")
+    server.answer = server.help = lambda call: call.answer({"text": "one", "id": "resp_own"})
+    async with server, serving(plain=(server.url,)) as client:
+        yield client
+
+
+def test_what_is_passed_to_plain_servers(subtests: pytest.Subtests) -> None:
+    """The paths that a pair refuses, where they are served."""
+    paths = {path for each in (*PASSED_PATHS, RESPONSES_PATH) for path in each.paths}
+    with in_thread(before_a_plain_server) as client, requests.Session() as session:
+        schema = schemathesis.openapi.from_dict(document(client))
+        schema.config.update(base_url=client.url)
+        statuses: Counter[tuple[str, int]] = Counter()
+        for operation in [each.ok() for each in schema.get_all_operations() if isinstance(each, Ok)]:
+            if operation.path in paths:
+                with subtests.test(operation.label):
+                    fuzz(operation, session, max(1, CASES // 60), statuses, client)
+        answered = {path for (path, status) in statuses if status == 200}
+        assert answered >= {f"POST {path}" for path in paths}, statuses
 
 
 # Of an address: what may stand there, and what may not.

@@ -21,7 +21,10 @@ NEEDS: dict[Right | None, set[str]] = {
     None: PUBLIC,
     "data": {
         "/generate", "/v1/chat/completions", "/v1/completions", "/rerank", "/v1/rerank", "/v1/tokenize",
-        "/v1/detokenize", "/v1/models", "/v1/models/{id}", "/get_model_info", "/model_info", "/server_info",
+        "/v1/detokenize", "/tokenize", "/detokenize", "/v1/embeddings", "/encode", "/v1/classify", "/classify",
+        "/v1/score", "/score", "/v1/messages", "/v1/messages/count_tokens", "/v1/responses", "/v1/responses/{id}",
+        "/v1/responses/{id}/cancel", "/parse/reasoning", "/parse/function_call", "/v1/tokenizers",
+        "/v1/tokenizers/{id}", "/v1/models", "/v1/models/{id}", "/get_model_info", "/model_info", "/server_info",
         "/get_server_info",
     },
     "runs": {"/runs", "/runs/{id}", "/runs/{id}/timeline", "/runs/{id}/chrome-trace"},

@@ -14,6 +14,8 @@ from typing import Any, Literal, Self
 
 import orjson
 
+from tests.router.support.sglang_answers import NO_ENGINE, of_http_process
+
 Handler = Callable[["Call"], Awaitable[None]]
 
 SSE = (("content-type", "text/event-stream"),)
@@ -194,6 +196,9 @@ class FakeWorker:
             await call.answer({"tokens": toy_ids(call.json)})
         elif call.path == "/detokenize":
             await call.answer({"text": "".join(map(chr, call.json["tokens"]))})
+        elif call.path in NO_ENGINE:
+            status, told = of_http_process(call.path, call.json)
+            await call.answer(told, status)
         else:
             await self.generate(call)
 
@@ -204,8 +209,8 @@ class FakeWorker:
     @property
     def requests(self) -> list[Call]:
         """The generation requests it got."""
-        asked = {"/server_info", "/model_info", self.health, "/abort_request", "/tokenize", "/detokenize", *UNKNOWN}
-        return [call for call in self.server.calls if call.path not in asked]
+        other = {"/server_info", "/model_info", self.health, "/abort_request", *NO_ENGINE, *UNKNOWN}
+        return [call for call in self.server.calls if call.path not in other]
 
     @property
     def aborted(self) -> list[str]:
