@@ -39,6 +39,11 @@ from tests.router.load_balancing.groups import workers
         ({"prompt": [104, 105]}, PromptPrefix("hi", "tokens")),
         ({"input_ids": [[104, 105], [1]]}, PromptPrefix("hi", "tokens")),
         ({"input_ids": [0xD800, 0x10FFFF]}, PromptPrefix("\ud800\U0010ffff", "tokens")),
+        ({"input": "hi"}, PromptPrefix("hi")),
+        ({"input": ["hi", "there"]}, PromptPrefix("hi")),
+        ({"input": [104, 105]}, PromptPrefix("hi", "tokens")),
+        ({"input": [{"role": "user", "content": "hi"}]}, PromptPrefix("user\nhi", "messages")),
+        ({"input": []}, None),
         ({"messages": [{"role": "user", "content": "hi"}]}, PromptPrefix("user\nhi", "messages")),
         (
             {"messages": [{"content": [{"type": "text", "text": "a"}, {"type": "image_url"}, 7]}]},
@@ -71,7 +76,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["text", "prompt", "input_ids", "messages"]), JSON))
+@given(st.dictionaries(st.sampled_from(["text", "prompt", "input_ids", "input", "messages"]), JSON))
 def test_no_body_breaks_the_reading(body: dict[str, Any]) -> None:
     prefix = prompt_prefix(body)
     assert prefix is None or prefix.chars
