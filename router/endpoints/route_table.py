@@ -10,17 +10,17 @@ from router.endpoints.metrics import MetricsEndpoint
 from router.endpoints.models import ModelEndpoints
 from router.endpoints.not_offered import PATHS_NOT_OFFERED, no_mesh, not_offered
 from router.endpoints.openapi import openapi_handler
-from router.endpoints.profiling import PROFILE_SCHEMA, ProfilingEndpoints
 from router.endpoints.parsing import ParsingEndpoints
 from router.endpoints.passed import PassedEndpoints
 from router.endpoints.passed_paths import PASSED_PATHS, RESPONSES_PATH
+from router.endpoints.profiling import PROFILE_SCHEMA, ProfilingEndpoints
 from router.endpoints.responses import ResponsesEndpoints
 from router.endpoints.routes import Handler, Route
 from router.endpoints.runs import RunEndpoints
 from router.endpoints.schemas import CHAT, COMPLETION, FUNCTION_CALL, GENERATE, REASONING, Schema
 from router.endpoints.services import EndpointServices
-from router.endpoints.worker_body import CHANGE_SCHEMA, WORKER_SCHEMA
 from router.endpoints.tokenizers import TokenizerEndpoints
+from router.endpoints.worker_body import CHANGE_SCHEMA, WORKER_SCHEMA
 from router.endpoints.worker_state import WorkerStateEndpoints
 
 TEXT, HTML = "text/plain", "text/html"
