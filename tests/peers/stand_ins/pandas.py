@@ -1,0 +1,1 @@
+"""Empty: their evaluations import pandas, and none of them is run."""

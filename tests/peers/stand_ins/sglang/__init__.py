@@ -1,0 +1,1 @@
+"""Stands in for SGLang where a suite starts servers: nothing is computed."""

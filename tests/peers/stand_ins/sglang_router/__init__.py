@@ -1,0 +1,1 @@
+"""Stands in for sglang-router: whoever starts it starts this project's router."""

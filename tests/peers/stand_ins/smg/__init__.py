@@ -1,0 +1,1 @@
+"""Stands in for smg: whoever starts it starts this project's router."""
