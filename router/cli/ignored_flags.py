@@ -22,6 +22,8 @@ IGNORED_FLAGS: dict[str, IgnoredFlag] = {
         "several models are always served; without workers it says that they come later", {"action": "store_true"}
     ),
     "--backend": IgnoredFlag("sglang is the only backend", {"choices": ["sglang"], "default": "sglang"}),
+    "--model-path": IgnoredFlag("the servers say which models they have", {"metavar": "PATH"}),
+    "--tokenizer-path": IgnoredFlag("the servers tokenize", {"metavar": "PATH"}),
 }
 
 

@@ -13,8 +13,6 @@ REFUSED_FLAGS: dict[str, str] = {
     "--dp-aware": "ranks of a data-parallel worker are not told apart; SGLang spreads over them",
     "--mini-lb": "there is no second, smaller router; leave the flag out",
     "--worker-startup-timeout-secs": "a worker is looked for until it is removed; leave the flag out",
-    "--model-path": _NO_TOKENIZER,
-    "--tokenizer-path": _NO_TOKENIZER,
     "--chat-template": _NO_TOKENIZER,
     "--tokenizer-cache-enable-l0": _NO_TOKENIZER,
     "--tokenizer-cache-l0-max-entries": _NO_TOKENIZER,

@@ -15,6 +15,9 @@ TEXT_HEADERS = [(b"content-type", b"text/plain; charset=utf-8")]
 class HealthEndpoints:
     """Whether the router runs, and whether requests can be served.
 
+    `/health` and `/liveness` tell the first, as those of sglang-router and smg do: what waits for `/health` before it
+    adds workers must get 200 without any.
+
     Args:
         dispatcher: Its registry knows the models.
         supervisor: Knows whether all pairs are warm.
@@ -40,8 +43,8 @@ class HealthEndpoints:
         self._names_models = names_models
 
     async def health(self, request: ClientRequest) -> None:
-        """200 when at least one model can be served; raises `NoWorker`."""
-        models = self._registry.models() if self._registry.serves_any() else self._healthy_models()
+        """200 as long as the router runs, with the models that can be served now."""
+        models = self._registry.models()
         told = self._names_models or "data" in request.rights
         await request.send_json({"status": "ok", "models": models} if told else {"status": "ok"})
 

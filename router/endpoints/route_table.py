@@ -66,7 +66,7 @@ def all_routes(services: EndpointServices) -> list[Route]:
         Route("GET", "/v1/tokenizers/{id}", tokenizers.show, "A model's tokenizer", "data", cross_origin=True),
         _told("/v1/models", models.models, "Models and trees", data),
         replace(_told("/v1/models/{id}", models.model, "A model or tree", data), spans_segments=True),
-        _open("/health", health.health, "Whether any model can be served"),
+        _open("/health", health.health, "Whether the router runs, and its models"),
         Route("GET", "/health_generate", health.health_generate, "A generation by each model", "admin"),
         replace(_open("/liveness", health.liveness, "Whether the router runs"), content_type=TEXT),
         _open("/readiness", health.readiness, "Whether requests should come"),

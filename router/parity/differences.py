@@ -33,7 +33,7 @@ FLAGS: dict[str, str] = {
 }
 
 PATHS: dict[str, str] = {
-    "GET /health": "503 while no model can be served; JSON",
+    "GET /health": "JSON with the models that can be served",
     "GET /health_generate": "generates something with each model",
     "GET /readiness": "only after every pair that is there has generated something",
     "GET /get_server_info": "other fields: what each worker holds; that only with the key, where there is one; "

@@ -135,7 +135,7 @@ def test_serving_until_a_signal(how: signal.Signals, code: int) -> None:
         deadline = time.monotonic() + 60
         while True:
             try:
-                answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=60.0)
+                answer = httpx.get(f"http://127.0.0.1:{port}/readiness", timeout=60.0)
                 break
             except httpx.ConnectError:
                 assert time.monotonic() < deadline

@@ -99,8 +99,10 @@ async def test_without_any_worker() -> None:
     pair = FakePair()
     pair.prefill.info = pair.decode.info = {}
     async with serving(pair) as router:
+        health = await router.http.get("/health")
+        assert (health.status_code, health.json()) == (200, {"status": "ok", "models": []})
         for answer in (
-            await router.http.get("/health"),
+            await router.http.get("/readiness"),
             await router.post("/generate", {"text": "x"}),
             await router.post("/v1/chat/completions", {**CHAT, "model": "moa"}),
         ):
