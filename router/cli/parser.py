@@ -65,10 +65,11 @@ def parse(arguments: list[str]) -> RouterSettings:
     if (namespace.prefill or namespace.decode) and not namespace.pd_disaggregation:
         parser.error("--prefill and --decode are for pairs; give --pd-disaggregation with them.")
     discovery = discovery_settings(parser, namespace)
-    if not _says_what_to_serve(namespace) and discovery is None:
+    has_half_a_pair = bool(namespace.prefill) != bool(namespace.decode)
+    if has_half_a_pair and not namespace.worker_urls and discovery is None:
         parser.error(
-            "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL, --worker-urls or --service-discovery;"
-            " or --enable-igw, --pd-disaggregation or an empty --worker-urls, and add workers later by POST /workers."
+            "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL; or neither, and add workers later by "
+            "POST /workers."
         )
     server, limits = _server_settings(parser, namespace), read_flags(parser, namespace, AdmissionSettings)
     if limits.max_concurrent == 0:
@@ -97,13 +98,6 @@ def parse(arguments: list[str]) -> RouterSettings:
         trace=_trace_settings(parser, namespace),
         discovery=discovery,
     )
-
-
-def _says_what_to_serve(namespace: argparse.Namespace) -> bool:
-    """Whether there are workers, or the command line says that they come later; half a pair is a mistake."""
-    if namespace.prefill or namespace.decode:
-        return bool(namespace.prefill and namespace.decode) or bool(namespace.worker_urls)
-    return namespace.worker_urls is not None or namespace.enable_igw or namespace.pd_disaggregation
 
 
 def _prefill_address(parser: argparse.ArgumentParser, url: str, *rest: str) -> tuple[str, int | None]:

@@ -21,6 +21,7 @@ ATTENTION_INTERVAL = 0.5  # seconds between probes of workers that failed, or co
 KNOCK_INTERVAL = 0.1  # the same where the last connection was refused: a probe costs next to nothing there
 WARM_UP_TIMEOUT = 300.0  # seconds; the first generation of a pair may compile kernels
 DRAIN_POLL_INTERVAL = 0.05  # seconds
+NO_WORKERS = "there are no workers yet; POST /workers adds some, and so do --worker-urls, --prefill and --decode."
 
 Processes = tuple[str | None, str | None]
 
@@ -69,8 +70,12 @@ class WorkerSupervisor:
         """
         if not self._registry.models() and not self._registry.serves_any():
             no_model = (
-                "no model has a healthy plain server, or a healthy prefill and decode server that have generated "
-                "something yet."
+                NO_WORKERS
+                if not self._registry.workers
+                else (
+                    "no model has a healthy plain server, or a healthy prefill and decode server that have generated "
+                    "something yet."
+                )
             )
             return self.discovery_problem() or no_model
         if not self._was_ready and self._warm_up_enabled:
@@ -82,6 +87,8 @@ class WorkerSupervisor:
 
     async def start(self) -> None:
         """Probe all workers once, then start probing in the background."""
+        if not self._registry.workers:
+            logger.warning("%s", NO_WORKERS)
         await self._probe_all()
         self._start_task(self._probe_periodically())
         self._start_task(self._watch_troubled_workers())

@@ -33,7 +33,7 @@ def test_a_full_command_line() -> None:
     assert (settings.server.host, settings.server.port, settings.trees) == ("0.0.0.0", 30000, None)
 
 
-@pytest.mark.parametrize("arguments", [["--pd-disaggregation"], ["--enable-igw"], ["--worker-urls"]], ids=str)
+@pytest.mark.parametrize("arguments", [[], ["--pd-disaggregation"], ["--enable-igw"], ["--worker-urls"]], ids=str)
 def test_workers_may_come_later(arguments: list[str]) -> None:
     settings = parse(arguments)
     assert not [*settings.prefill, *settings.decode, *settings.plain]
@@ -47,7 +47,6 @@ def test_every_policy_can_be_named(policy: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "give at least one --prefill"),
         (PAIR[1:], "give --pd-disaggregation"),
         (["--pd-disaggregation", "--decode", "h:1"], "give at least one --prefill URL BOOTSTRAP_PORT and one --decode"),
         (PAIR[:-2], "give at least one --prefill"),
