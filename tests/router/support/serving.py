@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 from uvicorn.server import ServerState
 
+from router.cli.parser import parse
 from router.dispatch.retries import RetrySettings
 from router.early_exit import AgreementJudge
 from router.server.app import App
@@ -74,6 +75,13 @@ async def serving(
         )
         async with _listening(app, pairs) as router:
             yield router
+
+
+@asynccontextmanager
+async def serving_as(*arguments: str) -> AsyncIterator[Serving]:
+    """A router as a command line starts it, but on a free port; its workers are nobody's here."""
+    async with _listening(App(parse([*arguments])), ()) as router:
+        yield router
 
 
 @asynccontextmanager
