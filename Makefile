@@ -11,13 +11,14 @@ PYTEST = .venv/bin/python -m pytest
 # Container images like to set it: then each process, of which the tests start hundreds, compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-quick nightly lint types format clean browser curl
+.PHONY: help install demo test test-quick test-peers nightly lint types format clean browser curl
 
 help:
 	@echo "make demo        install, start three P/D pairs and answer a question through a tree of agents"
 	@echo "make test        install and run every test, about a quarter of an hour; COVERAGE=1 ends with coverage by package"
 	@echo "make test K=...  only tests that match, as pytest's -k: K=breaker, K='speculative and not e2e'"
 	@echo "make test-quick  every test that needs no SGLang server, properties with fewer examples; a minute"
+	@echo "make test-peers  the suites of sglang-router and smg, downloaded and run against this router; ten minutes"
 	@echo "make nightly     what is too long for CI: more examples, random orders, repeated kills; hours"
 	@echo "make lint        ruff, and the import contracts"
 	@echo "make types       mypy"
@@ -52,6 +53,9 @@ endif
 
 test-quick: install browser
 	@$(PYTEST) -n 4 -m "not servers" --ignore=tests/e2e --hypothesis-profile=quick
+
+test-peers: install
+	@.venv/bin/python -m tests.peers
 
 nightly: install browser curl
 	@.venv/bin/python -m tests.nightly

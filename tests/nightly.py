@@ -75,6 +75,8 @@ JOBS = [
         (sys.executable, "-m", "tests.kills", "--minutes", "10"),
         minutes=40,
     ),
+    Job("the peers' own suites", (sys.executable, "-m", "tests.peers"), minutes=70),
+    Job("the same, their mock of SGLang as it is", (sys.executable, "-m", "tests.peers", "--as-is"), minutes=70),
 ]
 
 

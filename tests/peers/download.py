@@ -73,6 +73,7 @@ def _download(sdist: Sdist, cache: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        check=False,
     )
     wanted.unlink()
     if done.returncode:

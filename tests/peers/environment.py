@@ -29,6 +29,7 @@ def make_environment(folder: Path) -> Path:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            check=False,
         )
         if done.returncode:
             raise NotFetched(f"pip could not install what the suites need: {done.stderr.strip()[-1000:]}")

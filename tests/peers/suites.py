@@ -37,9 +37,7 @@ def downloaded_suites(cache: Path, work: Path) -> list[Suite]:
     Raises:
         NotFetched: One cannot be had.
     """
-    return [
-        suite_in(unpack(fetch(sdist, cache), sdist, work), f"{sdist.name} {sdist.version}") for sdist in sdists()
-    ]
+    return [suite_in(unpack(fetch(sdist, cache), sdist, work), f"{sdist.name} {sdist.version}") for sdist in sdists()]
 
 
 def copied_suite(folder: Path, work: Path) -> Suite:

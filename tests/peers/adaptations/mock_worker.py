@@ -6,12 +6,13 @@ does stays theirs. Two answers come before: the model's name, which is `mock` th
 """
 
 import argparse
+import importlib
 
-import unchanged_mock_worker as theirs
 from fastapi import FastAPI
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+theirs = importlib.import_module("unchanged_mock_worker")
 MODEL = "test-model"
 ANSWERS = {
     "/v1/models": {"object": "list", "data": [{"id": MODEL, "object": "model"}]},
@@ -27,12 +28,12 @@ create_theirs = theirs.create_app
 
 def create_app(given: argparse.Namespace) -> FastAPI:
     """Their app, with the answers before all of its own."""
-    app = create_theirs(given)
+    app: FastAPI = create_theirs(given)
     for path, answer in ANSWERS.items():
         app.router.routes.insert(0, Route(path, lambda _, answer=answer: JSONResponse(answer)))
     return app
 
 
 if __name__ == "__main__":
-    theirs.create_app = create_app
+    vars(theirs)["create_app"] = create_app
     theirs.main()

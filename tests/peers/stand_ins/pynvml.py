@@ -9,29 +9,29 @@ class NVMLError(Exception):
     """Never raised."""
 
 
-def nvmlInit() -> None:  # noqa: N802
+def nvmlInit() -> None:
     """Nothing to begin."""
 
 
-def nvmlShutdown() -> None:  # noqa: N802
+def nvmlShutdown() -> None:
     """Nothing to end."""
 
 
-def nvmlDeviceGetCount() -> int:  # noqa: N802
+def nvmlDeviceGetCount() -> int:
     """How many."""
     return COUNT
 
 
-def nvmlDeviceGetHandleByIndex(index: int) -> int:  # noqa: N802
+def nvmlDeviceGetHandleByIndex(index: int) -> int:
     """A GPU is its number."""
     return index
 
 
-def nvmlDeviceGetName(handle: int) -> str:  # noqa: N802
+def nvmlDeviceGetName(handle: int) -> str:
     """No real one."""
     return f"stand-in {handle}"
 
 
-def nvmlDeviceGetMemoryInfo(handle: int) -> SimpleNamespace:  # noqa: N802
+def nvmlDeviceGetMemoryInfo(handle: int) -> SimpleNamespace:
     """All of it is free."""
     return SimpleNamespace(total=BYTES, free=BYTES, used=0)

@@ -13,12 +13,20 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
 def app_of(model: str, mode: str, bootstrap_port: int | None) -> FastAPI:
     """A server of one model; `mode` is `null`, `prefill` or `decode`."""
     app = FastAPI()
-    about = {"served_model_name": model, "model_path": model, "disaggregation_mode": mode, "version": "stand-in"}
+    about: dict[str, Any] = {
+        "served_model_name": model,
+        "model_path": model,
+        "disaggregation_mode": mode,
+        "version": "stand-in",
+    }
     if bootstrap_port is not None:
         about["disaggregation_bootstrap_port"] = bootstrap_port
+    of_model = {"model_path": model, "is_generation": True}
     told: dict[str, Any] = {
-        **dict.fromkeys(("/server_info", "/get_server_info"), about),
-        **dict.fromkeys(("/model_info", "/get_model_info"), {"model_path": model, "is_generation": True}),
+        "/server_info": about,
+        "/get_server_info": about,
+        "/model_info": of_model,
+        "/get_model_info": of_model,
         "/v1/models": {"object": "list", "data": [{"id": model, "object": "model", "owned_by": "sglang"}]},
         "/get_load": [{"dp_rank": 0, "num_reqs": 0, "num_waiting_reqs": 0, "num_tokens": 0}],
     }
@@ -34,9 +42,7 @@ def app_of(model: str, mode: str, bootstrap_port: int | None) -> FastAPI:
     app.post("/v1/chat/completions")(
         _always({**head, "object": "chat.completion", "choices": [{**CHOICE, "message": message}]})
     )
-    app.post("/v1/completions")(
-        _always({**head, "object": "text_completion", "choices": [{**CHOICE, "text": "hi"}]})
-    )
+    app.post("/v1/completions")(_always({**head, "object": "text_completion", "choices": [{**CHOICE, "text": "hi"}]}))
     return app
 
 

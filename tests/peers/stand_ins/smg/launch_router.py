@@ -1,6 +1,6 @@
 """`python -m smg.launch_router`, as that of sglang-router."""
 
-from sglang_router.launch_router import main
+import runpy
 
 if __name__ == "__main__":
-    main()
+    runpy.run_module("sglang_router.launch_router", run_name="__main__")
