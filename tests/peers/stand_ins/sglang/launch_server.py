@@ -1,6 +1,8 @@
 """`python -m sglang.launch_server`: answers in SGLang's forms at once, whatever it is asked."""
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -34,8 +36,9 @@ def app_of(model: str, mode: str, bootstrap_port: int | None) -> FastAPI:
         app.get(path)(_always(answer))
     for path in ("/health", "/health_generate"):
         app.get(path)(_nothing)
-    for path in ("/flush_cache", "/abort_request", "/start_profile", "/stop_profile"):
+    for path in ("/flush_cache", "/abort_request"):
         app.post(path)(_nothing)
+    add_profiling(app)
     app.post("/generate")(_always({"text": "hi", "output_ids": [1], "meta_info": {"finish_reason": {"type": "stop"}}}))
     head = {"id": "r", "created": 1, "model": model, "usage": USAGE}
     message = {"role": "assistant", "content": "hi"}
@@ -44,6 +47,25 @@ def app_of(model: str, mode: str, bootstrap_port: int | None) -> FastAPI:
     )
     app.post("/v1/completions")(_always({**head, "object": "text_completion", "choices": [{**CHOICE, "text": "hi"}]}))
     return app
+
+
+def add_profiling(app: FastAPI) -> None:
+    """A profile is a file in the folder that the request names."""
+    folders: list[Path] = []
+
+    async def start(request: Request) -> Response:
+        body = await request.body()
+        folders.extend(map(Path, filter(None, [json.loads(body or "{}").get("output_dir")])))
+        return Response("Start profiling.")
+
+    async def stop(_: Request) -> Response:
+        for folder in folders:
+            (folder / "stand-in.trace.json").write_text("{}")
+        folders.clear()
+        return Response("Stop profiling.")
+
+    app.post("/start_profile")(start)
+    app.post("/stop_profile")(stop)
 
 
 def _always(answer: Any) -> Any:
