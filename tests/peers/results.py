@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 Outcome = Literal["passed", "failed", "skipped"]
 REASONS = Path(__file__).parent / "reasons.toml"
+OTHER = "other"  # the name of the reason of tests that are not named
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def known_reasons(path: Path = REASONS, *, as_is: bool) -> dict[str, str]:
         as_is: Whether to add the reasons of tests that fail only while their mock answers as it does.
     """
     tables = tomllib.loads(path.read_text())
-    return {**tables.get("always", {}), **(tables.get("as-is", {}) if as_is else {})}
+    return {**tables["always"], **(tables["as-is"] if as_is else {})}
 
 
 def table(results: Sequence[Result], reasons: Mapping[str, str]) -> list[str]:
@@ -58,7 +59,8 @@ def table(results: Sequence[Result], reasons: Mapping[str, str]) -> list[str]:
             if result.suite != suite:
                 continue
             if result.outcome == "failed":
-                words = reasons.get(result.test, f"NO REASON IS KNOWN: {result.message}")
+                other = f"{reasons.get(OTHER, 'NO REASON IS KNOWN')}: {result.message}"
+                words = reasons.get(result.test, other)
             else:
                 words = "it is listed as failed; remove its reason" if result.test in reasons else ""
             lines.append(f"  {result.outcome:<8} {result.test}{f': {words}' if words else ''}")

@@ -117,6 +117,7 @@ def test_the_table_says_why(tmp_path: Path) -> None:
         "  passed   e: it is listed as failed; remove its reason",
         "2 passed, 2 failed, 1 skipped",
     ]
+    assert "  failed   c: their mock: assert 3 == 4" in table(results, {"other": "their mock"})
     assert enough(results, 2)
     assert not enough(results, 3)
 
