@@ -3,8 +3,10 @@
 import gc
 import resource
 import socket
+import ssl
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from router.access.key_ring import KeyRing
@@ -19,6 +21,7 @@ from router.server.processes.peers import Peers
 from router.server.processes.process_manager import ProcessIdentity, ProcessManager, run_in_child
 from router.server.processes.sockets import listen, listen_on_metrics_port
 from router.server.settings import RouterSettings
+from router.tls.contexts import WorkerTls, client_context
 
 
 def main() -> int:
@@ -50,10 +53,11 @@ def run_single_process(settings: RouterSettings) -> int:
     """Serve from this process."""
     server = settings.server
     configure_logging(server.log_level, server.log_dir, redact_text=server.redact_text)
+    client_tls = client_context(settings.tls)
     app = App(settings)
     listeners = [listen(server.host, server.port), *listen_on_metrics_port(server)]
     log_start_warnings(server.host, server.port, server.api_key, server.api_keys_file)
-    return serve(app, listeners, server)
+    return serve(app, listeners, server, client_tls)
 
 
 def run_multi_process(settings: RouterSettings) -> int:
@@ -67,28 +71,41 @@ def run_multi_process(settings: RouterSettings) -> int:
     error_code = run_in_child(partial(exit_code_of, check_settings, settings))
     if error_code:
         return error_code
-    # Read once, so that a process that is started again has the keys of the others, whatever became of the file.
-    keys = KeyRing.load(server.api_key, server.api_keys_file)
-    manager = ProcessManager(server, server.workers, partial(run_child_process, settings, keys))
+    # Read once: a process that is started again has what the others have, whatever became of the files.
+    shared = Shared(
+        KeyRing.load(server.api_key, server.api_keys_file), WorkerTls(settings.tls), client_context(settings.tls)
+    )
+    manager = ProcessManager(server, server.workers, partial(run_child_process, settings, shared))
     log_start_warnings(server.host, server.port, server.api_key, server.api_keys_file)
     return manager.run()
 
 
 def check_settings(settings: RouterSettings) -> int:
     """Return 0 when an app can be built from the settings; raises what `App` raises."""
+    client_context(settings.tls)
     App(settings)
     return 0
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What was read from files for all processes: API keys, and certificates towards workers and clients."""
+
+    keys: KeyRing
+    worker_tls: WorkerTls
+    client_tls: ssl.SSLContext | None
+
+
 def run_child_process(
-    settings: RouterSettings, keys: KeyRing, identity: ProcessIdentity, listeners: list[socket.socket]
+    settings: RouterSettings, shared: Shared, identity: ProcessIdentity, listeners: list[socket.socket]
 ) -> int:
     """Serve as one of several processes, with this process's share of the limits."""
     server = settings.server
     configure_logging(server.log_level, server.log_dir, f"router-{identity.index}", redact_text=server.redact_text)
     peers = Peers(identity.index, identity.paths, restarted=identity.restarted)
-    app = App(process_share(settings, identity.index, server.workers), peers=peers, keys=keys)
-    return serve(app, listeners, server)
+    share = process_share(settings, identity.index, server.workers)
+    app = App(share, peers=peers, keys=shared.keys, worker_tls=shared.worker_tls)
+    return serve(app, listeners, server, shared.client_tls)
 
 
 if __name__ == "__main__":

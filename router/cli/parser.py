@@ -15,6 +15,7 @@ from router.observability.tracing.settings import TraceSettings, collector_addre
 from router.server.admission import AdmissionSettings
 from router.server.settings import RouterSettings, ServerSettings
 from router.service_discovery.flags import DiscoveryFlags, discovery_settings
+from router.tls.settings import TlsSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from router.workers.load_monitor import LoadMonitorSettings
@@ -53,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_flags(parser, CircuitBreakerSettings, "circuit breaker")
     add_flags(parser, HealthSettings, "health of workers")
     add_flags(parser, TraceSettings, "tracing")
+    add_flags(parser, TlsSettings, "TLS")
     add_flags(parser, DiscoveryFlags, "workers found in Kubernetes")
     add_refused_flags(parser)
     return parser
@@ -96,6 +98,7 @@ def parse(arguments: list[str]) -> RouterSettings:
         limits=limits,
         runs=read_flags(parser, namespace, RunSettings),
         trace=_trace_settings(parser, namespace),
+        tls=read_flags(parser, namespace, TlsSettings),
         discovery=discovery,
     )
 

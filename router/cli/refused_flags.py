@@ -5,8 +5,6 @@ from typing import Any
 
 _NO_TOKENIZER = "the router passes text on as it is; give it to the SGLang servers"
 _NO_STORAGE = "nothing is stored between requests; there is no /v1/responses or /v1/conversations"
-_NO_CLIENT_TLS = "workers are spoken to in plain HTTP; keep them in a private network"
-_NO_SERVER_TLS = "the router speaks plain HTTP; end TLS in the proxy or ingress before it"
 _KEYS_FILE = "keys with a name, rights and limits each are in a file; give it with --api-keys-file"
 
 REFUSED_FLAGS: dict[str, str] = {
@@ -35,11 +33,6 @@ REFUSED_FLAGS: dict[str, str] = {
     "--redis-url": _NO_STORAGE,
     "--redis-pool-max": _NO_STORAGE,
     "--redis-retention-days": _NO_STORAGE,
-    "--client-cert-path": _NO_CLIENT_TLS,
-    "--client-key-path": _NO_CLIENT_TLS,
-    "--ca-cert-paths": _NO_CLIENT_TLS,
-    "--tls-cert-path": _NO_SERVER_TLS,
-    "--tls-key-path": _NO_SERVER_TLS,
     "--control-plane-api-keys": _KEYS_FILE,
     "--control-plane-audit-enabled": "the access log has every request; leave the flag out",
     "--jwt-issuer": _KEYS_FILE,

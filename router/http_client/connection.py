@@ -1,11 +1,14 @@
 """One HTTP/1.1 connection to a worker: sends one request at a time and parses its response."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from typing import cast
 
 import httptools
+
+from router.tls.failures import CLOSED_WHEN_NEW, tls_failure
 
 HIGH_WATER = 1 << 20  # bytes of buffered body at which reading from the worker pauses
 
@@ -35,6 +38,9 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)  # reused for each response
+        self._encrypted = False
+        self._unsent: memoryview | None = None  # of a request's body
+        self._writing_paused = False
         self._clear()
 
     def _clear(self) -> None:
@@ -56,6 +62,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
+        self._encrypted = transport.get_extra_info("sslcontext") is not None
         self.idle_since = time.monotonic()
 
     def data_received(self, data: bytes) -> None:
@@ -77,10 +84,26 @@ class Connection(asyncio.Protocol):
         if exc is None and not self.closed and self.headers_complete and self._ends_with_connection():
             self.complete = True
         self.closed = True
-        self._parser = None  # it refers to this object: a reference cycle
+        self._parser = self._unsent = None  # the parser refers to this object: a reference cycle
         if not self.complete:
-            self._fail("closed the connection")
+            self._fail(self._why_lost(exc))
         self._listener()
+
+    def _why_lost(self, error: Exception | None) -> str:
+        """What the worker did, as the rest of a sentence about it."""
+        if isinstance(error, ssl.SSLError):
+            return f"ended TLS ({tls_failure(error)})"
+        first = self._encrypted and not self.reused and not self.response_started
+        return CLOSED_WHEN_NEW if first else "closed the connection"
+
+    def pause_writing(self) -> None:
+        """The transport holds as much as it should."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """The transport has room again."""
+        self._writing_paused = False
+        self._write_more()
 
     # httptools callbacks
 
@@ -123,7 +146,18 @@ class Connection(asyncio.Protocol):
         self._listener = listener
         self._transport.write(head + body if len(body) < HIGH_WATER else head)
         if len(body) >= HIGH_WATER:
-            self._transport.write(body)
+            if self._encrypted:
+                # Encrypted at once, a long body would stop the event loop and be in memory twice.
+                self._unsent = memoryview(body)
+                self._write_more()
+            else:
+                self._transport.write(body)
+
+    def _write_more(self) -> None:
+        """Send as much of the rest of the body as the transport has room for."""
+        while self._unsent and not self._writing_paused and not self.closed and self._transport is not None:
+            piece, self._unsent = self._unsent[:HIGH_WATER], self._unsent[HIGH_WATER:]
+            self._transport.write(piece)
 
     def read_available(self) -> bytes | None:
         """Remove and return the buffered body; None when nothing is buffered."""
@@ -150,7 +184,7 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> bool:
         """Prepare for the next request; False when the connection cannot be reused."""
-        if self.closed or not self.complete or not self._keep_alive:
+        if self.closed or not self.complete or not self._keep_alive or self._unsent:
             return False
         self._clear()
         self.reused = True
@@ -163,6 +197,7 @@ class Connection(asyncio.Protocol):
 
     def _abort(self) -> None:
         self.closed = True
+        self._unsent = None
         if self._transport is not None:
             self._transport.abort()
 

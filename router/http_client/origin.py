@@ -1,10 +1,11 @@
 """A pooled HTTP/1.1 client for one worker: one request at a time on a connection, bodies as chunks.
 
 Smaller and faster than a general client because it does only what a proxy needs: no redirects, cookies, content
-decoding or TLS, and no task for a request that an idle connection takes.
+decoding, and no task for a request that an idle connection takes.
 """
 
 import asyncio
+import ssl
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from router.errors import ConnectFailed, RouterError, UpstreamTimeout
 from router.http_client.address import parse_address
 from router.http_client.connection import Connection
 from router.http_client.response import Response
+from router.tls.contexts import WorkerTls
+from router.tls.failures import tls_failure
 
 MAX_IDLE_CONNECTIONS = 1024  # kept open per origin
 MAX_CACHED_HEADS = 64  # per origin
@@ -25,18 +28,20 @@ class Origin:
 
     Args:
         url: The worker's address; raises `BadRequest` when it is none.
-        connect_timeout: Seconds to open a connection.
+        connect_timeout: Seconds to open a connection, with TLS where there is.
+        tls: The certificates for an address with `https`; None for the system's.
 
     Attributes:
         host: The host of the address.
         port: The port of the address.
-        url: The address as `http://host:port`.
+        url: The address as `http://host:port`, or with `https`.
     """
 
-    def __init__(self, url: str, *, connect_timeout: float = 5.0) -> None:
-        self.host, self.port = parse_address(url)
+    def __init__(self, url: str, *, connect_timeout: float = 5.0, tls: WorkerTls | None = None) -> None:
+        scheme, self.host, self.port = parse_address(url)
         host = f"[{self.host}]" if ":" in self.host else self.host
-        self.url = f"http://{host}:{self.port}"
+        self.url = f"{scheme}://{host}:{self.port}"
+        self._tls = (tls or WorkerTls()) if scheme == "https" else None
         self._host_head = f" HTTP/1.1\r\nhost: {host}:{self.port}\r\n"
         self._default_headers: dict[str, str] = {}
         self._common_head = self._host_head.encode()
@@ -176,7 +181,9 @@ class Origin:
 
     async def _open(self) -> Connection:
         """As `_connect`, without a timeout and with the system's errors."""
-        _, connection = await asyncio.get_running_loop().create_connection(Connection, self.host, self.port)
+        context = None if self._tls is None else await self._tls.context()
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(Connection, self.host, self.port, ssl=context)
         return connection
 
     def release(self, connection: Connection) -> None:
@@ -220,4 +227,6 @@ class UnixOrigin(Origin):
 
 def _cause(error: Any) -> str:
     """Why a connection could not be opened, in a few words."""
+    if isinstance(error, ssl.SSLError):
+        return tls_failure(error)
     return "no answer" if isinstance(error, TimeoutError) else str(error.strerror or error)

@@ -16,6 +16,7 @@ from router.server.components import build_components
 from router.server.cors import Cors
 from router.server.processes.peers import Peers
 from router.server.settings import RouterSettings
+from router.tls.contexts import WorkerTls
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class App:
         judge: Measures how much answers agree; closed by `stop`. None for the router's own.
         peers: The processes of this router, or None when there is one.
         keys: The API keys, where they are read already; None reads them.
+        worker_tls: The certificates towards workers, where they are read already; None reads them.
 
     Raises:
         RouterError: A setting cannot be used.
@@ -44,10 +46,11 @@ class App:
         judge: AgreementJudge | None = None,
         peers: Peers | None = None,
         keys: KeyRing | None = None,
+        worker_tls: WorkerTls | None = None,
     ) -> None:
         self._settings = settings
         self._peers = peers
-        parts = build_components(settings, judge, peers, keys)
+        parts = build_components(settings, judge, peers, keys, worker_tls)
         self.registry = parts.registry
         self.dispatcher = parts.dispatcher
         self.supervisor = parts.supervisor

@@ -38,6 +38,7 @@ from router.service_discovery.pod_workers import PodWorkers
 from router.service_discovery.settings import DiscoverySettings
 from router.service_discovery.watcher import PodWatcher
 from router.speculative_prefill.metrics import OpenPromptMetrics
+from router.tls.contexts import WorkerTls
 from router.workers.factory import WorkerFactory
 from router.workers.load_metrics import LoadMetrics
 from router.workers.load_monitor import LoadMonitor
@@ -84,7 +85,11 @@ class Components:
 
 
 def build_components(
-    settings: RouterSettings, judge: AgreementJudge | None, peers: Peers | None, keys: KeyRing | None
+    settings: RouterSettings,
+    judge: AgreementJudge | None,
+    peers: Peers | None,
+    keys: KeyRing | None,
+    worker_tls: WorkerTls | None,
 ) -> Components:
     """Build the parts, each after those it needs; nothing runs in the background yet.
 
@@ -93,9 +98,11 @@ def build_components(
         judge: Measures how much answers agree; None for one with the embedding model of the settings.
         peers: The processes of this router, or None when there is one.
         keys: The API keys; None reads those of the settings.
+        worker_tls: The certificates towards workers; None reads those of the settings.
 
     Raises:
-        RouterError: A setting cannot be used: a worker's address, a policy, the trees file or the file of keys.
+        RouterError: A setting cannot be used: a worker's address, a policy, the trees file, the file of keys or one of
+            certificates.
     """
     server = settings.server
     prometheus = CollectorRegistry()
@@ -104,7 +111,7 @@ def build_components(
     keys = KeyRing.load(server.api_key, server.api_keys_file) if keys is None else keys
 
     # Workers, and which of them gets a request.
-    factory = WorkerFactory(settings.health, settings.breaker, server.api_key)
+    factory = WorkerFactory(settings.health, settings.breaker, server.api_key, worker_tls or WorkerTls(settings.tls))
     registry = _registry(settings, factory)
     register_worker_metrics(prometheus, registry)
     policies: dict[Role, str] = {

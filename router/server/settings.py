@@ -10,6 +10,7 @@ from router.moa.settings import RunSettings
 from router.observability.tracing.settings import TraceSettings
 from router.server.admission import AdmissionSettings
 from router.service_discovery.settings import DiscoverySettings
+from router.tls.settings import TlsSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from router.workers.load_monitor import LoadMonitorSettings
@@ -115,6 +116,7 @@ class RouterSettings:
         limits: Admission limits.
         runs: Limits on runs of trees, and the embedding model of early exit.
         trace: OpenTelemetry spans.
+        tls: Certificates and keys, towards workers and towards clients.
         discovery: Which Kubernetes pods are workers, or None without service discovery.
     """
 
@@ -135,4 +137,5 @@ class RouterSettings:
     limits: AdmissionSettings = field(default_factory=AdmissionSettings)
     runs: RunSettings = field(default_factory=RunSettings)
     trace: TraceSettings = field(default_factory=TraceSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
     discovery: DiscoverySettings | None = None

@@ -12,6 +12,7 @@ from router.workers.worker import Role
 logger = logging.getLogger(__name__)
 
 BOOTSTRAP_PORT_ANNOTATION = "sglang.ai/bootstrap-port"
+SCHEME_ANNOTATION = "sglang.ai/scheme"  # `http`, the default, or `https`
 
 Pod = dict[str, Any]
 ChangeReason = Literal["pod_deleted", "pod_not_ready", "pod_changed"]
@@ -56,8 +57,12 @@ def worker_of_pod(pod: Pod, settings: DiscoverySettings) -> PodWorker | None:
     conditions = status.get("conditions") or ()
     if not any(condition.get("type") == "Ready" and condition.get("status") == "True" for condition in conditions):
         return None
+    scheme = _scheme(metadata)
+    if scheme is None:
+        return None
     host = f"[{address}]" if ":" in address else address
-    return PodWorker(f"http://{host}:{settings.port}", role, _bootstrap_port(metadata) if role == "prefill" else None)
+    port = _bootstrap_port(metadata) if role == "prefill" else None
+    return PodWorker(f"{scheme}://{host}:{settings.port}", role, port)
 
 
 class PodTracker:
@@ -100,6 +105,21 @@ class PodTracker:
 
 def _name(pod: Pod) -> str:
     return f"{pod['metadata'].get('namespace')}/{pod['metadata'].get('name')}"
+
+
+def _scheme(metadata: dict[str, Any]) -> str | None:
+    """How the pod's server is spoken to; None, and no worker, if its annotation says nothing that is known."""
+    text: str = (metadata.get("annotations") or {}).get(SCHEME_ANNOTATION, "http")
+    if text in ("http", "https"):
+        return text
+    # Not http then: whoever asked for TLS would send prompts and a key in the clear.
+    logger.warning(
+        "the pod %s has %s=%r, which is neither http nor https; it is no worker",
+        metadata.get("name"),
+        SCHEME_ANNOTATION,
+        text,
+    )
+    return None
 
 
 def _bootstrap_port(metadata: dict[str, Any]) -> int | None:

@@ -1,8 +1,9 @@
-"""Creates workers that share a router's health, breaker and API-key settings."""
+"""Creates workers that share a router's health, breaker, API-key and TLS settings."""
 
 from dataclasses import replace
 
 from router.errors import BadRequest
+from router.tls.contexts import WorkerTls
 from router.workers.circuit_breaker import CircuitBreaker, CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from router.workers.worker import Role, Worker
@@ -12,10 +13,17 @@ from router.workers.worker_config import WorkerConfig
 class WorkerFactory:
     """Creates workers with the router's settings. A worker's own `api_key` replaces the router's."""
 
-    def __init__(self, health: HealthSettings, breaker: CircuitBreakerSettings, api_key: str | None) -> None:
+    def __init__(
+        self,
+        health: HealthSettings,
+        breaker: CircuitBreakerSettings,
+        api_key: str | None,
+        tls: WorkerTls | None = None,
+    ) -> None:
         self._health = health
         self._breaker = breaker
         self._api_key = api_key
+        self._tls = tls or WorkerTls()
 
     def make(self, url: str, role: Role, bootstrap_port: int | None = None, api_key: str | None = None) -> Worker:
         """Create a worker; raises `BadRequest` if `url` is not a valid worker address."""
@@ -29,6 +37,7 @@ class WorkerFactory:
             url,
             role,
             needs_warm_up=not self._health.skip_warm_up and role != "plain",
+            tls=self._tls,
             breaker=CircuitBreaker(self._breaker),
         )
         self.configure(worker, config)

@@ -1,12 +1,15 @@
 """The registry of all workers of a router, searched by model, role, address or id."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable
 from typing import get_args
 
 from router.errors import Conflict, NotFound, NoWorker, RouterError
 from router.workers.worker import PAIR_ROLES, Pair, Role, Worker
+
+logger = logging.getLogger(__name__)
 
 
 class Registry:
@@ -64,8 +67,11 @@ class Registry:
 
     async def _probe(self, worker: Worker) -> None:
         self._probing.add(worker)
+        known = worker.problem
         try:
             await worker.probe()
+            if worker.problem not in (None, known):
+                logger.warning("%s", worker.problem)
         finally:
             self._probing.discard(worker)
 

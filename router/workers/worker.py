@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from router.errors import ConnectFailed, RouterError, UpstreamFailed
 from router.http_client.origin import Origin
+from router.tls.contexts import WorkerTls
 from router.workers.circuit_breaker import CircuitBreaker
 from router.workers.health import HealthSettings, HealthTracker
 from router.workers.server_load import ServerLoad
@@ -29,7 +30,7 @@ class Worker:
     """One inference server.
 
     Attributes:
-        url: Its address, normalised to `http://host:port`.
+        url: Its address, normalised to `http://host:port`, or with `https`.
         role: Its role in a pair, or `plain`.
         bootstrap_port: The port of a prefill server's bootstrap server; None for other roles.
         model: The served model name, of several the first; None before the first successful probe, and where only
@@ -50,6 +51,7 @@ class Worker:
         wants_key: Whether it tells nothing of itself, since it wants an API key and the router has none for it. It may
             get requests then, each with its client's key.
         last_usable: When it was last usable (`time.monotonic`); None if it never was.
+        tls: The certificates for an address with `https`; None for the system's.
         health: How it is probed.
         breaker: Its circuit breaker.
         config: What an operator said about it.
@@ -73,12 +75,13 @@ class Worker:
     wants_key: bool = False
     last_usable: float | None = None
     api_key: str | None = field(default=None, repr=False)
+    tls: WorkerTls | None = field(default=None, repr=False)
     health: HealthSettings = field(default_factory=HealthSettings)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     config: WorkerConfig = field(default_factory=WorkerConfig)
 
     def __post_init__(self) -> None:
-        self.origin = Origin(self.url)
+        self.origin = Origin(self.url, tls=self.tls)
         self._send_key()
         self.url = self.origin.url
         # The same id in every process of a router, and after a restart.

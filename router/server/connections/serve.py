@@ -5,6 +5,7 @@ import ctypes
 import gc
 import signal
 import socket
+import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
@@ -14,6 +15,7 @@ from uvicorn.config import LOGGING_CONFIG, Config
 from uvicorn.server import Server
 
 from router.server.app import App
+from router.server.connections.protocol import ClientProtocol
 from router.server.connections.proxy_headers import with_proxy_headers
 from router.server.connections.timeouts import protocol_with_timeouts
 from router.server.settings import ServerSettings
@@ -27,7 +29,41 @@ LARGE_BLOCK_BYTES = 1 << 20
 
 
 class _Server(Server):
-    """A server that SIGTERM stops in order; uvicorn raises the signal again after that, which would end the process."""
+    """A server that SIGTERM stops in order; uvicorn raises the signal again after that, which would end the process.
+
+    Args:
+        config: uvicorn's options.
+        encrypted: The sockets on which TLS is spoken.
+        context: The certificate for them.
+        handshake_secs: Seconds that a client has for the handshake.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        encrypted: Sequence[socket.socket] = (),
+        context: ssl.SSLContext | None = None,
+        handshake_secs: float = 60,
+    ) -> None:
+        super().__init__(config)
+        self._encrypted = encrypted
+        self._context = context
+        self._handshake_secs = handshake_secs
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on the sockets; uvicorn itself would speak TLS on all or none."""
+        plain = [each for each in sockets or () if each not in self._encrypted]
+        await super().startup(plain)
+        loop = asyncio.get_running_loop()
+        for each in self._encrypted:
+            server = await loop.create_server(
+                self._protocol, sock=each, ssl=self._context, ssl_handshake_timeout=self._handshake_secs
+            )
+            self.servers.append(server)
+
+    def _protocol(self) -> asyncio.Protocol:
+        http: type[ClientProtocol] = self.config.http_protocol_class  # type: ignore[assignment]
+        return http(self.config, self.server_state, self.lifespan.state)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop because of a signal."""
@@ -37,8 +73,17 @@ class _Server(Server):
             super().handle_exit(sig, frame)
 
 
-def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings) -> int:
-    """Serve and return the exit code; after SIGTERM requests in flight get `settings.grace_secs` to finish."""
+def serve(
+    app: App, listeners: Sequence[socket.socket], settings: ServerSettings, tls: ssl.SSLContext | None = None
+) -> int:
+    """Serve and return the exit code; after SIGTERM requests in flight get `settings.grace_secs` to finish.
+
+    Args:
+        app: The router.
+        listeners: The sockets, that of clients first.
+        settings: Timeouts and logging.
+        tls: The certificate for clients; the other sockets, for metrics and other processes, are always plain.
+    """
     config = Config(
         with_proxy_headers(app),
         interface="asgi3",
@@ -59,14 +104,19 @@ def serve(app: App, listeners: Sequence[socket.socket], settings: ServerSettings
     gc.freeze()
     # There are hardly any reference cycles; with the default of 700 the collector runs every dozen requests.
     gc.set_threshold(10_000, 10, 10)
-    server = _Server(config)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            duplicates = [listener.dup() for listener in listeners for _ in range(DESCRIPTORS_PER_SOCKET - 1)]
-            runner.run(server.serve(sockets=[*listeners, *duplicates]))
+            sockets = [[listener, *_duplicates(listener)] for listener in listeners]
+            encrypted = [] if tls is None else sockets[0]
+            server = _Server(config, encrypted, tls, settings.client_timeout_secs)
+            runner.run(server.serve(sockets=[each for group in sockets for each in group]))
     except KeyboardInterrupt:  # uvicorn raises the signal again after its orderly stop
         return 130
     return 0 if server.started else 1
+
+
+def _duplicates(listener: socket.socket) -> list[socket.socket]:
+    return [listener.dup() for _ in range(DESCRIPTORS_PER_SOCKET - 1)]
 
 
 def _return_large_blocks() -> None:

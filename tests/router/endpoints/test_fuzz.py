@@ -209,7 +209,7 @@ def test_what_is_passed_to_plain_servers(subtests: pytest.Subtests) -> None:
 
 # Of an address: what may stand there, and what may not.
 PARTS = (
-    (("", "http://", "HTTP://"), ("https://", "ftp://", "file://", "//", "ws://", "http:", "http:/")),
+    (("", "http://", "HTTP://", "https://"), ("ftp://", "file://", "//", "ws://", "http:", "http:/")),
     (("",), ("user@", "user:word@", "127.0.0.1:1@")),
     (("127.0.0.1", "decode-0.example", "[::1]"), ("a b", "h%00", "[::1", "\xfc", "")),
     (("", ":1", ":65535"), (":0", ":65536", ":-1", ":x", ":1:2", ": 1")),
@@ -235,7 +235,8 @@ def test_worker_addresses_that_point_elsewhere() -> None:
                 return
             taken += 1
             assert answer.status_code == 202
-            assert answer.json()["url"] == f"http://{parts[2]}{parts[3] or ':80'}"
+            scheme, port = ("https", ":443") if parts[0] == "https://" else ("http", ":80")
+            assert answer.json()["url"] == f"{scheme}://{parts[2]}{parts[3] or port}"
             where = client.url + answer.json()["location"]
             assert session.delete(where, timeout=60).status_code == 202
             while session.get(where, timeout=60).status_code != 404:

@@ -274,7 +274,6 @@ async def test_a_worker_that_is_removed_ends_its_streams() -> None:
         ({"url": "http://h:1/elsewhere", "worker_type": "decode"}, "is not a worker's address"),
         ({"url": "http://h:1?to=elsewhere", "worker_type": "decode"}, "is not a worker's address"),
         ({"url": "ftp://h:1", "worker_type": "decode"}, "is not a worker's address"),
-        ({"url": "https://h:1", "worker_type": "decode"}, "is not a worker's address"),
         ({"url": "http://user@h:1", "worker_type": "decode"}, "names a user"),
         ({"url": "http://[::1", "worker_type": "decode"}, "is not a worker's address"),
         ({"url": "", "worker_type": "decode"}, "is not a worker's address"),

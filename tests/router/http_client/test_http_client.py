@@ -467,6 +467,8 @@ async def test_a_worker_that_does_not_accept_in_time() -> None:
         ("127.0.0.1:30001", "http://127.0.0.1:30001"),
         ("http://Some.Host", "http://some.host:80"),
         ("HTTP://h:7", "http://h:7"),
+        ("https://Some.Host", "https://some.host:443"),
+        ("HTTPS://h:7/", "https://h:7"),
         ("http://[::1]:7", "http://[::1]:7"),
         ("[fe80::1%eth0]:7", "http://[fe80::1%eth0]:7"),
     ],
@@ -478,7 +480,8 @@ def test_addresses(url: str, as_url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "https://h:1",
+        "https://",
+        "https://h:1/v1",
         "http://",
         "",
         "http://h:port",

@@ -161,6 +161,14 @@ BOTH = discovery(*PAIRS, "--service-discovery-port", "30000")
             pod("a", "10.0.0.1", labels=PREFILL, annotations={"sglang.ai/bootstrap-port": "0"}),
             PodWorker("http://10.0.0.1:30000", "prefill"),
         ),
+        (
+            pod("a", "10.0.0.1", labels=PREFILL, annotations=PORT | {"sglang.ai/scheme": "https"}),
+            PodWorker("https://10.0.0.1:30000", "prefill", 8998),
+        ),
+        (
+            pod("a", "10.0.0.1", labels=DECODE, annotations={"sglang.ai/scheme": "http"}),
+            PodWorker("http://10.0.0.1:30000", "decode"),
+        ),
         (pod("a", "10.0.0.1", labels={"app": "sglang"}), None),
         (pod("a", "10.0.0.1", labels={"app": "sglang", "side": "router"}), None),
         (pod("a", None, labels=DECODE), None),
@@ -186,6 +194,12 @@ def test_a_pod_with_the_labels_of_several_roles_has_the_first() -> None:
 def test_a_wrong_bootstrap_port_is_told(caplog: pytest.LogCaptureFixture) -> None:
     worker_of_pod(pod("a", labels=PREFILL, annotations={"sglang.ai/bootstrap-port": "x"}), BOTH)
     assert "the pod a has sglang.ai/bootstrap-port='x', which is no port; its server is asked" in caplog.text
+
+
+def test_a_pod_of_an_unknown_scheme_is_no_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """Taken for http, prompts would go in the clear to a server that its owner meant to be asked with TLS."""
+    assert worker_of_pod(pod("a", labels=DECODE, annotations={"sglang.ai/scheme": "tls"}), BOTH) is None
+    assert "the pod a has sglang.ai/scheme='tls', which is neither http nor https; it is no worker" in caplog.text
 
 
 @st.composite

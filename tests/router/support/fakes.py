@@ -6,6 +6,7 @@ nobody asked for. What a real pair does is tested in tests/e2e.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -106,12 +107,14 @@ class Call:
 class FakeServer:
     """An HTTP/1.1 server that answers as its handler says.
 
-    It listens on a free port of 127.0.0.1, unless told otherwise, or at a path in the file system.
+    It listens on a free port of 127.0.0.1, unless told otherwise, or at a path in the file system; where `tls` is set
+    before it starts, with TLS.
     """
 
-    def __init__(self, handler: Handler, path: Path | None = None) -> None:
+    def __init__(self, handler: Handler, path: Path | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.handler = handler
         self.path = path
+        self.tls = tls
         self.host = "127.0.0.1"
         self.port = 0
         self.calls: list[Call] = []
@@ -120,7 +123,7 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://{self.host}:{self.port}"
 
     def to(self, path: str) -> list[Call]:
         """The calls of one path."""
@@ -130,7 +133,7 @@ class FakeServer:
         if self.path is not None:
             self._server = await asyncio.start_unix_server(self._connected, self.path)
             return self
-        self._server = await asyncio.start_server(self._connected, self.host, self.port)
+        self._server = await asyncio.start_server(self._connected, self.host, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -19,6 +19,7 @@ from router.server.app import App
 from router.server.connections.timeouts import protocol_with_timeouts
 from router.server.processes.peers import Peers
 from router.server.settings import RouterSettings, ServerSettings
+from router.tls.contexts import client_context
 from router.workers.health import HealthSettings
 from tests.router.support.aio import until
 from tests.router.support.fakes import FakePair, FakeServer, Handler, started
@@ -127,11 +128,12 @@ async def _listening(app: App, pairs: tuple[FakePair, ...], private: Path | None
     protocol = functools.partial(limited, config=config, server_state=state, app_state={})
     await app.start()
     loop = asyncio.get_running_loop()
-    listening = [await loop.create_server(protocol, "127.0.0.1", 0)]
+    tls = client_context(app._settings.tls)
+    listening = [await loop.create_server(protocol, "127.0.0.1", 0, ssl=tls)]
     if private is not None:
         listening.append(await loop.create_unix_server(protocol, str(private)))
     port: int = listening[0].sockets[0].getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
+    url = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
     try:
         async with httpx.AsyncClient(base_url=url, timeout=60.0, verify=False, trust_env=False) as http:
             yield Serving(app, url, port, pairs, http, state.connections)
