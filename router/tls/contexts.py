@@ -57,6 +57,6 @@ def client_context(settings: TlsSettings) -> ssl.SSLContext | None:
     """The context for clients' connections; None where they are not encrypted. Raises `BadRequest`."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"])
     cert, key = ("--tls-cert-path", settings.tls_cert_path), ("--tls-key-path", settings.tls_key_path)
     return context if load_identity(context, cert, key) else None

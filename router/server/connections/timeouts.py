@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 import orjson
 
 from router.errors import HeadTooLarge, RouterError, SlowClient
+from router.server.connections.http2 import Http2Protocol
+from router.server.connections.http2_frames import PREFACE
+from router.server.connections.limits import MAX_HEAD_BYTES, MIN_BODY_BYTES
 from router.server.connections.protocol import ClientProtocol, refusal_head
-
-MAX_HEAD_BYTES = 64 << 10  # one read of the socket may exceed it
-MIN_BODY_BYTES = 4 << 20  # a longer body must come at this rate at least, per time limit
 
 
 class _ProtocolWithTimeouts(ClientProtocol):
@@ -27,12 +27,13 @@ class _ProtocolWithTimeouts(ClientProtocol):
     """
 
     # As slots: more attributes than this and CPython no longer shares the keys of instance dicts, 1 KB a connection.
-    __slots__ = ("_read_timer", "_received", "_receiving", "_request_timer", "_unread")
+    __slots__ = ("_begun", "_read_timer", "_received", "_receiving", "_request_timer", "_unread")
 
     limit: ClassVar[float]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._begun: bytes | None = b""  # what was received, until it is known whether it is HTTP/2
         self._receiving: Literal["nothing", "head", "body"] = "nothing"
         self._received = 0  # bytes received of it
         self._request_timer: asyncio.TimerHandle | None = None
@@ -46,6 +47,10 @@ class _ProtocolWithTimeouts(ClientProtocol):
         self._request_timer = self.loop.call_later(self.limit, self._request_timed_out)
 
     def data_received(self, data: bytes) -> None:
+        if self._begun is not None:
+            data = self._without_http2(data)
+            if not data:
+                return
         self._received += len(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -58,6 +63,25 @@ class _ProtocolWithTimeouts(ClientProtocol):
             self._stop_request_timer()
         elif self._request_timer is None:
             self._request_timer = self.loop.call_later(self.limit, self._request_timed_out)
+
+    def _without_http2(self, data: bytes) -> bytes:
+        """What belongs to HTTP/1.1; nothing while that is not known, or once HTTP/2 has taken over the connection."""
+        assert self._begun is not None
+        data = self._begun + data
+        if data.startswith(PREFACE):
+            self._begun = None
+            self._stop_request_timer()
+            self.connections.discard(self)
+            http2 = Http2Protocol(self.config, self.server_state, self.app_state, self.limit)
+            http2.connection_made(self.transport)
+            self.transport.set_protocol(http2)
+            http2.data_received(data)
+            return b""
+        if PREFACE.startswith(data):  # so far; `POST` begins with the same letter
+            self._begun, self._receiving = data, "head"
+            return b""
+        self._begun, self._receiving = None, "nothing"
+        return data
 
     def pause_writing(self) -> None:
         super().pause_writing()

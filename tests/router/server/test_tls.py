@@ -172,7 +172,12 @@ async def test_clients_may_come_with_tls(tmp_path: Path) -> None:
 
 
 def _asks(url: str, trusted: ssl.SSLContext) -> int:
-    return httpx.get(url, verify=trusted, trust_env=False).status_code
+    """The status of an answer in HTTP/2, which ALPN offers."""
+    with httpx.Client(http2=True, verify=trusted, trust_env=False) as http:
+        answer = http.get(url)
+    assert answer.http_version == "HTTP/2"
+    assert "date" in answer.headers
+    return answer.status_code
 
 
 @pytest.mark.parametrize("processes", [1, 2])

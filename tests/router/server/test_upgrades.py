@@ -91,11 +91,11 @@ def test_the_rest_of_the_connection_header_counts(connection: bytes) -> None:
     "raw",
     [
         b"CONNECT other:80 HTTP/1.1\r\nhost: other:80\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\nX\r\n",
         b"POST / HTTP/1.1\r\n" + OFFER + b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"nonsense\r\n\r\n",
     ],
-    ids=["a proxy's", "HTTP/2", "two lengths", "nonsense"],
+    ids=["a proxy's", "nearly HTTP/2", "two lengths", "nonsense"],
 )
 def test_what_cannot_be_parsed_is_refused_with_a_sentence(raw: bytes) -> None:
     @aio
