@@ -180,7 +180,7 @@ def _asks(url: str, trusted: ssl.SSLContext) -> int:
     return answer.status_code
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.servers)])
 def test_a_router_speaks_tls_on_its_port_alone(tmp_path: Path, processes: int) -> None:
     """Metrics have a plain port, and processes speak plainly among themselves."""
     paths, port, metrics = files(tmp_path), free_port(), free_port()
@@ -203,7 +203,7 @@ def test_a_router_speaks_tls_on_its_port_alone(tmp_path: Path, processes: int) -
         process.communicate()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.servers)])
 def test_a_router_with_a_wrong_file_does_not_start(tmp_path: Path, processes: int) -> None:
     absent = tmp_path / "absent.pem"
     with router("--enable-igw", "--workers", str(processes), "--ca-cert-paths", str(absent)) as process:
