@@ -34,7 +34,7 @@ class _SampleRefused(RouterError):
     """A pair answered a sample with an error response.
 
     Args:
-        code: Its HTTP status.
+        upstream_status: Its HTTP status.
         response: Its body.
         headers: The headers that the client gets.
         worker: Whose failure it is, if it is one.
@@ -42,7 +42,7 @@ class _SampleRefused(RouterError):
 
     def __init__(self, code: int, response: bytes, headers: Headers, worker: Worker | None = None) -> None:
         super().__init__(error_message(response))
-        self.code = code
+        self.upstream_status = code
         self.response = response
         self.headers = headers
         self.worker = worker
@@ -101,11 +101,11 @@ class SampledAttempt(ForwardingAttempt):
             clear_tracebacks(refused)
             if request.response_started:
                 raise UpstreamFailed(str(refused)) from None
-            if is_last or refused.code not in RETRYABLE_STATUSES:
-                await request.send_response(refused.code, refused.response, refused.headers)
+            if is_last or refused.upstream_status not in RETRYABLE_STATUSES:
+                await request.send_response(refused.upstream_status, refused.response, refused.headers)
             else:
                 self.failed_worker = refused.worker
-            return refused.code
+            return refused.upstream_status
 
     def count_silence(self) -> None:
         """As of `ForwardingAttempt`; only one of the samples counts."""
