@@ -1,6 +1,7 @@
 """Backend `plain`: an agent's call on any OpenAI-compatible server.
 
-The prompt is sent as messages or text, once all upstream answers are complete.
+The prompt is sent as messages or text, once all upstream answers are complete. Where it would have been prefilled while
+they are written, had the model a pair, the agent's trace says why it was not.
 """
 
 import asyncio
@@ -27,6 +28,9 @@ from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.speculative_prefill.template import without_system_role
 from router.speculative_prefill.upstream_answer import AnswerWatch
 
+NOT_PREFILLED_AHEAD = "plain server"
+"""Why the prompt of an agent here is not prefilled while the answers it reads are written."""
+
 
 async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[str]:
     """Yield the answer's new text, event by event.
@@ -34,6 +38,8 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
     Raises:
         RouterError: The server failed, its answer has no text, or an upstream answer failed.
     """
+    asked = call.splice and bool(call.draft.upstream_names)
+    call.trace.speculation = {"used": 0, "reason": NOT_PREFILLED_AHEAD} if asked else {}
     answers = await _upstream_texts(call)
     path, body = _request_body(call, call.draft.with_answers(answers))
     worker = context.dispatcher.choose_plain(call.trace.model, RoutingContext(prompt_prefix(body)), call.failed_workers)

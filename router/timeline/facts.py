@@ -33,6 +33,9 @@ def run_facts(record: RunRecord) -> list[Fact]:
     ]
     if speculated:
         facts.append(Fact("Prefilled ahead", count(speculated), f"{percent(used, speculated)} used"))
+    reasons = [agent.speculation.reason for agent in agents if agent.speculation.reason is not None]
+    if reasons:
+        facts.append(Fact("Not prefilled ahead", f"{len(reasons)} of {len(agents)}", ", ".join(sorted(set(reasons)))))
     return facts
 
 
@@ -69,4 +72,6 @@ def agent_facts(agent: AgentRecord) -> list[Fact]:
             Fact("Wasted", count(speculation.wasted), "tokens"),
             Fact("Tail", count(speculation.tail), "tokens left for the end"),
         ]
+    elif speculation.reason is not None:
+        facts.append(Fact("Prefilled ahead", count(0), speculation.reason))
     return facts

@@ -29,6 +29,8 @@ class SpeculationRecord(TracePart):
     used: Count = 0
     tail: Count | None = None
     mode: str | None = None
+    reason: str | None = None
+    """Why there was none, where the arm asked for it."""
 
 
 class AgentRecord(TracePart):

@@ -275,6 +275,14 @@ async def test_agents_on_an_openai_compatible_server(agents: Agents, tmp_path: P
                 "p2": "plain",
                 "final": "plain",
             }
+            # Who asks for speculative prefill and gets none is told, there and where runs are shown.
+            not_ahead = {name for name, agent in told.items() if "reason" in agent["speculation"]}
+            assert not_ahead == (set() if arm == "tree" else {"final"})
+            run_id = answer["moa"]["run"]
+            kept = (await router.http.get(f"/runs/{run_id}")).json()["agents"][-1]["speculation"]
+            assert kept == ({} if arm == "tree" else {"used": 0, "reason": "plain server"})
+            page = (await router.http.get(f"/runs/{run_id}/timeline")).text
+            assert ("Not prefilled ahead" in page) == (arm != "tree")
             assert (told["p2"]["prompt_tokens"], told["p2"]["completion_tokens"]) == (7, 2)
             read = last_message([c for c in agents.pair.decode.requests if Agents.name(c) == "agg1"][-1])
             assert "fine words" in read

@@ -164,6 +164,15 @@ def test_everything_of_an_early_exit_is_on_the_page() -> None:
         assert words in seen.text
 
 
+def test_who_was_not_prefilled_ahead_and_why_is_on_the_page() -> None:
+    run = traces.finished()
+    run["agents"][-1]["speculation"] = {"used": 0, "reason": "plain server"}
+    text = re.sub(r"\s+", " ", Page(page(run)).text)
+    assert f"Not prefilled ahead1 of {len(run['agents'])} plain server" in text
+    assert "Prefilled ahead0 plain server" in text
+    assert "Not prefilled ahead" not in Page(page(traces.finished())).text
+
+
 def saved(path: Path, value: Any) -> Path:
     path.write_bytes(value if isinstance(value, bytes) else orjson.dumps(value))
     return path
