@@ -11,7 +11,7 @@ PYTEST = .venv/bin/python -m pytest
 # Container images like to set it: then each process, of which the tests start hundreds, compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-quick test-peers nightly lint types format clean browser curl
+.PHONY: help install demo test test-quick test-peers test-vllm nightly lint types format clean browser curl
 
 help:
 	@echo "make demo        install, start three P/D pairs and answer a question through a tree of agents"
@@ -19,11 +19,12 @@ help:
 	@echo "make test K=...  only tests that match, as pytest's -k: K=breaker, K='speculative and not e2e'"
 	@echo "make test-quick  every test that needs no SGLang server, properties with fewer examples; a minute"
 	@echo "make test-peers  the suites of sglang-router and smg, downloaded and run against this router; ten minutes"
+	@echo "make test-vllm   install a vLLM for CPUs (3.4 GB, .vllm) and test the launcher with it beside a pair"
 	@echo "make nightly     what is too long for CI: more examples, random orders, repeated kills; hours"
 	@echo "make lint        ruff, and the import contracts"
 	@echo "make types       mypy"
 	@echo "make format      let ruff put style and format right"
-	@echo "make clean       remove .venv and caches"
+	@echo "make clean       remove .venv, .vllm and caches"
 
 install:
 	@$(PYTHON) launch/install.py $(PROFILE)
@@ -57,6 +58,11 @@ test-quick: install browser
 test-peers: install
 	@.venv/bin/python -m tests.peers
 
+# vLLM has an environment of its own, since it needs other versions than SGLang.
+test-vllm: install
+	@.venv/bin/python -m tests.vllm.install
+	@FASTER_MOA_VLLM_PYTHON=.vllm/bin/python $(PYTEST) tests/vllm
+
 nightly: install browser curl
 	@.venv/bin/python -m tests.nightly
 
@@ -70,4 +76,4 @@ format: install
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .coverage build *.egg-info
+	rm -rf .venv .vllm .mypy_cache .ruff_cache .pytest_cache .coverage build *.egg-info

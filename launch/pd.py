@@ -1,4 +1,4 @@
-"""`python -m launch.pd`: prefill/decode pairs, the router over them, and a tree of agents.
+"""`python -m launch.pd`: prefill/decode pairs or plain servers, the router over them, and a tree of agents.
 
     python -m launch.pd --hetero 3                      three models, a pair each, until Ctrl-C
     python -m launch.pd --hetero 3 --ask "Why ...?"     one run of the tree, then stop

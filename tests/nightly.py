@@ -77,6 +77,7 @@ JOBS = [
     ),
     Job("the peers' own suites", (sys.executable, "-m", "tests.peers"), minutes=70),
     Job("the same, their mock of SGLang as it is", (sys.executable, "-m", "tests.peers", "--as-is"), minutes=70),
+    Job("a real vLLM beside a pair", ("make", "test-vllm"), minutes=60),
 ]
 
 

@@ -6,7 +6,8 @@ from rich.console import Console
 
 from launch.config.loading import first_models, load_config, single_model
 from launch.config.schema import LaunchConfig, ModelConfig
-from launch.errors import PlanError
+from launch.errors import ConfigError, PlanError
+from launch.machine.interpreter import check_importable
 from launch.machine.inventory import Inventory
 from launch.machine.ports import FIRST_ROUTER_PORT, check_own_address, free_ports, is_free
 from launch.models.dummy import write_dummy_model
@@ -25,6 +26,9 @@ def build_config(options: argparse.Namespace, inventory: Inventory) -> LaunchCon
     overrides = {
         key: value for key in ("attention_backend", "sampling_backend") if (value := getattr(options, key)) is not None
     }
+    if overrides and all(model.engine == "vllm" for model in config.models):
+        flag = f"--{next(iter(overrides)).replace('_', '-')}"
+        raise ConfigError(f"{flag} is for SGLang's servers, but every model runs on vLLM; leave it out.")
     return config.model_copy(update=overrides)
 
 
@@ -32,7 +36,8 @@ def build_plan(options: argparse.Namespace, config: LaunchConfig, inventory: Inv
     """The plan; models are prepared unless it is only to be printed.
 
     Raises:
-        PlanError: It does not fit, the router's port is taken, or no port or address is there for the servers.
+        PlanError: It does not fit, the router's port is taken, no port or address is there for the servers, or vLLM is
+            missing.
     """
     host = options.server_host
     check_own_address(host)
@@ -55,6 +60,10 @@ def build_plan(options: argparse.Namespace, config: LaunchConfig, inventory: Inv
             return str(smollm2_folder() if options.dry_run else prepare(packaged, console.print))
         return model.path
 
-    return make_plan(
+    plan = make_plan(
         config, inventory, ports=next_port, host=host, router_port=router_port, model_path_of=model_path_of
     )
+    if not options.dry_run:
+        for python in dict.fromkeys(server.python for server in plan.servers if server.model.engine == "vllm"):
+            check_importable(python, "vllm", "let vllm_python name the python of an environment that has vLLM")
+    return plan

@@ -12,7 +12,7 @@ def parse_arguments(arguments: list[str], description: str | None) -> argparse.N
         prog="python -m launch.pd", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     models = parser.add_mutually_exclusive_group()
-    models.add_argument("--hetero", type=int, metavar="N", help="serve the config's first N models, a pair each")
+    models.add_argument("--hetero", type=int, metavar="N", help="serve the config's first N models")
     models.add_argument("--model", metavar="PATH", help="serve one model: a folder, a hub name or builtin:smollm2")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML or JSON file, or a shipped config's name")
     parser.add_argument("--ask", metavar="QUESTION", help="run the tree once on this text or JSON list of token ids")

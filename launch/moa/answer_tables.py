@@ -37,6 +37,10 @@ def print_answer(
         cells = ["" if time is None else f"{time:.2f}" for time in times]
         table.add_row(agent["agent"], agent["model"], *map(str, counts), *cells)
     console.print(table)
+    reasons = {agent["agent"]: reason for agent in moa["agents"] if (reason := agent["speculation"].get("reason"))}
+    if reasons:
+        told = ", ".join(f"{name} ({reason})" for name, reason in reasons.items())
+        console.print(f"not prefilled ahead: {told}", highlight=False)
     console.rule()
     console.print(f"servers: {', '.join(servers)}", highlight=False)
     usage = answer["usage"]

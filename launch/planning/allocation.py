@@ -26,7 +26,7 @@ class ServerSpec:
 
     @property
     def name(self) -> str:
-        """The server's name: `MODEL-prefill` or `MODEL-decode`."""
+        """The server's name: `MODEL-prefill`, `MODEL-decode` or `MODEL-plain`."""
         return f"{self.model.name}-{self.role}"
 
 

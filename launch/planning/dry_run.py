@@ -27,7 +27,8 @@ def render(plan: Plan, inventory: Inventory) -> str:
 def command_line(server: ServerPlan) -> str:
     """The shell command that starts a server by hand."""
     env = [f"{key}={shlex.quote(value)}" for key, value in sorted(server.env.items())]
-    return " ".join(["env", *env, "python -m sglang.launch_server", shlex.join(server.argv)])
+    program = shlex.join([server.python or "python", "-m", server.program.module, *server.argv])
+    return " ".join(["env", *env, program])
 
 
 def _memory_table(plan: Plan, inventory: Inventory) -> list[str]:

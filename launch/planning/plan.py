@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from launch.config.schema import LaunchConfig, ModelConfig
-from launch.errors import PlanError
 from launch.machine.inventory import Device, Inventory
 from launch.machine.ports import LOOPBACK, address_to_connect
 from launch.models.lookup import shape_of
 from launch.models.shapes import ModelShape
 from launch.planning.allocation import Allocation, ServerSpec, allocate_on_cpu, allocate_on_gpus
-from launch.planning.memory import ROLES, Role, cpu_requirement, gpu_requirement, kv_cache_dtype
+from launch.planning.checks import check_model
+from launch.planning.memory import PAIR, Role, cpu_requirement, gpu_requirement
+from launch.planning.programs import PROGRAMS, Program
 from launch.planning.server_flags import extra_arguments, server_argv, server_env
+from launch.planning.vllm_flags import vllm_argv, vllm_env
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,20 @@ class ServerPlan:
     """The address at which the launcher and the router reach it."""
     port: int
     bootstrap_port: int | None
-    """Where the prefill server's bootstrap listens; None for decode."""
+    """Where the prefill server's bootstrap listens; None for the others."""
     argv: tuple[str, ...]
-    """The arguments after `python -m sglang.launch_server`."""
+    """The arguments after `python -m` and the module of its program."""
     env: dict[str, str]
     """Environment variables on top of the launcher's own."""
     kv_tokens: int = 0
     """Size of the KV pool in tokens."""
+    python: str | None = None
+    """The interpreter that runs it; None is the launcher's own."""
+
+    @property
+    def program(self) -> Program:
+        """What it runs."""
+        return PROGRAMS[self.model.engine]
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ def make_plan(
     router_port: int | None = None,
     model_path_of: Callable[[ModelConfig], str] = default_model_path,
 ) -> Plan:
-    """Place one prefill and one decode server per model on the machine.
+    """Place the servers of every model on the machine: a prefill and a decode server, or one plain server.
 
     `host` is the address that the servers listen on. `ports` gives a port that is free and that it has not given
     before. `model_path_of` gives the `--model-path` of a model; it is called once per model, and only when the servers
@@ -94,15 +103,20 @@ def make_plan(
     """
     shapes = {model.name: shape_of(path=model.path, shape=model.shape) for model in config.models}
     for model in config.models:
-        _check_model(config, model, shapes[model.name], inventory)
+        check_model(config, model, shapes[model.name], inventory)
     specs = _server_specs(config, shapes, inventory)
     allocate = allocate_on_gpus if inventory.gpus else allocate_on_cpu
     allocations, notes = allocate(config, specs, inventory)
     model_paths = {model.name: model_path_of(model) for model in config.models}
     router = ports() if router_port is None else router_port
     servers = [
-        _server_plan(config, spec, allocation, model_paths[spec.model.name], host, ports)
+        _server_plan(config, spec, allocation, model_paths[spec.model.name], host, ports, inventory)
         for spec, allocation in zip(specs, allocations, strict=True)
+    ]
+    notes += [
+        f"{model.name} has neither tokenizer nor pair: trees cannot ask it, only requests with input_ids can."
+        for model in config.models
+        if model.is_plain and model.shape is not None
     ]
     return Plan(tuple(servers), router, inventory.device, (*inventory.notes, *notes), tuple(config.router_args))
 
@@ -114,74 +128,63 @@ def _server_plan(
     model_path: str,
     host: str,
     ports: Callable[[], int],
+    inventory: Inventory,
 ) -> ServerPlan:
-    port, nccl_port = ports(), ports()
-    bootstrap_port = ports() if spec.role == "prefill" else None
-    argv = server_argv(
-        config,
-        spec.model,
-        spec.role,
-        model_path=model_path,
-        on_gpu=bool(allocation.gpus),
-        host=host,
-        port=port,
-        bootstrap_port=bootstrap_port,
-        nccl_port=nccl_port,
-        kv_tokens=allocation.kv_tokens,
-    )
-    env = server_env(config, allocation.gpus, spec.requirement.kv_pool_bytes(allocation.kv_tokens), host)
+    model, requirement, gpus = spec.model, spec.requirement, allocation.gpus
+    memory, pool = requirement.total_bytes(allocation.kv_tokens), requirement.kv_pool_bytes(allocation.kv_tokens)
+    port, bootstrap_port, python = ports(), None, None
+    if model.engine == "vllm":
+        python = model.vllm_python or config.vllm_python
+        # Of the memory that it finds free at its start the CUDA context is taken already.
+        planned = memory - requirement.cuda_context_bytes
+        smallest = min((gpu.total_bytes for gpu in inventory.gpus if gpu.index in gpus), default=0)
+        argv = vllm_argv(
+            config,
+            model,
+            model_path=model_path,
+            host=host,
+            port=port,
+            kv_pool_bytes=pool,
+            gpu_fraction=planned / smallest if gpus else None,
+        )
+        env = vllm_env(config, gpus, pool, host)
+    else:
+        nccl_port = ports()
+        bootstrap_port = ports() if spec.role == "prefill" else None
+        argv = server_argv(
+            config,
+            model,
+            spec.role,
+            model_path=model_path,
+            on_gpu=bool(gpus),
+            host=host,
+            port=port,
+            bootstrap_port=bootstrap_port,
+            nccl_port=nccl_port,
+            kv_tokens=allocation.kv_tokens,
+        )
+        env = server_env(config, gpus, pool, host)
     return ServerPlan(
         name=spec.name,
-        model=spec.model,
+        model=model,
         role=spec.role,
-        gpus=allocation.gpus,
-        memory_bytes=spec.requirement.total_bytes(allocation.kv_tokens),
+        gpus=gpus,
+        memory_bytes=memory,
         host=address_to_connect(host),
         port=port,
         bootstrap_port=bootstrap_port,
         argv=argv,
         env=env,
-        kv_tokens=allocation.kv_tokens,
+        kv_tokens=requirement.kv_tokens(allocation.kv_tokens),
+        python=python,
     )
-
-
-def _check_model(config: LaunchConfig, model: ModelConfig, shape: ModelShape, inventory: Inventory) -> None:
-    if shape.max_context is not None and config.context_length > shape.max_context:
-        raise PlanError(
-            f"context_length is {config.context_length}, but {model.name} was made for {shape.max_context} "
-            "tokens; lower context_length."
-        )
-    kept_as = [kv_cache_dtype(extra_arguments(config, model, role)) for role in ROLES]
-    if kept_as[0] != kept_as[1]:
-        raise PlanError(
-            f"{model.name} has --kv-cache-dtype {kept_as[0]} for prefill and {kept_as[1]} for decode, but decode takes "
-            "prefill's cache as it is; give both the same, in server_args."
-        )
-    if not inventory.gpus:
-        if model.tp > 1:
-            raise PlanError(f"{model.name} has tp {model.tp}, but this machine has no GPU; leave tp at 1.")
-        for key, value, cpu_backend in (
-            ("attention_backend", config.attention_backend, "torch_native"),
-            ("sampling_backend", config.sampling_backend, "pytorch"),
-        ):
-            if value not in (None, cpu_backend):
-                raise PlanError(f"{key} is {value}, which needs a GPU, and this machine has none; use {cpu_backend}.")
-        return
-    if model.tp > len(inventory.gpus):
-        raise PlanError(f"{model.name} has tp {model.tp}, but the number of GPUs is {len(inventory.gpus)}; lower tp.")
-    kv_heads_divide = shape.kv_lora_rank is not None or not (shape.kv_heads % model.tp and model.tp % shape.kv_heads)
-    if shape.heads % model.tp or not kv_heads_divide:
-        raise PlanError(
-            f"{model.name} has tp {model.tp}, which does not divide its {shape.heads} attention and "
-            f"{shape.kv_heads} key-value heads; choose another tp."
-        )
 
 
 def _server_specs(config: LaunchConfig, shapes: Mapping[str, ModelShape], inventory: Inventory) -> list[ServerSpec]:
     specs = []
     for model in config.models:
         shape = shapes[model.name]
-        for role in ROLES:
+        for role in ("plain",) if model.is_plain else PAIR:
             arguments = extra_arguments(config, model, role)
             if inventory.gpus:
                 requirement = gpu_requirement(model, shape, role, arguments)

@@ -21,16 +21,22 @@ class SpawnedProcess(Process):
 
 
 class Spawner(Starter):
-    """Starts `python -m module` with a command's arguments."""
+    """Starts `python -m module` with a command's arguments.
 
-    def __init__(self, module: str) -> None:
+    Args:
+        module: What to run.
+        python: The interpreter; None is this process's own.
+    """
+
+    def __init__(self, module: str, python: str | None = None) -> None:
         self._module = module
+        self._python = python or sys.executable
 
     async def start(self, command: Command) -> SpawnedProcess:
         """Start the process in a session of its own; it gets SIGTERM when this process dies."""
         with command.log.open("wb") as log:
             popen = subprocess.Popen(  # noqa: ASYNC220 - starting takes milliseconds, and Popen reaps by polling
-                [sys.executable, "-m", self._module, *command.argv],
+                [self._python, "-m", self._module, *command.argv],
                 env={**os.environ, **command.env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

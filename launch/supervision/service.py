@@ -1,4 +1,4 @@
-"""One service of a launch: a prefill server, a decode server or the router."""
+"""One service of a launch: a server or the router."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -41,7 +41,8 @@ class Service:
 def server_service(server: ServerPlan) -> Service:
     """The service for a planned server, not started yet."""
     device = "GPU " + ",".join(map(str, server.gpus)) if server.gpus else "CPU"
-    return Service(server.name, server.role, server.port, device, host=server.host)
+    role = f"{server.role}, vLLM" if server.model.engine == "vllm" else server.role
+    return Service(server.name, role, server.port, device, host=server.host)
 
 
 def router_service(port: int) -> Service:

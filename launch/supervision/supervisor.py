@@ -5,20 +5,20 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from launch.errors import ServerDied
 from launch.machine.gpus import used_bytes
-from launch.planning.plan import Plan
+from launch.planning.plan import Plan, ServerPlan
 from launch.planning.router_flags import router_argv
-from launch.processes.base import Command, Process, Starter, proportional_set_size
+from launch.processes.base import Command, Process, proportional_set_size
 from launch.processes.exit_error import exit_error, raise_if_exited, start_timeout
-from launch.processes.spawn import Spawner
 from launch.processes.teardown import kill_all, stop_all
-from launch.processes.zygote import Zygote
 from launch.supervision.backoff import MAX_FAILED_STARTS, Backoff
 from launch.supervision.readiness import check_overlay, wait_until_ready
 from launch.supervision.server_client import get_json
 from launch.supervision.service import ROUTER, Service, State, router_service, server_service
+from launch.supervision.starters import starters_of
 from router.http_client.origin import Origin
 
 WATCH_SECONDS = 1.0
@@ -27,11 +27,10 @@ SERVER_START_SECONDS = 3600.0
 """Until a server answers; it may have to download its weights first."""
 ROUTER_START_SECONDS = 300.0
 """Until the router is ready, whose servers are ready by then."""
-SERVER_READY_PATH = "/model_info"
 ROUTER_READY_PATH = "/readiness"
 ROUTER_ALIVE_PATH = "/liveness"
 WARM_UP_TIMEOUT_SECONDS = 600.0
-"""The first request of a pair compiles kernels on a GPU."""
+"""The first request to a model compiles kernels on a GPU."""
 
 
 class Supervisor:
@@ -60,9 +59,7 @@ class Supervisor:
             for server in plan.servers
         }
         self._commands[ROUTER] = Command(ROUTER, router_argv(plan, trees_file), {}, logs / f"{ROUTER}.log")
-        env = plan.servers[0].env
-        self._starter: Starter = Zygote(env, logs / "zygote.log") if fork else Spawner("sglang.launch_server")
-        self._router_starter = Spawner("router")
+        self._starters = starters_of(plan, logs / "zygote.log", fork=fork)
         self._memory_sampler: asyncio.Task[None] | None = None
         self._kill_now = asyncio.Event()
 
@@ -72,27 +69,27 @@ class Supervisor:
         return self.services[ROUTER].origin
 
     async def start(self) -> None:
-        """Start everything and send one real generation through each pair.
+        """Start everything and send one real generation to each model.
 
         Raises:
             ServerDied: A server ended while it started, or did not come up in time.
-            LaunchError: A server runs without the overlay.
+            LaunchError: An SGLang server runs without the overlay.
         """
         self._memory_sampler = asyncio.create_task(self._sample_memory())
         for wave in self.plan.waves():
             async with asyncio.TaskGroup() as group:
                 for server in wave:
-                    group.create_task(self._start_service(self.services[server.name], SERVER_READY_PATH))
+                    group.create_task(self._start_service(self.services[server.name], server.program.ready_path))
         await self._start_service(self.services[ROUTER], ROUTER_READY_PATH)
-        for model in dict.fromkeys(server.model.name for server in self.plan.servers):
-            body = {"model": model, "input_ids": [1, 2, 3], "sampling_params": {"max_new_tokens": 1}}
-            await get_json(self.router, "/generate", body, timeout=WARM_UP_TIMEOUT_SECONDS)
+        for server in {server.model.name: server for server in self.plan.servers}.values():
+            path, body = _first_request(server)
+            await get_json(self.router, path, body, timeout=WARM_UP_TIMEOUT_SECONDS)
 
     async def watch(self) -> None:
         """Restart whatever dies, until cancelled.
 
         Raises:
-            ServerDied: The router, or the last pair, was given up after too many failed starts.
+            ServerDied: The router, or the last model, was given up after too many failed starts.
         """
         async with asyncio.TaskGroup() as group:
             for service in self.services.values():
@@ -118,7 +115,7 @@ class Supervisor:
         ]
         await kill_all([process for process, state in started if state != "ready"])
         await stop_all([process for process, state in started if state == "ready"], kill_now=self._kill_now)
-        await self._starter.close()
+        await asyncio.gather(*(starter.close() for starter in dict.fromkeys(self._starters.values())))
         for service in self.services.values():
             service.origin.close()
             self._set_state(service, "stopped")
@@ -127,7 +124,8 @@ class Supervisor:
         """Update `peak_memory_bytes` with what all processes use now."""
         processes = [service.process for service in self.services.values() if service.process is not None]
         used = await asyncio.to_thread(lambda: sum(process.memory_bytes() for process in processes))
-        used += self._starter.memory_bytes() + proportional_set_size(os.getpid())
+        used += sum(starter.memory_bytes() for starter in dict.fromkeys(self._starters.values()))
+        used += proportional_set_size(os.getpid())
         self.peak_memory_bytes = max(self.peak_memory_bytes, used)
 
     async def _start_service(self, service: Service, path: str) -> None:
@@ -136,12 +134,13 @@ class Supervisor:
         service.started_at = time.monotonic()
         self._set_state(service, "starting")
         service.ready_at = None
-        starter = self._router_starter if service.name == ROUTER else self._starter
+        server = self._servers.get(service.name)
+        starter = self._starters[service.name]
         service.process = process = await starter.start(self._commands[service.name])
         seconds = ROUTER_START_SECONDS if service.name == ROUTER else SERVER_START_SECONDS
         try:
             await wait_until_ready(service.origin, path, lambda: raise_if_exited(process), seconds=seconds)
-            if service.name != ROUTER:
+            if server is not None and server.program.has_overlay:
                 await check_overlay(service.origin, service.name)
         except ServerDied:
             self._set_state(service, "dead")
@@ -197,8 +196,9 @@ class Supervisor:
             await asyncio.sleep(delay)
             service.restarts += 1
             try:
-                # A router must not wait for pairs that are down.
-                await self._start_service(service, ROUTER_ALIVE_PATH if service.name == ROUTER else SERVER_READY_PATH)
+                # A router must not wait for servers that are down.
+                server = self._servers.get(service.name)
+                await self._start_service(service, ROUTER_ALIVE_PATH if server is None else server.program.ready_path)
             except Exception as error:  # whatever it is, the other services are to be watched on
                 self._set_state(service, "dead")
                 self._print_line(f"{service.name} did not start: {error or type(error).__name__}")
@@ -220,7 +220,7 @@ class Supervisor:
         broken = {server.model.name for server in self.plan.servers if self.services[server.name].given_up}
         if service.name == ROUTER or broken == {server.model.name for server in self.plan.servers}:
             raise ServerDied(sentence)
-        self._print_line(f"{sentence} The other pairs go on.")
+        self._print_line(f"{sentence} The other models go on.")
 
     async def _sample_memory(self) -> None:
         while True:
@@ -235,3 +235,11 @@ class Supervisor:
     def _set_state(self, service: Service, state: State) -> None:
         service.state = state
         self._on_change()
+
+
+def _first_request(server: ServerPlan) -> tuple[str, dict[str, Any]]:
+    """Path and body of one generation of one token by a server's model, which may have no tokenizer."""
+    body: dict[str, Any] = {"model": server.model.name}
+    if server.model.engine == "vllm":
+        return "/v1/completions", body | {"prompt": [1, 2, 3], "max_tokens": 1}
+    return "/generate", body | {"input_ids": [1, 2, 3], "sampling_params": {"max_new_tokens": 1}}

@@ -3,11 +3,12 @@
 The servers are killed in the middle of an ordinary request too: decode while it streams, prefill before it is done.
 One pair under the launcher, which names what died and brings it back within seconds, sooner than its partner
 would miss it. The client is the router's own `OpenPrompt`, in this process or, to be killed, in one of its own.
+
+Beside the pair the launcher has a plain server, with which the pair shares a tree, and which is killed too.
 """
 
 import asyncio
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -23,18 +24,14 @@ from router.speculative_prefill.open_prompt import OpenPrompt
 from router.speculative_prefill.pacing import SegmentPacer
 from router.workers.registry import Registry
 from router.workers.worker import Worker
+from tests.e2e import mixed
 from tests.e2e.launched import Launched
 from tests.e2e.open_prompts import counters, some_ids
 from tests.e2e.servers import holdings, is_quiet, nothing_leaked, wait_for
 
-MODEL = "smollm2"
+MODEL = mixed.PAIR
 FINAL = {"stream": True, "sampling_params": {"max_new_tokens": 4, "temperature": 0, "ignore_eos": True}}
-CONFIG = """
-models: [{name: smollm2, path: 'builtin:smollm2'}]
-context_length: 1024
-max_total_tokens: 2048
-env: {SGLANG_EXT_OPEN_PROMPT_TTL: '6'}
-"""
+CONFIG = mixed.config({"disaggregated": False}, env={"SGLANG_EXT_OPEN_PROMPT_TTL": "6"})
 # Holds a prompt open for ever; says so once its first segment is on both servers.
 CLIENT = """
 import asyncio, sys
@@ -87,7 +84,7 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    """The pair; in the end SIGTERM stops it and leaves nothing."""
+    """The pair and the plain server; in the end SIGTERM stops them and leaves nothing."""
     folder = tmp_path_factory.mktemp("kills")
     config = folder / "pair.yaml"
     config.write_text(CONFIG)
@@ -95,11 +92,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     try:
         launched.wait_for("ready: http", 600)
         yield launched
-        address = _router(launched)
-        assert launched.end(signal.SIGTERM) == 0
-        assert "nothing is left running" in launched.text()
-        assert not launched.listens(int(address.rsplit(":", 1)[1]))
-        assert launched.left() == []
+        mixed.check_end(launched)
     finally:
         if launched.popen.poll() is None:
             launched.end(signal.SIGTERM)
@@ -107,18 +100,12 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
 
 @pytest.fixture(scope="module")
 def router(launched: Launched) -> str:
-    return _router(launched)
-
-
-def _router(launched: Launched) -> str:
-    found = re.search(r"ready: (http://[\d.:]+)/v1", launched.text())
-    assert found is not None
-    return found.group(1)
+    return mixed.router_of(launched)
 
 
 def works(router: str) -> bool:
     """Whether the router answers a request, within a time in which no request may hang."""
-    body = {"text": "Hello", "sampling_params": {"max_new_tokens": 4}}
+    body = {"model": MODEL, "text": "Hello", "sampling_params": {"max_new_tokens": 4}}
     try:
         return httpx.post(f"{router}/generate", json=body, timeout=120).status_code == 200
     except httpx.TimeoutException:
@@ -143,6 +130,7 @@ async def ordinary(router: str, role: str) -> tuple[int, str]:
     """A request's status and answer: on decode a long stream, for prefill a long prompt."""
     tokens, words = (700, 10) if role == "decode" else (4, 900)
     body = {
+        "model": MODEL,
         "text": "Ordinary " * words,
         "stream": role == "decode",
         "sampling_params": {"max_new_tokens": tokens, "ignore_eos": True},
@@ -210,3 +198,13 @@ async def _kill(launched: Launched, router: str, role: str) -> None:
     assert await asyncio.to_thread(nothing_leaked, router), holdings(router)
     await pair.dispatcher.close()
     pair.registry.close()
+
+
+def test_a_tree_over_the_pair_and_the_plain_server(router: str) -> None:
+    mixed.check_tree(router)
+    assert nothing_leaked(router), holdings(router)
+
+
+def test_the_plain_server_is_killed(launched: Launched, router: str) -> None:
+    mixed.check_restart(launched, router)
+    assert nothing_leaked(router), holdings(router)

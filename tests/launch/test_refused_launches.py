@@ -57,6 +57,26 @@ def test_a_wrong_config_key(tmp_path: Path) -> None:
     assert "context_length" in done.stderr
 
 
+def test_a_model_on_vllm_without_vllm(tmp_path: Path) -> None:
+    """Refused before anything starts; the plan alone needs no vLLM."""
+    config = tmp_path / "vllm.yaml"
+    model = "{name: a, path: 'builtin:smollm2', engine: vllm}"
+    config.write_text(f"models: [{model}]\ncontext_length: 512\nvllm_python: {tmp_path}/python\n")
+    (tmp_path / "python").write_text("#!/bin/sh\necho 'No module named vllm' >&2; exit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    done = _launch(["--config", str(config)])
+    assert done.returncode == 2
+    assert f"{tmp_path}/python cannot import vllm (No module named vllm); let vllm_python name" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    done = _launch(["--config", str(config), "--dry-run", "--server-ports", "42000"])
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path}/python -m vllm.entrypoints.openai.api_server --model" in done.stdout
+    assert re.search(r"--port 42\d\d\d ", done.stdout)
+    done = _launch(["--config", str(config), "--dry-run", "--attention-backend", "triton"])
+    assert done.returncode == 2
+    assert "--attention-backend is for SGLang's servers, but every model runs on vLLM" in done.stderr
+
+
 def test_too_small_a_machine_is_refused_with_the_numbers(tmp_path: Path) -> None:
     inventory = tmp_path / "small.json"
     inventory.write_text('{"cores": 8, "memory_gib": 64, "gpus": [{"name": "NVIDIA L4", "total_gib": 22.5}]}')

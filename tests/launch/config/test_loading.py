@@ -43,6 +43,7 @@ def test_a_shipped_config_is_found_by_name_unless_a_file_has_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load_config(Path("h200-dummy"), device="gpu").models[2].shape == "qwen3-14b"
+    assert [model.is_plain for model in load_config(Path("mixed"), device="cpu").models] == [False, True]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "h200-dummy").write_text(GOOD)
     assert load_config(Path("h200-dummy"), device="gpu").models[0].name == "a"
@@ -143,6 +144,57 @@ def test_a_relative_folder_starts_at_the_config(tmp_path: Path) -> None:
             "the key tree must be the name of a shipped tree or a mapping, not 3",
         ),
         ("{models: [{name: a, shape: qwen3-4b}], context_length: 64, env: 1}", "the key env must be a mapping, not 1"),
+        (
+            "{models: [{name: a, path: x/y, engine: vlm}], context_length: 64}",
+            "the key models.0.engine names the unknown engine 'vlm', did you mean vllm; allowed are sglang, vllm",
+        ),
+        (
+            "{models: [{name: a, path: x/y, engine: vllm, disaggregated: true}], context_length: 64}",
+            "models.0 may not be disaggregated: true, since only SGLang has pairs here",
+        ),
+        (
+            "{models: [{name: a, path: x/y, disaggregated: half}], context_length: 64}",
+            "models.0.disaggregated must be true or false, not 'half'",
+        ),
+        (
+            "{models: [{name: a, shape: qwen3-4b, engine: vllm}], context_length: 64}",
+            "models.0 has a shape, but vLLM's server answers with text and needs a tokenizer; give a path",
+        ),
+        (
+            "{models: [{name: a, path: x/y, engine: vllm, sampling: {ignore_eos: 1}}], context_length: 64}",
+            "models.0 has the sampling parameter ignore_eos, for which vLLM has no default of a server",
+        ),
+        (
+            "{models: [{name: a, path: x/y, engine: vllm, server_args: [--max_model_len, 8]}], context_length: 64}",
+            "models.0 may not set --max_model_len; it comes from the key context_length",
+        ),
+        (
+            "{models: [{name: a, path: x/y, disaggregated: false, server_args: [--port=1]}], context_length: 64}",
+            "models.0 may not set --port; it comes from the plan, which chooses the ports",
+        ),
+        (
+            "{models: [{name: a, path: x/y, disaggregated: false, decode_args: [--x]}], context_length: 64}",
+            "models.0 has decode_args, but one plain server does both; use server_args",
+        ),
+        (
+            "{models: [{name: a, path: x/y, vllm_python: /bin/sh}], context_length: 64}",
+            "models.0 has vllm_python, but its engine is sglang",
+        ),
+        (
+            "{models: [{name: a, path: x/y, engine: vllm, vllm_python: ./no/python}], context_length: 64}",
+            "no/python, which is no program here; give the python of the environment that has vLLM",
+        ),
+        (
+            "{models: [{name: a, path: x/y}], context_length: 64, vllm_python: /bin/sh}",
+            "the file has vllm_python, but no model with engine: vllm",
+        ),
+        *(
+            (
+                f"{{models: [{{name: a, path: x/y, engine: vllm}}], context_length: 64, {key}}}",
+                f"the file has {key.partition(':')[0]}, which is for SGLang's servers, but every model runs on vLLM",
+            )
+            for key in ("attention_backend: triton", "sampling_backend: pytorch", "server_args: [--x]")
+        ),
     ],
 )
 def test_what_is_wrong_is_told_in_one_sentence_with_its_key(tmp_path: Path, text: str, message: str) -> None:
@@ -182,3 +234,26 @@ def test_an_unknown_single_model_is_named(tmp_path: Path) -> None:
         single_model(f"{tmp_path}/nothing", "cpu")
     with pytest.raises(ConfigError, match="the model no-such/model-here is neither a folder"):
         single_model("no-such/model-here", "cpu")
+
+
+def test_who_serves_a_model(tmp_path: Path) -> None:
+    (tmp_path / "env").mkdir()
+    python = tmp_path / "env" / "python"
+    python.symlink_to("/bin/sh")
+    models = [
+        "{name: pair, path: x/y}",
+        "{name: plain, path: x/y, disaggregated: false, server_args: [--x]}",
+        "{name: one, path: x/y, engine: vllm, sampling: {top_k: 3}, server_args: [--max-num-seqs, 4]}",
+        "{name: other, path: x/y, engine: vllm, disaggregated: false, vllm_python: ./env/python}",
+    ]
+    text = f"{{models: [{', '.join(models)}], context_length: 64, attention_backend: triton, vllm_python: sh}}"
+    config = load_config(write(tmp_path, text), device="gpu")
+    assert [(model.engine, model.is_plain) for model in config.models] == [
+        ("sglang", False),
+        ("sglang", True),
+        ("vllm", True),
+        ("vllm", True),
+    ]
+    assert config.models[3].vllm_python == str(python), "the link makes the environment"
+    assert config.vllm_python is not None
+    assert Path(config.vllm_python).is_absolute()

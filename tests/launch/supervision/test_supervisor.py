@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from launch.config.loading import first_models, load_config
-from launch.config.schema import LaunchConfig
+from launch.config.schema import LaunchConfig, ModelConfig
 from launch.errors import LaunchError, ServerDied
 from launch.machine.ports import free_ports
 from launch.planning.plan import make_plan
 from launch.processes import teardown
 from launch.processes.spawn import Spawner
-from launch.supervision import backoff, readiness, supervisor
+from launch.supervision import backoff, readiness, starters, supervisor
 from launch.supervision.supervisor import Supervisor
 from tests.launch.machines import cpu_machine
 
@@ -54,7 +54,7 @@ class Launched:
 
 @pytest.fixture(autouse=True)
 def _fake_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "Spawner", lambda _: Spawner(FAKE_SERVER))
+    monkeypatch.setattr(starters, "Spawner", lambda module, _python=None: Spawner(FAKE_SERVER))
     monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.01)
     for module in (readiness, teardown):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
@@ -65,10 +65,10 @@ def run(
     logs: Path,
     test: Callable[[Launched], Coroutine[Any, Any, None]],
     *,
-    pairs: int = 1,
+    count: int = 1,
     **changes: object,
 ) -> Launched:
-    config = first_models(load_config(None, device="cpu"), pairs).model_copy(update=changes)
+    config = first_models(load_config(None, device="cpu"), count).model_copy(update=changes)
 
     async def body() -> Launched:
         launched = Launched(logs, config)
@@ -174,6 +174,58 @@ def test_a_server_without_the_overlay_is_refused(tmp_path: Path) -> None:
     run(tmp_path, test, server_args=["--no-overlay"])
 
 
+PLAIN = [
+    ModelConfig(name="one", path="builtin:smollm2", disaggregated=False),
+    ModelConfig(name="other", path="builtin:smollm2", engine="vllm", vllm_python="/bin/true"),
+]
+
+
+def test_plain_servers_are_started_asked_and_restarted_as_halves_of_pairs_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = []
+
+    def spawner(module: str, python: str | None = None) -> Spawner:
+        programs.append((module, python))
+        return Spawner(FAKE_SERVER)
+
+    monkeypatch.setattr(starters, "Spawner", spawner)
+
+    async def test(launched: Launched) -> None:
+        await launched.supervisor.start()
+        services = launched.supervisor.services
+        assert {name: service.role for name, service in services.items()} == {
+            "one-plain": "plain",
+            "other-plain": "plain, vLLM",
+            "router": "router",
+        }
+        watch = asyncio.create_task(launched.supervisor.watch())
+        kill(launched, "other-plain")
+        await launched.until(lambda: services["other-plain"].restarts == 1 and services["other-plain"].state == "ready")
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+    run(tmp_path, test, models=PLAIN, count=2)
+    assert programs == [
+        ("router", None),
+        ("sglang.launch_server", None),
+        ("vllm.entrypoints.openai.api_server", "/bin/true"),
+    ]
+    asked = [line for line in (tmp_path / "router.log").read_text().splitlines() if line.startswith("POST")]
+    assert asked == ["POST /generate one", "POST /v1/completions other"]
+
+
+def test_only_sglangs_servers_need_the_overlay(tmp_path: Path) -> None:
+    async def test(launched: Launched) -> None:
+        with pytest.raises(ExceptionGroup) as failed:
+            await launched.supervisor.start()
+        assert "one-plain runs without the sglang_ext overlay" in str(failed.value.exceptions[0])
+        assert launched.supervisor.services["other-plain"].state == "ready"
+
+    models = [model.model_copy(update={"server_args": ["--no-overlay"]}) for model in reversed(PLAIN)]
+    run(tmp_path, test, models=models, count=2)
+
+
 def kill(launched: Launched, name: str) -> None:
     process = launched.supervisor.services[name].process
     assert process is not None
@@ -200,13 +252,13 @@ def test_a_server_that_never_comes_up_again_is_given_up_and_the_others_are_watch
             await watch
         assert "smollm2-b-decode is given up after 10 failed starts in a row" in str(ended.value.exceptions[0])
 
-    launched = run(tmp_path, test, pairs=2, server_args=["--fail-from-second-start", str(tmp_path)])
+    launched = run(tmp_path, test, count=2, server_args=["--fail-from-second-start", str(tmp_path)])
     delays = [line.split(" in ")[1] for line in launched.lines if line.startswith("restarting smollm2-a-decode in")]
     assert delays == ["0.01 s", "0.02 s", *["0.04 s"] * 8]
     log = tmp_path / "smollm2-a-decode.log"
     failed = "smollm2-a-decode did not start: smollm2-a-decode ended: there is no room for the KV pool"
     assert f"{failed}; its log is {log}." in launched.lines
-    assert any("smollm2-a-decode is given up" in line and "The other pairs go on" in line for line in launched.lines)
+    assert any("smollm2-a-decode is given up" in line and "The other models go on" in line for line in launched.lines)
 
 
 def test_one_services_error_leaves_the_others_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
