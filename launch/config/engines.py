@@ -20,7 +20,7 @@ SAMPLING_PARAMETERS: dict[Engine, list[str]] = {
         "ignore_eos",
         "sampling_seed",
     ],
-    # What `--override-generation-config` passes on to requests.
-    "vllm": ["temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_new_tokens"],
+    # What `--override-generation-config` passes on to requests; `max_new_tokens` would be a limit there, no default.
+    "vllm": ["temperature", "top_p", "top_k", "min_p", "repetition_penalty"],
 }
 """By engine, and by SGLang's names."""

@@ -161,8 +161,8 @@ def test_a_relative_folder_starts_at_the_config(tmp_path: Path) -> None:
             "models.0 has a shape, but vLLM's server answers with text and needs a tokenizer; give a path",
         ),
         (
-            "{models: [{name: a, path: x/y, engine: vllm, sampling: {ignore_eos: 1}}], context_length: 64}",
-            "models.0 has the sampling parameter ignore_eos, for which vLLM has no default of a server",
+            "{models: [{name: a, path: x/y, engine: vllm, sampling: {max_new_tokens: 8}}], context_length: 64}",
+            "models.0 has the sampling parameter max_new_tokens, for which vLLM has no default of a server",
         ),
         (
             "{models: [{name: a, path: x/y, engine: vllm, server_args: [--max_model_len, 8]}], context_length: 64}",
