@@ -214,7 +214,7 @@ class Worker:
     def _is_back(self) -> None:
         """A connection could be opened again: another process of the same server, until the next probe tells more."""
         self.away, self.suspected = False, True
-        self.process = None
+        self.process = self.server_load = None
         self.warmed_up = False
         self.breaker.reset()
         self._record_probe(None, conclusive=True)
