@@ -444,7 +444,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "not where generate reads it": (GENERATE, {"text": "a", "n": 2}, "`n` belongs in `sampling_params`"),
     "not where OpenAI has it": (CHAT_PATH, {**CHAT, "sampling_params": {"n": 2}}, "`n` belongs in the body itself"),
-    "of a rerank": ("/v1/rerank", {"query": "a", "documents": ["b"], "n": 2}, "`n` is 2, but this request is for one"),
+    "of a rerank": ("/v1/rerank", {"query": "a", "documents": ["b"], "n": 2}, "/v1/rerank is not served for 'fake'"),
     "best of more": (COMPLETIONS, {"prompt": "a", "n": 2, "best_of": 3}, "`best_of` is not offered"),
 }
 

@@ -304,8 +304,6 @@ async def test_asking_the_workers() -> None:
     async def other(call: Call) -> None:
         if call.path == "/get_load":
             await call.answer([{"num_tokens": 3}, {"num_tokens": 4}])
-        elif call.path == "/model_info":
-            await call.answer({"model_path": "there"})
         else:
             await call.send(whole(b"Cache flushed."))
 
@@ -330,7 +328,7 @@ async def test_asking_the_workers() -> None:
         pair.prefill.generate = other
         assert (await client.post("/flush_cache", {})).json()["status"] == "success"
         for path in ("/get_model_info", "/model_info"):
-            assert (await client.http.get(path)).json() == {"model_path": "there"}
+            assert (await client.http.get(path)).json() == {"model_path": "fake", "is_generation": True}
         assert (await client.http.get("/get_server_info")).json()["models"] == ["fake"]
         assert (await client.post("/v1/tokenize", {"prompt": ["ab"]})).json() == {"tokens": [[97, 98]]}
         assert (await client.post("/v1/detokenize", {"tokens": [97, 98]})).json() == {"text": "ab"}

@@ -249,7 +249,7 @@ def test_the_servers_own_errors_go_to_the_same_log(
     class Failing:
         started = True
 
-        def __init__(self, _: Any) -> None: ...
+        def __init__(self, *_: Any) -> None: ...
 
         async def serve(self, sockets: Any) -> None:
             logging.getLogger("uvicorn.error").error("Exception in ASGI application", exc_info=ValueError(WORD))

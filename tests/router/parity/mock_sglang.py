@@ -53,7 +53,9 @@ class MockServer(FakeServer):
             await call.stream({"id": "r", "choices": [{"index": 0, "delta": {"content": "hi"}}]})
             await call.done()
         else:
-            await self._say(call, _generated(call.path, call.json.get("n") or 1))
+            # A prefill server of a pair tells of its own token, and with `echo` of the prompt's before it.
+            tokens = 1 + (USAGE["prompt_tokens"] if self.role == "prefill" and call.json.get("echo") else 0)
+            await self._say(call, _generated(call.path, call.json.get("n") or 1, tokens))
 
     def _told(self, path: str) -> Any:
         about = {"served_model_name": MODEL, "model_path": f"/models/{MODEL}", "version": "0.5.17"}
@@ -82,8 +84,8 @@ def _read(path: str) -> Any:
     }[path]
 
 
-def _generated(path: str, count: int) -> Any:
-    """What a path that generates answers, in its form."""
+def _generated(path: str, count: int, tokens: int = 1) -> Any:
+    """What a path that generates answers, in its form; `tokens` have log-probabilities."""
     head = {"id": "r", "created": 1, "model": MODEL, "usage": USAGE}
     choices: list[dict[str, Any]] = [{"index": index, "finish_reason": "stop"} for index in range(count)]
     if path == "/v1/chat/completions":
@@ -92,7 +94,9 @@ def _generated(path: str, count: int) -> Any:
         return {**head, "object": "chat.completion", "choices": choices}
     if path == "/v1/completions":
         for choice in choices:
-            choice |= {"text": "hello", "logprobs": {"tokens": ["hello"], "token_logprobs": [None], "top_logprobs": []}}
+            logprobs = {"tokens": ["hello"] * tokens, "text_offset": [-1] * tokens}
+            logprobs |= {"token_logprobs": [None] * tokens, "top_logprobs": [None] * tokens}
+            choice |= {"text": "hello", "logprobs": logprobs}
         return {**head, "object": "text_completion", "choices": choices}
     if path == "/v1/embeddings":
         return {**head, "object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}]}

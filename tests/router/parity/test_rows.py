@@ -41,7 +41,6 @@ def test_rows_stand_once_and_name_tests_that_are_there() -> None:
             assert name in functions, row.shown_by
 
 
-@pytest.mark.xfail(raises=AssertionError, strict=True, reason="tls")
 def test_http_2_is_spoken() -> None:
     """A client that knows beforehand sends the preface and settings, and gets settings."""
     port = free_port()
