@@ -53,7 +53,7 @@ def started(request: pytest.FixtureRequest) -> Iterator[tuple[Watched, Path]]:
 
 def end(watched: Watched, file: Path) -> None:
     """Let the command end once its child's file has been seen."""
-    while not any(path == file for path, _ in watched._mapped):
+    while not any(path == file for path, _ in [*watched._mapped]):
         assert watched.popen.poll() is None
     assert watched.popen.stdin is not None
     watched.popen.stdin.close()
