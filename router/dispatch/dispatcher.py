@@ -69,7 +69,7 @@ class Dispatcher:
         self, policy: Policy, model: str, role: Role, context: RoutingContext, avoid: Collection[Worker]
     ) -> list[Worker]:
         """The workers among which a policy chooses, never empty: the one that the client wants, or all usable."""
-        workers = available_workers(self.registry.usable(model, role))
+        workers = available_workers(self.registry.usable(model, role, untried=context.tries))
         if context.target_worker is not None and policy.obeys_target:
             return [target_worker(self.registry.serving(model, role), workers, context.target_worker)]
         return [worker for worker in workers if worker not in avoid] or workers

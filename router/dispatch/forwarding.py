@@ -3,7 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from router.dispatch.metrics import DispatchMetrics
@@ -114,13 +114,15 @@ class Forwarder:
         context = routing_context(routed.model, routed.body.fields, request.header, self._key_headers)
         avoid: set[Worker] = set()
         while True:
-            attempt = await self._choose(choose, routed, context, avoid)
+            may_try = request.attempts + 1 < self._retries.max_attempts  # else it would fail where it could wait
+            attempt, tries = await self._choose(choose, routed, context, avoid, may_try=may_try)
             # A name that no worker is known to serve must not become a metric label.
             label = request.model = routed.model if routed.model in attempt.workers[-1].models else UNKNOWN_MODEL
             request.workers = tuple([worker.url for worker in attempt.workers])
             request.attempts += 1
             is_last = request.attempts >= self._retries.max_attempts
             self._metrics.selected(label, attempt.workers)
+            status = None
             try:
                 status = await attempt.run(request, is_last=is_last)
                 failed = routed.retries(status)
@@ -141,6 +143,9 @@ class Forwarder:
                 if request.timed_out:
                     attempt.count_silence()
                 raise
+            finally:
+                if tries:
+                    self._restarts.end_trial(routed.model, attempt.workers, generated=status == HTTPStatus.OK)
             if attempt.failed_worker is not None:
                 avoid.add(attempt.failed_worker)
             backoff = self._retries.backoff(request.attempts)
@@ -148,12 +153,25 @@ class Forwarder:
             await asyncio.sleep(backoff)
 
     async def _choose(
-        self, choose: ChooseAttempt, routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]
-    ) -> ForwardingAttempt:
-        """Choose workers; where the only ones restart, wait for them."""
+        self,
+        choose: ChooseAttempt,
+        routed: RoutedRequest,
+        context: RoutingContext,
+        avoid: Collection[Worker],
+        *,
+        may_try: bool,
+    ) -> tuple[ForwardingAttempt, bool]:
+        """Choose workers; where the only ones restart, wait for them, and tell whether this request tries them."""
         while True:
             try:
-                return choose(routed, context, avoid)
+                return choose(routed, context, avoid), False
             except NoWorker:
-                if not await self._restarts.wait(routed.model):
+                waited = await self._restarts.wait(routed.model, may_try=may_try and routed.needs_engine)
+                if waited == "for nothing":
                     raise
+                if waited == "until back":
+                    may_try = False  # once
+                    try:
+                        return choose(routed, replace(context, tries=True), avoid), True
+                    except NoWorker:
+                        self._restarts.end_trial(routed.model, (), generated=False)

@@ -25,6 +25,7 @@ class RoutingContext:
         client: A header by which requests of one client can be told, or None.
         target_worker: The number of the worker that the client wants, as it sent it, or None.
         model: The model that serves it; empty for requests of the router's own.
+        tries: Whether it may go to servers that are back and have generated nothing yet, where there are no others.
     """
 
     prompt: PromptPrefix | None = None
@@ -32,6 +33,7 @@ class RoutingContext:
     client: bytes | None = None
     target_worker: str | None = None
     model: str = ""
+    tries: bool = False
 
 
 NO_CONTEXT = RoutingContext()

@@ -103,6 +103,10 @@ class Registry:
             return False
         return any(worker.recovering for role in workers.keys() - usable for worker in workers[role])
 
+    def untried(self, model: str) -> bool:
+        """Whether the model's pairs lack nothing but a first generation of servers that are back."""
+        return all(any(worker.usable or worker.untried for worker in self.serving(model, role)) for role in PAIR_ROLES)
+
     def mark_warmed_up(self, pair: Pair) -> None:
         """Record that a pair has generated something."""
         self.warmed_up_pairs.add(pair)
@@ -145,8 +149,8 @@ class Registry:
         has_plain = any(worker.usable for worker in workers if worker.role == "plain")
         return not has_plain and roles.count("plain") < len(roles)
 
-    def usable(self, model: str, role: Role) -> list[Worker]:
-        """The model's workers of a role that may get requests, never empty.
+    def usable(self, model: str, role: Role, *, untried: bool = False) -> list[Worker]:
+        """The model's workers of a role that may get requests, never empty; with `untried`, also such as are back.
 
         Raises:
             NotFound: No worker serves the model, and all have said what they serve.
@@ -155,6 +159,8 @@ class Registry:
         usable = [w for w in self.workers if model in w.models and w.role == role and w.usable]
         if usable:
             return usable
+        if untried and (back := [worker for worker in self.serving(model, role) if worker.untried]):
+            return back
         workers = self._of_model(model)
         usable = [worker for worker in workers if worker.role == role and worker.usable]
         if usable:

@@ -150,6 +150,12 @@ class Worker:
         return time.monotonic() < self.last_usable + RECOVERY_SECONDS
 
     @property
+    def untried(self) -> bool:
+        """Whether it answers again after it was usable before, and has generated nothing since."""
+        answers = self.healthy and not self.away and not self.draining
+        return answers and not self.warmed_up and self.last_usable is not None
+
+    @property
     def needs_attention(self) -> bool:
         """Whether it should be probed now and not at the next interval."""
         return self.suspected or self.recovering or (self.breaker.state != "closed" and not self.draining)

@@ -135,6 +135,61 @@ async def test_a_server_that_is_back_need_not_tell_what_it_serves_first() -> Non
 
 
 @aio
+async def test_one_of_those_that_wait_tries_a_server_that_is_back() -> None:
+    """The router's own first generation may take long; the others wait until one of the two has succeeded."""
+    pair, begin_all = faithful(), asyncio.Event()
+    pair.decode.info["random_seed"] = 1
+    async with serving(pair, **WARM) as router:
+        await ready(router)
+        await end(pair.decode)
+        asked = [asyncio.create_task(router.post("/generate", BODY)) for _ in range(3)]
+        await until(lambda: router.app.dispatcher.restarts.waiting == 3, "the requests wait")
+        usual, texts = pair.decode.generate, []
+
+        async def generate(call: Call) -> None:
+            texts.append(call.json.get("text"))
+            if texts.count("Hello") == 1 and call.json.get("text") is not None:
+                assert router.app.dispatcher.restarts.waiting == 2, "one goes ahead"
+                await usual(call)
+            elif await call.waits_for(begin_all):
+                await usual(call)
+
+        pair.decode.generate = generate
+        await begin(pair.decode, 2)
+        await until(lambda: any(each.done() for each in asked), "one is answered")
+        assert router.app.registry.models() == ["fake"], "the others may go"
+        begin_all.set()
+        assert [(await each).status_code for each in asked] == [200, 200, 200]
+        await router.freed()
+
+
+@aio
+async def test_who_tries_in_vain_waits_with_the_others() -> None:
+    pair, begin_all = faithful(), asyncio.Event()
+    pair.decode.info["random_seed"] = 1
+    async with serving(pair, **WARM | {"retries": RetrySettings(max_retries=3, initial_backoff_ms=1)}) as router:
+        await ready(router)
+        await end(pair.decode)
+        asked = asyncio.create_task(router.post("/generate", BODY))
+        await until(lambda: router.app.dispatcher.restarts.waiting == 1, "the request waits")
+        usual = pair.decode.generate
+
+        async def generate(call: Call) -> None:
+            if call.json.get("text") is not None and not begin_all.is_set():
+                await broken(call)
+            elif await call.waits_for(begin_all):
+                await usual(call)
+
+        pair.decode.generate = generate
+        await begin(pair.decode, 2)
+        await until(lambda: pair.decode.server.to("/generate")[-1].json.get("text") is not None, "it has tried")
+        await until(lambda: router.app.dispatcher.restarts.waiting == 1, "it waits again")
+        begin_all.set()
+        assert (await asked).status_code == 200
+        await router.freed()
+
+
+@aio
 async def test_a_tree_waits_too(tmp_path: Path) -> None:
     pair = FakePair()
     pair.decode.info["random_seed"] = 1
