@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 
 import pytest
 import torch
@@ -13,13 +14,14 @@ from qmetric.triton_kernels.launcher import launch_metric
 from tests.qmetric.problems import TYPES, Problem, assert_matches_definition, problems
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+EXAMPLES = int(os.environ.get("EXAMPLES", "100"))  # of the profile of the tests that run this
 
 
 def test_the_kernels_are_what_runs() -> None:
     assert ops.kernel_launcher_for(torch.empty(1)) is not None
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=EXAMPLES // 4)
 @given(problems(max_answers=20, max_size=80, max_batch=2))
 def test_matches_the_definition(problem: Problem) -> None:
     result = q_metric(
@@ -33,7 +35,7 @@ def test_matches_the_definition(problem: Problem) -> None:
     assert torch.equal(frobenius_cosine(problem.embeddings, problem.mask), result.S)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=EXAMPLES // 8)
 @given(problems(max_answers=6, max_batch=2))
 def test_incremental(problem: Problem) -> None:
     batch, answers, chunks, size = problem.embeddings.shape

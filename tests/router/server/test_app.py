@@ -351,7 +351,7 @@ def test_a_client_that_takes_nothing_is_left_when_its_time_is_over(ends: bool, m
             await router.settled()
             writer.transport.abort()
 
-    monkeypatch.setattr("router.endpoints.inference.ERROR_EVENT_TIMEOUT", 0.1)
+    monkeypatch.setattr("router.endpoints.answering.ERROR_EVENT_TIMEOUT", 0.1)
     pair = FakePair()
     pair.decode.generate = decode
     run(test)

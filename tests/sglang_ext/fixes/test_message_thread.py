@@ -47,7 +47,7 @@ class FakeManager:
         self.aborted.set()
 
 
-@pytest.fixture(params=["nixl", "mooncake"])
+@pytest.fixture(params=[pytest.param(each, marks=pytest.mark.servers) for each in ("nixl", "mooncake")])
 def start(request: pytest.FixtureRequest) -> Callable[[Any], None]:
     """Starts the thread of a KV manager."""
     # Here, since it takes seconds, which every process that collects tests would spend.
@@ -107,6 +107,7 @@ def test_a_room_that_is_cleared_meanwhile_is_what_is_ignored(
     assert "KeyError: 17" in caplog.text
 
 
+@pytest.mark.servers
 def test_only_threads_made_meanwhile_go_on() -> None:
     from sglang.srt.disaggregation.nixl import conn
 

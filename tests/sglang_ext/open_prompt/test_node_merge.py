@@ -4,10 +4,13 @@ from array import array
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sglang_ext.open_prompt.node_merge import MAX_NODE_TOKENS, merge_chain
+
+pytestmark = pytest.mark.servers  # imports SGLang, for seconds
 
 
 class Freed:
