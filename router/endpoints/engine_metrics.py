@@ -1,6 +1,7 @@
 """`/engine_metrics`: the workers' own metrics, joined."""
 
 import asyncio
+import time
 
 from router.errors import NoWorker, UpstreamFailed, UpstreamTimeout
 from router.http.client_request import ClientRequest
@@ -14,10 +15,11 @@ from router.workers.worker import Worker
 SCRAPE_TIMEOUT = 5.0  # seconds for one worker
 MAX_BYTES = 8 << 20  # of one worker's metrics
 MAX_BYTES_OF_ALL = 64 << 20
+FRESH_SECONDS = 1.0  # a scrape serves whoever asks within this time
 
 
 class EngineMetricsEndpoint:
-    """Asks all workers for their metrics. One scrape is under way at a time; others wait for it, then have their own.
+    """Asks all workers for their metrics. One scrape is under way at a time and serves all who ask meanwhile.
 
     Args:
         registry: The workers.
@@ -25,7 +27,8 @@ class EngineMetricsEndpoint:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._scraping = asyncio.Lock()
+        self._scrape_task: asyncio.Task[bytes] | None = None
+        self._fresh_until = 0.0
 
     async def engine_metrics(self, request: ClientRequest) -> None:
         """The metrics of all workers in one text; raises `NoWorker` if none gives any."""
@@ -33,9 +36,27 @@ class EngineMetricsEndpoint:
         await while_connected(request, self._answer(request))
 
     async def _answer(self, request: ClientRequest) -> None:
-        async with self._scraping:
-            text = await self._scrape()
+        text = await self._shared_scrape()
         await request.send_response(200, text, [(b"content-type", CONTENT_TYPE)])
+
+    async def _shared_scrape(self) -> bytes:
+        task = self._scrape_task
+        if task is None or (task.done() and time.monotonic() > self._fresh_until):
+            task = self._scrape_task = asyncio.create_task(self._scrape())
+            task.add_done_callback(self._scraped)
+        # Whoever leaves does not end it for the others; it ends by itself, with its workers' timeouts.
+        return await asyncio.shield(task)
+
+    def _scraped(self, task: asyncio.Task[bytes]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self._forget(task)
+            return
+        self._fresh_until = time.monotonic() + FRESH_SECONDS
+        asyncio.get_running_loop().call_later(FRESH_SECONDS, self._forget, task)
+
+    def _forget(self, task: asyncio.Task[bytes]) -> None:
+        if self._scrape_task is task:
+            self._scrape_task = None
 
     async def _scrape(self) -> bytes:
         scrape = _Scrape()

@@ -126,7 +126,7 @@ def all_routes(services: EndpointServices) -> list[Route]:
         Route("GET", "/runs/{id}/timeline", runs.timeline, "A run as a page", "runs", content_type=HTML),
         Route("GET", "/runs/{id}/chrome-trace", runs.chrome_trace, "A run for Perfetto", "runs"),
         Route("GET", "/metrics", metrics.metrics, "Prometheus metrics", scrape, content_type=TEXT),
-        Route("GET", "/engine_metrics", engines.engine_metrics, "The workers' metrics", scrape, content_type=TEXT),
+        Route("GET", "/engine_metrics", engines.engine_metrics, "The workers' metrics", "admin", content_type=TEXT),
     ]
     refused = [
         Route(method, path, not_offered(reason), f"Not offered: {reason}", None, cross_origin=True)

@@ -129,8 +129,9 @@ class WorkerEndpoints:
 
     async def replace(self, request: ClientRequest, worker_id: str) -> None:
         """Give a worker new settings, all of them; its address and type are those by which it is known."""
-        worker = self._changeable(worker_id)
-        url, role, config = read_worker(await request.json(), worker.role)
+        body = await request.json()
+        worker = self._changeable(worker_id)  # after the body, which may take long
+        url, role, config = read_worker(body, worker.role)
         if self._factory.make(url, role).url != worker.url:
             raise BadRequest(
                 f"`url` must be {worker.url}, the worker's own; DELETE it and POST one at another address."
@@ -141,8 +142,9 @@ class WorkerEndpoints:
 
     async def change(self, request: ClientRequest, worker_id: str) -> None:
         """Change some of a worker's settings."""
+        body = await request.json()
         worker = self._changeable(worker_id)
-        await self._change(request, worker, changed(worker.config, await request.json()))
+        await self._change(request, worker, changed(worker.config, body))
 
     async def remove(self, request: ClientRequest, worker_id: str) -> None:
         """Remove a worker once its requests have ended."""

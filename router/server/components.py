@@ -111,7 +111,13 @@ def build_components(
     keys = KeyRing.load(server.api_key, server.api_keys_file) if keys is None else keys
 
     # Workers, and which of them gets a request.
-    factory = WorkerFactory(settings.health, settings.breaker, server.api_key, worker_tls or WorkerTls(settings.tls))
+    factory = WorkerFactory(
+        settings.health,
+        settings.breaker,
+        server.api_key,
+        worker_tls or WorkerTls(settings.tls),
+        takes_client_keys=not keys.clients,
+    )
     registry = _registry(settings, factory)
     register_worker_metrics(prometheus, registry)
     policies: dict[Role, str] = {

@@ -19,11 +19,14 @@ class WorkerFactory:
         breaker: CircuitBreakerSettings,
         api_key: str | None,
         tls: WorkerTls | None = None,
+        *,
+        takes_client_keys: bool = True,
     ) -> None:
         self._health = health
         self._breaker = breaker
         self._api_key = api_key
         self._tls = tls or WorkerTls()
+        self._takes_client_keys = takes_client_keys
 
     def make(self, url: str, role: Role, bootstrap_port: int | None = None, api_key: str | None = None) -> Worker:
         """Create a worker; raises `BadRequest` if `url` is not a valid worker address."""
@@ -38,6 +41,7 @@ class WorkerFactory:
             role,
             needs_warm_up=not self._health.skip_warm_up and role != "plain",
             tls=self._tls,
+            takes_client_keys=self._takes_client_keys,
             breaker=CircuitBreaker(self._breaker),
         )
         self.configure(worker, config)

@@ -50,6 +50,7 @@ class Worker:
         suspected: Whether a connection to it broke since the last probe.
         wants_key: Whether it tells nothing of itself, since it wants an API key and the router has none for it. It may
             get requests then, each with its client's key.
+        takes_client_keys: Whether clients' keys reach it: a router with keys of its own sends none on.
         last_usable: When it was last usable (`time.monotonic`); None if it never was.
         tls: The certificates for an address with `https`; None for the system's.
         health: How it is probed.
@@ -73,6 +74,7 @@ class Worker:
     away: bool = False
     suspected: bool = False
     wants_key: bool = False
+    takes_client_keys: bool = True
     last_usable: float | None = None
     api_key: str | None = field(default=None, repr=False)
     tls: WorkerTls | None = field(default=None, repr=False)
@@ -89,6 +91,7 @@ class Worker:
         self.health_tracker = HealthTracker(self.health, ever_healthy=self.healthy)
         self.process: str | None = None
         self._own_model: str | None = None  # what the server calls the one model that the operator named
+        self._listed_models: tuple[str, ...] = ()  # by the server, at the last probe
         self._health_notice: str | None = None  # from the last health check
         self._key_notice: str | None = None  # from the last probe
 
@@ -104,7 +107,9 @@ class Worker:
         self.health_tracker.settings = health
         if config.bootstrap_port is not None:
             self.bootstrap_port = config.bootstrap_port
-        if config.model_id is not None:
+        if self._listed_models:
+            self._apply_models(self._listed_models)
+        elif config.model_id is not None:
             self.model, self.more_models = config.model_id, ()
         self._send_key()
 
@@ -202,7 +207,10 @@ class Worker:
         except RouterError as error:
             wants_key = isinstance(error, UpstreamFailed) and error.upstream_status in KEY_REFUSED
             self.away = isinstance(error, ConnectFailed)
-            problem = self._ask_for_key(error) if wants_key and self.api_key is None else str(error)
+            if wants_key and self.takes_client_keys and self.api_key is None:
+                problem = self._ask_for_key(error)
+            else:
+                problem = str(error)
         else:
             self.wants_key, self._key_notice = False, None
             was_away, self.away = self.away, False
@@ -242,7 +250,7 @@ class Worker:
             return f"{error} Give its bootstrap port after its address too, or the key."
         self.wants_key = True
         self.model, self.more_models, self.info, self.process = self.config.model_id, (), {}, None
-        self._own_model = None
+        self._own_model, self._listed_models = None, ()
         self._key_notice = f"{error} Until then requests go there with their clients' keys, whatever their model."
         return None
 
@@ -274,6 +282,7 @@ class Worker:
 
     def _apply_models(self, names: tuple[str, ...]) -> None:
         """Store the models that the worker lists, or the one that the operator named instead."""
+        self._listed_models = names
         named = self.config.model_id
         self._own_model = None if named is None or named in names else names[0]
         self.model, *more = names if named is None else (named,)

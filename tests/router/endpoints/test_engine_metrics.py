@@ -97,24 +97,6 @@ def test_bytes_and_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     run(test)
 
 
-@aio
-async def test_one_scrape_at_a_time() -> None:
-    """And who leaves ends its own."""
-    release = asyncio.Event()
-
-    async def waits(call: Call) -> None:
-        await release.wait()
-        await call.send(whole(b"a 1\n"))
-
-    async with Measured(waits) as server, serving(plain=(server.url,), health=RARELY_PROBED) as router:
-        first, second = (asyncio.create_task(router.http.get("/engine_metrics")) for _ in range(2))
-        await until(lambda: len(server.to("/metrics")) == 1, "the first is under way")
-        first.cancel()
-        await until(lambda: len(server.to("/metrics")) == 2, "the second has its turn")
-        release.set()
-        assert (await second).status_code == 200
-
-
 @pytest.mark.parametrize(
     "line", ["{", "a", "a{b} 1", 'a{b="c} 1', "1a 2", "a b c", "a" * 100_000, 'a{x="' * 10_000, "a{" + "b" * 100_000]
 )
@@ -136,3 +118,22 @@ def test_values_come_through(labels: dict[str, str], model: str) -> None:
     text = "\n".join(join_metrics([("http://h:1", model, f"metric{{{given_labels}}} 7")]))
     (family,) = text_string_to_metric_families(f"{text}\n")
     assert family.samples[0].labels == {"model_name": model, **labels, "worker_addr": "http://h:1"}
+
+
+@aio
+async def test_one_scrape_serves_all_who_ask_meanwhile() -> None:
+    """Also when who asked first leaves."""
+    begin = asyncio.Event()
+
+    async def measured(call: Call) -> None:
+        if await call.waits_for(begin):
+            await call.send(whole(b"up 1\n"))
+
+    async with Measured(measured) as server, serving(plain=(server.url,), health=RARELY_PROBED) as router:
+        first, *others = (asyncio.create_task(router.http.get("/engine_metrics")) for _ in range(20))
+        await until(lambda: len(router.app._requests) == 20, "all wait")
+        first.cancel()
+        await until(lambda: len(router.app._requests) == 19, "the first has left")
+        begin.set()
+        assert {(await each).status_code for each in others} == {200}
+        assert len(server.to("/metrics")) == 1

@@ -34,7 +34,7 @@ NEEDS: dict[Right | None, set[str]] = {
     },
 }  # fmt: skip
 OPEN_WITH_ONE_KEY = {"/v1/models", "/v1/models/{id}", "/get_model_info", "/model_info", "/server_info"}
-OPEN_WITH_ONE_KEY |= {"/get_server_info", "/metrics", "/engine_metrics"}
+OPEN_WITH_ONE_KEY |= {"/get_server_info", "/metrics"}
 CLIENTS = {"data": ["data"], "runs": ["runs"], "admin": ["admin"], "both": ["data", "runs"]}
 
 

@@ -1,6 +1,7 @@
 """Workers whose settings an operator changes while they serve: POST with all fields, PUT, PATCH."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -171,6 +172,27 @@ async def test_a_worker_that_is_being_removed_is_not_changed() -> None:
         assert answer.status_code == 409
         worker.load -= 1
         await until(lambda: len(router.app.registry.workers) == 1, "it is gone")
+
+
+@aio
+async def test_a_change_whose_body_comes_late_keeps_what_was_changed_meanwhile() -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def late() -> AsyncIterator[bytes]:
+        yield b'{"cost": '
+        begun.set()
+        await go_on.wait()
+        yield b"2}"
+
+    async with serving(FakePair()) as router:
+        worker = router.app.registry.workers[1]
+        asked = asyncio.create_task(router.http.patch(f"/workers/{worker.id}", content=late()))
+        await begun.wait()
+        await until(lambda: len(router.app._requests) == 1, "it is being read")
+        assert (await router.http.patch(f"/workers/{worker.id}", json={"labels": {"a": "b"}})).status_code == 202
+        go_on.set()
+        assert (await asked).status_code == 202
+        assert (worker.config.cost, dict(worker.config.labels)) == (2, {"a": "b"})
 
 
 @aio

@@ -6,8 +6,9 @@ import pytest
 
 from router.workers.health import HealthSettings
 from router.workers.worker import Worker
+from router.workers.worker_config import WorkerConfig
 from tests.router.support.aio import aio, run, until
-from tests.router.support.fakes import Call, FakePair, FakeServer, Handler, whole
+from tests.router.support.fakes import Call, FakePair, FakeServer, Handler, started, whole
 from tests.router.support.serving import Serving, serving
 
 KEY = {"authorization": "Bearer of-the-workers"}
@@ -164,3 +165,26 @@ def test_what_is_refused_otherwise_is_refused_as_ever() -> None:
             worker.origin.close()
 
     run(test)
+
+
+@aio
+async def test_where_the_router_has_keys_no_client_opens_a_server() -> None:
+    """Then none of the clients' keys is sent on."""
+    async with FakeServer(locked(says_its_model)) as server:
+        worker = Worker(server.url, "plain", takes_client_keys=False)
+        await worker.probe()
+        assert (worker.healthy, worker.wants_key) == (False, False)
+        worker.origin.close()
+
+
+@aio
+async def test_a_name_counts_at_once_where_nothing_is_probed() -> None:
+    pair = FakePair(model="own")
+    async with started(pair):
+        worker = Worker(pair.decode.url, "decode", health=HealthSettings(disable_checks=True))
+        await worker.probe()
+        worker.configure(WorkerConfig(model_id="alias"), None, worker.health)
+        assert (worker.models, worker.own_name_of("alias")) == (("alias",), "own")
+        worker.configure(WorkerConfig(), None, worker.health)
+        assert worker.models == ("own",)
+        worker.origin.close()
