@@ -51,6 +51,22 @@ VLLM_RESERVED_FLAGS = {
 """Flag of vLLM, and what sets it instead."""
 
 
+ROUTER_RESERVED_FLAGS = {
+    "--tls-cert-path": "the launcher asks its router without TLS; put a proxy with TLS before it",
+    "--tls-key-path": "the launcher asks its router without TLS; put a proxy with TLS before it",
+}
+"""Flag of the router, and why a config cannot have it."""
+
+
+def refuse_router_flags(arguments: list[str]) -> list[str]:
+    """The router's arguments unchanged; raises `ValueError` when one of them is reserved."""
+    for argument in arguments:
+        given = argument.split("=")[0]
+        if given in ROUTER_RESERVED_FLAGS:
+            raise ValueError(f"may not set {given}: {ROUTER_RESERVED_FLAGS[given]}")
+    return arguments
+
+
 def refuse_reserved_flags(arguments: list[str], engine: Engine = "sglang") -> list[str]:
     """The arguments unchanged; raises `ValueError` when one of them is reserved."""
     reserved = RESERVED_FLAGS if engine == "sglang" else VLLM_RESERVED_FLAGS

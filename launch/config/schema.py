@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from launch.config.engines import ENGINES, SAMPLING_PARAMETERS, Engine
-from launch.config.reserved_flags import refuse_reserved_flags
+from launch.config.reserved_flags import refuse_reserved_flags, refuse_router_flags
 from launch.config.validation import did_you_mean
 from launch.models.shapes import PACKAGED, SHAPES
 
@@ -169,7 +169,7 @@ class LaunchConfig(_Strict):
     """The Python of the environment that has vLLM; None is the launcher's own."""
     env: dict[str, str] = {}
     """More environment variables for every server."""
-    router_args: list[str] = []
+    router_args: Annotated[list[str], AfterValidator(refuse_router_flags)] = []
     """More flags for the router."""
     tree: Annotated[str | dict[str, Any] | None, BeforeValidator(_name_or_mapping)] = None
     """The name of a shipped tree, or a tree; checked by `launch.moa.trees_file`."""

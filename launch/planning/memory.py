@@ -139,6 +139,9 @@ def max_prefill_tokens(arguments: Sequence[str]) -> int:
 
 
 def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
-    """The value of a flag, given as `--flag value` or `--flag=value`; the last one counts, as for argparse."""
+    """The value of a flag, given as `--flag value` or `--flag=value`; the last one counts, as for argparse.
+
+    vLLM's parser takes underscores for its dashes too.
+    """
     parts = [part for argument in arguments for part in argument.split("=", 1)]
-    return next((value for name, value in reversed(list(pairwise(parts))) if name == flag), None)
+    return next((value for name, value in reversed(list(pairwise(parts))) if name.replace("_", "-") == flag), None)

@@ -136,6 +136,10 @@ def test_a_relative_folder_starts_at_the_config(tmp_path: Path) -> None:
             "the key server_args may not set --port; it comes from the plan, which chooses the ports",
         ),
         (
+            "{models: [{name: a, shape: qwen3-4b}], context_length: 64, router_args: [--tls-cert-path, a.pem]}",
+            "the key router_args may not set --tls-cert-path: the launcher asks its router without TLS",
+        ),
+        (
             "{models: [{name: a, shape: qwen3-4b, decode_args: [--tp, 2]}], context_length: 64}",
             "models.0.decode_args may not set --tp; it comes from the key models.N.tp",
         ),

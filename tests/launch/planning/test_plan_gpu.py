@@ -165,8 +165,9 @@ def test_the_pool_respects_the_configured_limit() -> None:
     check_memory(plan, empty_gpus(8))
 
 
-def test_a_smaller_prefill_chunk_leaves_more_for_the_cache() -> None:
-    config = DUMMY.model_copy(update={"server_args": ["--chunked-prefill-size", "2048"]})
+@pytest.mark.parametrize("flag", ["--chunked-prefill-size", "--max_num_batched_tokens"])
+def test_a_smaller_prefill_chunk_leaves_more_for_the_cache(flag: str) -> None:
+    config = DUMMY.model_copy(update={"server_args": [flag, "2048"]})
     small, usual = plan_for(config, empty_gpus(8)).servers[0], plan_for(DUMMY, empty_gpus(8)).servers[0]
     assert small.kv_tokens > usual.kv_tokens
 
