@@ -5,6 +5,7 @@ decoding, and no task for a request that an idle connection takes.
 """
 
 import asyncio
+import re
 import ssl
 import time
 from collections import OrderedDict, deque
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from router.errors import ConnectFailed, RouterError, UpstreamTimeout
+from router.errors import BadRequest, ConnectFailed, RouterError, UpstreamTimeout
 from router.http_client.address import parse_address
 from router.http_client.connection import Connection
 from router.http_client.response import Response
@@ -21,6 +22,7 @@ from router.tls.failures import tls_failure
 
 MAX_IDLE_CONNECTIONS = 1024  # kept open per origin
 MAX_CACHED_HEADS = 64  # per origin
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # would end a header's line, or is in none
 
 
 class Origin:
@@ -78,12 +80,19 @@ class Origin:
             method: The HTTP method.
             path: The path with its query.
             body: The whole body; sent as JSON when not empty.
-            headers: Further headers, which must have no line breaks; characters are bytes, as in Latin-1.
+            headers: Further headers; characters are bytes, as in Latin-1.
             on_change: Called whenever more of the response has arrived, and when it fails.
             at_most_once: Whether the worker must not get the request twice.
+
+        Raises:
+            BadRequest: A header has a line break or another control character.
         """
         lines = [self._head(method, path)]
-        lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in headers]
+        for name, value in headers:
+            line = f"{name}: {value}"
+            if CONTROL.search(line):
+                raise BadRequest(f"the header {name!r} has a control character; send it without.")
+            lines.append(f"{line}\r\n".encode("latin-1"))
         if body:
             lines.append(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body))
         else:
@@ -115,11 +124,12 @@ class Origin:
             method: The HTTP method.
             path: The path with its query.
             body: The whole body; sent as JSON when not empty.
-            headers: Further headers, which must have no line breaks.
+            headers: Further headers, as there.
             timeout: Seconds until the headers; None for no limit.
             at_most_once: Whether the worker must not get the request twice.
 
         Raises:
+            BadRequest: As there.
             ConnectFailed: The worker cannot be reached.
             ConnectionLost: It closed the connection before the headers.
             UpstreamTimeout: `timeout` seconds passed.

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -17,6 +18,9 @@ CONNECTION_HEADERS = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
 NO_BODY: Sequence[int] = (204, 304)
+# Workers get headers as lines of text, in which these could end a line; the parser of HTTP/1.1 refuses them too.
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+SPACE_OR_CONTROL = re.compile(rb"[\x00-\x20\x7f]")
 
 
 class StreamSender(Protocol):
@@ -194,6 +198,8 @@ def scope_of(fields: Sequence[tuple[bytes, bytes]], common: Scope) -> Scope | No
     pseudo = {name: value for name, value in fields if name[:1] == b":"}
     target, method = pseudo.get(b":path"), pseudo.get(b":method", b"")
     if not target or not target.isascii() or not method.isascii() or method == b"CONNECT":
+        return None
+    if SPACE_OR_CONTROL.search(target + method) or CONTROL.search(b"".join(part for field in fields for part in field)):
         return None
     path, _, query = target.partition(b"?")
     text = path.decode()

@@ -570,3 +570,17 @@ async def test_who_failed_to_connect_is_forgotten() -> None:
         await get(origin)
     await until(lambda: not origin._connecting, "the attempt has ended")
     assert not origin._waiting
+
+
+@pytest.mark.parametrize("bad", ["\r", "\n", "\0", "\x01", "\x7f"])
+@aio
+async def test_headers_with_control_characters_are_not_sent(bad: str) -> None:
+    async with FakeServer(says(whole(b"hello"))) as server:
+        origin = Origin(server.url)
+        for header in ((f"x{bad}y", "1"), ("x", f"1{bad}y: 2")):
+            with pytest.raises(BadRequest):
+                origin.start_request("GET", "/", headers=(header,))
+        response = await origin.request("GET", "/", headers=(("x", "1\t2"),))
+        assert await response.read() == b"hello"
+        assert len(server.calls) == 1
+        origin.close()

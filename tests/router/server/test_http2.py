@@ -456,6 +456,31 @@ async def test_what_is_no_request() -> None:
         assert client.of(0, ConnectionTerminated)[0].error_code == ErrorCodes.PROTOCOL_ERROR
 
 
+@pytest.mark.parametrize("bad", ["\r\n", "\0", "\x01", "\x7f"])
+@pytest.mark.parametrize("where", ["value", "path", "method"])
+def test_control_characters_reach_no_worker(where: str, bad: str) -> None:
+    """In HTTP/1.1, which the workers get, they could be headers and requests of the client's own making."""
+
+    @aio
+    async def test() -> None:
+        pair = FakePair()
+        async with serving(pair) as router, talking(router) as client:
+            client.h2.config.validate_outbound_headers = False
+            fields = {"value": "a", "path": "/generate", "method": "POST"}
+            fields[where] += f"{bad}x: y"
+            pseudo = [(":method", fields["method"]), (":path", fields["path"]), (":scheme", "http")]
+            number = client.h2.get_next_available_stream_id()
+            client.h2.send_headers(number, [*pseudo, (":authority", "x"), ("x-request-id", fields["value"])])
+            client.h2.send_data(number, BODY, end_stream=True)
+            client.send()
+            await until(lambda: client.over or client.ended(number)(), "it is refused")
+            # h2 itself ends the connection for some of them.
+            assert client.over or client.status(number) == 400
+            assert not pair.prefill.requests and not pair.decode.requests
+
+    test()
+
+
 HEAD = b"\0\x40\0\x01\0\0\0\0\1" + b"x" * (16 << 10)  # of a request, without an end
 
 
