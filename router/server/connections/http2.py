@@ -25,6 +25,7 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import H2Error, ProtocolError
+from h2.settings import SettingCodes
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from router.errors import BadRequest
@@ -137,12 +138,22 @@ class Http2Protocol(asyncio.Protocol):
                 self._sender.leave(stream)
             self._count_work(1)
         elif isinstance(event, WindowUpdated):
-            self._sender.wake(self._streams.values() if stream is None else [stream])
+            if stream is not None:
+                self._sender.wake([stream])
+            elif not event.stream_id:
+                self._sender.wake(self._streams.values())
         elif isinstance(event, ConnectionTerminated):
             self._give_up(None)  # h2 sends nothing after it, though the client might wait for answers
         elif isinstance(event, IDLE_FRAMES):
             self._count_work(FRAME_COST)
-            self._sender.wake(self._streams.values())  # settings may make room
+            if isinstance(event, RemoteSettingsChanged):
+                self._change_settings(event)
+
+    def _change_settings(self, event: RemoteSettingsChanged) -> None:
+        self._sender.settings_changed()
+        window = event.changed_settings.get(SettingCodes.INITIAL_WINDOW_SIZE)
+        if window is not None and window.new_value > (window.original_value or 0):
+            self._sender.wake(self._streams.values())
 
     def _begin(self, event: RequestReceived) -> None:
         number = event.stream_id

@@ -1,6 +1,7 @@
 """What is sent on an HTTP/2 connection: responses as the client takes them, refusals, and its end."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -11,18 +12,19 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
+from hpack import NeverIndexedHeaderTuple
 from hyperframe.frame import GoAwayFrame
 
 from router.errors import RouterError
 from router.http.asgi import JSON_HEADERS, Headers
 from router.server.connections.http2_frames import MAX_FRAME_BYTES
 from router.server.connections.http2_stream import CONNECTION_HEADERS, Stream
-from router.server.connections.limits import MAX_HEAD_BYTES
+from router.server.connections.limits import MAX_HEAD_BYTES, MIN_BODY_BYTES
 
 MAX_STREAMS = 200  # at once, those included that a client has reset and that are not over yet
 STREAM_WINDOW, CONNECTION_WINDOW = 256 << 10, 1 << 20  # bytes of bodies that the app has not read yet
 DEFAULT_WINDOW = 65535  # with which every connection begins
-
+MAX_HEADER_TABLE = 4096  # bytes of headers that both sides remember, whatever the client offers
 
 LINGER_SECONDS = 1.0  # for which a client that was told of the end may close by itself
 
@@ -52,6 +54,7 @@ class Http2Sender:
         self._write_paused = self._ended = False
         self._linger_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._sent = 0  # bytes of bodies
         self._unread = 0  # bytes in the send buffer when `_stall_timer` was started
         self.h2 = _Connection(H2Configuration(client_side=False, header_encoding=None))
         values = {
@@ -94,12 +97,14 @@ class Http2Sender:
         if status >= 200:
             fields += self._server_state.default_headers
         fields += [(name.lower(), value) for name, value in headers if name.lower() not in CONNECTION_HEADERS]
+        # Another one each time, it would only push others out of the table of headers.
+        fields = [NeverIndexedHeaderTuple(*each) if each[0] == b"x-request-id" else each for each in fields]
         self.h2.send_headers(stream.id, fields, end_stream=last)
         if last or status < 200:
             self.flush()
 
     async def send_body(self, stream: Stream, body: bytes, *, last: bool) -> None:
-        """Send bytes of a body as the client takes them; breaks off when it takes none for the time limit."""
+        """Send bytes of a body as the client takes them; breaks off when it makes too little room."""
         rest = memoryview(body)
         while not (stream.disconnected or self.closing):
             room = min(self.h2.local_flow_control_window(stream.id), self.h2.max_outbound_frame_size, MAX_FRAME_BYTES)
@@ -110,18 +115,44 @@ class Http2Sender:
             piece, rest = rest[:room], rest[room:]
             if piece or last:
                 self.h2.send_data(stream.id, bytes(piece), end_stream=last and not rest)
+                stream.sent += len(piece)
+                self._sent += len(piece)
             self.flush()
             if not rest:
                 return
 
     async def _room(self, stream: Stream) -> None:
-        """Return when there may be room for more; the stream is then broken off if that took too long."""
+        """Return when there may be room for more; the stream is then broken off if it has waited for too long.
+
+        It may wait for `limit` seconds, and for more by what the client takes meanwhile, at `MIN_BODY_BYTES` per
+        `limit`. Times in which it did not wait count for the client too. Whatever else the client sends does not.
+        """
         stream.writable.clear()
+        if self._write_paused:
+            await stream.writable.wait()  # `_stalled` ends it
+            return
+        began = time.monotonic()
+        last, own, all_streams = stream.last_wait
+        # Where the connection's window is the narrow one, the client may have taken what other streams sent.
+        narrow = self.h2.outbound_flow_control_window <= 0
+        taken = self._sent - all_streams if narrow else stream.sent - own
+        gained = began - last + taken * self.limit / MIN_BODY_BYTES
+        stream.patience = min(self.limit, stream.patience + gained)
         try:
-            async with asyncio.timeout(None if self._write_paused else self.limit):
+            async with asyncio.timeout(stream.patience):
                 await stream.writable.wait()
         except TimeoutError:
             self.reset(stream)
+        stream.last_wait = now, _, _ = time.monotonic(), stream.sent, self._sent
+        stream.patience -= now - began
+
+    def settings_changed(self) -> None:
+        """The client has other settings now, which h2 has taken over."""
+        encoder = self.h2.encoder
+        if encoder.header_table_size > MAX_HEADER_TABLE:  # noqa: PLR1730 - set again, hpack would not tell of it
+            encoder.header_table_size = MAX_HEADER_TABLE
+        if changes := encoder.table_size_changes:  # all are told with the next headers; RFC 7541, 4.2 asks for these
+            changes[:] = [min(changes), encoder.header_table_size]
 
     def reset(self, stream: Stream) -> None:
         """Break a response off."""

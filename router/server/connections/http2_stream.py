@@ -55,6 +55,9 @@ class Stream:
         disconnected: Whether the client has left it.
         unread_bytes: Bytes of the body that the app has not read yet.
         writable: Set when the client has made room for more.
+        patience: Seconds for which the response may still wait for the client to make room.
+        sent: Bytes of the response's body that have left.
+        last_wait: When the response last went on, and how many bytes of its own and of all streams had left.
     """
 
     def __init__(self, sender: StreamSender, number: int, scope: Scope, *, ended: bool) -> None:
@@ -64,6 +67,9 @@ class Stream:
         self.ended = ended
         self.unread_bytes = 0
         self.writable = asyncio.Event()
+        self.patience = sender.limit
+        self.sent = 0
+        self.last_wait = (0.0, 0, 0)
         self._sender = sender
         self._head_only = False
         self._chunks: list[bytes] = []

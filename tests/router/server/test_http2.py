@@ -347,6 +347,60 @@ async def test_a_client_that_makes_no_room_holds_up_no_other_and_is_left() -> No
 
 
 @pytest.mark.claim("time-is-bounded")
+@pytest.mark.parametrize("how", ["pings", "settings", "other streams", "a byte at a time"])
+def test_a_client_that_makes_hardly_any_room_is_left(how: str) -> None:
+    """What it sends meanwhile gives it no more time; bytes that it takes give as much as a body's bytes do."""
+
+    @aio
+    async def test() -> None:
+        pair = FakePair()
+
+        async def decoded(call: Call) -> None:
+            pair.room(call).set()
+            await call.answer({"text": "x" * 200_000})
+
+        pair.decode.generate = decoded
+        async with serving(pair, server=FAST) as router, talking(router) as client:
+            client.reads = False
+            number = client.post("/generate", BODY)
+            await until(lambda: len(client.text(number)) == 65535, "the window is full")
+            other = client.begin("/generate")
+            for turn in range(100):
+                if client.ended(number)():
+                    break
+                if how == "pings":
+                    client.h2.ping(b"12345678")
+                elif how == "settings":
+                    client.h2.update_settings({SettingCodes.MAX_FRAME_SIZE: 20_000 + turn})
+                else:
+                    client.h2.increment_flow_control_window(1)
+                    with suppress(ProtocolError):  # the other one may have been answered
+                        client.h2.increment_flow_control_window(1, number if how == "a byte at a time" else other)
+                client.send()
+                await asyncio.sleep(0.02)
+            assert client.of(number, StreamReset)
+            assert client.of(number, StreamReset)[0].error_code == ErrorCodes.INTERNAL_ERROR
+
+    test()
+
+
+@aio
+async def test_the_table_of_headers_stays_small() -> None:
+    """The client may name any size for it, and no id of a request stays in it."""
+    async with serving(FakePair()) as router, talking(router, HEADER_TABLE_SIZE=1 << 20) as client:
+        assert (await client.answer(client.begin("/liveness", "GET", end=True)))[0] == 200
+        (connection,) = router.connections
+        table = connection._sender.h2.encoder.header_table
+        assert table.maxsize == 4096
+        names = [name for name, _ in table.dynamic_entries]
+        assert names
+        assert b"x-request-id" not in names
+        client.h2.update_settings({SettingCodes.HEADER_TABLE_SIZE: 100})
+        assert (await client.answer(client.begin("/liveness", "GET", end=True)))[0] == 200
+        assert table.maxsize == 100
+
+
+@pytest.mark.claim("time-is-bounded")
 @aio
 async def test_a_body_that_does_not_come() -> None:
     async with serving(FakePair(), server=FAST) as router, talking(router) as client:
@@ -476,7 +530,8 @@ def test_control_characters_reach_no_worker(where: str, bad: str) -> None:
             await until(lambda: client.over or client.ended(number)(), "it is refused")
             # h2 itself ends the connection for some of them.
             assert client.over or client.status(number) == 400
-            assert not pair.prefill.requests and not pair.decode.requests
+            assert not pair.prefill.requests
+            assert not pair.decode.requests
 
     test()
 
