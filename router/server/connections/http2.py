@@ -15,13 +15,10 @@ from h2.events import (
     ConnectionTerminated,
     DataReceived,
     Event,
-    PingReceived,
-    PriorityUpdated,
     RemoteSettingsChanged,
     RequestReceived,
     StreamEnded,
     StreamReset,
-    UnknownFrameReceived,
     WindowUpdated,
 )
 from h2.exceptions import H2Error, ProtocolError
@@ -36,7 +33,7 @@ from router.server.connections.http2_stream import Stream, scope_of
 
 # Of what makes work and moves no request; a client that sends more is sent away. A reset counts 1, other frames 0.1.
 BURST, PER_SECOND, FRAME_COST = 400.0, 20.0, 0.1
-IDLE_FRAMES = (PingReceived, PriorityUpdated, RemoteSettingsChanged, UnknownFrameReceived)
+TURN_BYTES = 64 << 10  # parsed at once, so that others have their turn
 
 
 class Http2Protocol(asyncio.Protocol):
@@ -64,6 +61,8 @@ class Http2Protocol(asyncio.Protocol):
         }
         self._streams: dict[int, Stream] = {}
         self._lengths = FrameLengths()
+        self._backlog = bytearray()  # received, and not parsed yet
+        self._next_turn: asyncio.Handle | None = None
         self._closing = False
         self._idle_timer: asyncio.TimerHandle | None = None
         self._work, self._work_since = 0.0, time.monotonic()
@@ -75,16 +74,44 @@ class Http2Protocol(asyncio.Protocol):
         self._server_state.connections.add(self)
         self._common.update(server=get_local_addr(transport), client=get_remote_addr(transport))
         self._common["scheme"] = "https" if is_ssl(transport) else "http"
-        self._sender = Http2Sender(transport, self._server_state, self._limit)
+        self._sender = Http2Sender(transport, self._server_state, self._limit, self._lengths)
         self._start_idle_timer()
 
     def data_received(self, data: bytes) -> None:
         """Bytes were received."""
+        if self._backlog or len(data) > TURN_BYTES:
+            self._backlog += data
+            if self._next_turn is None:
+                self._sender.hold_reading(True)
+                self._take_turn()
+        else:
+            self._parse(data)
+
+    def _take_turn(self) -> None:
+        """Parse a part of what waits, and leave the rest for later."""
+        self._next_turn = None
+        if self._sender.closing:
+            self._backlog.clear()
+        elif not self._sender.write_paused:  # else `resume_writing` goes on
+            data = bytes(self._backlog[:TURN_BYTES])
+            del self._backlog[:TURN_BYTES]
+            self._parse(data)
+            if self._backlog:
+                self._next_turn = asyncio.get_running_loop().call_soon(self._take_turn)
+            else:
+                self._sender.hold_reading(False)
+
+    def _parse(self, data: bytes) -> None:
         if self._sender.closing:
             return
         if not self._lengths.allowed(data):
             self._give_up(ErrorCodes.FRAME_SIZE_ERROR)
             return
+        idle_frames, self._lengths.idle_frames = self._lengths.idle_frames, 0
+        if idle_frames:
+            self._count_work(idle_frames * FRAME_COST)
+            if self._sender.closing:
+                return
         try:
             self._handle(self._sender.h2.receive_data(data))
         except ProtocolError:
@@ -100,11 +127,16 @@ class Http2Protocol(asyncio.Protocol):
         """The client has read."""
         self._sender.resume()
         self._sender.wake(self._streams.values())
+        if self._backlog and self._next_turn is None:
+            self._next_turn = asyncio.get_running_loop().call_soon(self._take_turn)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and all its requests with it."""
         self._server_state.connections.discard(self)
         self._stop_idle_timer()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
         self._sender.stop_timers()
         self._leave_all()
 
@@ -144,10 +176,8 @@ class Http2Protocol(asyncio.Protocol):
                 self._sender.wake(self._streams.values())
         elif isinstance(event, ConnectionTerminated):
             self._give_up(None)  # h2 sends nothing after it, though the client might wait for answers
-        elif isinstance(event, IDLE_FRAMES):
-            self._count_work(FRAME_COST)
-            if isinstance(event, RemoteSettingsChanged):
-                self._change_settings(event)
+        elif isinstance(event, RemoteSettingsChanged):
+            self._change_settings(event)
 
     def _change_settings(self, event: RemoteSettingsChanged) -> None:
         self._sender.settings_changed()
@@ -159,6 +189,7 @@ class Http2Protocol(asyncio.Protocol):
         number = event.stream_id
         if len(self._streams) >= MAX_STREAMS or self._closing:
             self._sender.h2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
+            self._count_work(FRAME_COST)
             return
         scope = scope_of(event.headers, self._common)
         if scope is None:
@@ -191,7 +222,7 @@ class Http2Protocol(asyncio.Protocol):
                 self._start_idle_timer()
 
     def _receive_data(self, event: DataReceived, stream: Stream | None) -> None:
-        if not event.data:
+        if event.flow_controlled_length and not event.data:  # only padding
             self._count_work(FRAME_COST)
         unused = event.flow_controlled_length  # with padding
         if stream is not None and not (stream.disconnected or stream.complete):

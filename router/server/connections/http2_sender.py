@@ -17,7 +17,7 @@ from hyperframe.frame import GoAwayFrame
 
 from router.errors import RouterError
 from router.http.asgi import JSON_HEADERS, Headers
-from router.server.connections.http2_frames import MAX_FRAME_BYTES
+from router.server.connections.http2_frames import MAX_FRAME_BYTES, FrameLengths
 from router.server.connections.http2_stream import CONNECTION_HEADERS, Stream
 from router.server.connections.limits import MAX_HEAD_BYTES, MIN_BODY_BYTES
 
@@ -42,16 +42,19 @@ class Http2Sender:
         transport: The connection's transport.
         server_state: Has the headers of every response, a new list each second.
         limit: Seconds for which a client may take nothing of what is there for it.
+        lengths: Is told of the frames with bodies.
 
     Attributes:
         h2: The protocol's state; it writes nothing by itself.
+        write_paused: Whether the client does not read.
     """
 
-    def __init__(self, transport: Any, server_state: Any, limit: float) -> None:
+    def __init__(self, transport: Any, server_state: Any, limit: float, lengths: FrameLengths) -> None:
         self.limit = limit
+        self.lengths = lengths
         self._transport = transport
         self._server_state = server_state
-        self._write_paused = self._ended = False
+        self.write_paused = self._reading_held = self._ended = False
         self._linger_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._sent = 0  # bytes of bodies
@@ -108,13 +111,14 @@ class Http2Sender:
         rest = memoryview(body)
         while not (stream.disconnected or self.closing):
             room = min(self.h2.local_flow_control_window(stream.id), self.h2.max_outbound_frame_size, MAX_FRAME_BYTES)
-            if self._write_paused or (rest and room <= 0):
+            if self.write_paused or (rest and room <= 0):
                 self.flush()
                 await self._room(stream)
                 continue
             piece, rest = rest[:room], rest[room:]
             if piece or last:
                 self.h2.send_data(stream.id, bytes(piece), end_stream=last and not rest)
+                self.lengths.sent_frames += 1
                 stream.sent += len(piece)
                 self._sent += len(piece)
             self.flush()
@@ -128,7 +132,7 @@ class Http2Sender:
         `limit`. Times in which it did not wait count for the client too. Whatever else the client sends does not.
         """
         stream.writable.clear()
-        if self._write_paused:
+        if self.write_paused:
             await stream.writable.wait()  # `_stalled` ends it
             return
         began = time.monotonic()
@@ -190,17 +194,28 @@ class Http2Sender:
 
     def pause(self) -> None:
         """The client does not read; what it sends may ask for answers, so it waits too."""
-        self._write_paused = True
+        self.write_paused = True
         if not self.closing:
             self._transport.pause_reading()
         self._start_stall_timer()
 
     def resume(self) -> None:
         """The client has read."""
-        self._write_paused = False
+        self.write_paused = False
         if not self.closing:
-            self._transport.resume_reading()
+            if not self._reading_held:
+                self._transport.resume_reading()
             self._stop_stall_timer()
+
+    def hold_reading(self, held: bool) -> None:
+        """Read nothing while something that was read waits to be parsed."""
+        self._reading_held = held
+        if self.closing:
+            return
+        if held:
+            self._transport.pause_reading()
+        elif not self.write_paused:
+            self._transport.resume_reading()
 
     def go_away(self) -> None:
         """Tell the client that no further request is taken."""
@@ -223,7 +238,7 @@ class Http2Sender:
         self._ended = True
         if self._transport.can_write_eof():  # not over TLS
             # Closed at once, what the client sends meanwhile would reset the connection, and it might miss the end.
-            if self._write_paused:
+            if self.write_paused or self._reading_held:
                 self._transport.resume_reading()
             self._transport.write_eof()
             self._linger_timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.close)

@@ -469,6 +469,66 @@ def test_a_client_that_only_makes_work_is_sent_away(how: str, monkeypatch: pytes
     test()
 
 
+def frame(kind: int, number: int, body: bytes = b"", flags: int = 0) -> bytes:
+    return len(body).to_bytes(3, "big") + bytes([kind, flags]) + number.to_bytes(4, "big") + body
+
+
+FLOODS = {
+    "room for the connection": frame(8, 0, b"\0\0\0\1"),
+    "acknowledged settings": frame(4, 0, flags=1),
+    "resets of a closed stream": frame(3, 1, b"\0\0\0\x08"),
+    "data of a closed stream": frame(0, 1, b"x"),
+    "priorities": frame(2, 3, b"\0\0\0\0\1"),
+    "unknown frames": frame(0xBB, 0),
+}
+
+
+@pytest.mark.claim("bytes-are-bounded")
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_frames_is_cut_off(kind: str) -> None:
+    """Whatever their type, and before they are parsed."""
+
+    @aio
+    async def test() -> None:
+        async with holding() as (router, _, _), talking(router) as client:
+            number = client.begin("/generate")
+            client.h2.reset_stream(number, ErrorCodes.CANCEL)
+            client.send()
+            await until(lambda: bool(client.events), "it is there")
+            client.writer.write(20_000 * FLOODS[kind])
+            await until(lambda: client.over, "it is closed")
+            assert client.of(0, ConnectionTerminated)[0].error_code == ErrorCodes.ENHANCE_YOUR_CALM
+
+    test()
+
+
+@aio
+async def test_what_is_parsed_at_once_is_bounded() -> None:
+    """The rest of what was read waits, in order, and nothing of it is lost."""
+    sizes = list[int]()
+    pair = FakePair()
+
+    async def decoded(call: Call) -> None:
+        pair.room(call).set()
+        await call.answer({"text": call.json["text"]})
+
+    pair.decode.generate = decoded
+    async with serving(pair) as router, talking(router) as client:
+        assert (await client.answer(client.begin("/liveness", "GET", end=True)))[0] == 200
+        (connection,) = router.connections
+        allowed = connection._lengths.allowed
+        connection._lengths.allowed = lambda data: sizes.append(len(data)) or allowed(data)
+        number = client.begin("/generate")
+        await until(lambda: bool(connection._streams), "it has begun")
+        body = orjson.dumps({"text": "x" * 200_000})
+        for at in range(0, len(body), 10_000):
+            client.h2.send_data(number, body[at : at + 10_000], end_stream=at + 10_000 >= len(body))
+        connection.data_received(client.h2.data_to_send())
+        status, text = await client.answer(number)
+        assert (status, len(orjson.loads(text)["text"])) == (200, 200_000)
+        assert max(sizes) <= 64 << 10
+
+
 @pytest.mark.claim("bytes-are-bounded")
 def test_a_client_that_does_not_read_answers_to_its_pings(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are not kept without bound: the router stops to read, and then leaves."""
