@@ -21,6 +21,14 @@ SAMPLING_PARAMETERS: dict[Engine, list[str]] = {
         "sampling_seed",
     ],
     # What `--override-generation-config` passes on to requests; `max_new_tokens` would be a limit there, no default.
-    "vllm": ["temperature", "top_p", "top_k", "min_p", "repetition_penalty"],
+    "vllm": [
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+    ],
 }
 """By engine, and by SGLang's names."""

@@ -21,7 +21,7 @@ def vllm_argv(
     kv_pool_bytes: int,
     gpu_fraction: float | None,
 ) -> tuple[str, ...]:
-    """The arguments after `python -m vllm.entrypoints.openai.api_server`.
+    """The arguments of the command `vllm`.
 
     Args:
         config: The launch's config.
@@ -32,7 +32,7 @@ def vllm_argv(
         kv_pool_bytes: Size of its KV pool on each GPU. On a CPU the environment says it.
         gpu_fraction: The share of each GPU's memory that it is planned with; None on a CPU.
     """
-    argv = ["--model", model_path, "--served-model-name", model.name, "--host", host, "--port", str(port)]
+    argv = ["serve", model_path, "--served-model-name", model.name, "--host", host, "--port", str(port)]
     argv += ["--max-model-len", str(config.context_length), "--dtype", model.dtype]
     # The router asks every server every two seconds; each of its questions would be a line of the log.
     argv += ["--uvicorn-log-level", "warning"]
@@ -56,6 +56,8 @@ def vllm_env(config: LaunchConfig, gpus: Sequence[int], kv_pool_bytes: int, host
     env = visible_gpus(gpus) | {"VLLM_NO_USAGE_STATS": "1"}  # it would post them to its makers
     if not gpus:
         env |= {
+            # An empty list would say to vLLM that GPUs come later: it would then run Triton's kernels, and fail.
+            "CUDA_VISIBLE_DEVICES": "-1",
             "VLLM_TARGET_DEVICE": "cpu",
             "VLLM_CPU_KVCACHE_SPACE": str(kv_pool_bytes // GIB),
             # One core, as SGLang's servers: several share the machine, and vLLM would bind itself to all of them.

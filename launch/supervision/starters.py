@@ -18,5 +18,6 @@ def starters_of(plan: Plan, zygote_log: Path, *, fork: bool) -> dict[str, Starte
             zygote = zygote or Zygote(server.env, zygote_log)
             starters[server.name] = zygote
         else:
-            starters[server.name] = Spawner(server.program.module, server.python)
+            program = server.program
+            starters[server.name] = Spawner(program.module, server.python, own_folder=program.leaves_files)
     return starters

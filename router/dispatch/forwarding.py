@@ -175,3 +175,6 @@ class Forwarder:
                         return choose(routed, replace(context, tries=True), avoid), True
                     except NoWorker:
                         self._restarts.end_trial(routed.model, (), generated=False)
+                    except BaseException:
+                        self._restarts.end_trial(routed.model, (), generated=False)
+                        raise

@@ -70,7 +70,7 @@ def test_a_model_on_vllm_without_vllm(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
     done = _launch(["--config", str(config), "--dry-run", "--server-ports", "42000"])
     assert done.returncode == 0, done.stderr
-    assert f"{tmp_path}/python -m vllm.entrypoints.openai.api_server --model" in done.stdout
+    assert f"{tmp_path}/python -m vllm.entrypoints.cli.main serve /" in done.stdout
     assert re.search(r"--port 42\d\d\d ", done.stdout)
     done = _launch(["--config", str(config), "--dry-run", "--attention-backend", "triton"])
     assert done.returncode == 2

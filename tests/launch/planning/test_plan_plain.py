@@ -90,13 +90,13 @@ def test_a_plain_sglang_server_on_a_gpu_has_the_graphs_of_both_halves() -> None:
 def test_a_vllm_server_on_a_cpu() -> None:
     server = only(plan_of(config_of(VLLM | {"sampling": {"top_k": 3, "temperature": 0.5}}), cpu_machine(20)))
     assert server.argv == (
-        *("--model", "builtin:smollm2", "--served-model-name", "other", "--host", "127.0.0.1", "--port", "30001"),
+        *("serve", "builtin:smollm2", "--served-model-name", "other", "--host", "127.0.0.1", "--port", "30001"),
         *("--max-model-len", "4096", "--dtype", "auto", "--uvicorn-log-level", "warning"),
         *("--enforce-eager", "--max-num-seqs", "16"),
         *("--override-generation-config", '{"temperature": 0.5, "top_k": 3}'),
     )
     assert server.env == {
-        "CUDA_VISIBLE_DEVICES": "",
+        "CUDA_VISIBLE_DEVICES": "-1",
         "OMP_NUM_THREADS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -107,7 +107,7 @@ def test_a_vllm_server_on_a_cpu() -> None:
     assert server.kv_tokens == GIB // 23040
     assert server.memory_bytes == GIB + 2 * GIB + shape_of(path="builtin:smollm2", shape=None).weight_bytes()
     words = shlex.split(command_line(server))
-    assert words[words.index("-m") - 1 :][:3] == ["/bin/sh", "-m", "vllm.entrypoints.openai.api_server"]
+    assert words[words.index("-m") - 1 :][:3] == ["/bin/sh", "-m", "vllm.entrypoints.cli.main"]
 
 
 @pytest.mark.parametrize("context", [4096, 8192])

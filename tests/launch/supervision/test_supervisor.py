@@ -54,7 +54,7 @@ class Launched:
 
 @pytest.fixture(autouse=True)
 def _fake_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starters, "Spawner", lambda module, _python=None: Spawner(FAKE_SERVER))
+    monkeypatch.setattr(starters, "Spawner", lambda *_, **__: Spawner(FAKE_SERVER))
     monkeypatch.setattr(supervisor, "WATCH_SECONDS", 0.01)
     for module in (readiness, teardown):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
@@ -185,8 +185,8 @@ def test_plain_servers_are_started_asked_and_restarted_as_halves_of_pairs_are(
 ) -> None:
     programs = []
 
-    def spawner(module: str, python: str | None = None) -> Spawner:
-        programs.append((module, python))
+    def spawner(module: str, python: str | None = None, *, own_folder: bool = False) -> Spawner:
+        programs.append((module, python, own_folder))
         return Spawner(FAKE_SERVER)
 
     monkeypatch.setattr(starters, "Spawner", spawner)
@@ -207,9 +207,9 @@ def test_plain_servers_are_started_asked_and_restarted_as_halves_of_pairs_are(
 
     run(tmp_path, test, models=PLAIN, count=2)
     assert programs == [
-        ("router", None),
-        ("sglang.launch_server", None),
-        ("vllm.entrypoints.openai.api_server", "/bin/true"),
+        ("router", None, False),
+        ("sglang.launch_server", None, False),
+        ("vllm.entrypoints.cli.main", "/bin/true", True),
     ]
     asked = [line for line in (tmp_path / "router.log").read_text().splitlines() if line.startswith("POST")]
     assert asked == ["POST /generate one", "POST /v1/completions other"]
