@@ -67,7 +67,7 @@ def test_what_is_no_object_is_noticed_or_left_to_the_workers(
         assert parsed is None or {each.name for each in found} == set(parsed)
 
 
-@settings(max_examples=2 * settings.default.max_examples)
+@settings(max_examples=2 * settings().max_examples)
 @given(texts(), objects, st.lists(strings, max_size=2))
 def test_what_is_sent(told: tuple[dict[str, Any], bytes], own: dict[str, Any], dropped: list[str]) -> None:
     """A long body says what a parsed one does."""
