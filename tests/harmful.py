@@ -23,7 +23,6 @@ from urllib.error import HTTPError
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.e2e.harmful_requests import requests
-from tests.idle_state import is_idle
 from tests.launching import DIRECT, Launched, ask, launched, overlay_of
 
 CONTEXT = 2048
@@ -106,18 +105,7 @@ def run(servers: Launched, seconds: float, threads: int) -> tuple[Record, bool]:
         print(f"{max(record.until - time.monotonic(), 0):4.0f} s left: {dict(record.statuses)}", flush=True)
         for worker in workers:
             worker.join(10 / len(workers))
-    deadline = time.monotonic() + 60
-    while not (quiet := idle(servers)) and time.monotonic() < deadline:
-        time.sleep(1)
-    return record, quiet
-
-
-def idle(servers: Launched) -> bool:
-    """Whether all servers answer and have nothing to do."""
-    try:
-        return all(is_idle(overlay_of(port)) for port in servers.ports.values())
-    except OSError:
-        return False
+    return record, servers.becomes_idle()
 
 
 def started(servers: Launched) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.idle_state import is_idle
+
 START_SECONDS = 900.0
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 PORT = re.compile(r"^(\S+)-(prefill|decode) on .*, port (\d+): ready", re.MULTILINE)
@@ -48,6 +50,19 @@ class Launched:
     def log(self, name: str) -> str:
         """What a server logged."""
         return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")
+
+    def becomes_idle(self, seconds: float = 60.0) -> bool:
+        """Whether all servers answer and have nothing to do, within some seconds."""
+        deadline = time.monotonic() + seconds
+        while not (idle := self._is_idle()) and time.monotonic() < deadline:
+            time.sleep(1)
+        return idle
+
+    def _is_idle(self) -> bool:
+        try:
+            return all(is_idle(overlay_of(port)) for port in self.ports.values())
+        except OSError:
+            return False
 
 
 def ask(url: str, body: Any = None, timeout: float = 120.0) -> Any:

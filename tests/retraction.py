@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-from tests.idle_state import is_idle
 from tests.launching import Launched, ask, launched, overlay_of
 
 CONTEXT = 4096
@@ -153,11 +152,6 @@ def _pair(servers: Launched) -> Pair:
     return Pair(servers.router, prefill, decode, port)
 
 
-def _quiet(servers: Launched) -> bool:
-    """Whether all servers have nothing to do."""
-    return all(is_idle(overlay_of(port)) for port in servers.ports.values())
-
-
 def main() -> int:
     """Run the check; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -179,12 +173,7 @@ def main() -> int:
         pair = _pair(servers)
         info = ask(f"{pair.decode}/server_info")
         _load(pair, record, options.clients, options.readers, options.seed)
-        deadline = time.monotonic() + 60
-        while (
-            not (quiet := all(is_idle(overlay_of(port)) for port in servers.ports.values()))
-            and time.monotonic() < deadline
-        ):
-            time.sleep(1)
+        quiet = servers.becomes_idle()
         states = {name: overlay_of(port) for name, port in servers.ports.items()}
         retracted = servers.log("model-decode").count(RETRACTED)
     told: dict[str, Any] = {

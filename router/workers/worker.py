@@ -220,18 +220,21 @@ class Worker:
             # It is a new server, or it answers but is not the server it should be.
             conclusive = problem is not None or restarted
             if restarted:
-                self.warmed_up = False
-                self.server_load = None
-                self.breaker.reset()
+                self._begin_anew()
         self._record_probe(problem, conclusive)
 
     def _is_back(self) -> None:
         """A connection could be opened again: another process of the same server, until the next probe tells more."""
         self.away, self.suspected = False, True
-        self.process = self.server_load = None
-        self.warmed_up = False
-        self.breaker.reset()
+        self.process = None
+        self._begin_anew()
         self._record_probe(None, conclusive=True)
+
+    def _begin_anew(self) -> None:
+        """Forget what was learnt of the process that served before."""
+        self.warmed_up = False
+        self.server_load = None
+        self.breaker.reset()
 
     def _record_probe(self, problem: str | None, conclusive: bool) -> None:
         """Update health, breaker and warm-up state after a probe; `problem` is None if it succeeded."""

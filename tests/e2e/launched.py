@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.servers import wait_for
@@ -37,3 +39,13 @@ class Launched(Watched):
     def end(self, number: signal.Signals, seconds: float = 300.0) -> int:
         self.popen.send_signal(number)
         return self.popen.wait(seconds)
+
+    @contextmanager
+    def ready(self, seconds: float) -> Iterator[None]:
+        """Wait until the servers serve; whatever happens then, the launcher is ended on exit."""
+        try:
+            self.wait_for("ready: http", seconds)
+            yield
+        finally:
+            if self.popen.poll() is None:
+                self.end(signal.SIGTERM)

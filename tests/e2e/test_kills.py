@@ -89,13 +89,9 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     config = folder / "pair.yaml"
     config.write_text(CONFIG)
     launched = Launched(["--config", str(config)], folder)
-    try:
-        launched.wait_for("ready: http", 600)
+    with launched.ready(600):
         yield launched
         mixed.check_end(launched)
-    finally:
-        if launched.popen.poll() is None:
-            launched.end(signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -30,13 +29,11 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     temporary = tempfile.mkdtemp(prefix="v", dir="/tmp")  # short, since paths of sockets are limited
     launched = Launched(["--config", str(config)], folder, TMPDIR=temporary)
     try:
-        launched.wait_for("ready: http", 900)
-        yield launched
-        mixed.check_end(launched)
-        assert [name for name in os.listdir(temporary) if name.startswith("moa-")] == []
+        with launched.ready(900):
+            yield launched
+            mixed.check_end(launched)
+            assert [name for name in os.listdir(temporary) if name.startswith("moa-")] == []
     finally:
-        if launched.popen.poll() is None:
-            launched.end(signal.SIGTERM)
         shutil.rmtree(temporary)
 
 

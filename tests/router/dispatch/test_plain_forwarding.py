@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -12,8 +11,9 @@ from router.dispatch.retries import RetrySettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from tests.router.support.aio import aio, run, until
+from tests.router.support.before_plain import BeforePlain
 from tests.router.support.fakes import Call, FakeServer, whole
-from tests.router.support.serving import Serving, serving
+from tests.router.support.serving import serving
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
@@ -47,24 +47,12 @@ class Plain(FakeServer):
         return [call for path in (CHAT, "/v1/completions", "/generate") for call in self.to(path)]
 
 
-class Two:
+class Two(BeforePlain[Plain]):
     """A router before two plain servers."""
 
     def __init__(self, *, sglang: bool = False, **settings: Any) -> None:
-        self.servers = [Plain(sglang=sglang), Plain(sglang=sglang)]
-        self._settings = {"policy": "round_robin", "retries": QUICK, "health": RARELY_PROBED, **settings}
-        self._stack = AsyncExitStack()
-        self.router: Serving
-
-    async def __aenter__(self) -> "Two":
-        for server in self.servers:
-            await self._stack.enter_async_context(server)
-        urls = tuple(server.url for server in self.servers)
-        self.router = await self._stack.enter_async_context(serving(plain=urls, **self._settings))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+        usual: dict[str, Any] = {"policy": "round_robin", "retries": QUICK, "health": RARELY_PROBED}
+        super().__init__([Plain(sglang=sglang), Plain(sglang=sglang)], **usual | settings)
 
     async def chat(self, **more: Any) -> Any:
         return await self.router.http.post(CHAT, json={**BODY, **more})

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from router.dispatch import restart_queue, supervisor
@@ -80,6 +81,14 @@ async def broken(call: Call) -> None:
     await call.answer({"error": {"message": "out of memory"}}, 500)
 
 
+async def asked_without(router: Serving, worker: FakeWorker, count: int = 1) -> list[asyncio.Task[httpx.Response]]:
+    """Requests that wait for a server which has just ended."""
+    await end(worker)
+    asked = [asyncio.create_task(router.post("/generate", BODY)) for _ in range(count)]
+    await until(lambda: router.app.dispatcher.restarts.waiting == count, "the requests wait")
+    return asked
+
+
 async def open_breaker(router: Serving, worker: FakeWorker, breaker: CircuitBreaker) -> Handler:
     """Let a server fail until its breaker opens; how it generated before."""
     before, worker.generate = worker.generate, broken
@@ -98,9 +107,7 @@ def test_a_request_waits_for_the_only_server(role: str, seeds: tuple[int | None,
         worker.info["random_seed"] = seeds[0]
         async with serving(pair, **WARM) as router:
             await ready(router)
-            await end(worker)
-            asked = [asyncio.create_task(router.post("/generate", BODY)) for _ in range(3)]
-            await until(lambda: router.app.dispatcher.restarts.waiting == 3, "the requests wait")
+            asked = await asked_without(router, worker, 3)
             assert router.app.registry.models() == [], "nothing is sent to it meanwhile"
             await begin(worker, seeds[1])
             answers = [await each for each in asked]
@@ -117,9 +124,7 @@ async def test_a_server_that_is_back_need_not_tell_what_it_serves_first() -> Non
     pair.decode.info["random_seed"] = 1
     async with serving(pair, **WARM) as router:
         await ready(router)
-        await end(pair.decode)
-        asked = asyncio.create_task(router.post("/generate", BODY))
-        await until(lambda: router.app.dispatcher.restarts.waiting == 1, "the request waits")
+        (asked,) = await asked_without(router, pair.decode)
         usual = pair.decode.server.handler
 
         async def slow(call: Call) -> None:
@@ -141,9 +146,7 @@ async def test_one_of_those_that_wait_tries_a_server_that_is_back() -> None:
     pair.decode.info["random_seed"] = 1
     async with serving(pair, **WARM) as router:
         await ready(router)
-        await end(pair.decode)
-        asked = [asyncio.create_task(router.post("/generate", BODY)) for _ in range(3)]
-        await until(lambda: router.app.dispatcher.restarts.waiting == 3, "the requests wait")
+        asked = await asked_without(router, pair.decode, 3)
         usual, texts = pair.decode.generate, []
 
         async def generate(call: Call) -> None:
@@ -169,9 +172,7 @@ async def test_who_tries_in_vain_waits_with_the_others() -> None:
     pair.decode.info["random_seed"] = 1
     async with serving(pair, **WARM | {"retries": RetrySettings(max_retries=3, initial_backoff_ms=1)}) as router:
         await ready(router)
-        await end(pair.decode)
-        asked = asyncio.create_task(router.post("/generate", BODY))
-        await until(lambda: router.app.dispatcher.restarts.waiting == 1, "the request waits")
+        (asked,) = await asked_without(router, pair.decode)
         usual = pair.decode.generate
 
         async def generate(call: Call) -> None:

@@ -1,7 +1,6 @@
 """Paths that are passed to a server of the model as they are (the servers are fakes)."""
 
 import asyncio
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ from router.endpoints.passed_paths import PASSED_PATHS, RESPONSES_PATH, PassedPa
 from router.server.settings import ServerSettings
 from router.workers.health import HealthSettings
 from tests.router.support.aio import aio, run, until
+from tests.router.support.before_plain import BeforePlain
 from tests.router.support.fakes import Call, FakePair, whole
 from tests.router.support.keys import bearer, key_of, with_keys
 from tests.router.support.plain import PlainServer
-from tests.router.support.serving import Serving, serving
+from tests.router.support.serving import serving
 from tests.router.support.sglang_answers import message_events, of_engine
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -131,24 +131,11 @@ async def drops(call: Call) -> None:
     call.drop()
 
 
-class Two:
+class Two(BeforePlain[PlainServer]):
     """A router before two plain servers."""
 
     def __init__(self, *, sglang: bool = True, **settings: Any) -> None:
-        self.servers = [PlainServer(sglang=sglang), PlainServer(sglang=sglang)]
-        self._settings = {**RETRYING, **settings}
-        self._stack = AsyncExitStack()
-        self.router: Serving
-
-    async def __aenter__(self) -> "Two":
-        for server in self.servers:
-            await self._stack.enter_async_context(server)
-        urls = tuple(server.url for server in self.servers)
-        self.router = await self._stack.enter_async_context(serving(plain=urls, **self._settings))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+        super().__init__([PlainServer(sglang=sglang), PlainServer(sglang=sglang)], **RETRYING | settings)
 
 
 @BY_PATH

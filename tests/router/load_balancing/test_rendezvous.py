@@ -1,6 +1,7 @@
 """Keys and their workers: little moves when workers come and go, and every process decides alike."""
 
 from collections import Counter
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,10 +23,10 @@ def test_only_keys_of_the_worker_that_comes_or_goes_move(keys: list[bytes], ther
 
 
 @given(KEYS, SOME, st.randoms())
-def test_the_order_of_the_workers_does_not_matter(key: bytes, there: set[int], rng: object) -> None:
+def test_the_order_of_the_workers_does_not_matter(key: bytes, there: set[int], rng: Random) -> None:
     group = [GROUP[i] for i in there]
     other = group.copy()
-    rng.shuffle(other)  # type: ignore[attr-defined]
+    rng.shuffle(other)
     assert in_order(group, key) == in_order(other, key)
     assert owner(group, key) is in_order(group, key)[0]
 

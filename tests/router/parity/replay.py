@@ -16,7 +16,6 @@ from tests.router.support.fakes import Call
 from tests.router.support.serving import Serving, serving_as
 
 PATIENCE = 30.0  # seconds for what is right only after a while
-IMPATIENCE = 0.3  # seconds, of a row that is not there yet
 
 
 class Replay:
@@ -37,7 +36,7 @@ class Replay:
             await self._eventually(step) if step.eventually else await self._once(step)
 
     async def _eventually(self, step: Step) -> None:
-        deadline = asyncio.get_running_loop().time() + (IMPATIENCE if self._row.not_yet else PATIENCE)
+        deadline = asyncio.get_running_loop().time() + PATIENCE
         while True:
             try:
                 return await self._once(step)

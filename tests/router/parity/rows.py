@@ -68,7 +68,6 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
         key: The API key that the servers want.
         shown_by: Another test that shows it, instead of steps.
         differs: A sentence on why ours differs from the peers' and is right so.
-        not_yet: The piece of work that brings it; the row must fail until then.
     """
 
     request: str
@@ -78,7 +77,6 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
     key: str | None = None
     shown_by: str | None = None
     differs: str | None = None
-    not_yet: str | None = None
 
     def __post_init__(self) -> None:
         if bool(self.steps) == (self.shown_by is not None):

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ async def test_a_worker_with_tls_that_is_added_later(tmp_path: Path) -> None:
         client.app.registry.close()
 
 
-PROBLEMS = {
+PROBLEMS: dict[str, tuple[str | None, dict[str, Callable[[], Any]], str]] = {
     "no authority": (
         None,
         {},
@@ -134,7 +134,7 @@ def test_the_router_starts_and_says_what_is_wrong_with_a_certificate(
 ) -> None:
     """In `/workers` and in its log; requests get 503."""
     trust, options, reason = PROBLEMS[kind]
-    made = {name: make() for name, make in options.items()}  # type: ignore[attr-defined]
+    made = {name: make() for name, make in options.items()}
     tls = files(tmp_path).trusting if trust else TlsSettings()
 
     async def test() -> None:
