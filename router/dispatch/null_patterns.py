@@ -1,50 +1,63 @@
 """Null characters in regular expressions, also in those of JSON schemas: xgrammar 0.2.1 crashes on some.
 
-It refuses all others, so that nothing that works is lost. SGLang 0.5.17 requires that version.
+SGLang 0.5.17 requires that version, and refuses most of the others.
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
+from router.dispatch.sampling_params import sampling_params
 from router.errors import BadRequest
+from router.http.body import Body
 
-ESCAPED = "\\u0000"  # in JSON
 WITH_SCHEMAS = ("json_schema", "structural_tag", "response_format", "tools")
+MAX_NODES = 50_000  # parts of schemas that are looked at, for tens of milliseconds
 
 
-def check_null_patterns(params: Mapping[str, Any]) -> None:
-    """Raise `BadRequest` if a pattern among the sampling fields has a null character."""
-    regex = params.get("regex")
-    if isinstance(regex, str) and "\0" in regex:
-        raise BadRequest(_refusal("regex"))
-    for name in WITH_SCHEMAS:
-        value = params.get(name)
-        if value and _has_null_pattern(value):
-            raise BadRequest(_refusal(name))
+def check_null_patterns(body: Body) -> None:
+    """Raise `BadRequest` if a pattern in a body has a null character, or if there is too much to look at.
+
+    A body without any null character, that is nearly every one, costs nothing here. Of another one all is parsed: a
+    long body's fields have only the beginning of long values.
+    """
+    if not body.may_have_nulls:
+        return
+    left = MAX_NODES
+    for params in sampling_params(body.all_fields()):
+        regex = params.get("regex")
+        if isinstance(regex, str) and "\0" in regex:
+            raise BadRequest(_refusal("regex"))
+        for name in WITH_SCHEMAS:
+            left = _look(name, params.get(name), left)
 
 
 def _refusal(name: str) -> str:
     return f"`{name}` has a pattern with a null character, which no grammar can have; leave it out."
 
 
-def _has_null_pattern(value: Any) -> bool:
+def _look(name: str, value: Any, left: int) -> int:
+    """How many parts may still be looked at after a field."""
     if isinstance(value, str):
-        if ESCAPED not in value:
-            return False
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            return False  # the server refuses it
+            return left  # the server refuses it
     waiting = [value]
     while waiting:
         node = waiting.pop()
         if isinstance(node, list):
-            waiting += node
+            left -= len(node)
+            children = node
         elif isinstance(node, dict):
+            left -= len(node)
             of_properties = node.get("patternProperties")
             patterns = [node.get("pattern"), *(of_properties if isinstance(of_properties, dict) else ())]
             if any(isinstance(each, str) and "\0" in each for each in patterns):
-                return True
-            waiting += node.values()
-    return False
+                raise BadRequest(_refusal(name))
+            children = list(node.values())
+        else:
+            continue
+        if left < 0:
+            raise BadRequest(f"`{name}` has over {MAX_NODES} parts, and the body a null character; leave that out.")
+        waiting += children
+    return left

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from router.dispatch.grammar_bounds import GRAMMAR_FIELDS, check_grammars, has_grammar
-from router.dispatch.null_patterns import check_null_patterns
 from router.errors import BadRequest
 
 # Logits are divided by the temperature, which is at least 1e-6, in float32, which ends at 3e38.
@@ -68,8 +67,6 @@ def _check_echo(fields: Mapping[str, Any], path: str) -> None:
 def _check_params(params: Mapping[str, Any], *, stock: bool) -> None:
     for name in _CHECKS.keys() & params.keys():
         _CHECKS[name](name, params[name])
-    if "tools" in params or not GRAMMAR_FIELDS.isdisjoint(params):
-        check_null_patterns(params)
     if not GRAMMAR_FIELDS.isdisjoint(params):
         check_grammars(params)
         least = [name for name in ("min_tokens", "min_new_tokens") if _number(params.get(name))]

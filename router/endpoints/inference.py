@@ -8,6 +8,7 @@ from typing import Protocol
 from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.forwarding import Forwarder, RoutedRequest
+from router.dispatch.null_patterns import check_null_patterns
 from router.dispatch.pair_forwarding import on_pairs
 from router.dispatch.plain_fields import plain_fields
 from router.dispatch.plain_forwarding import on_plain
@@ -128,4 +129,5 @@ async def _read_body(request: ClientRequest) -> Body:
     body = read_body(await request.body())
     refuse_reserved(body.fields)
     check_common_fields(body.fields)
+    check_null_patterns(body)
     return body

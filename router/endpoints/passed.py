@@ -5,6 +5,7 @@ from typing import Any
 
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.forwarding import ChooseAttempt, Forwarder, RoutedRequest
+from router.dispatch.null_patterns import check_null_patterns
 from router.dispatch.pair_fields import refuse_harmful
 from router.dispatch.plain_fields import plain_fields
 from router.dispatch.plain_forwarding import on_plain
@@ -71,6 +72,7 @@ class PassedEndpoints:
         refuse_reserved(fields)
         refuse_harmful(fields)
         check_common_fields(fields)
+        check_null_patterns(body)
         if fields.get("run") is not None:
             raise BadRequest(f"{request.path} takes no `run`: only requests that generate text belong to runs.")
         if (name := _OF_PROGRAMS.get(path.server_path)) is not None and fields.get(name) is not None:

@@ -8,6 +8,7 @@ import orjson
 from router.errors import BadRequest
 from router.http.body.json_scanner import MAX_NESTING, JsonScanner, ScanError
 
+NULL_ESCAPE = b"\\u0000"  # the only way in which JSON can say a null character
 LONG_BODY = 1 << 16  # bytes from which on a body is scanned rather than parsed
 MAX_PREFIX = 1 << 16  # bytes of a long value that are parsed
 FULL_FIELDS = ("sampling_params", "rid")  # parsed whole, however long
@@ -20,10 +21,12 @@ class Body:
 
     Attributes:
         fields: The top-level fields.
+        may_have_nulls: Whether a null character stands in it, perhaps within JSON in a text.
     """
 
-    def __init__(self, fields: dict[str, Any]) -> None:
+    def __init__(self, fields: dict[str, Any], *, may_have_nulls: bool = False) -> None:
         self.fields = fields
+        self.may_have_nulls = may_have_nulls
 
     def all_fields(self) -> dict[str, Any]:
         """All top-level fields with their whole values."""
@@ -68,7 +71,8 @@ class LongBody(Body):
             {
                 member.name: scanner.prefix(member.value_start, member.end, limits.get(member.name, MAX_PREFIX))
                 for member in self._members
-            }
+            },
+            may_have_nulls=NULL_ESCAPE in raw,
         )
 
     def all_fields(self) -> dict[str, Any]:
@@ -97,12 +101,12 @@ def read_body(raw: bytes) -> Body:
     Raises:
         BadRequest: It is no JSON object.
     """
-    if len(raw) < LONG_BODY:
-        return Body(parse_object(raw))
-    try:
-        return LongBody(raw)
-    except ScanError:
-        return Body(parse_object(raw))  # names the mistake, if there is one
+    if len(raw) >= LONG_BODY:
+        try:
+            return LongBody(raw)
+        except ScanError:
+            pass  # parsing names the mistake, if there is one
+    return Body(parse_object(raw), may_have_nulls=NULL_ESCAPE in raw)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
