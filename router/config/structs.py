@@ -33,7 +33,7 @@ def read_struct(struct_type: type[T], value: Any) -> T:
     try:
         return msgspec.convert(value, struct_type, strict=False)
     except msgspec.ValidationError as error:
-        reason = str(error)
+        reason = " ".join(str(error).split())
         match = _PATH_IN_MESSAGE.search(reason)
         path = re.sub(r"\[(\d+)\]", r".\1", match[1].replace("[...]", ".*")).lstrip(".") if match else ""
         reason = reason[: match.start()] if match else reason

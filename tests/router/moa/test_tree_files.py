@@ -160,6 +160,7 @@ def assert_one_sentence(message: str) -> None:
         ("t.yaml", "[" * 1200, "is not valid ("),
         ("t.yaml", "", "is wrong at the top"),
         ("t.json", "[]", "is wrong at the top"),
+        ("t.json", '{"two\\nlines": 1, "trees": []}', "is wrong at the top: object contains unknown field"),
     ],
 )
 def test_files_that_are_no_trees(tmp_path: Path, name: str, text: str, words: str) -> None:
