@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from router.dispatch.metrics import DispatchMetrics
-from router.dispatch.restart_queue import RestartQueue
+from router.dispatch.restart_queue import RestartQueue, Trial
 from router.dispatch.retries import RETRYABLE_STATUSES, RetrySettings, is_retryable
 from router.errors import NoWorker, UpstreamFailed, UpstreamTimeout, clear_tracebacks
 from router.http.body import Body
@@ -50,10 +50,12 @@ class ForwardingAttempt(ABC):
     Attributes:
         workers: The workers, prefill first.
         failed_worker: The worker whose failure ended the attempt; None before its end, and where nobody knows.
+        generated: Whether a pair has generated something.
     """
 
     workers: tuple[Worker, ...]
     failed_worker: Worker | None = None
+    generated = False
 
     @abstractmethod
     async def run(self, request: ClientRequest, *, is_last: bool) -> int:
@@ -115,14 +117,13 @@ class Forwarder:
         avoid: set[Worker] = set()
         while True:
             may_try = request.attempts + 1 < self._retries.max_attempts  # else it would fail where it could wait
-            attempt, tries = await self._choose(choose, routed, context, avoid, may_try=may_try)
+            attempt, trial = await self._choose(choose, routed, context, avoid, may_try=may_try)
             # A name that no worker is known to serve must not become a metric label.
             label = request.model = routed.model if routed.model in attempt.workers[-1].models else UNKNOWN_MODEL
             request.workers = tuple([worker.url for worker in attempt.workers])
             request.attempts += 1
             is_last = request.attempts >= self._retries.max_attempts
             self._metrics.selected(label, attempt.workers)
-            status = None
             try:
                 status = await attempt.run(request, is_last=is_last)
                 failed = routed.retries(status)
@@ -144,8 +145,8 @@ class Forwarder:
                     attempt.count_silence()
                 raise
             finally:
-                if tries:
-                    self._restarts.end_trial(routed.model, attempt.workers, generated=status == HTTPStatus.OK)
+                if trial is not None:
+                    trial.end(generated=attempt.generated)
             if attempt.failed_worker is not None:
                 avoid.add(attempt.failed_worker)
             backoff = self._retries.backoff(request.attempts)
@@ -160,21 +161,25 @@ class Forwarder:
         avoid: Collection[Worker],
         *,
         may_try: bool,
-    ) -> tuple[ForwardingAttempt, bool]:
-        """Choose workers; where the only ones restart, wait for them, and tell whether this request tries them."""
+    ) -> tuple[ForwardingAttempt, Trial | None]:
+        """Choose workers; where the only ones restart, wait for them, and perhaps be the request that tries them."""
         while True:
             try:
-                return choose(routed, context, avoid), False
+                return choose(routed, context, avoid), None
             except NoWorker:
-                waited = await self._restarts.wait(routed.model, may_try=may_try and routed.needs_engine)
-                if waited == "for nothing":
+                if not self._restarts.needed(routed.model):
                     raise
-                if waited == "until back":
-                    may_try = False  # once
-                    try:
-                        return choose(routed, replace(context, tries=True), avoid), True
-                    except NoWorker:
-                        self._restarts.end_trial(routed.model, (), generated=False)
-                    except BaseException:
-                        self._restarts.end_trial(routed.model, (), generated=False)
-                        raise
+            trial = await self._restarts.wait(routed.model, may_try=may_try and routed.needs_engine)
+            if trial is None:
+                continue
+            may_try = False  # once
+            try:
+                attempt = choose(routed, replace(context, tries=True), avoid)
+                trial.begin(attempt.workers)
+            except NoWorker:
+                trial.end(generated=False)
+            except BaseException:
+                trial.end(generated=False)
+                raise
+            else:
+                return attempt, trial

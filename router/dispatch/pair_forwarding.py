@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import aclosing
+from http import HTTPStatus
 
 from router.dispatch.attempt import failed_worker_of
 from router.dispatch.client_headers import client_headers
@@ -76,6 +77,7 @@ class PairAttempt(ForwardingAttempt):
                 if (refusal := refusal_in_stream(first_chunk)) is not None:
                     await request.send_response(*refusal, [(b"content-type", b"application/json")])
                     return
+                self.generated = True
                 request.streaming = True
                 request.first_chunk_at = exchange.first_chunk_at
                 await request.send_headers(status, stream_headers(exchange.decode.headers))
@@ -85,5 +87,6 @@ class PairAttempt(ForwardingAttempt):
             await request.send_chunk(b"", more=False)
             return
         body = await whole_body(routed.path, routed.body.fields, exchange)
+        self.generated = status == HTTPStatus.OK
         headers = [(b"content-type", content_type), *passed_headers(exchange.decode.headers)]
         await request.send_response(status, body, headers)

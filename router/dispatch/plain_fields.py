@@ -14,8 +14,9 @@ WITH_REQUEST_IDS = frozenset(("/generate", "/v1/chat/completions", "/v1/completi
 def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
     """The fields that a body gets for a server: a model's name, since it may have several, and request ids.
 
-    A client's `rid` is made unique for every server. SGLang gets one in any case, so that the request can be aborted.
-    Other servers get no fields that a client did not send.
+    A client's `rid` is made unique for every server. SGLang gets one in any case, so that the request can be aborted,
+    and so does a server that tells the router nothing, if the path is SGLang's own. Other servers get no fields that a
+    client did not send.
 
     Raises:
         BadRequest: The client's `rid` is none.
@@ -27,9 +28,13 @@ def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
     rid = fields.get("rid")
     if rid is not None:
         added["rid"] = unique_ids(rid)
-    elif worker.capability == "sglang" and routed.path in WITH_REQUEST_IDS and not _has_samples(fields):
+    elif _takes_ids(routed.path, worker) and not _has_samples(fields):
         added["rid"] = ids_of_prompts(None, batch_size(fields, routed.path))
     return added
+
+
+def _takes_ids(path: str, worker: Worker) -> bool:
+    return path in WITH_REQUEST_IDS and (worker.capability == "sglang" or (worker.wants_key and path == "/generate"))
 
 
 def _has_samples(fields: dict[str, Any]) -> bool:

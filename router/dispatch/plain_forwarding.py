@@ -28,7 +28,7 @@ def on_plain(
 
     Args:
         dispatcher: Sends aborts, and chooses a plain server by the policy unless `choose_server` is given.
-        added_fields: Fields that the body gets for a server; their `rid`, one or several, or `request_id` is aborted
+        added_fields: Fields that the body gets for a server; their `rid`, one or several, and `request_id` are aborted
             there when the client leaves.
         choose_server: Chooses the server; raises `NoWorker`.
     """
@@ -90,11 +90,11 @@ class PlainAttempt(ForwardingAttempt):
 
     def _abort(self) -> None:
         """Abort the request on the server: SGLang notices a closed connection only after seconds."""
-        if self._worker.capability == "openai":
+        if self._worker.capability == "openai" and not self._worker.wants_key:
             return
-        rid = self._added.get("rid") or self._added.get("request_id")
-        for request_id in rid if isinstance(rid, list) else [rid] if rid else []:
-            self._dispatcher.abort_on_worker(self._worker, request_id, self._headers)
+        for ids in (self._added.get("rid"), self._added.get("request_id")):
+            for request_id in ids if isinstance(ids, list) else [ids] if ids else []:
+                self._dispatcher.abort_on_worker(self._worker, request_id, self._headers)
 
     def count_silence(self) -> None:
         """As of `ForwardingAttempt`."""

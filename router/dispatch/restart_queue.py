@@ -5,7 +5,6 @@ wait until one of the two has succeeded.
 """
 
 import asyncio
-from typing import Literal
 
 from router.errors import NoWorker
 from router.workers.registry import Registry
@@ -13,7 +12,32 @@ from router.workers.worker import Pair, Worker
 
 POLL_SECONDS = 0.05
 
-Waited = Literal["for nothing", "until usable", "until back"]
+
+class Trial:
+    """A request on workers that are back and have generated nothing since. `end` must be called.
+
+    It has no time limit of its own: the router's own first generation, which has one, goes on beside it.
+    """
+
+    def __init__(self, registry: Registry, model: str, running: set[str]) -> None:
+        self._registry = registry
+        self._model = model
+        self._running = running
+        self._pair: Pair | None = None
+        self._restarts = (0, 0)
+        running.add(model)
+
+    def begin(self, workers: tuple[Worker, ...]) -> None:
+        """The request is sent to these."""
+        if len(workers) == 2:
+            self._pair = Pair(*workers)
+            self._restarts = self._pair.restarts
+
+    def end(self, *, generated: bool) -> None:
+        """The request has ended; `generated` tells whether the workers generated something for it."""
+        self._running.discard(self._model)
+        if generated and self._pair is not None:
+            self._registry.mark_warmed_up(self._pair, self._restarts)
 
 
 class RestartQueue:
@@ -32,21 +56,22 @@ class RestartQueue:
         self._registry = registry
         self._size = size
         self._timeout = timeout
-        self._tried: set[str] = set()  # models whose servers one request tries
+        self._tried: set[str] = set()  # models whose workers a request tries
         self.waiting = 0
 
-    async def wait(self, model: str, *, may_try: bool = False) -> Waited:
-        """Wait while the model's workers restart.
+    def needed(self, model: str) -> bool:
+        """Whether workers of the model restart."""
+        return self._registry.recovering(model)
+
+    async def wait(self, model: str, *, may_try: bool = False) -> Trial | None:
+        """Wait until the model's workers are usable.
 
         Returns:
-            `for nothing`: There is nothing to wait for. `until usable`: They are. `until back`: The request is the one
-            that tries them, which `may_try` allows; `end_trial` must be called.
+            None then; a trial if the request is to try workers that are only back, which `may_try` allows.
 
         Raises:
             NoWorker: They were not back in time, or enough requests wait already.
         """
-        if not self._registry.recovering(model):
-            return "for nothing"
         if self.waiting >= self._size:
             raise NoWorker(
                 f"a server of the model {model!r} restarts, and {self.waiting} requests wait for it already;"
@@ -58,8 +83,7 @@ class RestartQueue:
             async with asyncio.timeout(self._timeout):
                 while self._registry.recovering(model):
                     if may_try and model not in self._tried and self._registry.untried(model):
-                        self._tried.add(model)
-                        return "until back"
+                        return Trial(self._registry, model, self._tried)
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise NoWorker(
@@ -69,10 +93,4 @@ class RestartQueue:
             ) from None
         finally:
             self.waiting -= 1
-        return "until usable"
-
-    def end_trial(self, model: str, workers: tuple[Worker, ...], *, generated: bool) -> None:
-        """The request that tried workers has ended; `generated` tells that they served it."""
-        self._tried.discard(model)
-        if generated and len(workers) == 2 and (pair := Pair(*workers)) in self._registry.pairs():
-            self._registry.mark_warmed_up(pair)
+        return None

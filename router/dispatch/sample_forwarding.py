@@ -49,11 +49,11 @@ class _SampleRefused(RouterError):
 
 
 async def admit_samples(request: ClientRequest, routed: RoutedRequest) -> None:
-    """Let a request count as one request for each sample, and its body as often; waits until there is room.
+    """Let a request count as one for each sample that it does at once, and its body as often; waits for room.
 
     Raises:
         BadRequest: As of `sample_count`, or there are too many samples of all prompts.
-        TimedOutInQueue: There was no room in time for all samples.
+        TimedOutInQueue: There was no room in time.
         TooLarge, Overloaded: The body is too long for so many samples, or for so many now.
     """
     count = sample_count(routed.body.fields, routed.path)
@@ -65,15 +65,22 @@ async def admit_samples(request: ClientRequest, routed: RoutedRequest) -> None:
             f"{prompts} prompts with `n` {count} are {prompts * count} answers, and {MAX_BATCH} is the most; "
             "send several requests."
         )
+    count = _at_once(request, count)
     await request.admission.reweigh(count)
     request.count_copies(count)
+
+
+def _at_once(request: ClientRequest, count: int) -> int:
+    """How many of `count` samples a request does at once: room for all of them may never be under a limit."""
+    return min(count, request.admission.at_once or count)
 
 
 class SampledAttempt(ForwardingAttempt):
     """An attempt on a pair, for several samples of each prompt.
 
     The first sample goes ahead. The others follow once prefill has its prompt in the cache, as one SGLang server does
-    it: together they would compute the prompt n times. Whatever ends one of them early ends all.
+    it: together they would compute the prompt n times. Under a limit on requests some wait until others have ended.
+    Whatever ends one of them early ends all.
     """
 
     def __init__(self, dispatcher: Dispatcher, routed: RoutedRequest, pair: Pair, count: int) -> None:
@@ -84,6 +91,7 @@ class SampledAttempt(ForwardingAttempt):
         self._count = count
         self._stream = bool(routed.body.fields.get("stream"))
         self._batch = batch_size(routed.body.fields, routed.path) is not None
+        self._places: asyncio.Semaphore  # for the samples that run at once
         self._prefilled = asyncio.Event()  # the first sample's prompt is in prefill's cache
         self._scopes: list[ExchangeScope] = []  # the first, and those that have not ended
         self._headers: Headers = []  # of decode's first response
@@ -91,11 +99,13 @@ class SampledAttempt(ForwardingAttempt):
 
     async def run(self, request: ClientRequest, *, is_last: bool) -> int:
         """As of `ForwardingAttempt`."""
+        self._places = asyncio.Semaphore(_at_once(request, self._count))
         try:
             if self._stream:
                 await self._send_stream(request)
             else:
                 await self._send_whole(request)
+            self.generated = True
             return 200
         except _SampleRefused as refused:
             clear_tracebacks(refused)
@@ -140,7 +150,7 @@ class SampledAttempt(ForwardingAttempt):
             await request.send_headers(200, stream_headers(self._headers))
 
     async def _sample(self, request: ClientRequest, sample: int) -> AsyncGenerator[bytes, None]:
-        """The payloads of a sample's events, or its whole body.
+        """The payloads of a sample's events, or its whole body, once it may begin.
 
         Raises:
             _SampleRefused: The pair answered with an error.
@@ -148,6 +158,12 @@ class SampledAttempt(ForwardingAttempt):
         """
         if sample > 0:
             await self._prefilled.wait()
+        async with self._places, aclosing(self._exchange(request, sample)) as payloads:
+            async for payload in payloads:
+                yield payload
+
+    async def _exchange(self, request: ClientRequest, sample: int) -> AsyncGenerator[bytes, None]:
+        """As `_sample`, at once."""
         routed = self._routed
         scope = self._dispatcher.exchange(
             routed.path,

@@ -23,8 +23,6 @@ WARM_UP_TIMEOUT = 300.0  # seconds; the first generation of a pair may compile k
 DRAIN_POLL_INTERVAL = 0.05  # seconds
 NO_WORKERS = "there are no workers yet; POST /workers adds some, and so do --worker-urls, --prefill and --decode."
 
-Processes = tuple[str | None, str | None]
-
 
 class WorkerSupervisor:
     """Probes workers, warms up pairs, and removes workers once their requests have ended.
@@ -55,7 +53,7 @@ class WorkerSupervisor:
         self._warm_up_enabled = warm_up
         self._loads = loads
         self._tasks: set[asyncio.Task[None]] = set()
-        self._warming_up: dict[Pair, tuple[asyncio.Task[None], Processes]] = {}
+        self._warming_up: dict[Pair, tuple[asyncio.Task[None], tuple[int, int]]] = {}  # the task, `Pair.restarts`
         self._warm_up_problems: dict[Pair, str] = {}
         self._on_trial: set[Worker] = set()  # plain servers
         self._draining: dict[Worker, asyncio.Task[None]] = {}
@@ -181,12 +179,12 @@ class WorkerSupervisor:
             on_trial = [breaker for breaker in breakers if breaker.state != "closed"]
             due = all(breaker.begin_trial() for breaker in on_trial) and (on_trial or pair in cold)
             warming_up = self._warming_up.get(pair)
-            if warming_up is not None and _is_replaced(warming_up[1], _processes(pair)):
+            if warming_up is not None and warming_up[1] != pair.restarts:
                 warming_up[0].cancel()  # it waits for a process that is gone
                 del self._warming_up[pair]
                 warming_up = None
             if due and warming_up is None:
-                self._warming_up[pair] = self._start_task(self._warm_up(pair)), _processes(pair)
+                self._warming_up[pair] = self._start_task(self._warm_up(pair)), pair.restarts
 
     def _start_trial(self, worker: Worker) -> None:
         """Try a plain server that failed too often, unless it is being tried or was a moment ago."""
@@ -204,7 +202,7 @@ class WorkerSupervisor:
             self._on_trial.discard(worker)
 
     async def _warm_up(self, pair: Pair) -> None:
-        started_at = time.monotonic()
+        started_at, restarts = time.monotonic(), pair.restarts
         names = f"{pair.prefill.url} and {pair.decode.url}"
         try:
             await self.generate(pair)
@@ -221,8 +219,7 @@ class WorkerSupervisor:
         else:
             self._warm_up_problems.pop(pair, None)
             logger.info("%s generated their first tokens in %.2f s", names, time.monotonic() - started_at)
-            if pair in self._registry.pairs():
-                self._registry.mark_warmed_up(pair)
+            self._registry.mark_warmed_up(pair, restarts)
         finally:
             if pair in self._warming_up and self._warming_up[pair][0] is asyncio.current_task():
                 del self._warming_up[pair]
@@ -246,13 +243,3 @@ class WorkerSupervisor:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("unexpected error in a background task", exc_info=task.exception())
-
-
-def _processes(pair: Pair) -> Processes:
-    """Which processes serve a pair, as far as they are known."""
-    return pair.prefill.process, pair.decode.process
-
-
-def _is_replaced(before: Processes, now: Processes) -> bool:
-    """Whether a process that was known is another one now."""
-    return any(each is not None and each != other for each, other in zip(before, now, strict=True))

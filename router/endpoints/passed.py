@@ -93,9 +93,19 @@ class PassedEndpoints:
         return RoutedRequest(path.server_path, path.name, model, body, needs_engine=path.needs_engine)
 
     async def forward(
-        self, request: ClientRequest, routed: RoutedRequest, choose: ChooseAttempt, path: PassedPath
+        self,
+        request: ClientRequest,
+        routed: RoutedRequest,
+        choose: ChooseAttempt,
+        path: PassedPath,
+        *,
+        follows_engine: bool = False,
     ) -> None:
-        """Send a request to the servers that `choose` chooses, and the response to the client; raises `RouterError`."""
-        seconds = self._timeout if routed.needs_engine else min(self._timeout, HELP_TIMEOUT)
+        """Send a request to the servers that `choose` chooses, and the response to the client; raises `RouterError`.
+
+        `follows_engine` gives one that needs no engine the time of one that does: it may stream what that makes.
+        """
+        is_long = routed.needs_engine or follows_engine
+        seconds = self._timeout if is_long else min(self._timeout, HELP_TIMEOUT)
         work = self._forwarder.forward(request, routed, choose)
         await answer_within(request, work, seconds, format_named_error if path.has_named_events else format_error)

@@ -52,13 +52,13 @@ class ResponsesEndpoints:
         choose = None
         if (previous := fields.get("previous_response_id")) is not None:
             server = self._server_of(request, str(previous))
-            if routed.model not in server.models:
+            if routed.model not in server.models and not server.serves_any:
                 raise BadRequest(f"the response {str(previous)[:100]!r} is not of the model {routed.model!r}.")
             choose = _only(server)
         await self._passed.forward(request, routed, on_plain(self._dispatcher, added, choose), RESPONSES_PATH)
 
     async def show(self, request: ClientRequest, response_id: str) -> None:
-        """A stored response, as its server tells it."""
+        """A stored response, as its server tells it, or a stream of one that is being made."""
         await request.body()
         query = request.query_string.decode("latin-1")
         if not _QUERY.fullmatch(query):
@@ -75,7 +75,7 @@ class ResponsesEndpoints:
         path = f"{RESPONSES_PATH.server_path}/{response_id}{rest}"
         routed = RoutedRequest(path, RESPONSES_PATH.name, str(server.model), Body({}), method, needs_engine=False)
         choose = on_plain(self._dispatcher, lambda _: {}, _only(server))
-        await self._passed.forward(request, routed, choose, RESPONSES_PATH)
+        await self._passed.forward(request, routed, choose, RESPONSES_PATH, follows_engine=method == "GET")
 
     def _server_of(self, request: ClientRequest, response_id: str) -> Worker:
         return server_of_response(response_id, request.namespace, self._dispatcher.registry.workers)

@@ -9,6 +9,10 @@ class Admission(Protocol):
     Only the task that handles the request calls these.
     """
 
+    @property
+    def at_once(self) -> int | None:
+        """As how many requests at most it should count where it may do one part after the other; None for any."""
+
     async def reweigh(self, weight: int) -> None:
         """Count as so many requests from now on, and wait until there is room for them.
 
@@ -25,6 +29,8 @@ class Admission(Protocol):
 
 class _NoLimits:
     """The place of a request that counts for no limit."""
+
+    at_once = None
 
     async def reweigh(self, weight: int) -> None:
         """There is always room."""

@@ -107,10 +107,16 @@ class Registry:
         """Whether the model's pairs lack nothing but a first generation of servers that are back."""
         return all(any(worker.usable or worker.untried for worker in self.serving(model, role)) for role in PAIR_ROLES)
 
-    def mark_warmed_up(self, pair: Pair) -> None:
-        """Record that a pair has generated something."""
-        self.warmed_up_pairs.add(pair)
-        pair.prefill.warmed_up = pair.decode.warmed_up = True
+    def mark_warmed_up(self, pair: Pair, restarts: tuple[int, int]) -> None:
+        """Record that a pair has generated something, unless a server is gone or was restarted meanwhile.
+
+        Args:
+            pair: The pair.
+            restarts: Its `restarts` when the request began.
+        """
+        if pair.restarts == restarts and pair in self.pairs():
+            self.warmed_up_pairs.add(pair)
+            pair.prefill.warmed_up = pair.decode.warmed_up = True
 
     def pairs(self) -> list[Pair]:
         """Every healthy prefill server with every healthy decode server of its model, without those being removed."""

@@ -54,15 +54,22 @@ class ServerProbe:
             raise self._refusal(status)
         return str(self._refusal(status)) if refused else None
 
-    async def knock(self) -> None:
+    async def knock(self) -> str | None:
         """Ask SGLang for what its HTTP process knows by itself: `/server_info` waits for its scheduler.
+
+        Returns:
+            The name of its model; None if it does not tell.
 
         Raises:
             UpstreamFailed: The server cannot be reached, or is not well.
         """
-        status, _ = await self._get("/model_info")
-        if _is_failure(status):
-            raise self._refusal(status)
+        try:
+            models = _listed_models(await self._get_json("/v1/models"))
+        except UpstreamFailed as error:
+            if _is_failure(error.upstream_status):
+                raise
+            return None
+        return models[0]["id"] if models else None
 
     async def server_info(self) -> Any:
         """SGLang's `/server_info` as JSON.

@@ -90,6 +90,7 @@ class Worker:
         self.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.role} {self.url}"))
         self.health_tracker = HealthTracker(self.health, ever_healthy=self.healthy)
         self.process: str | None = None
+        self.restarts = 0  # of its process, as far as they were noticed
         self._own_model: str | None = None  # what the server calls the one model that the operator named
         self._listed_models: tuple[str, ...] = ()  # by the server, at the last probe
         self._health_notice: str | None = None  # from the last health check
@@ -176,8 +177,8 @@ class Worker:
         """Ask the worker what it serves, and call its health endpoint when that is due.
 
         Sets `model`, `more_models`, `info`, `healthy` and `problem`. A worker that fails raises no error here. One of a
-        pair that is back is only asked whether it answers, so that its warm-up begins at once; what it serves is
-        asked by the next probe.
+        pair that is back is only asked for its model's name, so that its warm-up begins at once; if that is the same,
+        the rest is asked by the next probe.
         """
         self.suspected = False
         if self.health_tracker.ever_healthy and self.health.disable_checks and not self.away:
@@ -194,8 +195,8 @@ class Worker:
         timeout = self.health.timeout_secs
         try:
             async with asyncio.timeout(timeout):
-                if self.away and self.health_tracker.ever_healthy and self.role != "plain":
-                    await probe.knock()
+                may_be_back = self.away and self.health_tracker.ever_healthy and self.role != "plain"
+                if may_be_back and await probe.knock() in self._listed_models[:1]:
                     self._is_back()
                     return
                 if self.health_tracker.health_check_due():
@@ -232,6 +233,7 @@ class Worker:
 
     def _begin_anew(self) -> None:
         """Forget what was learnt of the process that served before."""
+        self.restarts += 1
         self.warmed_up = False
         self.server_load = None
         self.breaker.reset()
@@ -361,3 +363,8 @@ class Pair:
 
     prefill: Worker
     decode: Worker
+
+    @property
+    def restarts(self) -> tuple[int, int]:
+        """How often the two were restarted: if it stays the same, so do their processes, as far as that is known."""
+        return self.prefill.restarts, self.decode.restarts

@@ -57,6 +57,11 @@ class ConcurrencyGate:
         self.queued_bytes = 0
 
     @property
+    def at_once(self) -> int:
+        """As how many a request should count at most: for more, the gate would keep all others out for long."""
+        return max(1, self._limit // 2)
+
+    @property
     def waiting(self) -> int:
         """Number of queued requests."""
         return len(self._waiting) + len(self._returning)

@@ -24,6 +24,11 @@ class AdmissionTicket:
         self._weight = 1
         self._counts = True
 
+    @property
+    def at_once(self) -> int | None:
+        """As of `Admission`."""
+        return None if self._gate is None else self._gate.at_once
+
     async def reweigh(self, weight: int) -> None:
         """As of `Admission`."""
         if self.would_change(weight):
@@ -81,6 +86,11 @@ class AdmissionTickets:
 
     def __init__(self, tickets: Sequence[AdmissionTicket]) -> None:
         self._tickets = tuple(tickets)
+
+    @property
+    def at_once(self) -> int | None:
+        """As of `Admission`."""
+        return min((ticket.at_once for ticket in self._tickets if ticket.at_once is not None), default=None)
 
     async def reweigh(self, weight: int) -> None:
         """As of `Admission`."""

@@ -14,7 +14,7 @@ from router.server.admission import AdmissionSettings
 from router.workers import circuit_breaker
 from router.workers.circuit_breaker import CircuitBreaker, CircuitBreakerSettings
 from router.workers.health import HealthSettings
-from tests.router.support.aio import aio, until
+from tests.router.support.aio import aio, run, until
 from tests.router.support.fakes import Call, FakePair, FakeWorker, Handler, native_event
 from tests.router.support.serving import Serving, serving
 
@@ -188,6 +188,68 @@ async def test_who_tries_in_vain_waits_with_the_others() -> None:
         begin_all.set()
         assert (await asked).status_code == 200
         await router.freed()
+
+
+@aio
+async def test_nothing_is_sent_to_a_server_that_is_back_with_another_model() -> None:
+    pair, begin_telling = faithful(), asyncio.Event()
+    async with serving(pair, **WARM, limits=AdmissionSettings(queue_timeout_secs=0.5)) as router:
+        await ready(router)
+        (asked,) = await asked_without(router, pair.decode)
+        usual, sent = pair.decode.server.handler, len(pair.decode.requests)
+
+        async def slow(call: Call) -> None:
+            if call.path != "/server_info" or await call.waits_for(begin_telling):
+                await usual(call)
+
+        pair.decode.server.handler = slow
+        pair.decode.info["served_model_name"] = "another"
+        await begin(pair.decode, 2)
+        assert "was not back within 0.5 s" in (await asked).text
+        assert len(pair.decode.requests) == sent
+        begin_telling.set()
+
+
+REFUSAL = {"error": {"message": "no", "code": 400}}
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_trial_in_vain_opens_a_server_for_nobody(refused: bool) -> None:
+    """One that is refused in a stream of HTTP status 200, or that prefill ended during."""
+
+    async def test() -> None:
+        pair, begin_all, restart = faithful(), asyncio.Event(), asyncio.Event()
+        async with serving(pair, **WARM | {"retries": RetrySettings(max_retries=3, initial_backoff_ms=1)}) as router:
+            await ready(router)
+            await end(pair.decode)
+            body = {**BODY, "stream": True}
+            asked = asyncio.create_task(router.post("/generate", body))
+            await until(lambda: router.app.dispatcher.restarts.waiting == 1, "it waits")
+
+            async def generate(call: Call) -> None:
+                pair.room(call).set()
+                if call.json.get("text") is None:  # the router's own
+                    if await call.waits_for(begin_all):
+                        await pair.decoded(call)
+                    return
+                if not refused:
+                    restart.set()
+                    assert await call.waits_for(begun)
+                await call.stream(REFUSAL if refused else {"text": "a", "meta_info": {}})
+                await call.done()
+
+            begun = asyncio.Event()
+            pair.decode.generate = generate
+            await begin(pair.decode, 2)
+            if not refused:
+                await restart.wait()
+                router.app.registry.workers[0].restarts += 1  # as a probe does that finds another process
+                begun.set()
+            assert (await asked).status_code == (400 if refused else 200)
+            assert router.app.registry.models() == []
+            begin_all.set()
+
+    run(test)
 
 
 @aio

@@ -374,18 +374,42 @@ async def test_a_request_counts_as_its_samples() -> None:
         await well(call)
 
     pair.decode.generate = decoded
-    async with serving(pair, limits=AdmissionSettings(max_concurrent=4, queue_size=2)) as router:
+    async with serving(pair, limits=AdmissionSettings(max_concurrent=7, queue_size=2)) as router:
         gate = router.app.limits.gate
         assert gate is not None
         asked = asyncio.create_task(router.post(CHAT_PATH, CHAT))
         await until(lambda: len(pair.decode.requests) == 3, "all three are sent")
         assert gate.running == 3
         assert [worker.load for worker in router.app.registry.workers if worker.role == "decode"] == [3]
-        second = asyncio.create_task(router.post(CHAT_PATH, {**CHAT, "n": 2}))
-        await until(lambda: gate.waiting == 1, "two do not fit")
+        more = [asyncio.create_task(router.post(CHAT_PATH, {**CHAT, "n": n})) for n in (2, 3)]
+        await until(lambda: gate.waiting == 1, "three more do not fit")
+        assert gate.running == 5
         go.set()
-        assert [answer.status_code for answer in await asyncio.gather(asked, second)] == [200, 200]
+        assert [answer.status_code for answer in await asyncio.gather(asked, *more)] == [200, 200, 200]
         assert gate.running == 0
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_more_samples_than_half_the_limit_are_made_one_after_the_other(stream: bool) -> None:
+    async def test() -> None:
+        pair = SamplingPair()
+        well = pair.decoded
+        counted: set[int] = set()
+
+        async def decoded(call: Call) -> None:
+            assert router.app.limits.gate is not None
+            counted.add(router.app.limits.gate.running)
+            assert [each.load for each in router.app.registry.workers if each.role == "decode"] <= [2]
+            await well(call)
+
+        pair.decode.generate = decoded
+        async with serving(pair, limits=AdmissionSettings(max_concurrent=4)) as router:
+            answer = await router.post(CHAT_PATH, {**CHAT, "n": 9, "stream": stream})
+            assert answer.status_code == 200
+            assert len(pair.decode.requests) == 9
+            assert counted == {2}
+
+    run(test)
 
 
 @aio

@@ -1,14 +1,16 @@
 """Parsers of SGLang's servers, and the list of tokenizers (the servers are fakes)."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from tests.router.endpoints.test_passed import drops
 from tests.router.support.aio import aio, run
-from tests.router.support.fakes import FakePair
+from tests.router.support.fakes import Call, FakePair
 from tests.router.support.plain import PlainServer
 from tests.router.support.serving import serving
+from tests.router.workers.test_client_keys import KEY, locked
 
 REASONING, CALLS = "/parse/reasoning", "/parse/function_call"
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
@@ -75,6 +77,54 @@ async def test_another_server_parses_when_one_is_away() -> None:
         for worker in router.app.registry.workers:
             worker.healthy = False
         assert (await router.post(REASONING, asked)).status_code == 503
+
+
+@aio
+async def test_a_server_that_cannot_now_is_no_reason_to_refuse_the_text() -> None:
+    async def busy(call: Call) -> None:
+        await call.answer({"error": {"message": "later"}}, 503)
+
+    first, second = PlainServer(), PlainServer()
+    first.help = busy
+    asked = {"text": "x", "reasoning_parser": "qwen3"}
+    async with first, second, serving(plain=(first.url, second.url)) as router:
+        assert (await router.post(REASONING, asked)).status_code == 200
+        assert first.asked
+        second.help = busy
+        answer = await router.post(REASONING, asked)
+        assert (answer.status_code, "with 503: later" in answer.text) == (502, True)
+
+
+@aio
+async def test_a_client_that_leaves_ends_its_request() -> None:
+    there, left = asyncio.Event(), asyncio.Event()
+
+    async def hangs(call: Call) -> None:
+        there.set()
+        await call.gone()
+        left.set()
+
+    server = PlainServer()
+    server.help = hangs
+    async with server, serving(plain=(server.url,)) as router:
+        request = asyncio.create_task(router.post(REASONING, {"text": "x", "reasoning_parser": "qwen3"}))
+        await there.wait()
+        request.cancel()
+        await left.wait()
+
+
+@pytest.mark.parametrize("model", [{}, {"model": "any"}])
+def test_a_server_that_wants_clients_keys_gets_them(model: dict[str, str]) -> None:
+    async def test() -> None:
+        server = PlainServer()
+        server.handler = locked(server._handle)
+        asked = {"text": "<think>a</think>b", "reasoning_parser": "qwen3", **model}
+        async with server, serving(plain=(server.url,)) as router:
+            assert (await router.http.post(REASONING, json=asked, headers=KEY)).json()["reasoning_text"] == "a"
+            answer = await router.post(REASONING, asked)
+            assert (answer.status_code, "with 401" in answer.text) == (401, True)
+
+    run(test)
 
 
 @aio

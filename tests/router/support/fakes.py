@@ -189,6 +189,8 @@ class FakeWorker:
             await call.answer(self.info)
         elif call.path == "/model_info":
             await call.answer({"model_path": self.model, "is_generation": True})
+        elif call.path == "/v1/models":
+            await call.answer({"data": [{"id": self.info.get("served_model_name")}]})
         elif call.path == self.health:
             await call.send(whole(b"", 200 if self.well else 503))
         elif call.path == "/abort_request":
@@ -212,7 +214,7 @@ class FakeWorker:
     @property
     def requests(self) -> list[Call]:
         """The generation requests it got."""
-        other = {"/server_info", "/model_info", self.health, "/abort_request", *NO_ENGINE, *UNKNOWN}
+        other = {"/server_info", "/model_info", "/v1/models", self.health, "/abort_request", *NO_ENGINE, *UNKNOWN}
         return [call for call in self.server.calls if call.path not in other]
 
     @property
