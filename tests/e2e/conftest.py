@@ -97,7 +97,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
     supervisor = Supervisor(plan, logs, trees, print, fork=True)
     with asyncio.Runner() as runner:
         plain_port = next(ports)
-        plain = runner.run(_start_plain(model_folder, plain_port, logs))
+        plain = runner.run(_start_plain(model_folder, plain_port, next(ports), logs))
         try:
             runner.run(supervisor.start())
             base = f"http://127.0.0.1:{plain_port}"
@@ -139,8 +139,9 @@ def pair(request: pytest.FixtureRequest, servers: Servers, paged: Servers) -> Se
     return servers if request.param == "pages of 1" else paged
 
 
-async def _start_plain(model: Path, port: int, logs: Path) -> SpawnedProcess:
+async def _start_plain(model: Path, port: int, nccl_port: int, logs: Path) -> SpawnedProcess:
     argv = ["--model-path", str(model), "--dtype", "float32", "--page-size", "16", "--port", str(port)]
+    argv += ["--nccl-port", str(nccl_port)]  # one that SGLang finds by itself may be taken before it listens there
     argv += ["--max-total-tokens", "4096", "--context-length", str(CONTEXT), "--max-running-requests", "16"]
     argv += ["--served-model-name", MODEL, "--skip-server-warmup"]
     return await Spawner("sglang.launch_server").start(
