@@ -64,6 +64,7 @@ def build_plan(options: argparse.Namespace, config: LaunchConfig, inventory: Inv
         config, inventory, ports=next_port, host=host, router_port=router_port, model_path_of=model_path_of
     )
     if not options.dry_run:
-        for python in dict.fromkeys(server.python for server in plan.servers if server.model.engine == "vllm"):
-            check_importable(python, "vllm", "let vllm_python name the python of an environment that has vLLM")
+        environments = {server.python: server.env for server in plan.servers if server.model.engine == "vllm"}
+        for python, env in environments.items():
+            check_importable(python, "vllm", "let vllm_python name the python of an environment that has vLLM", env)
     return plan

@@ -23,6 +23,11 @@ def test_what_is_there_is_imported() -> None:
     check_importable(sys.executable, "json", "add it")
 
 
+def test_what_is_found_by_the_environment_of_the_servers(tmp_path: Path) -> None:
+    (tmp_path / "only_here.py").touch()
+    check_importable(None, "only_here", "add it", {"PYTHONPATH": str(tmp_path)})
+
+
 def test_what_is_missing_is_told_in_a_sentence() -> None:
     with pytest.raises(PlanError) as refused:
         check_importable(None, "no_such_module", "add it")
