@@ -18,7 +18,6 @@ class IgnoredFlag:
 
 
 IGNORED_FLAGS: dict[str, IgnoredFlag] = {
-    "--enable-igw": IgnoredFlag("several models are always served", {"action": "store_true"}),
     "--backend": IgnoredFlag("sglang is the only backend", {"choices": ["sglang"], "default": "sglang"}),
     "--model-path": IgnoredFlag("the servers say which models they have", {"metavar": "PATH"}),
     "--tokenizer-path": IgnoredFlag("the servers tokenize", {"metavar": "PATH"}),

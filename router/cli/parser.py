@@ -43,6 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
     workers.add_argument("--decode", action="append", metavar="URL", default=[], help="a decode server (repeatable)")
     workers.add_argument("--trees", type=Path, help="YAML or JSON file with trees of agents, or a shipped tree's name")
     workers.add_argument("--worker-urls", nargs="*", metavar="URL", help="plain servers: any that speak OpenAI's API")
+    workers.add_argument(
+        "--enable-igw",
+        action="store_true",
+        help="take only the names of models that are served, as with --trees; else one model alone gets every name",
+    )
     add_ignored_flags(workers)
     add_policy_flags(parser)
     add_flags(parser, PolicySettings, "parameters of policies")
@@ -91,6 +96,7 @@ def parse(arguments: list[str]) -> RouterSettings:
         policies=_policy_settings(parser, namespace),
         loads=read_flags(parser, namespace, LoadMonitorSettings),
         trees=namespace.trees,
+        igw=namespace.enable_igw,
         server=server,
         health=read_flags(parser, namespace, HealthSettings),
         retries=read_flags(parser, namespace, RetrySettings),

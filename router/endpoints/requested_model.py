@@ -7,7 +7,7 @@ from router.workers.registry import Registry
 
 
 def requested_model(registry: Registry, body: dict[str, Any]) -> str:
-    """The model that a body names, or the only one served, or SGLang's `default` where none is known.
+    """The model that a body means: the one it names, or the only one served, or SGLang's `default` if none is known.
 
     Raises:
         BadRequest: `model` is not a string, or is missing and several models are served.
@@ -17,7 +17,7 @@ def requested_model(registry: Registry, body: dict[str, Any]) -> str:
     if name is not None and not isinstance(name, str):
         raise BadRequest("`model` must be a string.")
     # "default" is SGLang's own name for whatever the server has.
-    model = registry.default_model() if name in (None, "default") else name
+    model = registry.default_model() if name in (None, "default") else registry.meant_by(name)
     if model is None:
         served = registry.models()
         if not served:

@@ -215,7 +215,7 @@ def build_components(
 
 def _registry(settings: RouterSettings, factory: WorkerFactory) -> Registry:
     """The workers that the command line names."""
-    registry = Registry([])
+    registry = Registry([], exact_models=settings.igw or settings.trees is not None)
     for url, bootstrap_port in settings.prefill:
         registry.add(factory.make(url, "prefill", bootstrap_port))
     for url in settings.decode:

@@ -109,6 +109,7 @@ class RouterSettings:
         policies: Parameters of the other policies.
         loads: How often servers are asked for their load.
         trees: File with trees of agents, a shipped tree's name, or None for the default tree.
+        igw: Whether a model must be named as its servers name it, also where there is one model alone.
         server: Listening, answering, logging and stopping.
         health: Health checks and warm-up.
         retries: Retries and their backoff.
@@ -130,6 +131,7 @@ class RouterSettings:
     policies: PolicySettings = field(default_factory=PolicySettings)
     loads: LoadMonitorSettings = field(default_factory=LoadMonitorSettings)
     trees: Path | None = None
+    igw: bool = False
     server: ServerSettings = field(default_factory=ServerSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     retries: RetrySettings = field(default_factory=RetrySettings)

@@ -15,13 +15,18 @@ logger = logging.getLogger(__name__)
 class Registry:
     """All workers of a router.
 
+    Args:
+        workers: Those that are there from the start.
+        exact_models: Whether a model must be named as its servers name it, also where there is one model alone.
+
     Attributes:
         workers: Every worker, also those being removed that still have requests in flight.
         warmed_up_pairs: Pairs that have generated something since both workers became healthy.
     """
 
-    def __init__(self, workers: Iterable[Worker]) -> None:
+    def __init__(self, workers: Iterable[Worker], *, exact_models: bool = True) -> None:
         self.workers = list(workers)
+        self._exact_models = exact_models
         self.warmed_up_pairs: set[Pair] = set()
         self._probing: set[Worker] = set()
 
@@ -194,6 +199,14 @@ class Registry:
                 elif model != first:
                     return None
         return first
+
+    def meant_by(self, name: str) -> str:
+        """The model that a request means by a name: without `exact_models` the only one that all workers serve."""
+        if self._exact_models or any(name in worker.models for worker in self.workers):
+            return name
+        if any(worker.model is None for worker in self.workers):
+            return name  # one may yet turn out to have it
+        return self.default_model() or name
 
     def close(self) -> None:
         """Close the idle connections of all workers."""

@@ -223,6 +223,20 @@ def test_headers_of_the_server_are_passed_on(stream: bool) -> None:
     run(test)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_one_model_alone_gets_every_name(exact: bool) -> None:
+    """And under the name that its server knows: others than SGLang refuse a wrong one."""
+
+    async def test() -> None:
+        async with Two(igw=exact) as two:
+            answer = await two.router.post(CHAT, {**BODY, "model": "gpt"})
+            assert answer.status_code == (404 if exact else 200)
+            names = [call.json["model"] for server in two.servers for call in server.generations]
+            assert names == ([] if exact else ["m"])
+
+    run(test)
+
+
 @aio
 async def test_servers_may_come_later() -> None:
     """A worker of no type is a plain one, as for the other routers."""

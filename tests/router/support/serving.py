@@ -113,6 +113,7 @@ def _settings(
     pairs: tuple[FakePair, ...], trees: Path | None, server: ServerSettings, more: dict[str, Any]
 ) -> RouterSettings:
     more.setdefault("retries", RetrySettings(disable_retries=True))
+    more.setdefault("igw", True)  # most tests have one model alone, and shall see a wrong name
     more.setdefault("health", HealthSettings(skip_warm_up=True, probe_interval_secs=60))
     prefill = tuple((pair.prefill.url, 1) for pair in pairs)
     return RouterSettings(prefill, tuple(pair.decode.url for pair in pairs), trees=trees, server=server, **more)

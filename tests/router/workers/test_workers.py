@@ -53,6 +53,17 @@ def test_the_default_model_is_the_only_one() -> None:
     assert Registry([worker("prefill", None)]).default_model() is None
 
 
+def test_one_model_alone_is_meant_by_every_name_unless_names_are_exact() -> None:
+    workers = [worker("prefill", "a"), worker("decode", "a", healthy=False)]
+    registry = Registry(workers, exact_models=False)
+    assert [registry.meant_by(name) for name in ("a", "b")] == ["a", "a"]
+    assert Registry(workers).meant_by("b") == "b"
+    registry.workers.append(silent := worker("prefill", None))
+    assert registry.meant_by("b") == "b", "it may yet say that it has it"
+    silent.model = "c"
+    assert [registry.meant_by(name) for name in ("a", "b", "c")] == ["a", "b", "c"]
+
+
 def test_round_robin_is_even_for_each_model() -> None:
     policy = RoundRobin()
     a = [worker("prefill", "a") for _ in range(3)]
