@@ -158,7 +158,8 @@ async def test_readers_that_wait_leave_room_for_the_agent_that_they_wait_for(age
         readers = []
         for index in range(8):
             readers.append(asyncio.create_task(router.post(CHAT, chat(f"r{index}", reading("a"), agent=f"r{index}"))))
-            await until(lambda: waiting(router) == len(readers), "another reader waits")
+            await until(lambda: waiting(router) == len(readers) or readers[-1].done(), "another reader waits")
+            assert not readers[-1].done(), readers[-1].result().text
         assert gate.running == 0
         assert (await router.post(CHAT, chat("a", "Speak.", agent="a"))).status_code == 200
         assert [each.status_code for each in await within(5.0, asyncio.gather(*readers))] == [200] * 8

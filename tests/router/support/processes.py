@@ -62,9 +62,9 @@ def wait_for(url: str, process: "subprocess.Popen[str]") -> None:
     while True:
         assert process.poll() is None
         try:
-            if httpx.get(url, timeout=60.0).status_code == 200:
+            if httpx.get(url, timeout=10.0).status_code == 200:
                 return
-        except httpx.ConnectError:
+        except httpx.TransportError:  # not there yet, or another's server that just had this port
             pass
         assert time.monotonic() < deadline
         time.sleep(0.02)
