@@ -64,7 +64,7 @@ class RestartQueue:
         return self._registry.recovering(model)
 
     async def wait(self, model: str, *, may_try: bool = False) -> Trial | None:
-        """Wait until the model's workers are usable.
+        """Wait until the model's workers are usable, unless none of them restarts.
 
         Returns:
             None then; a trial if the request is to try workers that are only back, which `may_try` allows.
@@ -72,6 +72,8 @@ class RestartQueue:
         Raises:
             NoWorker: They were not back in time, or enough requests wait already.
         """
+        if not self.needed(model):
+            return None
         if self.waiting >= self._size:
             raise NoWorker(
                 f"a server of the model {model!r} restarts, and {self.waiting} requests wait for it already;"
