@@ -53,7 +53,7 @@ test: install browser curl
 endif
 
 test-quick: install browser
-	@$(PYTEST) -n 4 -m "not servers" --ignore=tests/e2e --hypothesis-profile=quick
+	@.venv/bin/python -m tests.quick
 
 test-peers: install
 	@.venv/bin/python -m tests.peers

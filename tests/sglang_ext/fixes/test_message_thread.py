@@ -95,6 +95,7 @@ def test_the_thread_goes_on(
     assert "ignored a message about KV transfer" in caplog.text
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("start", ["nixl"], indirect=True)
 def test_a_room_that_is_cleared_meanwhile_is_what_is_ignored(
     start: Callable[[Any], None], pipe: tuple["zmq.Socket[bytes]", FakeManager], caplog: pytest.LogCaptureFixture

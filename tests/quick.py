@@ -1,0 +1,104 @@
+"""`python -m tests.quick`: every test that needs no SGLang server, properties with fewer examples.
+
+Several pytest processes at once, each with folders of its own. As workers of pytest-xdist each of them would collect
+all tests, for seconds, and report each one to another process. Arguments go to every pytest. The exit code is 1 when
+any test failed; what failed is printed.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+AT_ONCE = (os.cpu_count() or 1) + 1  # many tests wait
+# What takes long comes first; all other folders share the last groups.
+LONG = (
+    ("tests/router/server",),
+    ("tests/launch",),
+    ("tests/sglang_ext",),
+    ("tests/router/moa", "tests/router/agent_runs"),
+    ("tests/qmetric",),
+    ("tests/router/endpoints", "tests/router/dispatch"),
+)
+OTHER_GROUPS = 4
+OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", "not servers", "--hypothesis-profile=quick")
+NO_TESTS = 5  # pytest's exit code
+_SUMMARY = re.compile(r"^(?:=+ )?(\d+ \w+[\w ,]*) in [\d.]+s", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A pytest that has ended."""
+
+    paths: tuple[str, ...]
+    code: int
+    seconds: float
+    output: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything went wrong."""
+        return self.code not in (0, NO_TESTS)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers of its last line, such as of `passed`."""
+        found = _SUMMARY.findall(self.output)
+        counts = [each.split(" ", 1) for each in found[-1].split(", ")] if found else []
+        return {kind: int(number) for number, kind in counts}
+
+
+def groups() -> list[tuple[str, ...]]:
+    """What each pytest gets: every folder, and every loose module, once."""
+    named = {path for group in LONG for path in group}
+    others = [path for path in sorted(_test_paths()) if path not in named]
+    return [*LONG, *(tuple(others[start::OTHER_GROUPS]) for start in range(OTHER_GROUPS))]
+
+
+def _test_paths() -> Iterable[str]:
+    """Folders in `tests` and in `tests/router` that have tests, and modules beside them."""
+    tests = ROOT / "tests"
+    for path in (*tests.iterdir(), *(tests / "router").iterdir()):
+        is_module = path.name.startswith("test_") and path.suffix == ".py"
+        if is_module or (path.is_dir() and path.name not in ("e2e", "router") and any(path.rglob("test_*.py"))):
+            yield str(path.relative_to(ROOT))
+
+
+def run(paths: tuple[str, ...], arguments: Sequence[str]) -> Done:
+    """Run the tests of these paths in a process of their own."""
+    started_at = time.monotonic()
+    command = [sys.executable, "-m", "pytest", *OPTIONS, *paths, *arguments]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return Done(paths, done.returncode, time.monotonic() - started_at, done.stdout)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all groups, tell of each as it ends, and of all at the end; returns the exit code."""
+    started_at = time.monotonic()
+    total: dict[str, int] = {}
+    failed = False
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for future in as_completed([pool.submit(run, paths, arguments) for paths in groups()]):
+            done = future.result()
+            if done.failed:
+                failed = True
+                print(done.output)
+            for kind, number in done.counts.items():
+                total[kind] = total.get(kind, 0) + number
+            print(f"{done.seconds:5.1f} s  {_told(done.counts)}  {' '.join(done.paths)}", flush=True)
+    print(f"{'FAILED' if failed else 'passed'}: {_told(total)} in {time.monotonic() - started_at:.1f} s")
+    return int(failed)
+
+
+def _told(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "no tests"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
