@@ -9,6 +9,7 @@ from router.dispatch.background_posts import BackgroundPosts
 from router.dispatch.breaker_checks import available_workers
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.dispatch.exchange_scope import ExchangeScope
+from router.dispatch.pair_times import PairTimes
 from router.dispatch.restart_queue import RestartQueue
 from router.dispatch.target_worker import target_worker
 from router.http.body import Body
@@ -28,9 +29,11 @@ class Dispatcher:
         balance: When loads are imbalanced, so that a sticky pair is given up (`can_keep_pair`).
         restarts: Where requests wait for workers that restart.
         plain_policy: Chooses among plain servers; None for power of two choices.
+        times: Counts how long exchanges take; None for one that nobody reads.
 
     Attributes:
         background: Posts whose responses nobody awaits.
+        times: How long exchanges take.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Dispatcher:
         balance: CacheAwareSettings | None = None,
         restarts: RestartQueue | None = None,
         plain_policy: Policy | None = None,
+        times: PairTimes | None = None,
     ) -> None:
         self.registry = registry
         self.restarts = restarts or RestartQueue(registry)
@@ -49,6 +53,7 @@ class Dispatcher:
         self._decode_policy = decode_policy
         self._plain_policy = plain_policy or PowerOfTwo()
         self.background = BackgroundPosts()
+        self.times = times or PairTimes()
 
     def choose_pair(self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = ()) -> Pair:
         """Choose a usable prefill and decode server of the model by the two policies.
@@ -103,10 +108,12 @@ class Dispatcher:
         *,
         first: ExchangeScope | None = None,
         on_prefilled: Callable[[], None] | None = None,
+        timed: bool = True,
     ) -> ExchangeScope:
         """Send `body` to both servers of a pair: `async with dispatcher.exchange(...) as exchange`.
 
-        `first` and `on_prefilled` are for samples, as of `ExchangeScope`.
+        `first` and `on_prefilled` are for samples, as of `ExchangeScope`. `timed` is False for a server's first
+        generation, which may compile kernels and says nothing of others.
 
         Leaving the block ends the request on both servers. Entering it returns once decode's response has started, and
         raises:
@@ -115,7 +122,8 @@ class Dispatcher:
             RouterError: A leg failed before decode's response started.
             TimeoutError: Decode's response did not start within `seconds`, if given.
         """
-        return ExchangeScope(path, body, pair, self.abort, tracer, seconds, headers, first, on_prefilled)
+        times = self.times if timed else None
+        return ExchangeScope(path, body, pair, self.abort, tracer, seconds, headers, first, on_prefilled, times)
 
     def abort(self, pair: Pair, rid: Any, headers: ClientHeaders = NO_CLIENT_HEADERS) -> None:
         """Abort a request on both servers in the background: SGLang notices a closed connection only after seconds.

@@ -52,6 +52,8 @@ class Exchange:
         trace: Traces the two legs.
         decode: Decode's response.
         prefill_error: What the prefill leg failed with, or None.
+        started_at: When both legs were sent, in seconds of the monotonic clock.
+        prefill_ended_at: When prefill's response was complete and well; None before, and where it failed.
         first_chunk_at: When the first chunk of decode's body arrived, in seconds of the monotonic clock; None before.
         finished: Whether decode's body is complete and neither server waits for the other.
     """
@@ -69,6 +71,8 @@ class Exchange:
         self.pair = pair
         self.trace = trace
         self.prefill_error: RouterError | None = None
+        self.started_at = time.monotonic()
+        self.prefill_ended_at: float | None = None
         self.first_chunk_at: float | None = None
         self.finished = False
         self._waiter: asyncio.Future[None] | None = None
@@ -90,6 +94,7 @@ class Exchange:
         self._counted_workers |= {pair.prefill, pair.decode}
         for worker in self._counted_workers:
             worker.load += 1
+            worker.count_request(pair.decode.model)
 
     def release_load(self, worker: Worker) -> None:
         """Stop counting this exchange in a worker's load. Calling it again has no effect."""
@@ -134,6 +139,8 @@ class Exchange:
         except RouterError as connection_error:
             self.prefill_error = connection_error
         self._prefill_ended = True
+        if self.prefill_error is None:
+            self.prefill_ended_at = time.monotonic()
         self.trace.prefill_ended(prefill.status, self.prefill_error)
         self.release_load(self.pair.prefill)
         self._notify()

@@ -9,6 +9,7 @@ from router.dispatch.attempt import Attempt
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.dispatch.exchange import Exchange
 from router.dispatch.pair_fields import RESERVED_FIELDS, router_fields
+from router.dispatch.pair_times import PairTimes
 from router.dispatch.prompt_logprobs import wants_prompt_logprobs
 from router.http.body import Body
 from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, LegTracer
@@ -31,6 +32,7 @@ class ExchangeScope:
         first: The exchange of the same request's first sample, if this is one of another: it has begun, so the fields
             are checked, and the breakers have let the request through.
         on_prefilled: As of `Exchange`.
+        times: Counts how long its legs took; None counts nothing.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class ExchangeScope:
         headers: ClientHeaders = NO_CLIENT_HEADERS,
         first: "ExchangeScope | None" = None,
         on_prefilled: Callable[[], None] | None = None,
+        times: PairTimes | None = None,
     ) -> None:
         self._abort = abort
         self._path = path
@@ -54,6 +57,7 @@ class ExchangeScope:
         self._attempt = Attempt(pair)
         self._first = None if first is None else first._attempt
         self._on_prefilled = on_prefilled
+        self._times = times
         self._pair = pair
         self._rid: Any = None
 
@@ -114,4 +118,6 @@ class ExchangeScope:
             raise
         finally:
             self._attempt.finish(error)
+            if self._times is not None:
+                self._times.record(exchange)
             del error  # otherwise its traceback and this frame form a reference cycle that keeps the body

@@ -13,9 +13,7 @@ from router.errors import NoWorker, UpstreamFailed, UpstreamTimeout, clear_trace
 from router.http.body import Body
 from router.http.client_request import ClientRequest
 from router.load_balancing import PolicySettings, RoutingContext, routing_context
-from router.workers.worker import Worker
-
-UNKNOWN_MODEL = "unknown"  # in metrics and logs: the name is a client's, and the worker tells none
+from router.workers.worker import UNKNOWN_MODEL, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +124,7 @@ class Forwarder:
             self._metrics.selected(label, attempt.workers)
             try:
                 status = await attempt.run(request, is_last=is_last)
+                self._metrics.responded(status)
                 failed = routed.retries(status)
                 if is_last or not failed:
                     if failed:

@@ -1,15 +1,16 @@
-"""Prometheus metrics of requests to workers: selections, failures, retries. Names and labels are sglang-router's."""
+"""Prometheus metrics of requests to workers: selections, failures, retries. Names and labels are the peers'."""
 
 from collections import Counter as Count
 from collections.abc import Iterator, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Summary
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from router.workers.metrics import ROLE_LABELS
 from router.workers.worker import PAIR_ROLES, Role, Worker
 
-ROLE_LABELS: dict[Role, str] = {"prefill": "prefill", "decode": "decode", "plain": "regular"}
+BACKOFF_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class DispatchMetrics(Collector):
@@ -22,6 +23,7 @@ class DispatchMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry, policies: Mapping[Role, str]) -> None:
         self._policies = policies
+        self._responses: Count[int] = Count()  # by status
         self._selected: Count[tuple[str, bool]] = Count()  # by model, and whether the worker was a plain server
 
         def counter(name: str, documentation: str, *labels: str) -> Counter:
@@ -31,8 +33,12 @@ class DispatchMetrics(Collector):
         self._exhausted = counter(
             "smg_worker_retries_exhausted", "Requests that no attempt could serve", "worker_type", "endpoint"
         )
-        self._backoff = Summary(
-            "smg_worker_retry_backoff_seconds", "Waits between attempts", ("attempt",), registry=registry
+        self._backoff = Histogram(
+            "smg_worker_retry_backoff_seconds",
+            "Waits between attempts",
+            ("attempt",),
+            buckets=BACKOFF_BUCKETS,
+            registry=registry,
         )
         self._errors = counter("smg_worker_errors", "Failed attempts", "worker_type", "connection_mode", "error_type")
         registry.register(self)
@@ -40,6 +46,10 @@ class DispatchMetrics(Collector):
     def selected(self, model: str, workers: Sequence[Worker]) -> None:
         """Count the workers that were chosen: a pair, or a plain server."""
         self._selected[model, len(workers) == 1] += 1
+
+    def responded(self, status: int) -> None:
+        """Count a response with this status: decode's, or a plain server's."""
+        self._responses[status] += 1
 
     def retried(self, endpoint: str, workers: Sequence[Worker], attempt: int, backoff: float) -> None:
         """Count a retry after attempt number `attempt` on these workers and a backoff in seconds."""
@@ -57,7 +67,7 @@ class DispatchMetrics(Collector):
         self._errors.labels(ROLE_LABELS[worker.role], "http", error_type).inc()
 
     def collect(self) -> Iterator[Metric]:
-        """The selections. They are plain numbers until they are read, since every request makes one."""
+        """What every request counts; plain numbers until they are read."""
         selections = CounterMetricFamily(
             "smg_worker_selection", "Choices", labels=("worker_type", "connection_mode", "model", "policy")
         )
@@ -66,3 +76,11 @@ class DispatchMetrics(Collector):
             for role in roles:
                 selections.add_metric((ROLE_LABELS[role], "http", model, self._policies[role]), count)
         yield selections
+        responses = CounterMetricFamily(
+            "smg_router_upstream_responses",
+            "Responses to attempts of clients' requests",
+            labels=("router_type", "status_code", "error_code"),
+        )
+        for status, count in self._responses.items():
+            responses.add_metric(("http", str(status), ""), count)
+        yield responses

@@ -1,5 +1,6 @@
 """A client's request on a plain server, and its response."""
 
+import time
 from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Any
@@ -54,7 +55,7 @@ class PlainAttempt(ForwardingAttempt):
         self._routed = routed
         self._worker = worker
         self._added = added
-        self._use = WorkerUse(worker, of_engine=routed.needs_engine)
+        self._use = WorkerUse(worker, of_engine=routed.needs_engine, model=routed.model)
         self._headers = NO_CLIENT_HEADERS
 
     async def run(self, request: ClientRequest, *, is_last: bool) -> int:
@@ -116,7 +117,7 @@ async def _send_response(request: ClientRequest, routed: RoutedRequest, response
     async with aclosing(response.chunks()) as chunks:
         # Headers are sent with the first chunk: a failure before it can still be retried.
         first_chunk = await anext(chunks, b"")
-        request.streaming = True
+        request.streaming, request.first_chunk_at = True, time.monotonic()
         await request.send_headers(response.status, stream_headers(response.headers))
         if first_chunk:
             await request.send_chunk(first_chunk)

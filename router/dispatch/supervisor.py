@@ -123,7 +123,7 @@ class WorkerSupervisor:
         try:
             async with (
                 asyncio.timeout(WARM_UP_TIMEOUT),
-                self._dispatcher.exchange("/generate", Body(WARM_UP_BODY), pair) as exchange,
+                self._dispatcher.exchange("/generate", Body(WARM_UP_BODY), pair, timed=False) as exchange,
             ):
                 body = b"".join([chunk async for chunk in exchange.body()])
         except TimeoutError:

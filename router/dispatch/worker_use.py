@@ -17,6 +17,8 @@ class WorkerUse:
     `of_engine` is False for what the worker's HTTP process answers alone: then only a broken connection and silence are
     failures, and nothing is a success.
 
+    `model` is the one that the request names, for the count of requests; None for the worker's first.
+
     Entering it raises `NoWorker` if the breaker lets no request through.
 
     Attributes:
@@ -25,8 +27,9 @@ class WorkerUse:
         failed: Whether the request ended by the worker's failure.
     """
 
-    def __init__(self, worker: Worker, *, of_engine: bool = True) -> None:
+    def __init__(self, worker: Worker, *, of_engine: bool = True, model: str | None = None) -> None:
         self.worker = worker
+        self._model = worker.model if model is None else model
         self._of_engine = of_engine
         self.status = 0
         self.failed = False
@@ -36,6 +39,7 @@ class WorkerUse:
         check_breakers((self.worker,))
         self._breaker_generation = self.worker.breaker.begin_request()
         self.worker.load += 1
+        self.worker.count_request(self._model)
         return self
 
     def __exit__(

@@ -39,6 +39,7 @@ async def answer_within(
         error = raised
     if not request.response_started or request.response_complete:
         raise error
+    request.stream_error = error.kind
     try:
         await while_connected(request, _send_event(request, error_event(error)), ERROR_EVENT_TIMEOUT)
     except TimeoutError:

@@ -1,10 +1,10 @@
 """A client's request with its id and what logs, metrics and traces record about it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
-from router.http.asgi import AsgiRequest, Headers, Message, Receive, Scope, Send
+from router.http.asgi import SSE_HEADERS, AsgiRequest, Headers, Message, Receive, Scope, Send
 from router.http.body_budget import BodyBudget
 from router.http.ids import new_id
 
@@ -30,6 +30,7 @@ class ClientRequest(AsgiRequest):
         workers: The addresses of the last attempt's workers, prefill first.
         attempts: How often it was sent to a pair.
         first_chunk_at: When the first chunk of the response's body arrived, on the monotonic clock.
+        stream_error: The kind of an error that was told in a stream which had begun; empty without one.
         internal: Whether it comes from another process of this router.
         rights: What its client may do: `data`, `runs`, `admin`.
         key_is_foreign: Whether an `authorization` that it has is no key of this router's, and so is for the workers.
@@ -57,6 +58,7 @@ class ClientRequest(AsgiRequest):
         self.workers: tuple[str, ...] = ()
         self.attempts = 0
         self.first_chunk_at: float | None = None
+        self.stream_error = ""
         self.internal = False
         self.rights: frozenset[str] = frozenset()
         self.key_is_foreign = False
@@ -108,6 +110,11 @@ class ClientRequest(AsgiRequest):
         """As of `AsgiRequest`; the body is not kept, since it may be long."""
         prefetched, self._prefetched_body = self._prefetched_body, None
         return await super().body() if prefetched is None else prefetched
+
+    async def send_stream(self, chunks: AsyncIterator[bytes], headers: Headers = SSE_HEADERS) -> None:
+        """As of `AsgiRequest`: its callers have the first chunk."""
+        self.streaming, self.first_chunk_at = True, time.monotonic()
+        await super().send_stream(chunks, headers)
 
     def observe_response(self, observer: Callable[[Message], None]) -> None:
         """Call `observer` with each ASGI message of the response before it is sent."""

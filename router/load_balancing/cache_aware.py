@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
-from router.load_balancing.policy import Policy
+from router.load_balancing.match_ratios import MatchRatios
+from router.load_balancing.policy import BranchingPolicy
 from router.load_balancing.prefix_tree import PrefixTree
 from router.load_balancing.prompt_prefix import PromptPrefix
 from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
-from router.workers.worker import Worker
+from router.workers.worker import UNKNOWN_MODEL, Worker
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class _WorkerState:
     last_candidate_at: float
 
 
-class CacheAware(Policy):
+class CacheAware(BranchingPolicy):
     """Chooses by cached prefix and load.
 
     Each worker has a prefix tree of the prompts sent to it, an estimate of its KV cache. The first rule that applies:
@@ -91,13 +93,20 @@ class CacheAware(Policy):
     Ties go to the lower load, then to the smaller tree, then to the worker chosen longest ago. So idle workers share
     new prompts evenly: by load alone one cache would be filled again and again (sgl-project/sglang issue 32983), by
     tree size alone a busy worker would be overloaded (pull request 14305). Without a prompt the tree plays no part.
+
+    Attributes:
+        match_ratios: The longest share of each prompt that some tree held, where there was a choice.
     """
+
+    branch_metric: ClassVar[str] = "smg_cache_aware_policy_branch"
 
     def __init__(
         self, settings: CacheAwareSettings | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        super().__init__()
         self._settings = settings or CacheAwareSettings()
         self._clock = clock
+        self.match_ratios = MatchRatios()
         self._states: WeakKeyDictionary[Worker, _WorkerState] = WeakKeyDictionary()
         self._choices = count(1)
         self._next_eviction = clock() + self._settings.eviction_interval_secs
@@ -120,17 +129,29 @@ class CacheAware(Policy):
         if len(candidates) == 1:
             return candidates[0]
         if prefix is None:
+            self.branches["expected_wait_fallback"] += 1
             return min(candidates, key=lambda candidate: (candidate[0].load, candidate[1].last_chosen))
         least_loaded = min(candidates, key=_load_key)
-        loads = [worker.load for worker, _ in candidates]
-        if self._settings.imbalanced(max(loads), min(loads)):
-            return least_loaded
         matches = [state.tree.match(prefix) for _, state in candidates]
         longest = max(matches)
+        self.match_ratios.observe(longest / max(1, len(prefix.chars)))
         if longest <= self._settings.cache_threshold * len(prefix.chars):
+            self.branches["expected_wait_fallback"] += 1
             return least_loaded
-        best = (candidate for candidate, match in zip(candidates, matches, strict=True) if match == longest)
-        return min(best, key=_load_key)
+        holders = [candidate for candidate, match in zip(candidates, matches, strict=True) if match == longest]
+        loads = [worker.load for worker, _ in candidates]
+        imbalanced = self._settings.imbalanced(max(loads), min(loads))
+        chosen = least_loaded if imbalanced else min(holders, key=_load_key)
+        self.branches["tree_match" if chosen in holders else "spill"] += 1
+        return chosen
+
+    def trees(self) -> dict[str, tuple[int, int]]:
+        """By model: the workers that have a tree, and the size of all trees."""
+        found: dict[str, tuple[int, int]] = {}
+        for state in [*self._states.values()]:
+            workers, size = found.get(state.model or UNKNOWN_MODEL, (0, 0))
+            found[state.model or UNKNOWN_MODEL] = workers + 1, size + state.tree.size
+        return found
 
     def _state_of(self, worker: Worker, now: float) -> _WorkerState:
         """The worker's state, created if it is new, and marked as seen at `now`."""

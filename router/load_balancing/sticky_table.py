@@ -68,6 +68,10 @@ class StickyTable:
         """How many keys were last given to the worker with this address."""
         return self._keys_at[url]
 
+    def keys_by_worker(self) -> dict[str, int]:
+        """How many keys each worker has now, by address; those without one are left out."""
+        return dict(self._keys_at)
+
     def _expire(self, now: float) -> None:
         for _ in range(EXPIRED_AT_ONCE):
             oldest = next(iter(self._entries), None)

@@ -53,7 +53,7 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
         await call.before_sending()
         call.mark_sent()
         async with AsyncExitStack() as stack:
-            use = stack.enter_context(WorkerUse(worker))
+            use = stack.enter_context(WorkerUse(worker, model=call.trace.model))
             leg = stack.enter_context(
                 UNTRACED_LEG if call.tracer is None else call.tracer.start_leg(worker, path, call.trace.model)
             )

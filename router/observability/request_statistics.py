@@ -4,15 +4,14 @@ A short request would need nine calls of the Prometheus client, each with a lock
 A process answers requests on one thread, so plain numbers do.
 """
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
+
+from router.observability.duration_histogram import DurationHistogram
 
 
 class RequestOutcome(NamedTuple):
@@ -26,6 +25,7 @@ class RequestOutcome(NamedTuple):
         model: The model it was routed to; empty when it was not routed.
         endpoint: The endpoint's name in metrics of routed requests.
         streaming: Whether the response was a stream.
+        backend: What served it, as a value of `backend_type`.
     """
 
     method: str
@@ -35,32 +35,15 @@ class RequestOutcome(NamedTuple):
     model: str
     endpoint: str
     streaming: bool
+    backend: str
 
+
+UNKNOWN = "unknown"  # the model of a request that failed before it was routed
+CLIENT_LEFT = 499
+_ERROR_TYPES = {400: "validation_error", 404: "no_workers", 408: "timeout", 429: "rate_limit_error", 504: "timeout"}
+_ERROR_TYPES_OF_CODES = {"service_unavailable": "no_workers", "timeout": "timeout", "internal_error": "internal_error"}
 
 LabelsOf = Callable[[RequestOutcome], tuple[str, ...] | None]  # None: not counted in this family
-
-
-@dataclass(slots=True)
-class DurationHistogram:
-    """A histogram of durations in seconds.
-
-    Attributes:
-        counts: Observations in each bucket; the last bucket has those above the highest bound.
-        total: The sum of all observations.
-    """
-
-    counts: list[int]
-    total: float = 0.0
-
-    def observe(self, bounds: Sequence[float], seconds: float) -> None:
-        """Count one duration; an upper bound belongs to its bucket."""
-        self.counts[bisect_left(bounds, seconds)] += 1
-        self.total += seconds
-
-    def add(self, other: "DurationHistogram") -> None:
-        """Add all observations of another histogram with the same bounds."""
-        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
-        self.total += other.total
 
 
 class RequestStatistics(Collector):
@@ -68,12 +51,12 @@ class RequestStatistics(Collector):
 
     Args:
         bounds: The histograms' upper bounds, in seconds, ascending.
-        router_labels: Values of `router_type`, `backend_type` and `connection_mode`, the same for all routed requests.
+        router_labels: Values of `router_type` and `connection_mode`, the same for all routed requests.
     """
 
-    def __init__(self, bounds: Sequence[float], router_labels: Sequence[str]) -> None:
+    def __init__(self, bounds: Sequence[float], router_labels: tuple[str, str]) -> None:
         self._bounds = tuple(bounds)
-        self._router_labels = tuple(router_labels)
+        self._router_labels = router_labels
         self._durations: dict[RequestOutcome, DurationHistogram] = defaultdict(self._empty)
         self._ttfts: dict[RequestOutcome, DurationHistogram] = defaultdict(self._empty)
 
@@ -94,7 +77,10 @@ class RequestStatistics(Collector):
         http, routed = ("method", "path"), ("router_type", "backend_type", "connection_mode", "model", "endpoint")
         yield self._counter("smg_http_requests", "Requests", http, _http_labels)
         yield self._counter(
-            "smg_http_responses", "Answers", ("status_code", "error_code"), lambda o: (str(o.status), o.error_code)
+            "smg_http_responses",
+            "Answers",
+            ("path", "status_code", "error_code"),
+            lambda o: (o.path, str(o.status), o.error_code),
         )
         yield self._histogram(
             "smg_http_request_duration_seconds", "From request to end of answer", http, self._durations, _http_labels
@@ -104,6 +90,12 @@ class RequestStatistics(Collector):
             "Requests for a model",
             (*routed, "streaming"),
             lambda o: (*labels, "true" if o.streaming else "false") if (labels := self._routed_labels(o)) else None,
+        )
+        yield self._counter(
+            "smg_router_request_errors",
+            "Requests for a model that failed",
+            (*routed, "error_type"),
+            self._error_labels,
         )
         yield self._histogram(
             "smg_router_request_duration_seconds",
@@ -121,10 +113,19 @@ class RequestStatistics(Collector):
         )
 
     def _empty(self) -> DurationHistogram:
-        return DurationHistogram([0] * (len(self._bounds) + 1))
+        return DurationHistogram.empty(self._bounds)
 
     def _routed_labels(self, outcome: RequestOutcome) -> tuple[str, ...] | None:
-        return (*self._router_labels, outcome.model, outcome.endpoint) if outcome.model else None
+        router_type, connection_mode = self._router_labels
+        labels = (router_type, outcome.backend, connection_mode, outcome.model, outcome.endpoint)
+        return labels if outcome.model else None
+
+    def _error_labels(self, outcome: RequestOutcome) -> tuple[str, ...] | None:
+        error_type = _error_type(outcome)
+        if error_type is None or not outcome.endpoint:
+            return None
+        labels = self._routed_labels(outcome if outcome.model else outcome._replace(model=UNKNOWN))
+        return None if labels is None else (*labels, error_type)
 
     def _counter(self, name: str, help_text: str, label_names: Sequence[str], labels_of: LabelsOf) -> Metric:
         family = CounterMetricFamily(name, help_text, labels=label_names)
@@ -142,12 +143,7 @@ class RequestStatistics(Collector):
     ) -> Metric:
         family = HistogramMetricFamily(name, help_text, labels=label_names)
         for labels, histogram in self._group(labels_of, histograms).items():
-            buckets, cumulative = [], 0
-            for bound, count in zip((*self._bounds, float("inf")), histogram.counts, strict=True):
-                cumulative += count
-                le = floatToGoString(bound)  # type: ignore[no-untyped-call]
-                buckets.append((le, float(cumulative)))
-            family.add_metric(labels, buckets, histogram.total)
+            histogram.add_to(family, labels, self._bounds)
         return family
 
     def _group(
@@ -160,6 +156,16 @@ class RequestStatistics(Collector):
             if labels is not None:
                 grouped[labels].add(histogram)
         return grouped
+
+
+def _error_type(outcome: RequestOutcome) -> str | None:
+    """The kind of failure, in smg's words; None for a success, and where the client left."""
+    if outcome.status == CLIENT_LEFT or (outcome.status < 400 and not outcome.error_code):
+        return None
+    if (known := _ERROR_TYPES_OF_CODES.get(outcome.error_code) or _ERROR_TYPES.get(outcome.status)) is not None:
+        return known
+    # An error in a stream that had begun with 200 is the server's, too.
+    return "backend_error" if outcome.status >= 500 or outcome.status < 400 else "validation_error"
 
 
 def _http_labels(outcome: RequestOutcome) -> tuple[str, ...]:

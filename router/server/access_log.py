@@ -10,8 +10,8 @@ from router.http.client_request import ClientRequest
 logger = logging.getLogger("router.access")
 
 
-def log_request(request: ClientRequest) -> None:
-    """Log a finished request at level INFO."""
+def log_request(request: ClientRequest, error_code: str = "") -> None:
+    """Log a finished request at level INFO; `error_code` is the kind of its error, empty without one."""
     if not logger.isEnabledFor(logging.INFO):
         return
     line: dict[str, object] = {
@@ -30,4 +30,8 @@ def log_request(request: ClientRequest) -> None:
         line["attempts"] = request.attempts
     if request.first_chunk_at is not None:
         line["ttft"] = round(request.first_chunk_at - request.started_at, 6)
+    if request.streaming:
+        line["stream"] = True
+    if error_code:
+        line["error"] = error_code
     logger.info("%s", orjson.dumps(line).decode())

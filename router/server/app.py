@@ -65,6 +65,7 @@ class App:
         self._keys = parts.keys
         self._requests = parts.requests
         self._metrics = parts.request_metrics
+        self._event_loop = parts.event_loop
         self._cors = Cors(settings.server.cors_origins, parts.routes)
         self._tracing = start_tracing(settings.trace, redact_text=settings.server.redact_text)
         names = settings.server.request_id_headers
@@ -131,11 +132,12 @@ class App:
         finally:
             self._requests.discard(request)
             request.release_body()
+            error_code = error_code or request.stream_error
             if request.span is not None:
                 request.span.end(request, error_code)
             if not request.internal:  # the process that the client is connected to counts and logs it
                 self._metrics.record(request, route, error_code)
-                log_request(request)
+                log_request(request, error_code)
 
     async def _handle_limited(self, request: ClientRequest, route: Route, variable: tuple[str, ...]) -> None:
         self._drain.admit(request)
@@ -181,6 +183,7 @@ class App:
         Raises:
             JudgeError: Its model cannot be had.
         """
+        self._event_loop.start()
         replaces = self._peers is not None and self._peers.restarted
         if self._worker_changes is not None:
             await self._worker_changes.start()
@@ -198,6 +201,7 @@ class App:
 
     async def stop(self) -> None:
         """Stop background work, let cancelled requests abort on the workers, and close connections."""
+        self._event_loop.close()
         if self._watcher is not None:
             await self._watcher.close()
         if self._worker_changes is not None:

@@ -9,6 +9,7 @@ from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.forwarding import Forwarder
 from router.dispatch.metrics import DispatchMetrics
+from router.dispatch.pair_times import PairTimes
 from router.dispatch.restart_queue import RestartQueue
 from router.dispatch.supervisor import WorkerSupervisor
 from router.early_exit import AgreementJudge, Judge
@@ -24,10 +25,12 @@ from router.load_balancing.metrics import PolicyMetrics
 from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
 from router.moa.tree_files import load_trees
+from router.observability.duration_histogram import DURATION_BUCKETS
 from router.observability.run_store import RunStore
 from router.server.admission import AdmissionLimits
+from router.server.event_loop import EventLoopWatch
 from router.server.memory_metrics import MemoryMetrics
-from router.server.metrics import DURATION_BUCKETS, RequestMetrics
+from router.server.metrics import RequestMetrics
 from router.server.processes.limit_shares import client_share
 from router.server.processes.peers import Peers
 from router.server.processes.process_routing import ProcessRouting
@@ -66,6 +69,7 @@ class Components:
         limits: Admission limits.
         requests: The requests in flight; the app adds and removes them.
         request_metrics: Counts finished requests.
+        event_loop: Looks at how late the event loop is.
     """
 
     registry: Registry
@@ -82,6 +86,7 @@ class Components:
     limits: AdmissionLimits
     requests: set[ClientRequest]
     request_metrics: RequestMetrics
+    event_loop: EventLoopWatch
 
 
 def build_components(
@@ -130,8 +135,10 @@ def build_components(
     loads = LoadMonitor(registry, settings.loads, [role for role in by_role if by_role[role].uses_server_loads])
     prometheus.register(LoadMetrics(loads))
     restarts = RestartQueue(registry, settings.limits.queue_size, settings.limits.queue_timeout_secs)
+    times = PairTimes(server.duration_buckets or DURATION_BUCKETS)
+    prometheus.register(times)
     dispatcher = Dispatcher(
-        registry, by_role["prefill"], by_role["decode"], settings.cache_aware, restarts, by_role["plain"]
+        registry, by_role["prefill"], by_role["decode"], settings.cache_aware, restarts, by_role["plain"], times
     )
     warm_up = not settings.health.skip_warm_up
     supervisor = WorkerSupervisor(
@@ -144,6 +151,8 @@ def build_components(
     limits = AdmissionLimits(settings.limits, clients)
     requests: set[ClientRequest] = set()
     request_metrics = RequestMetrics(prometheus, limits, requests, server.duration_buckets)
+    event_loop = EventLoopWatch()
+    prometheus.register(event_loop)
 
     # Workers found in Kubernetes.
     watcher = None
@@ -210,6 +219,7 @@ def build_components(
         limits=limits,
         requests=requests,
         request_metrics=request_metrics,
+        event_loop=event_loop,
     )
 
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics of clients' requests, with sglang-router's names and labels where the meaning is the same."""
+"""Prometheus metrics of clients' requests, with the peers' names and labels where the meaning is the same."""
 
 import time
 from collections.abc import Iterator
@@ -9,15 +9,13 @@ from prometheus_client.registry import Collector
 
 from router.endpoints.routes import Route
 from router.http.client_request import ClientRequest
-from router.observability.request_statistics import RequestOutcome, RequestStatistics
+from router.observability.duration_histogram import DURATION_BUCKETS
+from router.observability.request_statistics import UNKNOWN, RequestOutcome, RequestStatistics
 from router.server.admission import AdmissionLimits
 
-DURATION_BUCKETS = (
-    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 45.0, 60.0, 90.0,
-    120.0, 180.0, 240.0,
-)  # fmt: skip
 AGE_BUCKETS = (30, 60, 180, 300, 600, 1200, 3600, 7200, 14400, 28800, 86400)
-ROUTER_LABELS = ("http", "pd", "http")  # values of the labels for router, backend and connection
+ROUTER_LABELS = ("http", "http")  # values of `router_type` and `connection_mode`
+BACKENDS = {0: "moa", 1: "regular", 2: "pd"}  # by the number of workers: a tree or a named run has none of its own
 
 
 class RequestMetrics:
@@ -49,7 +47,8 @@ class RequestMetrics:
         if route is not None:
             method, path, endpoint = request.method, route.path, route.endpoint
         model = request.model if endpoint and request.model is not None else ""
-        outcome = RequestOutcome(method, path, request.status, error_code, model, endpoint, request.streaming)
+        backend = BACKENDS[len(request.workers)] if model else UNKNOWN
+        outcome = RequestOutcome(method, path, request.status, error_code, model, endpoint, request.streaming, backend)
         ttft = (
             request.first_chunk_at - request.started_at
             if request.streaming and request.first_chunk_at is not None
@@ -81,4 +80,13 @@ class _ScrapedMetrics(Collector):
             decisions.add_metric((result,), self._limits.decisions[result])
         yield decisions
         gate = self._limits.gate
+        if gate is not None:
+            yield GaugeMetricFamily("smg_admission_inflight", "Requests that are let in", gate.running)
+            yield GaugeMetricFamily("smg_admission_queue_depth", "Requests that wait for their turn", gate.waiting)
+            refused = CounterMetricFamily(
+                "smg_admission_queue_rejected", "Requests that could not wait, or waited too long", labels=("reason",)
+            )
+            for reason, count_refused in gate.refused.items():
+                refused.add_metric((reason,), count_refused)
+            yield refused
         yield GaugeMetricFamily("moa_queue_length", "Requests that wait for their turn", gate.waiting if gate else 0)

@@ -1,4 +1,4 @@
-"""Prometheus metrics of service discovery, with the names of sglang-router 0.3.2."""
+"""Prometheus metrics of service discovery, with the names of sglang-router and smg."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -23,6 +23,9 @@ class DiscoveryMetrics:
         self._sync = Histogram(
             "smg_discovery_sync_duration_seconds", "Lists of all pods", ("source",), buckets=buckets, registry=registry
         )
+        self._errors = Counter(
+            "smg_discovery_snapshot_errors", "Lists and watches that failed", ("source", "reason"), registry=registry
+        )
         self._workers = Gauge(
             "smg_discovery_workers_discovered", "Workers that are pods", ("source",), registry=registry
         )
@@ -38,6 +41,10 @@ class DiscoveryMetrics:
     def listed(self, seconds: float) -> None:
         """Record how long it took to list all pods and apply the changes."""
         self._sync.labels(SOURCE).observe(seconds)
+
+    def failed(self, reason: Literal["unavailable", "refused", "unexpected"]) -> None:
+        """Count a list or a watch of the pods that failed."""
+        self._errors.labels(SOURCE, reason).inc()
 
     def set_worker_count(self, count: Callable[[], int]) -> None:
         """Set the function that returns the number of discovered workers."""

@@ -13,6 +13,7 @@ from router.service_discovery.settings import DiscoverySettings
 
 logger = logging.getLogger(__name__)
 
+GONE = 410  # the status for a version that is too old to watch from
 MIN_WATCH_SECS = 0.5  # a watch without events that ends earlier counts as failed
 
 
@@ -22,7 +23,7 @@ class PodWatcher:
     Args:
         settings: Which pods are workers.
         pod_workers: Applies the changes; closed with the watcher.
-        metrics: Counts lists of pods.
+        metrics: Counts lists of pods, and failures.
 
     Attributes:
         problem: One sentence on why the pods are not being watched; None while they are.
@@ -59,13 +60,17 @@ class PodWatcher:
                 async with connected(self._settings) as api:
                     await self._list_and_watch(api)
             except ApiUnavailable as error:
+                self._metrics.failed("unavailable")
                 self._set_problem(str(error), logging.WARNING)
             except ApiRefused as error:
                 self._resource_version = None
+                if error.status != GONE:
+                    self._metrics.failed("refused")
                 # A resource version that is too old is normal after a long pause.
-                self._set_problem(str(error), logging.INFO if error.status == 410 else logging.WARNING)
+                self._set_problem(str(error), logging.INFO if error.status == GONE else logging.WARNING)
             except Exception:  # one unexpected response must not end discovery
                 self._resource_version = None
+                self._metrics.failed("unexpected")
                 logger.exception("unexpected error while watching pods")
             self._failures += 1
             await asyncio.sleep(self._settings.backoff.backoff(self._failures))

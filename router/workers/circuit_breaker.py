@@ -58,6 +58,7 @@ class CircuitBreaker:
     Attributes:
         outcomes: Number of requests by outcome, `success` or `failure`.
         transitions: Number of state changes, by old and new state.
+        readmissions: How often it closed because the worker was restarted.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class CircuitBreaker:
         self._trial_in_flight = False
         self.outcomes: Counter[str] = Counter()
         self.transitions: Counter[tuple[BreakerState, BreakerState]] = Counter()
+        self.readmissions = 0
 
     @property
     def state(self) -> BreakerState:
@@ -133,6 +135,7 @@ class CircuitBreaker:
     def reset(self) -> None:
         """Close the breaker: the worker was restarted since it failed."""
         if self._state != "closed":
+            self.readmissions += 1
             self._transition("closed")
         self._failure_times.clear()
         self._trial_delay = FIRST_TRIAL_SECS

@@ -6,6 +6,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from router.workers.load_monitor import LoadMonitor
+from router.workers.rank_load import OF_PAIR, OF_RANK
+from router.workers.worker import UNKNOWN_MODEL
 
 
 class LoadMetrics(Collector):
@@ -34,3 +36,24 @@ class LoadMetrics(Collector):
             if worker.server_load is not None:
                 requests.add_metric((worker.url,), worker.server_load.requests)
         yield from (asked, failed, stale, requests)
+        yield from self._engines()
+
+    def _engines(self) -> Iterator[Metric]:
+        """What the ranks of the servers say; those that say nothing now have no samples."""
+        of_rank = {
+            name: GaugeMetricFamily(name, words, labels=("worker", "model", "dp_rank"))
+            for name, (words, _) in OF_RANK.items()
+        }
+        of_pair = {
+            name: GaugeMetricFamily(name, words, labels=("worker", "role", "dp_rank"))
+            for name, (words, _) in OF_PAIR.items()
+        }
+        for worker in self._monitor.workers:
+            for load in () if worker.server_load is None else worker.server_load.by_rank:
+                rank = str(load.rank)
+                for name, value in load.values.items():
+                    if name in of_rank:
+                        of_rank[name].add_metric((worker.url, worker.model or UNKNOWN_MODEL, rank), value)
+                    elif load.role is not None:
+                        of_pair[name].add_metric((worker.url, load.role, rank), value)
+        yield from (*of_rank.values(), *of_pair.values())

@@ -1,6 +1,6 @@
 """Prometheus metrics of the workers: health, load, circuit breakers, pinned KV.
 
-A metric has sglang-router's name where it means the same.
+A metric has the name that sglang-router or smg gives it where it means the same.
 """
 
 from collections import Counter
@@ -12,6 +12,9 @@ from prometheus_client.registry import Collector
 
 from router.workers.circuit_breaker import BREAKER_STATES
 from router.workers.registry import Registry
+from router.workers.worker import Role
+
+ROLE_LABELS: dict[Role, str] = {"prefill": "prefill", "decode": "decode", "plain": "regular"}  # `worker_type`
 
 
 def register_worker_metrics(registry: CollectorRegistry, workers: Registry) -> None:
@@ -43,6 +46,10 @@ class WorkerGauges(Collector):
         transitions = CounterMetricFamily(
             "smg_worker_cb_transitions", "Changes of the breaker", labels=("worker", "from", "to")
         )
+        readmissions = CounterMetricFamily(
+            "smg_worker_cb_health_readmissions", "Breakers closed since the server was restarted", labels=("worker",)
+        )
+        sent = CounterMetricFamily("smg_worker_requests", "Requests sent", labels=("worker", "model"))
         sizes: Counter[tuple[str, str, str]] = Counter()
         probe_outcomes: Counter[tuple[str, str]] = Counter()
         for worker in self._workers.workers:
@@ -54,12 +61,15 @@ class WorkerGauges(Collector):
             successes.add_metric(url, worker.breaker.consecutive_successes)
             for outcome in ("success", "failure"):
                 outcomes.add_metric((worker.url, outcome), worker.breaker.outcomes[outcome])
-                probe_outcomes[worker.role, outcome] += worker.health_tracker.outcomes[outcome]
+                probe_outcomes[ROLE_LABELS[worker.role], outcome] += worker.health_tracker.outcomes[outcome]
             for (old, new), count in worker.breaker.transitions.items():
                 transitions.add_metric((worker.url, old, new), count)
+            readmissions.add_metric(url, worker.breaker.readmissions)
+            for model, count in worker.sent.items():
+                sent.add_metric((worker.url, model), count)
             for model in worker.models or ("unknown",):
-                sizes[worker.role, "http", model] += 1
-        yield from (health, active, state, failures, successes, outcomes, transitions)
+                sizes[ROLE_LABELS[worker.role], "http", model] += 1
+        yield from (health, active, state, failures, successes, outcomes, transitions, readmissions, sent)
         pool = GaugeMetricFamily(
             "smg_worker_pool_size", "Workers that serve a model", labels=("worker_type", "connection_mode", "model")
         )

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from router.workers.rank_load import RankLoad, rank_loads
 
 MAX_COUNT = 2**53  # more is no count, and would spoil sums with other workers
 
@@ -19,6 +21,7 @@ class ServerLoad:
         token_usage: Share of its KV in use, 0 to 1, the average of the ranks; None if it does not say.
         own_requests: Requests that this router had in flight on it when it was asked.
         asked_at: When it was asked, in seconds of the monotonic clock.
+        by_rank: What each rank says, for metrics alone.
     """
 
     requests: int
@@ -27,6 +30,7 @@ class ServerLoad:
     token_usage: float | None
     own_requests: int
     asked_at: float
+    by_rank: tuple[RankLoad, ...] = field(default=(), compare=False)
 
 
 def from_loads(answer: Any, own_requests: int, asked_at: float) -> ServerLoad | None:
@@ -46,6 +50,7 @@ def from_loads(answer: Any, own_requests: int, asked_at: float) -> ServerLoad | 
         token_usage=sum(known) / len(known) if known else None,
         own_requests=own_requests,
         asked_at=asked_at,
+        by_rank=rank_loads(ranks),
     )
 
 

@@ -7,6 +7,7 @@ servers, which are any that speak OpenAI's API.
 import asyncio
 import time
 import uuid
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ Role = Literal["prefill", "decode", "plain"]
 Capability = Literal["overlay", "fallback", "sglang", "openai"]
 RECOVERY_SECONDS = 600.0  # how long a worker that was usable is expected back
 PAIR_ROLES: tuple[Role, Role] = ("prefill", "decode")
+UNKNOWN_MODEL = "unknown"  # in metrics and logs: the name is a client's, and the worker tells none
 
 
 @dataclass(eq=False)
@@ -41,6 +43,7 @@ class Worker:
         problem: One sentence on why the worker is not usable, or on what is wrong with it nevertheless; None if there
             is nothing to say.
         load: Requests in flight through this router. On a prefill server a request ends with its prefill.
+        sent: Requests that the router sent to it for an answer, by model.
         server_load: What the server says of its load; None if it is not asked, or does not say it now.
         draining: Whether it is being removed: it gets no new requests, and those in flight may end.
         needs_warm_up: Whether it gets requests only after a pair with it has generated something.
@@ -67,6 +70,7 @@ class Worker:
     healthy: bool = False
     problem: str | None = None
     load: int = 0
+    sent: Counter[str] = field(default_factory=Counter, repr=False)
     server_load: ServerLoad | None = None
     draining: bool = False
     needs_warm_up: bool = False
@@ -132,6 +136,10 @@ class Worker:
     def models(self) -> tuple[str, ...]:
         """The models it serves, each once; empty before the first successful probe."""
         return () if self.model is None else (self.model, *self.more_models)
+
+    def count_request(self, model: str | None) -> None:
+        """Count a request that is sent to it; a name that it is not known to serve must not become a metric's label."""
+        self.sent[model if model is not None and model in self.models else UNKNOWN_MODEL] += 1
 
     @property
     def serves_any(self) -> bool:

@@ -1,6 +1,7 @@
 """A limit on concurrent requests with a queue before it: first in, first out, but no client takes all of it."""
 
 import asyncio
+from collections import Counter
 
 from router.errors import Overloaded, TimedOutInQueue, TooManyRequests
 from router.server.admission.shares import ClientShares
@@ -42,6 +43,7 @@ class ConcurrencyGate:
     Attributes:
         running: The weight of all admitted requests.
         queued_bytes: Bytes of the bodies of waiting requests.
+        refused: Requests that could not wait or waited too long, by `full`, `bytes` and `timeout`.
     """
 
     def __init__(self, limit: int, queue: int, timeout: float, max_queued_bytes: int | None = None) -> None:
@@ -55,6 +57,7 @@ class ConcurrencyGate:
         self._waiting: dict[QueuePlace, None] = {}
         self.running = 0
         self.queued_bytes = 0
+        self.refused: Counter[str] = Counter()
 
     @property
     def at_once(self) -> int:
@@ -78,11 +81,13 @@ class ConcurrencyGate:
         if self._has_room(client, 1):
             return
         if self.waiting >= self._queue or not self._waiting_shares.allows(client, 1):
+            self.refused["full"] += 1
             raise TooManyRequests(
                 f"{self.running} requests run and {self.waiting} wait: that is the limit; try again later.",
                 retry_after=1.0,
             )
         if self._max_queued_bytes is not None and self.queued_bytes + size > self._max_queued_bytes:
+            self.refused["bytes"] += 1
             raise Overloaded(
                 f"the requests that wait have {self.queued_bytes} bytes, so {size} more cannot wait; try again later.",
                 retry_after=1.0,
@@ -114,6 +119,7 @@ class ConcurrencyGate:
             async with asyncio.timeout(self._timeout):
                 await place.admitted
         except TimeoutError:
+            self.refused["timeout"] += 1
             raise TimedOutInQueue(
                 f"the request waited {self._timeout:g} s for its turn; try again later.", retry_after=1.0
             ) from None

@@ -23,8 +23,12 @@ SUMMED_GAUGES = {
     "moa_run_store_bytes",
     "moa_runs_active",
     "moa_waiting_agents",
+    "smg_admission_inflight",
+    "smg_admission_queue_depth",
+    "smg_cache_tree_chars",
     "smg_http_connections_active",
     "smg_http_inflight_request_age_count",
+    "smg_tokio_alive_tasks",
     "smg_worker_requests_active",
 }
 MIN_GAUGES = {"smg_worker_health"}

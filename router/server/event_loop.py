@@ -1,0 +1,61 @@
+"""How late the event loop is, as Prometheus metrics with smg's names.
+
+A timer that fires late says that something held the loop up: every request of the process waited as long.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from router.observability.duration_histogram import DurationHistogram
+
+INTERVAL = 0.1  # seconds between two looks
+STALL_SECONDS = 0.005  # a look that is later than this counts as a stall
+BOUNDS = (0.0, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class EventLoopWatch(Collector):
+    """Looks at the loop of the process from `start` until `close`.
+
+    Args:
+        interval: Seconds between two looks.
+    """
+
+    def __init__(self, interval: float = INTERVAL) -> None:
+        self._interval = interval
+        self._delays = DurationHistogram.empty(BOUNDS)
+        self._stalls = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Look at the running loop from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._look_later(self._loop)
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric families."""
+        delays = HistogramMetricFamily("smg_tokio_event_loop_delay_seconds", "How late timers of asyncio's loop are")
+        self._delays.add_to(delays, (), BOUNDS)
+        yield delays
+        yield CounterMetricFamily("smg_tokio_event_loop_stalls", "Timers that were over 5 ms late", self._stalls)
+        tasks = 0 if self._loop is None or self._loop.is_closed() else len(asyncio.all_tasks(self._loop))
+        yield GaugeMetricFamily("smg_tokio_alive_tasks", "Tasks of asyncio that have not ended", tasks)
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        due = loop.time() + self._interval
+        self._timer = loop.call_at(due, self._look, loop, due)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        delay = max(loop.time() - due, 0.0)
+        self._delays.observe(BOUNDS, delay)
+        self._stalls += delay > STALL_SECONDS
+        self._look_later(loop)
