@@ -20,7 +20,7 @@ from router.server.processes.limit_shares import process_share
 from router.server.processes.peers import Peers
 from router.server.processes.process_manager import ProcessIdentity, ProcessManager, run_in_child
 from router.server.processes.sockets import listen, listen_on_metrics_port
-from router.server.settings import RouterSettings
+from router.server.settings import RouterSettings, ServerSettings
 from router.tls.contexts import WorkerTls, client_context
 
 
@@ -49,10 +49,15 @@ def exit_code_of(run: Callable[[RouterSettings], int], settings: RouterSettings)
     return 2
 
 
+def _configure_logging(server: ServerSettings, name: str = "router") -> None:
+    """Log as the flags say, into files with this name."""
+    configure_logging(server.log_level, server.log_dir, name, redact_text=server.redact_text, as_json=server.log_json)
+
+
 def run_single_process(settings: RouterSettings) -> int:
     """Serve from this process."""
     server = settings.server
-    configure_logging(server.log_level, server.log_dir, redact_text=server.redact_text)
+    _configure_logging(server)
     client_tls = client_context(settings.tls)
     app = App(settings)
     listeners = [listen(server.host, server.port), *listen_on_metrics_port(server)]
@@ -63,7 +68,7 @@ def run_single_process(settings: RouterSettings) -> int:
 def run_multi_process(settings: RouterSettings) -> int:
     """Serve from `--workers` child processes, which this process starts and watches."""
     server = settings.server
-    configure_logging(server.log_level, server.log_dir, redact_text=server.redact_text)
+    _configure_logging(server)
     # The garbage collector writes to every object it visits; frozen objects stay shared between the processes.
     gc.collect()
     gc.freeze()
@@ -101,7 +106,7 @@ def run_child_process(
 ) -> int:
     """Serve as one of several processes, with this process's share of the limits."""
     server = settings.server
-    configure_logging(server.log_level, server.log_dir, f"router-{identity.index}", redact_text=server.redact_text)
+    _configure_logging(server, f"router-{identity.index}")
     peers = Peers(identity.index, identity.paths, restarted=identity.restarted)
     share = process_share(settings, identity.index, server.workers)
     app = App(share, peers=peers, keys=shared.keys, worker_tls=shared.worker_tls)

@@ -6,6 +6,7 @@ from pathlib import Path
 from router.access.key_file import is_key
 from router.cli.ignored_flags import add_ignored_flags
 from router.cli.refused_flags import add_refused_flags
+from router.cli.unknown_flags import unknown_words
 from router.config.flags import add_flags, read_flags
 from router.dispatch.retries import RetrySettings
 from router.load_balancing import PolicySettings
@@ -68,7 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
 def parse(arguments: list[str]) -> RouterSettings:
     """Parse command-line arguments into settings; exits with code 2 on a wrong one."""
     parser = build_parser()
-    namespace = parser.parse_args(arguments)
+    namespace, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(unknown_words(parser, unknown))
     if (namespace.prefill or namespace.decode) and not namespace.pd_disaggregation:
         parser.error("--prefill and --decode are for pairs; give --pd-disaggregation with them.")
     discovery = discovery_settings(parser, namespace)

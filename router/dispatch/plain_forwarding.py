@@ -68,7 +68,7 @@ class PlainAttempt(ForwardingAttempt):
                 use,
                 UNTRACED_LEG
                 if request.span is None
-                else request.span.start_leg(worker, routed.path, routed.model) as leg,
+                else request.span.start_leg(worker, routed.path, routed.model, routed.method) as leg,
             ):
                 body = b"" if routed.method == "GET" else routed.body.render(self._added)
                 headers = leg.headers + self._headers.for_worker(worker)

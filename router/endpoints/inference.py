@@ -100,6 +100,9 @@ class InferenceEndpoints:
         if self._peers is None or request.internal or not isinstance(run, str) or self._peers.owns(run):
             return False
         request.admission.pause()  # the other process counts it
+        model = body.fields.get("model")
+        if model in self._registry.known_models():
+            request.model = model
         # Longer than the other process's own timeout, whose error says more.
         await self._peers.forward_run(request, run, body.render({}), self._timeout + ERROR_EVENT_TIMEOUT)
         return True
@@ -110,6 +113,8 @@ class InferenceEndpoints:
     async def _serve(self, request: ClientRequest, routed: RoutedRequest) -> None:
         if self._agent_runs.serves(routed.body.fields):
             refuse_ignored(routed.body.fields)
+            if routed.model in self._registry.known_models():
+                request.model = routed.model
             await self._agent_runs.answer(request, routed.path, routed.model, routed.body.all_fields(), request.span)
         elif self._registry.served_by_pairs(routed.model):
             refuse_ignored(routed.body.fields, lambda: self._registry.serving(routed.model, "decode"))

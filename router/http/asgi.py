@@ -86,6 +86,11 @@ class AsgiRequest:
         return None if value is None else value.decode("latin-1")
 
     @property
+    def scheme(self) -> str:
+        """`http`, or `https` where its connection is encrypted."""
+        return str(self._scope.get("scheme", "http"))
+
+    @property
     def query_string(self) -> bytes:
         """The query of its URL, as it was sent."""
         query: bytes = self._scope.get("query_string", b"")

@@ -37,6 +37,7 @@ class Origin:
         host: The host of the address.
         port: The port of the address.
         url: The address as `http://host:port`, or with `https`.
+        resends: Requests that were sent again, since an idle connection turned out to be closed.
     """
 
     def __init__(self, url: str, *, connect_timeout: float = 5.0, tls: WorkerTls | None = None) -> None:
@@ -53,6 +54,7 @@ class Origin:
         self._waiting: OrderedDict[Response, None] = OrderedDict()  # that need a connection, the oldest first
         self._connecting: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.resends = 0
 
     def set_default_header(self, name: str, value: str | None) -> None:
         """Send a header, which must have no line breaks, with every request from now on; None sends it no more."""

@@ -16,6 +16,7 @@ class ConnectionPool(Protocol):
     """Where a response gets its connection from."""
 
     url: str
+    resends: int
 
     def idle_connection(self, max_idle: float) -> Connection | None:
         """A connection that has been idle for at most so many seconds, if there is one."""
@@ -108,6 +109,7 @@ class Response:
                 # The worker may have closed a reused connection while it was idle. It has then not seen the request,
                 # so a new connection is safe; not so once the response has started.
                 if connection.reused and not connection.response_started and not self._at_most_once:
+                    self._pool.resends += 1
                     self._get_connection()
                 else:
                     self.fail(ConnectionLost(f"the worker {self._pool.url} {connection.failure} without an answer."))

@@ -1,4 +1,4 @@
-"""Command-line flags of the policies, with sglang-router's names."""
+"""Command-line flags of the policies, with the names of sglang-router and smg."""
 
 import argparse
 
@@ -16,6 +16,7 @@ def add_policy_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--decode-policy", choices=names, help="policy for decode servers, if another")
     group.add_argument(
         "--cache-threshold",
+        "--cache-match-threshold",
         type=float,
         default=CacheAwareSettings.cache_threshold,
         help="cache_aware: share of a prompt's characters or token ids above which a worker that has it cached is "
@@ -23,6 +24,7 @@ def add_policy_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--balance-abs-threshold",
+        "--spill-abs-threshold",
         type=int,
         default=CacheAwareSettings.balance_abs_threshold,
         help="cache_aware: the least loaded worker is chosen when loads differ by more than this (%(default)s); "
@@ -30,6 +32,7 @@ def add_policy_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--balance-rel-threshold",
+        "--spill-rel-threshold",
         type=float,
         default=CacheAwareSettings.balance_rel_threshold,
         help="cache_aware, bucket: and the highest load is more than this times the lowest (%(default)s)",

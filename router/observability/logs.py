@@ -3,11 +3,15 @@
 import logging
 import traceback
 from copy import copy
+from datetime import UTC, datetime
 from logging.handlers import TimedRotatingFileHandler
 from pathlib import Path
 from types import TracebackType
 
+import orjson
+
 JUDGE_LOGGER = "router.early_exit.judge_process"  # it passes on what a process that reads answers writes
+ACCESS_LOGGER = "router.access"
 MAX_CAUSES = 10  # errors behind an error that are logged
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -15,7 +19,9 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
-def configure_logging(level: str, folder: str | None, name: str = "router", *, redact_text: bool = False) -> None:
+def configure_logging(
+    level: str, folder: str | None, name: str = "router", *, redact_text: bool = False, as_json: bool = False
+) -> None:
     """Log to stderr, and to one file a day where a folder is given.
 
     Args:
@@ -23,6 +29,7 @@ def configure_logging(level: str, folder: str | None, name: str = "router", *, r
         folder: Of the files; None for none.
         name: Of the files.
         redact_text: Whether errors are logged without their messages, which may quote prompts and answers.
+        as_json: Whether every line is a JSON object, and not those of requests alone.
 
     Raises:
         OSError: The folder cannot be written.
@@ -38,15 +45,16 @@ def configure_logging(level: str, folder: str | None, name: str = "router", *, r
         logging.getLogger(JUDGE_LOGGER).setLevel(logging.WARNING)
     level_name = {"warn": "WARNING"}.get(level, level.upper())
     logging.basicConfig(level=level_name, format=LOG_FORMAT, handlers=handlers, force=True)
+    kind = _RedactingFormatter if redact_text else _LogFormatter
     for handler in handlers:
-        handler.setFormatter(_RedactingFormatter(LOG_FORMAT) if redact_text else _LogFormatter(LOG_FORMAT))
+        handler.setFormatter(_JsonFormatter(kind("%(message)s")) if as_json else kind(LOG_FORMAT))
 
 
 class _LogFormatter(logging.Formatter):
     """Writes lines of the access log as bare JSON, which a log collector reads without a pattern."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return record.getMessage() if record.name == "router.access" else super().format(record)
+        return record.getMessage() if record.name == ACCESS_LOGGER else super().format(record)
 
 
 class _RedactingFormatter(_LogFormatter):
@@ -68,3 +76,28 @@ class _RedactingFormatter(_LogFormatter):
             parts.append(f"{frames}{type(error).__name__}: (redacted)")
             error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         return "\n".join(reversed(parts))
+
+
+class _JsonFormatter(logging.Formatter):
+    """Writes each record as one line with a JSON object.
+
+    Args:
+        lines: Writes the message of a record, and the error with it.
+    """
+
+    def __init__(self, lines: _LogFormatter) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record; that of a request is one already."""
+        message = self._lines.format(record)
+        if record.name == ACCESS_LOGGER:
+            return message
+        line = {"time": timestamp(record.created), "level": record.levelname, "logger": record.name, "message": message}
+        return orjson.dumps(line, default=str).decode()
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since the epoch as a time of day and date in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -107,9 +107,9 @@ class RequestStatistics(Collector):
         yield self._histogram(
             "smg_router_ttft_seconds",
             "From request to first piece of a streamed answer",
-            routed,
+            ("router_type", "backend_type", "model", "endpoint"),
             self._ttfts,
-            self._routed_labels,
+            self._ttft_labels,
         )
 
     def _empty(self) -> DurationHistogram:
@@ -119,6 +119,10 @@ class RequestStatistics(Collector):
         router_type, connection_mode = self._router_labels
         labels = (router_type, outcome.backend, connection_mode, outcome.model, outcome.endpoint)
         return labels if outcome.model else None
+
+    def _ttft_labels(self, outcome: RequestOutcome) -> tuple[str, ...] | None:
+        router_type, _ = self._router_labels
+        return (router_type, outcome.backend, outcome.model, outcome.endpoint) if outcome.model else None
 
     def _error_labels(self, outcome: RequestOutcome) -> tuple[str, ...] | None:
         error_type = _error_type(outcome)

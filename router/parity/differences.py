@@ -1,6 +1,9 @@
-"""Flags, paths and metrics of sglang-router that differ here or are absent, each with what is different or why."""
+"""Flags, paths and metrics of sglang-router and smg that differ here, each with what is different."""
 
 _MORE_POLICIES = "every policy for every role, also smg's: least_load, prefix_hash, consistent_hashing, passthrough"
+
+_TREES = "`backend_type` is `moa` for trees and named runs"
+_ENGINES = "of servers whose load a policy uses: power_of_two, least_load"
 
 FLAGS: dict[str, str] = {
     "--cors-allowed-origins": "without it every origin, but for the paths that control the router: those need it",
@@ -12,7 +15,7 @@ FLAGS: dict[str, str] = {
     "`--max-tree-size` holds at any time",
     "--health-check-interval-secs": "besides, /server_info is read every `--worker-startup-check-interval`",
     "--assignment-mode": "a random worker for a new key follows from a hash of it, the same in all processes; "
-    "min_group counts the keys that are remembered",
+    "min_group counts the keys that are remembered; no `delegate`",
     "--max-idle-secs": "also seconds with a fraction; besides, `--max-routing-keys` holds at any time",
     "--log-level": "`warning` may be written out",
     "--max-concurrent-requests": "a hard limit of requests at once, where sglang-router refills its tokens with time; "
@@ -23,6 +26,8 @@ FLAGS: dict[str, str] = {
     "--prefill": "without a port, the server is asked for it",
     "--prefill-policy": _MORE_POLICIES,
     "--prefill-selector": "what is no KEY=VALUE is refused, not skipped",
+    "--prometheus-host": "0.0.0.0 without the flag",
+    "--routing-key-headers": "the same header without the flag",
     "--prometheus-port": "none by default: /metrics is on the main port, and on this one too if it is given",
     "--rate-limit-tokens-per-second": "requests a second, only if it is given; 429 at once, with Retry-After",
     "--selector": "what is no KEY=VALUE is refused, not skipped, and so is the flag beside `--pd-disaggregation`",
@@ -73,47 +78,46 @@ METRICS: dict[str, str] = {
     "smg_http_requests_total": "`path` is the route, not what the client made up",
     "smg_http_request_duration_seconds": "`path` is the route, not what the client made up",
     "smg_http_connections_active": "requests being answered, not connections",
-    "smg_http_responses_total": "`error_code` has this router's kinds of errors",
-    "smg_worker_retry_backoff_seconds": "count and sum, no quantiles",
+    "smg_http_responses_total": "`error_code` has this router's kinds of errors; `path` as in smg",
+    "smg_http_connection_timeouts_total": "also `body_read` and `response_write`",
+    "smg_admission_inflight": "a tree counts as its agents; like the two below only with `--max-concurrent-requests`",
+    "smg_admission_queue_rejected_total": "also `bytes`: the bodies of those that wait are too long together",
+    "smg_worker_retry_backoff_seconds": "a histogram, where the peers may give quantiles",
     "smg_worker_health": "1 also means: has generated something, and stays",
     "smg_worker_errors_total": "`error_type` has this router's kinds of errors",
     "smg_worker_cb_outcomes_total": "a leg counts against the worker that failed, not against both",
     "smg_prefix_hash_policy_branch_total": "a prompt without a key is `no_routing_key`, as in smg; none is unserved",
     "smg_consistent_hashing_policy_branch_total": "`implicit_key_hit` as in smg; a target that is not there is an "
     "error of the request and not counted here",
-    "smg_router_ttft_seconds": "here for HTTP; sglang-router has it for gRPC only",
-}
-
-ABSENT_METRICS: dict[str, str] = {
+    "smg_router_requests_total": _TREES,
+    "smg_router_request_duration_seconds": _TREES,
+    "smg_router_request_errors_total": f"{_TREES}; also of streams that failed after they had begun",
+    "smg_router_ttft_seconds": f"here for HTTP; the peers have it for gRPC only; {_TREES}",
+    "smg_router_upstream_responses_total": "of pairs too: decode's; `error_code` is empty",
+    "smg_pd_ttft_seconds": "to the first piece of decode's body, where smg takes its head",
+    "smg_cache_aware_policy_branch_total": "only where there is a choice; no `first_healthy_fallback`",
+    "smg_cache_tree_chars": "a token id counts as 4 and a node of a tree as 256, as in `--max-tree-size`",
+    "smg_cache_tree_tenants": "one tree a worker, `string`, for texts and token ids",
+    "smg_tokio_event_loop_delay_seconds": "of asyncio's loop, looked at ten times a second",
+    "smg_tokio_event_loop_stalls_total": "of asyncio's loop, looked at ten times a second",
+    "smg_tokio_alive_tasks": "asyncio's tasks",
+    "smg_worker_requests_total": "also the router's own generations; a batch or a sample counts as often as it is sent",
+    "smg_worker_cb_health_readmissions_total": "when the server was restarted; the breaker closes then",
+    "smg_worker_routing_keys_active": "with the policy `manual`",
+    "smg_discovery_snapshot_errors_total": "of Kubernetes: lists and watches that failed",
     **dict.fromkeys(
         (
-            "smg_db_connections_active",
-            "smg_db_items_stored",
-            "smg_db_operation_duration_seconds",
-            "smg_db_operations_total",
+            "smg_engine_running_requests",
+            "smg_engine_waiting_requests",
+            "smg_engine_token_usage",
+            "smg_engine_gen_throughput",
+            "smg_engine_cache_hit_rate",
+            "smg_engine_load_polls_total",
+            "smg_engine_pd_kv_transfer_latency_ms",
+            "smg_engine_pd_kv_transfer_speed_gb_s",
         ),
-        "nothing is stored",
+        _ENGINES,
     ),
-    **dict.fromkeys(
-        (
-            "smg_mcp_servers_active",
-            "smg_mcp_tool_calls_total",
-            "smg_mcp_tool_duration_seconds",
-            "smg_mcp_tool_iterations_total",
-        ),
-        "no tools are called",
-    ),
-    **dict.fromkeys(
-        (
-            "smg_router_generation_duration_seconds",
-            "smg_router_stage_duration_seconds",
-            "smg_router_tokens_total",
-            "smg_router_tpot_seconds",
-        ),
-        "of gRPC workers only",
-    ),
-    "smg_router_request_errors_total": "see `smg_http_responses_total`, which has the kind of error",
-    "smg_router_upstream_responses_total": "see `smg_worker_errors_total` and `smg_worker_cb_outcomes_total`",
-    "smg_worker_routing_keys_active": "see `smg_manual_policy_cache_entries`, the keys that are remembered",
-    "smg_worker_connections_active": "see `smg_worker_requests_active`",
+    "smg_engine_pd_prefill_queue_reqs": f"{_ENGINES}; those that wait for decode, and those whose KV is sent",
+    "smg_engine_pd_decode_queue_reqs": f"{_ENGINES}; those that wait for room, and those whose KV comes",
 }

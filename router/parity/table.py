@@ -1,29 +1,30 @@
 """The comparison as Markdown tables."""
 
 import argparse
+from collections.abc import Callable, Mapping
 
 from router.cli.ignored_flags import IGNORED_FLAGS
 from router.cli.parser import build_parser
 from router.cli.refused_flags import REFUSED_FLAGS
 from router.endpoints.not_offered import PATHS_NOT_OFFERED
-from router.parity.differences import ABSENT_METRICS, FLAGS, METRICS, PATHS
-from router.parity.sglang_router import SglangRouter
+from router.parity.absent_metrics import ABSENT_METRICS
+from router.parity.differences import FLAGS, METRICS, PATHS
+from router.parity.peers import Peer, PeerName
 
 
-def table(theirs: SglangRouter) -> str:
+def table(peers: Mapping[PeerName, Peer]) -> str:
     """Three tables: flags, paths, metrics."""
     ours = our_flags()
-    flags = [(f"`{name}`", flag_verdict(name, ours)) for name in theirs.flags]
-    paths = [(f"`{name}`", path_verdict(name)) for name in theirs.paths]
-    metrics = [(f"`{name}`", metric_verdict(name)) for name in theirs.metrics]
-    only_here = sorted(name for name in ours if name not in theirs.flags)
+    flags = {name: peer.flags for name, peer in peers.items()}
+    only_here = sorted(name for name in ours if not any(name in theirs for theirs in flags.values()))
+    versions = " and ".join(f"{name} {peer.version}" for name, peer in peers.items())
     return (
-        f"Against sglang-router {theirs.version}; made by `python -m router.parity --write`.\n\n"
-        + _rows("flag", flags)
+        f"Against {versions}; made by `python -m router.parity --write`.\n\n"
+        + _rows("flag", flags, lambda name: flag_verdict(name, ours))
         + f"\nOnly here: {', '.join(f'`{name}`' for name in only_here)}.\n\n"
-        + _rows("path", paths)
+        + _rows("path", {name: peer.paths for name, peer in peers.items()}, path_verdict)
         + "\n"
-        + _rows("metric", metrics)
+        + _rows("metric", {name: peer.metrics for name, peer in peers.items()}, metric_verdict)
     )
 
 
@@ -38,23 +39,23 @@ def our_flags() -> dict[str, argparse.Action]:
 
 
 def flag_verdict(name: str, ours: dict[str, argparse.Action]) -> str:
-    """Same, differs (why) or refused (why)."""
+    """Same, differs (how), no effect (why) or refused (why)."""
     if name in REFUSED_FLAGS:
         return f"refused: {REFUSED_FLAGS[name]}"
     if name in IGNORED_FLAGS:
-        return f"differs: accepted; {IGNORED_FLAGS[name].reason}"
+        return f"no effect: {IGNORED_FLAGS[name].reason}"
     return _same_or(FLAGS.get(name), name in ours)
 
 
 def path_verdict(name: str) -> str:
-    """Same, differs (why) or refused (why)."""
+    """Same, differs (how) or refused (why)."""
     if name in PATHS_NOT_OFFERED:
         return f"refused (501): {PATHS_NOT_OFFERED[name]}"
     return _same_or(PATHS.get(name), known=True)
 
 
 def metric_verdict(name: str) -> str:
-    """Same, differs (why) or absent (why)."""
+    """Same, differs (how) or absent (why)."""
     if (reason := ABSENT_METRICS.get(name)) is not None:
         return f"absent: {reason}"
     return _same_or(METRICS.get(name), known=True)
@@ -65,6 +66,13 @@ def _same_or(difference: str | None, known: bool) -> str:
     return "same" if difference is None else f"differs: {difference}"
 
 
-def _rows(what: str, rows: list[tuple[str, str]]) -> str:
-    lines = [f"| {what} of sglang-router | here |", "|---|---|", *(f"| {name} | {verdict} |" for name, verdict in rows)]
+def _rows(
+    what: str, of_peers: Mapping[PeerName, Mapping[str, object] | list[str]], verdict: Callable[[str], str]
+) -> str:
+    """A row for each name, in the peers' order, with who has it."""
+    names = dict.fromkeys(name for theirs in of_peers.values() for name in theirs)
+    lines = [f"| {what} | of | here |", "|---|---|---|"]
+    for name in names:
+        who = " and ".join(peer for peer, theirs in of_peers.items() if name in theirs)
+        lines.append(f"| `{name}` | {who} | {verdict(name)} |")
     return "\n".join(lines) + "\n"

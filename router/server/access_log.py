@@ -6,8 +6,9 @@ import time
 import orjson
 
 from router.http.client_request import ClientRequest
+from router.observability.logs import ACCESS_LOGGER, timestamp
 
-logger = logging.getLogger("router.access")
+logger = logging.getLogger(ACCESS_LOGGER)
 
 
 def log_request(request: ClientRequest, error_code: str = "") -> None:
@@ -15,6 +16,7 @@ def log_request(request: ClientRequest, error_code: str = "") -> None:
     if not logger.isEnabledFor(logging.INFO):
         return
     line: dict[str, object] = {
+        "time": timestamp(time.time()),
         "id": request.id,
         "method": request.method,
         "path": request.path,
@@ -32,6 +34,8 @@ def log_request(request: ClientRequest, error_code: str = "") -> None:
         line["ttft"] = round(request.first_chunk_at - request.started_at, 6)
     if request.streaming:
         line["stream"] = True
+    if request.response_started and not request.response_complete:
+        line["incomplete"] = True  # the client left, or its connection was closed to tell it of the error
     if error_code:
         line["error"] = error_code
     logger.info("%s", orjson.dumps(line).decode())

@@ -66,6 +66,7 @@ class App:
         self._requests = parts.requests
         self._metrics = parts.request_metrics
         self._event_loop = parts.event_loop
+        self.connection_timeouts = parts.connection_timeouts
         self._cors = Cors(settings.server.cors_origins, parts.routes)
         self._tracing = start_tracing(settings.trace, redact_text=settings.server.redact_text)
         names = settings.server.request_id_headers

@@ -1,8 +1,10 @@
 """Builds all parts of a router from its settings."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from router.access.key_ring import KeyRing
 from router.agent_runs.service import AgentRuns
@@ -28,6 +30,7 @@ from router.moa.tree_files import load_trees
 from router.observability.duration_histogram import DURATION_BUCKETS
 from router.observability.run_store import RunStore
 from router.server.admission import AdmissionLimits
+from router.server.connection_timeouts import ConnectionTimeouts
 from router.server.event_loop import EventLoopWatch
 from router.server.memory_metrics import MemoryMetrics
 from router.server.metrics import RequestMetrics
@@ -48,6 +51,8 @@ from router.workers.load_monitor import LoadMonitor
 from router.workers.metrics import register_worker_metrics
 from router.workers.registry import Registry
 from router.workers.worker import Role
+
+AnyCollector = TypeVar("AnyCollector", bound=Collector)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class Components:
         requests: The requests in flight; the app adds and removes them.
         request_metrics: Counts finished requests.
         event_loop: Looks at how late the event loop is.
+        connection_timeouts: Counts connections of clients that were too slow.
     """
 
     registry: Registry
@@ -87,6 +93,7 @@ class Components:
     requests: set[ClientRequest]
     request_metrics: RequestMetrics
     event_loop: EventLoopWatch
+    connection_timeouts: ConnectionTimeouts
 
 
 def build_components(
@@ -135,8 +142,7 @@ def build_components(
     loads = LoadMonitor(registry, settings.loads, [role for role in by_role if by_role[role].uses_server_loads])
     prometheus.register(LoadMetrics(loads))
     restarts = RestartQueue(registry, settings.limits.queue_size, settings.limits.queue_timeout_secs)
-    times = PairTimes(server.duration_buckets or DURATION_BUCKETS)
-    prometheus.register(times)
+    times = _registered(prometheus, PairTimes(server.duration_buckets or DURATION_BUCKETS))
     dispatcher = Dispatcher(
         registry, by_role["prefill"], by_role["decode"], settings.cache_aware, restarts, by_role["plain"], times
     )
@@ -151,8 +157,8 @@ def build_components(
     limits = AdmissionLimits(settings.limits, clients)
     requests: set[ClientRequest] = set()
     request_metrics = RequestMetrics(prometheus, limits, requests, server.duration_buckets)
-    event_loop = EventLoopWatch()
-    prometheus.register(event_loop)
+    event_loop = _registered(prometheus, EventLoopWatch())
+    connection_timeouts = _registered(prometheus, ConnectionTimeouts())
 
     # Workers found in Kubernetes.
     watcher = None
@@ -220,7 +226,14 @@ def build_components(
         requests=requests,
         request_metrics=request_metrics,
         event_loop=event_loop,
+        connection_timeouts=connection_timeouts,
     )
+
+
+def _registered(prometheus: CollectorRegistry, collector: AnyCollector) -> AnyCollector:
+    """A collector whose metrics Prometheus gets."""
+    prometheus.register(collector)
+    return collector
 
 
 def _registry(settings: RouterSettings, factory: WorkerFactory) -> Registry:

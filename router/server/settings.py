@@ -88,6 +88,9 @@ class ServerSettings:
     log_level: str = flag(
         "--log-level", default="info", choices=("debug", "info", "warn", "warning", "error"), help_text="what is logged"
     )
+    log_json: bool = flag(
+        "--log-json", default=False, help_text="every line of the log is a JSON object, and not requests' alone"
+    )
     log_dir: str | None = flag("--log-dir", default=None, help_text="folder for log files, one a day")
     redact_text: bool = flag(
         "--redact-text", default=False, help_text="keep no prompts and answers in traces of runs, logs and spans"

@@ -80,6 +80,11 @@ class WorkerGauges(Collector):
         for role_and_result, count in probe_outcomes.items():
             probes.add_metric(role_and_result, count)
         yield probes
+        resends = CounterMetricFamily(
+            "smg_router_upstream_send_retries", "Requests sent again on another connection", labels=("router_type",)
+        )
+        resends.add_metric(("http",), self._workers.resends)
+        yield resends
 
 
 class OpenPromptGauges(Collector):

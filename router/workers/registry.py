@@ -29,6 +29,7 @@ class Registry:
         self._exact_models = exact_models
         self.warmed_up_pairs: set[Pair] = set()
         self._probing: set[Worker] = set()
+        self._resends_to_dropped = 0
 
     def add(self, worker: Worker) -> None:
         """Add a worker; raises `Conflict` if there is one of the same role at its address."""
@@ -64,7 +65,13 @@ class Registry:
         """Remove a worker that has no requests in flight, and close its connections."""
         self.workers.remove(worker)
         self.warmed_up_pairs = {pair for pair in self.warmed_up_pairs if worker not in (pair.prefill, pair.decode)}
+        self._resends_to_dropped += worker.origin.resends
         worker.origin.close()
+
+    @property
+    def resends(self) -> int:
+        """Requests that were sent to a worker again, also to those that were removed (`Origin.resends`)."""
+        return self._resends_to_dropped + sum(worker.origin.resends for worker in self.workers)
 
     async def probe(self, *workers: Worker) -> None:
         """Probe workers concurrently, all if none is named, but not one that is being probed already."""

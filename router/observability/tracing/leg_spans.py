@@ -29,10 +29,10 @@ class ParentSpan:
         self._context = set_span_in_context(span, Context())
         self._attempts = 0
 
-    def start_leg(self, worker: TracedWorker, path: str, model: str | None = None) -> "LegSpan":
+    def start_leg(self, worker: TracedWorker, path: str, model: str | None = None, method: str = "POST") -> "LegSpan":
         """A request to one worker starts."""
         self._attempts += 1
-        return self._start_leg(worker, path, model)
+        return self._start_leg(worker, path, model, method)
 
     def start_exchange(self, pair: TracedPair, path: str) -> "ExchangeSpans":
         """The two requests of an exchange start."""
@@ -48,9 +48,9 @@ class ParentSpan:
         """A tracer that makes no spans; its requests carry this span's headers."""
         return PropagateOnlyTracer(self.trace_headers)
 
-    def _start_leg(self, worker: TracedWorker, path: str, model: str | None = None) -> "LegSpan":
+    def _start_leg(self, worker: TracedWorker, path: str, model: str | None = None, method: str = "POST") -> "LegSpan":
         attributes: dict[str, str | int] = {
-            "http.request.method": "POST",
+            "http.request.method": method,
             "url.full": worker.url + path,
             "server.address": worker.host,
             "server.port": worker.port,
@@ -70,7 +70,7 @@ class PropagateOnlyTracer:
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
 
-    def start_leg(self, worker: TracedWorker, path: str, model: str | None = None) -> LegTrace:
+    def start_leg(self, worker: TracedWorker, path: str, model: str | None = None, method: str = "POST") -> LegTrace:
         """A request to one worker starts."""
         return LegTrace(self._headers)
 

@@ -96,7 +96,7 @@ class ExchangeTrace:
 class LegTracer(Protocol):
     """Traces requests to workers as children of one span."""
 
-    def start_leg(self, worker: TracedWorker, path: str, model: str | None = None) -> LegTrace:
+    def start_leg(self, worker: TracedWorker, path: str, model: str | None = None, method: str = "POST") -> LegTrace:
         """A request to one worker starts; `model` is the one that it names, None for the worker's only one."""
 
     def start_exchange(self, pair: TracedPair, path: str) -> ExchangeTrace:

@@ -30,6 +30,10 @@ class TracedRequest(Protocol):
     model: str | None
     attempts: int
 
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+
     def header(self, name: bytes) -> str | None:
         """A header's value by lower-case name."""
 
@@ -80,7 +84,7 @@ class RequestSpan(ParentSpan):
             "http.request.method": request.method,
             "http.route": route,
             "url.path": request.path,
-            "url.scheme": "http",
+            "url.scheme": request.scheme,
             "http.response.header.x-request-id": [request.id],
             **_server_attributes(request.header(b"host")),
         }

@@ -27,6 +27,7 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from router.errors import BadRequest
 from router.http.asgi import Scope
+from router.server.connection_timeouts import ConnectionTimeouts
 from router.server.connections.http2_frames import FrameLengths
 from router.server.connections.http2_sender import MAX_STREAMS, Http2Sender
 from router.server.connections.http2_stream import Stream, scope_of
@@ -44,12 +45,16 @@ class Http2Protocol(asyncio.Protocol):
         server_state: The connections and tasks of the server.
         app_state: The state that the app's lifespan has made.
         limit: Seconds, as of HTTP/1.1; and for which a connection may have no request.
+        timeouts: Counts connections that had none for so long.
     """
 
     _sender: Http2Sender
 
-    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], limit: float) -> None:
+    def __init__(
+        self, config: Any, server_state: Any, app_state: dict[str, Any], limit: float, timeouts: ConnectionTimeouts
+    ) -> None:
         self._limit = limit
+        self._timeouts = timeouts
         self._app = config.loaded_app
         self._server_state = server_state
         self._app_state = app_state
@@ -251,7 +256,11 @@ class Http2Protocol(asyncio.Protocol):
     def _start_idle_timer(self) -> None:
         if self._idle_timer is None:
             loop = asyncio.get_running_loop()
-            self._idle_timer = loop.call_later(self._limit, self._sender.give_up, ErrorCodes.NO_ERROR)
+            self._idle_timer = loop.call_later(self._limit, self._idle_timed_out)
+
+    def _idle_timed_out(self) -> None:
+        self._timeouts.count("idle")
+        self._sender.give_up(ErrorCodes.NO_ERROR)
 
     def _stop_idle_timer(self) -> None:
         if self._idle_timer is not None:

@@ -88,7 +88,7 @@ def serve(
         with_proxy_headers(app),
         interface="asgi3",
         proxy_headers=False,
-        http=protocol_with_timeouts(settings.client_timeout_secs),
+        http=protocol_with_timeouts(settings.client_timeout_secs, app.connection_timeouts),
         ws="none",
         loop="uvloop",
         lifespan="on",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import orjson
 
 from router.errors import HeadTooLarge, RouterError, SlowClient
+from router.server.connection_timeouts import ConnectionTimeouts
 from router.server.connections.http2 import Http2Protocol
 from router.server.connections.http2_frames import PREFACE
 from router.server.connections.limits import MAX_HEAD_BYTES, MIN_BODY_BYTES
@@ -24,12 +25,14 @@ class _ProtocolWithTimeouts(ClientProtocol):
 
     Attributes:
         limit: Seconds.
+        timeouts: Counts connections that they close.
     """
 
     # As slots: more attributes than this and CPython no longer shares the keys of instance dicts, 1 KB a connection.
     __slots__ = ("_begun", "_read_timer", "_received", "_receiving", "_request_timer", "_unread")
 
     limit: ClassVar[float]
+    timeouts: ClassVar[ConnectionTimeouts]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -72,7 +75,7 @@ class _ProtocolWithTimeouts(ClientProtocol):
             self._begun = None
             self._stop_request_timer()
             self.connections.discard(self)
-            http2 = Http2Protocol(self.config, self.server_state, self.app_state, self.limit)
+            http2 = Http2Protocol(self.config, self.server_state, self.app_state, self.limit, self.timeouts)
             http2.connection_made(self.transport)
             self.transport.set_protocol(http2)
             http2.data_received(data)
@@ -136,8 +139,10 @@ class _ProtocolWithTimeouts(ClientProtocol):
         if fast_enough or pipelined or self.flow.read_paused:
             self._request_timer = self.loop.call_later(self.limit, self._request_timed_out)
         elif self._receiving == "nothing":
+            self.timeouts.count("idle")
             self._close()
         else:
+            self.timeouts.count("header_read" if self._receiving == "head" else "body_read")
             self._refuse(SlowClient(f"the request was not sent whole within {self.limit:g} s; send it faster."))
 
     def _refuse(self, error: RouterError) -> None:
@@ -167,6 +172,7 @@ class _ProtocolWithTimeouts(ClientProtocol):
         if self.transport.get_write_buffer_size() < self._unread:
             self._start_read_timer()
         else:
+            self.timeouts.count("response_write")
             self.transport.abort()
 
     def _stop_read_timer(self) -> None:
@@ -175,10 +181,11 @@ class _ProtocolWithTimeouts(ClientProtocol):
             self._read_timer = None
 
 
-def protocol_with_timeouts(seconds: float) -> type[ClientProtocol]:
-    """The protocol class with a time limit."""
+def protocol_with_timeouts(seconds: float, counted: ConnectionTimeouts | None = None) -> type[ClientProtocol]:
+    """The protocol class with a time limit; what that closes is counted."""
 
     class LimitedProtocol(_ProtocolWithTimeouts):
         limit = seconds
+        timeouts = counted or ConnectionTimeouts()
 
     return LimitedProtocol

@@ -1,6 +1,7 @@
 """Requests between the processes of one router, over their private Unix sockets."""
 
 import asyncio
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -144,6 +145,8 @@ class Peers:
 
     async def _forward(self, request: ClientRequest, index: int, raw: bytes) -> None:
         async with await self._send(request, index, raw) as response:
+            if (response.header(b"content-type") or b"").startswith(b"text/event-stream"):
+                request.streaming, request.first_chunk_at = True, time.monotonic()
             await request.send_headers(response.status, _copied_headers(response.headers))
             async for chunk in response.chunks():
                 await request.send_chunk(chunk)

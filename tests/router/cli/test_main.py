@@ -78,7 +78,7 @@ def test_every_policy_can_be_named(policy: str) -> None:
             [*PAIR, "--request-id-headers", "x-id", "Authorization"],
             "--request-id-headers Authorization would log what clients keep secret; name another header.",
         ),
-        ([*PAIR, "--decoder", "x"], "unrecognized arguments: --decoder x"),
+        ([*PAIR, "--decoder", "x"], "--decoder is no flag of this router; is --decode meant?"),
     ],
 )
 def test_wrong_flags(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -179,6 +179,7 @@ def test_a_stale_idle_connection_is_replaced(loop: str) -> None:
             assert await get(origin) == (200, b"1")
             assert await get(origin) == (200, b"2")
             assert [call.connection for call in server.calls] == [1, 1, 2]
+            assert origin.resends == 1
             origin.close()
 
     run(test, loop=loop)

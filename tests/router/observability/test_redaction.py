@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -241,6 +242,22 @@ def test_the_log_has_errors_without_their_messages(redact: bool, tmp_path: Path,
     assert (WORD in text) is not redact
 
 
+@pytest.mark.parametrize("redact", [False, True])
+def test_every_line_can_be_json(redact: bool, tmp_path: Path, root_logger: None) -> None:
+    configure_logging("info", str(tmp_path), redact_text=redact, as_json=True)
+    try:
+        raise ValueError(WORD)
+    except ValueError:
+        logging.getLogger("router.somewhere").exception("unexpected error in %s", "/generate")
+    logging.getLogger("router.access").info('{"id":"a"}')
+    first, second = (json.loads(line) for line in (tmp_path / "router.log").read_text().splitlines())
+    assert (first["level"], first["logger"]) == ("ERROR", "router.somewhere")
+    assert first["message"].startswith("unexpected error in /generate\n")
+    assert (WORD in first["message"]) is not redact
+    assert first["time"].endswith("+00:00")
+    assert second == {"id": "a"}
+
+
 def test_the_servers_own_errors_go_to_the_same_log(
     tmp_path: Path, root_logger: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -271,7 +288,7 @@ def test_spans_of_decisions_have_no_problem(collector: Collector) -> None:
     for redact in (False, True):
         tracing = start_tracing(collector.settings, redact_text=redact)
         assert tracing is not None
-        request = Mock(method="POST", path=PATH, id="x", headers=[], header=lambda _: None)
+        request = Mock(method="POST", path=PATH, scheme="http", id="x", headers=[], header=lambda _: None)
         fields = tracing.start_request(request, PATH, "chat").decision_fields()
         assert ("problem" in fields) is not redact
         assert "exit" in fields

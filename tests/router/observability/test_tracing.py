@@ -7,12 +7,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import orjson
 import pytest
 
 from router.cli.parser import parse
 from router.dispatch import exchange
+from router.http.client_request import ClientRequest
 from router.http.sse import DONE, format_event
 from router.observability.tracing import exporter as export
 from router.observability.tracing import start_tracing
@@ -26,7 +28,9 @@ from tests.router.moa.test_tree_runs import Agents, hangs, small_tree
 from tests.router.observability.collector import Collector, Span, collecting
 from tests.router.server.test_peers import run_of
 from tests.router.support.aio import aio, run, until, within
+from tests.router.support.before_plain import BeforePlain
 from tests.router.support.fakes import Call, FakePair, Handler, chat_event, native_event, whole
+from tests.router.support.plain import PlainServer
 from tests.router.support.processes import ROOT
 from tests.router.support.serving import serving, together
 
@@ -419,6 +423,25 @@ async def test_agents_of_clients_and_plain_servers(collector: Collector) -> None
     assert len(direct.named("moa.first_token")) == 1
     refused = legs(collector, collector.one("POST /v1/completions"))[0]
     assert (refused.failed, refused.attributes["error.type"]) == (True, "404")
+
+
+@aio
+async def test_a_request_to_a_worker_tells_its_method(collector: Collector) -> None:
+    async with BeforePlain([PlainServer()], trace=collector.settings) as before:
+        made = (await before.router.post("/v1/responses", {"model": "m", "input": "x"})).json()["id"]
+        assert (await before.router.http.get(f"/v1/responses/{made}")).status_code == 200
+    sent = sorted((span for span in collector.spans if span.kind == "CLIENT"), key=lambda span: span.start)
+    assert [span.attributes["http.request.method"] for span in sent] == ["POST", "GET"]
+
+
+def test_an_encrypted_request_is_told(collector: Collector) -> None:
+    tracing = start_tracing(collector.settings)
+    assert tracing is not None
+    scope = {"type": "http", "method": "GET", "path": PATH, "headers": [], "scheme": "https"}
+    request = ClientRequest(scope, Mock(), Mock(), max_body=1)
+    tracing.start_request(request, PATH, "chat").end(request, "")
+    run(tracing.stop)
+    assert collector.one(f"GET {PATH}").attributes["url.scheme"] == "https"
 
 
 # ---- what answers tell

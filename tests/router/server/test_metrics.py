@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 import router
 from router.dispatch.retries import RetrySettings
 from router.endpoints.not_offered import PATHS_NOT_OFFERED
-from router.parity.differences import ABSENT_METRICS
-from router.parity.sglang_router import load_sglang_router
 from router.server.settings import ServerSettings
-from tests.router.moa.test_run_failures import OpenAIServer
+from tests.router.moa.test_run_failures import OpenAIServer, write_tree
+from tests.router.moa.test_tree_runs import Agents
 from tests.router.support.aio import aio, until
-from tests.router.support.fakes import Call, FakePair, whole
+from tests.router.support.fakes import Call, FakePair, chat_event, whole
 from tests.router.support.serving import Serving, serving
 
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
@@ -60,37 +60,6 @@ def value(samples: dict[str, list[Any]], name: str, **labels: str) -> float:
 
 
 @aio
-async def test_every_metric_of_sglang_router_has_its_labels() -> None:
-    async with serving(FakePair(), retries=FAST) as client:
-        await fail_once(client.pairs[0])
-        for stream in (False, True):
-            answer = await client.post("/v1/chat/completions", {**CHAT, "stream": stream})
-            assert answer.status_code == 200
-        # What has not happened here has no series yet.
-        rare = {"smg_worker_retries_exhausted_total", "smg_worker_cb_transitions_total"}
-        rare |= {
-            name for name in load_sglang_router().metrics if name.startswith("smg_discovery_")
-        }  # only with discovery
-        # Of policies that are not in use here.
-        rare |= {
-            name for name in load_sglang_router().metrics if re.match("smg_(manual|prefix_hash|consistent_h)", name)
-        }
-        samples = await scraped(client)
-        stored = load_sglang_router().metrics
-        for name, labels in stored.items():
-            if name in ABSENT_METRICS or name in rare:
-                assert name in rare or name not in samples
-                continue
-            there = samples.get(name) or samples.get(f"{name}_count")
-            assert there, name
-            if labels:
-                assert set(there[0].labels) == set(labels), name
-        assert {name for name in samples if name.startswith("smg_")} <= {
-            f"{name}{suffix}" for name in stored for suffix in ("", "_bucket", "_count", "_sum")
-        }
-
-
-@aio
 async def test_what_is_counted() -> None:
     async with serving(FakePair(), retries=FAST) as client:
         await fail_once(client.pairs[0])
@@ -119,6 +88,60 @@ async def test_what_is_counted() -> None:
         assert value(samples, "smg_worker_requests_active") == 0
         assert value(samples, "smg_http_connections_active") == 1, "this very request"
         assert value(samples, "smg_http_inflight_request_age_count", gt="0", le="30") == 1
+
+
+@aio
+async def test_a_plain_server_is_called_regular(tmp_path: Path) -> None:
+    plain = OpenAIServer()
+    async with plain.server, serving(plain=(plain.server.url,), trees=write_tree(tmp_path)) as client:
+        for stream in (False, True):
+            answer = await client.post("/v1/chat/completions", {**CHAT, "model": "other", "stream": stream})
+            assert answer.status_code == 200
+        samples = await scraped(client)
+        assert value(samples, "smg_router_requests_total", backend_type="regular", model="other") == 2
+        assert value(samples, "smg_router_requests_total", backend_type="pd") == 0
+        assert value(samples, "smg_router_requests_total", streaming="true") == 1
+        assert value(samples, "smg_router_ttft_seconds_count", backend_type="regular") == 1
+        assert value(samples, "smg_worker_pool_size", worker_type="regular", model="other") == 1
+        assert value(samples, "smg_worker_health_checks_total", worker_type="regular", result="success") == 1
+        assert value(samples, "smg_worker_requests_total", worker=plain.server.url, model="other") == 2
+
+
+@aio
+async def test_a_tree_and_a_named_run_have_a_backend_of_their_own(tmp_path: Path) -> None:
+    async with serving(Agents().pair, trees=write_tree(tmp_path)) as client:
+        for body in ({"model": "moa"}, {"model": "fake", "run": "r", "agent": "a"}):
+            answer = await client.post("/v1/chat/completions", {**CHAT, **body, "stream": True})
+            assert answer.status_code == 200
+        samples = await scraped(client)
+        for model in ("moa", "fake"):
+            labels = {"backend_type": "moa", "model": model}
+            assert value(samples, "smg_router_requests_total", streaming="true", **labels) == 1
+            assert value(samples, "smg_router_ttft_seconds_count", **labels) == 1
+        assert value(samples, "smg_pd_ttft_seconds_count", model="fake", runtime="sglang") == 6
+
+
+@aio
+async def test_errors_by_their_kind() -> None:
+    async def breaks(call: Call) -> None:
+        pair.room(call).set()
+        await call.stream(chat_event("one "))
+        call.drop()
+
+    pair = FakePair()
+    async with serving(pair) as client:
+        await client.post("/v1/chat/completions", {**CHAT, "model": "none"})
+        await client.post("/v1/chat/completions", {**CHAT, "n": 0})
+        pair.decode.generate = breaks
+        answer = await client.post("/v1/chat/completions", {**CHAT, "stream": True})
+        assert (answer.status_code, "upstream_error" in answer.text) == (200, True)
+        samples = await scraped(client)
+        kinds = {"no_workers": "unknown", "validation_error": "unknown", "backend_error": "fake"}
+        for kind, model in kinds.items():
+            assert value(samples, "smg_router_request_errors_total", error_type=kind, model=model) == 1
+        assert value(samples, "smg_router_request_errors_total") == 3
+        told = {"path": "/v1/chat/completions", "status_code": "200", "error_code": "upstream_error"}
+        assert value(samples, "smg_http_responses_total", **told) == 1
 
 
 @aio
@@ -208,7 +231,26 @@ async def test_the_access_log() -> None:
     assert (first["model"], first["prefill"], first["decode"]) == ("fake", pair.prefill.url, pair.decode.url)
     assert first["attempts"] == 2
     assert 0 < first["ttft"] <= first["seconds"]
-    assert (second["status"], "model" in second) == (404, False)
+    assert datetime.fromisoformat(first["time"]).tzinfo is UTC
+    assert (first["stream"], "error" in first, "incomplete" in first) == (True, False, False)
+    assert (second["status"], second["error"], "model" in second) == (404, "not_found_error", False)
+
+
+@aio
+async def test_the_access_log_of_a_client_that_left() -> None:
+    async def decode(call: Call) -> None:
+        pair.room(call).set()
+        await call.stream(chat_event("one "))
+        await call.gone()
+
+    pair = FakePair()
+    pair.decode.generate = decode
+    with access_log() as lines:
+        async with serving(pair) as client:
+            async with client.http.stream("POST", "/v1/chat/completions", json={**CHAT, "stream": True}) as answer:
+                await anext(answer.aiter_lines())
+            await until(lambda: bool(lines), "it is logged")
+    assert {"status": 200, "stream": True, "incomplete": True}.items() <= lines[0].items()
 
 
 @aio

@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from router.dispatch.retries import RetrySettings
-from router.parity.sglang_router import load_sglang_router
+from router.parity.peers import load_peer
 from router.workers.worker import Worker
 from tests.router.server.test_metrics import scraped, value
 from tests.router.service_discovery.cluster import (
@@ -296,7 +296,7 @@ async def test_what_is_counted() -> None:
             assert value(samples, "smg_discovery_workers_discovered") == 1
             for reason, times in (("pod_not_ready", 1), ("pod_changed", 1), ("pod_deleted", 0)):
                 assert value(samples, "smg_discovery_deregistrations_total", reason=reason) == times
-            for name, labels in load_sglang_router().metrics.items():
+            for name, labels in load_peer("sglang-router").metrics.items():
                 if name.startswith("smg_discovery_") and labels:
                     assert set(samples[name][0].labels) == set(labels), name
 

@@ -122,7 +122,7 @@ def _settings(
 @asynccontextmanager
 async def _listening(app: App, pairs: tuple[FakePair, ...], private: Path | None = None) -> AsyncIterator[Serving]:
     # uvicorn's protocol without its server, whose main loop ticks too slowly for many short tests.
-    limited = protocol_with_timeouts(app._settings.server.client_timeout_secs)
+    limited = protocol_with_timeouts(app._settings.server.client_timeout_secs, app.connection_timeouts)
     config = uvicorn.Config(app, http=limited, log_level="critical")
     config.load()
     state = ServerState()
