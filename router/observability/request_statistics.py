@@ -39,7 +39,7 @@ class RequestOutcome(NamedTuple):
 
 
 UNKNOWN = "unknown"  # the model of a request that failed before it was routed
-CLIENT_LEFT = 499
+NO_FAILURE = (401, 403, 499)  # who may not ask, or has left before the answer
 _ERROR_TYPES = {400: "validation_error", 404: "no_workers", 408: "timeout", 429: "rate_limit_error", 504: "timeout"}
 _ERROR_TYPES_OF_CODES = {"service_unavailable": "no_workers", "timeout": "timeout", "internal_error": "internal_error"}
 
@@ -163,8 +163,8 @@ class RequestStatistics(Collector):
 
 
 def _error_type(outcome: RequestOutcome) -> str | None:
-    """The kind of failure, in smg's words; None for a success, and where the client left."""
-    if outcome.status == CLIENT_LEFT or (outcome.status < 400 and not outcome.error_code):
+    """The kind of failure, in smg's words; None for a success and for `NO_FAILURE`."""
+    if outcome.status in NO_FAILURE or (outcome.status < 400 and not outcome.error_code):
         return None
     if (known := _ERROR_TYPES_OF_CODES.get(outcome.error_code) or _ERROR_TYPES.get(outcome.status)) is not None:
         return known
