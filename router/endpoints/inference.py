@@ -3,7 +3,7 @@
 Each request goes to a tree, to a client's run of agents, to a pair, or to a plain server.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
@@ -100,12 +100,16 @@ class InferenceEndpoints:
         if self._peers is None or request.internal or not isinstance(run, str) or self._peers.owns(run):
             return False
         request.admission.pause()  # the other process counts it
-        model = body.fields.get("model")
-        if model in self._registry.known_models():
-            request.model = model
+        self._note_model(request, body.fields.get("model"))
         # Longer than the other process's own timeout, whose error says more.
         await self._peers.forward_run(request, run, body.render({}), self._timeout + ERROR_EVENT_TIMEOUT)
         return True
+
+    def _note_model(self, request: ClientRequest, name: Any) -> None:
+        """Tell logs and metrics the model of a request that no forwarder sends on, unless no worker has it."""
+        model = self._registry.meant_by(name) if isinstance(name, str) else None
+        if model in self._registry.known_models():
+            request.model = model
 
     async def _serve_within_timeout(self, request: ClientRequest, routed: RoutedRequest) -> None:
         await answer_within(request, self._serve(request, routed), self._timeout)
@@ -113,8 +117,7 @@ class InferenceEndpoints:
     async def _serve(self, request: ClientRequest, routed: RoutedRequest) -> None:
         if self._agent_runs.serves(routed.body.fields):
             refuse_ignored(routed.body.fields)
-            if routed.model in self._registry.known_models():
-                request.model = routed.model
+            self._note_model(request, routed.model)
             await self._agent_runs.answer(request, routed.path, routed.model, routed.body.all_fields(), request.span)
         elif self._registry.served_by_pairs(routed.model):
             refuse_ignored(routed.body.fields, lambda: self._registry.serving(routed.model, "decode"))

@@ -20,9 +20,10 @@ from router.endpoints.not_offered import PATHS_NOT_OFFERED
 from router.server.settings import ServerSettings
 from tests.router.moa.test_run_failures import OpenAIServer, write_tree
 from tests.router.moa.test_tree_runs import Agents
+from tests.router.server.test_peers import run_of
 from tests.router.support.aio import aio, until
 from tests.router.support.fakes import Call, FakePair, chat_event, whole
-from tests.router.support.serving import Serving, serving
+from tests.router.support.serving import Serving, serving, together
 
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
 FAST = RetrySettings(initial_backoff_ms=1, max_backoff_ms=5)
@@ -118,6 +119,17 @@ async def test_a_tree_and_a_named_run_have_a_backend_of_their_own(tmp_path: Path
             assert value(samples, "smg_router_requests_total", streaming="true", **labels) == 1
             assert value(samples, "smg_router_ttft_seconds_count", **labels) == 1
         assert value(samples, "smg_pd_ttft_seconds_count", model="fake", runtime="sglang") == 7, "each agent's"
+
+
+@aio
+async def test_a_named_run_in_another_process_is_counted_where_its_client_is(tmp_path: Path) -> None:
+    async with together(Agents().pair, folder=tmp_path) as routers:
+        body = {**CHAT, "run": run_of(1), "agent": "a", "stream": True}
+        assert (await routers[0].post("/v1/chat/completions", body)).status_code == 200
+        await until(lambda: not any(router.app._requests for router in routers), "all answers are over")
+        samples = samples_of((await routers[0].http.get("/metrics")).text)
+        assert value(samples, "smg_router_requests_total", backend_type="moa", streaming="true", model="fake") == 1
+        assert value(samples, "smg_router_ttft_seconds_count", model="fake") == 1
 
 
 @aio
