@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -18,12 +19,15 @@ class PairTimes(Collector):
 
     Args:
         bounds: The histograms' upper bounds, in seconds, ascending.
+        registry: Where it is registered; None where nobody reads it.
     """
 
-    def __init__(self, bounds: Sequence[float] = DURATION_BUCKETS) -> None:
+    def __init__(self, bounds: Sequence[float] = DURATION_BUCKETS, registry: CollectorRegistry | None = None) -> None:
         self._bounds = tuple(bounds)
         self._prefill: dict[str, DurationHistogram] = defaultdict(self._empty)
         self._ttft: dict[str, DurationHistogram] = defaultdict(self._empty)
+        if registry is not None:
+            registry.register(self)
 
     def record(self, exchange: Exchange) -> None:
         """Count what an exchange that is over has reached; of a refused one nothing."""

@@ -1,10 +1,8 @@
 """Builds all parts of a router from its settings."""
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.registry import Collector
 
 from router.access.key_ring import KeyRing
 from router.agent_runs.service import AgentRuns
@@ -51,8 +49,6 @@ from router.workers.load_monitor import LoadMonitor
 from router.workers.metrics import register_worker_metrics
 from router.workers.registry import Registry
 from router.workers.worker import Role
-
-AnyCollector = TypeVar("AnyCollector", bound=Collector)
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ def build_components(
     loads = LoadMonitor(registry, settings.loads, [role for role in by_role if by_role[role].uses_server_loads])
     prometheus.register(LoadMetrics(loads))
     restarts = RestartQueue(registry, settings.limits.queue_size, settings.limits.queue_timeout_secs)
-    times = _registered(prometheus, PairTimes(server.duration_buckets or DURATION_BUCKETS))
+    times = PairTimes(server.duration_buckets or DURATION_BUCKETS, prometheus)
     dispatcher = Dispatcher(
         registry, by_role["prefill"], by_role["decode"], settings.cache_aware, restarts, by_role["plain"], times
     )
@@ -157,8 +153,8 @@ def build_components(
     limits = AdmissionLimits(settings.limits, clients)
     requests: set[ClientRequest] = set()
     request_metrics = RequestMetrics(prometheus, limits, requests, server.duration_buckets)
-    event_loop = _registered(prometheus, EventLoopWatch())
-    connection_timeouts = _registered(prometheus, ConnectionTimeouts())
+    event_loop = EventLoopWatch(prometheus)
+    connection_timeouts = ConnectionTimeouts(prometheus)
 
     # Workers found in Kubernetes.
     watcher = None
@@ -228,12 +224,6 @@ def build_components(
         event_loop=event_loop,
         connection_timeouts=connection_timeouts,
     )
-
-
-def _registered(prometheus: CollectorRegistry, collector: AnyCollector) -> AnyCollector:
-    """A collector whose metrics Prometheus gets."""
-    prometheus.register(collector)
-    return collector
 
 
 def _registry(settings: RouterSettings, factory: WorkerFactory) -> Registry:

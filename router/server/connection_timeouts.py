@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -11,10 +12,16 @@ Timeout = Literal["header_read", "body_read", "idle", "response_write"]
 
 
 class ConnectionTimeouts(Collector):
-    """The connections of one process that a time limit closed."""
+    """The connections of one process that a time limit closed.
 
-    def __init__(self) -> None:
+    Args:
+        registry: Where it is registered; None where nobody reads it.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._counts: Counter[Timeout] = Counter()
+        if registry is not None:
+            registry.register(self)
 
     def count(self, timeout: Timeout) -> None:
         """Count a connection: which part was too slow, or that it had no request."""

@@ -6,6 +6,7 @@ A timer that fires late says that something held the loop up: every request of t
 import asyncio
 from collections.abc import Iterator
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -20,15 +21,17 @@ class EventLoopWatch(Collector):
     """Looks at the loop of the process from `start` until `close`.
 
     Args:
+        registry: Where it is registered.
         interval: Seconds between two looks.
     """
 
-    def __init__(self, interval: float = INTERVAL) -> None:
+    def __init__(self, registry: CollectorRegistry, interval: float = INTERVAL) -> None:
         self._interval = interval
         self._delays = DurationHistogram.empty(BOUNDS)
         self._stalls = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        registry.register(self)
 
     def start(self) -> None:
         """Look at the running loop from now on."""

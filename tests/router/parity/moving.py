@@ -224,7 +224,7 @@ async def slow_client() -> Moves:
 
 async def held_up() -> Moves:
     """An event loop that is held up."""
-    with mock.patch.object(components, "EventLoopWatch", partial(EventLoopWatch, 0.001)):
+    with mock.patch.object(components, "EventLoopWatch", partial(EventLoopWatch, interval=0.001)):
         async with serving(FakePair()) as router, watching(router) as moves:
             watch = router.app._event_loop
             stalls = watch._stalls
