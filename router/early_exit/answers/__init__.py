@@ -1,6 +1,18 @@
 """What agents answer: `find_answer` finds and reads it, `same_answer` says whether two are surely the same."""
 
 from router.early_exit.answers.answer import Answer, AnswerKind, same_answer
-from router.early_exit.answers.extraction import extract_answer, find_answer
+from router.early_exit.answers.extraction import extract_answer, find_answer, find_span
+from router.early_exit.answers.markup import plain_characters, plain_math
+from router.early_exit.answers.reading import read_answer
 
-__all__ = ["Answer", "AnswerKind", "extract_answer", "find_answer", "same_answer"]
+__all__ = [
+    "Answer",
+    "AnswerKind",
+    "extract_answer",
+    "find_answer",
+    "find_span",
+    "plain_characters",
+    "plain_math",
+    "read_answer",
+    "same_answer",
+]

@@ -8,11 +8,12 @@ r"""Finds the final answer in an agent's text.
     last_number  the number that ends the text, with its sign, bound, power and unit
 
 A new extractor is a function in `EXTRACTORS`. All are linear in the text's length and look at its last `MAX_TEXT`
-characters only: the texts are whatever a model wrote, and this runs on the router's event loop.
+characters only: the texts are whatever a model wrote, and this runs on the router's event loop. Whoever reads answers
+of one known kind, as benchmarks do, names the extractors of it; `find_span` gives an answer's words as they stand.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from router.early_exit.answers.answer import Answer
 from router.early_exit.answers.last_number import last_number
@@ -39,8 +40,8 @@ _LONE_LETTER = re.compile(r"(?:^|\n)[ \t*_]{0,8}\(?([A-Ja-j])\)?[.):]?[ \t*_]{0,
 _LETTERS = "ABCDEFGHIJ"
 
 
-def boxed(text: str) -> Answer | None:
-    r"""The content of the last `\boxed{...}` whose braces close; of nested ones the inner."""
+def box_content(text: str) -> str | None:
+    r"""What stands in the last `\boxed{...}` whose braces close; of nested ones in the inner."""
     last: tuple[int, int] | None = None
     opened: list[tuple[int, bool]] = []
     for match in _BRACES.finditer(text):
@@ -51,7 +52,13 @@ def boxed(text: str) -> Answer | None:
             start, is_box = opened.pop()
             if is_box and (last is None or start > last[0]):
                 last = (start, match.start())
-    return None if last is None else read_answer(text[last[0] : last[1]])
+    return None if last is None else text[last[0] : last[1]]
+
+
+def boxed(text: str) -> Answer | None:
+    r"""The answer in the last `\boxed{...}`."""
+    content = box_content(text)
+    return None if content is None else read_answer(content)
 
 
 def stated(text: str) -> Answer | None:
@@ -77,16 +84,30 @@ def choice(text: str) -> Answer | None:
     return chosen[-1] if len({line.normal for line in chosen}) == 1 else None
 
 
-EXTRACTORS: tuple[Extractor, ...] = (boxed, stated, choice, last_number)
+EXTRACTORS: Mapping[str, Extractor] = {"boxed": boxed, "stated": stated, "choice": choice, "last_number": last_number}
 
 
-def find_answer(text: str, extractors: tuple[Extractor, ...] = EXTRACTORS) -> Answer | None:
-    """What the first extractor finds; None when none finds anything."""
+def find_answer(text: str, extractors: Iterable[str] = EXTRACTORS) -> Answer | None:
+    """What the first extractor finds; None when none finds anything.
+
+    Args:
+        text: What the agent wrote.
+        extractors: Names of `EXTRACTORS`, in the order in which they are tried.
+    """
     text = plain_characters(text[-MAX_TEXT:])[-MAX_TEXT:]  # one character may become several
     for extractor in extractors:
-        if answer := extractor(text):
+        if answer := EXTRACTORS[extractor](text):
             return answer
     return None
+
+
+def find_span(text: str) -> str | None:
+    """The words of the answer as the text has them, in its last box or else its last statement; None without either."""
+    content = box_content(text[-MAX_TEXT:])
+    if content is not None:
+        return content
+    statement = last_statement(text[-MAX_TEXT:])
+    return None if statement is None else statement.said
 
 
 def extract_answer(text: str) -> str | None:

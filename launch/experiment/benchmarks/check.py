@@ -1,0 +1,142 @@
+"""Checks benchmarks against data sets: `python -m launch.experiment.benchmarks.check --data DIR [NAME ...]`.
+
+The data set's own right answers must all score; the right answers of other questions must score about as often as
+chance has it. Exit code 0 when they do, 1 when not, 2 for a wrong input.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from rich.console import Console
+from rich.table import Table
+
+from launch.experiment.benchmarks.benchmark import Benchmark, Question
+from launch.experiment.benchmarks.errors import BenchmarkError, DataError
+from launch.experiment.benchmarks.registry import BENCHMARKS, benchmark
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the check of one benchmark found.
+
+    Attributes:
+        rows: Rows of the data set.
+        refused: Those whose answers cannot be scored here.
+        right: Of `asked` right answers, how many scored; the ids of those that did not are in `wrong`.
+        asked: Questions that have a right answer.
+        shuffled: How many scored with the answer of another question of the same task.
+        expected: How many of those had the same answer by chance.
+        seconds: For everything.
+    """
+
+    rows: int
+    refused: int
+    right: int
+    asked: int
+    wrong: list[str]
+    shuffled: int
+    expected: int
+    seconds: float
+
+
+def check(checked: Benchmark, place: str | Path | None, limit: int | None = None, seed: int = 0) -> Checked:
+    """Score a data set's right answers, and those of other questions; raises as `Benchmark.load` does."""
+    began = time.monotonic()
+    reading = checked.read(place)
+    questions = [each for each in reading.questions if each.reference]
+    if limit is not None and len(questions) > limit:
+        questions = Random(seed).sample(questions, limit)
+    others = shuffled(questions, seed)
+    with ThreadPoolExecutor(2) as pool:
+        right = list(pool.map(checked.score, questions, [each.reference for each in questions]))
+        by_chance = list(pool.map(checked.score, questions, [each.reference for each in others]))
+    return Checked(
+        rows=len(reading.questions) + len(reading.refused),
+        refused=len(reading.refused),
+        right=sum(right),
+        asked=len(questions),
+        wrong=[each.id for each, ok in zip(questions, right, strict=True) if not ok],
+        shuffled=sum(by_chance),
+        expected=sum(a.gold == b.gold for a, b in zip(questions, others, strict=True)),
+        seconds=time.monotonic() - began,
+    )
+
+
+def shuffled(questions: list[Question], seed: int) -> list[Question]:
+    """For each question another one of the same task, drawn from `seed`; a lone one stays its own."""
+    tasks = defaultdict(list)
+    for at, each in enumerate(questions):
+        tasks[each.task].append(at)
+    others = list(questions)
+    for places in tasks.values():
+        turned = Random(seed).sample(places, len(places))
+        for at, other in zip(turned, turned[1:] + turned[:1], strict=True):
+            others[at] = questions[other]
+    return others
+
+
+def is_well(found: Checked) -> bool:
+    """Whether every right answer scored, and others not more than a few more often than they were the same."""
+    return found.right == found.asked and found.shuffled <= found.expected + max(2, found.asked // 50)
+
+
+def _row(each: Benchmark, found: Checked) -> list[str]:
+    def share(part: int) -> str:
+        return f"{part}/{found.asked} {part / found.asked:.1%}" if found.asked else "no gold answers"
+
+    return [
+        each.title, str(found.rows), str(found.refused), share(found.right), share(found.shuffled),
+        share(found.expected), f"{found.seconds:.0f}",
+    ]  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m launch.experiment.benchmarks.check", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks; all by default")
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the folder with the data sets")
+    parser.add_argument("--limit", type=int, help="questions of each benchmark")
+    parser.add_argument("--seed", type=int, default=0, help="of the shuffling")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    table = Table("benchmark", "rows", "refused", "gold answers score", "shuffled score", "of which the same", "s")
+    well, absent, reasons = True, [], Counter[str]()
+    try:
+        chosen = [benchmark(each) for each in options.names or BENCHMARKS]
+        for each in chosen:
+            try:
+                found = check(each, _place(each, options.data), options.limit, options.seed)
+            except DataError as error:
+                absent.append(f"{each.title}: {error}")
+                well = well and not options.names
+                continue
+            table.add_row(*_row(each, found))
+            well = well and is_well(found)
+            reasons.update(question.refusal for question in each.read(_place(each, options.data)).refused)
+            absent += [f"{each.title}: wrong on {', '.join(found.wrong[:20])}"] if found.wrong else []
+    except BenchmarkError as error:
+        print(error, file=sys.stderr)
+        return 2
+    console.print(table)
+    for sentence in [*absent, *(f"{count} refused: {reason}" for reason, count in sorted(reasons.items()))]:
+        console.print(sentence, soft_wrap=True, markup=False)
+    return 0 if well else 1
+
+
+def _place(each: Benchmark, folder: Path) -> Path | None:
+    """The folder, or None where it has none of the benchmark's files and a package has them."""
+    if each.source.packaged is None or any(match for pattern in each.source.files for match in folder.glob(pattern)):
+        return folder
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

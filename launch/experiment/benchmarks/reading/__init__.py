@@ -1,0 +1,1 @@
+"""Answers that several benchmarks have: choices, whole numbers and decimals, mathematics."""
