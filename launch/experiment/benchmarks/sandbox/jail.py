@@ -28,7 +28,8 @@ _MNT_DETACH = 2
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _CAPABILITY_VERSION = 0x20080522
 _BASE = "/tmp"  # noqa: S108 - it is in every system, and is only mounted over here
-_LEFT, _CANNOT = 120, 121  # exit codes: the code left, the sandbox could not be made
+_CANNOT = 121  # exit code: the sandbox could not be made
+_MAX_VERDICT = 4096  # bytes
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -46,12 +47,12 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str |
     call("mount", *encode, ctypes.c_ulong(flags), None if options is None else options.encode())
 
 
-def bind(source: str, target: str) -> None:
-    """Show a folder or file at another place, to read only."""
+def bind(source: str, target: str, device: bool = False) -> None:
+    """Show a folder, a file or a device at another place, to read only."""
     mount(source, target, None, _MS_BIND | _MS_REC)
     has = os.statvfs(target).f_flag
-    flags = has & _KEPT_FLAGS | (_MS_RELATIME if has & _ST_RELATIME else 0)
-    mount("none", target, None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV | flags)
+    flags = has & _KEPT_FLAGS | (_MS_RELATIME if has & _ST_RELATIME else 0) | (0 if device else _MS_NODEV)
+    mount("none", target, None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | flags)
 
 
 def new_namespaces() -> None:
@@ -82,7 +83,7 @@ def new_root(request: dict[str, Any]) -> None:
     os.mkdir("/dev")
     with open("/dev/null", "w"):
         pass
-    bind("/old/dev/null", "/dev/null")
+    bind("/old/dev/null", "/dev/null", device=True)
     call("umount2", b"/old", _MNT_DETACH)
     os.rmdir("/old")
     mount("none", "/", None, _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
@@ -93,17 +94,16 @@ def shut_in(request: dict[str, Any], namespaces: bool) -> None:
     """Limits, no capabilities, and the filter of system calls; nothing of it can be taken back."""
     mb = 1 << 20
     limits = {
-        resource.RLIMIT_CPU: (request["cpu_s"], request["cpu_s"] + 1),
-        resource.RLIMIT_AS: (request["memory_mb"] * mb,) * 2,
-        resource.RLIMIT_FSIZE: ((request["files_mb"] if namespaces else 0) * mb or 4096,) * 2,
-        resource.RLIMIT_NOFILE: (64, 64),
-        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_CPU: request["cpu_s"],
+        resource.RLIMIT_AS: request["memory_mb"] * mb,
+        resource.RLIMIT_FSIZE: request["files_mb"] * mb if namespaces else _MAX_VERDICT,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_CORE: 0,
     }
-    for kind, values in limits.items():
+    for kind, limit in limits.items():
         hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(
-            kind, values if hard == resource.RLIM_INFINITY else tuple(min(each, hard) for each in values)
-        )  # type: ignore[arg-type]
+        value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (value, value))
     if namespaces:
         header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
         call("capset", header, (ctypes.c_uint32 * 6)())

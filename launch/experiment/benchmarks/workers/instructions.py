@@ -13,7 +13,7 @@ from launch.experiment.benchmarks.workers.worker import serve
 
 nltk.download = lambda *_, **__: False  # the verifiers would download when they are imported
 # The package loads data sets, too, which takes seconds to import and is not used.
-sys.modules.setdefault("datasets", ModuleType("datasets")).load_dataset = None
+setattr(sys.modules.setdefault("datasets", ModuleType("datasets")), "load_dataset", None)  # noqa: B010
 
 from if_verifiable.common import evaluate_instructions  # noqa: E402
 from if_verifiable.ifbench.instructions_registry import INSTRUCTION_DICT  # noqa: E402

@@ -14,7 +14,7 @@ ASKED = "Please reason step by step, and put your final answer within \\boxed{}.
     [
         ("70", r"\boxed{70}"),
         ("70", r"\boxed{070}"),
-        ("16", r"\boxed{\textbf{(016)}}"),
+        ("16", r"\boxed{\textbf{016}}"),
         ("588", r"$\boxed{588}$."),
         ("588", "The final answer is 588"),
         ("588", r"The final answer is: $\boxed{588}$. I hope it is correct."),

@@ -60,7 +60,7 @@ def test_right(tmp_path: Path, source: str) -> None:
         "def halve(x):\n    return int(x) / 2",
         "def halve(x):\n    return x // 2",
         "def halve(x):\n    return None",
-        "def halve(x):\n    return [x / 2]",
+        "def halve(x):\n    return [x / 2, 0]",
         "def halve(x, y):\n    return x / 2",
         "import numpy\nnumpy.allclose = lambda *_, **__: True\ndef halve(x):\n    return x // 2 if x != 1 else 'x'"
         "\n\nimport sys\nsys.exit()",
@@ -72,11 +72,50 @@ def test_wrong(tmp_path: Path, source: str) -> None:
     assert not PLUS.score(only(PLUS, tmp_path, ROW), f"```python\n{source}\n```")
 
 
-def test_a_row_of_the_release_on_github_is_refused(tmp_path: Path) -> None:
-    row = {**ROW, "base_input": [[1.0]], "plus_input": [[3.0]], "atol": 0}
-    del row["test"]
-    with pytest.raises(DataError, match="has inputs without the results that are expected"):
-        PLUS.load(write(tmp_path, row))
+RELEASE = {key: value for key, value in ROW.items() if key != "test"} | {
+    "base_input": [[1.0], [3.0]],
+    "plus_input": [[1e300], [-0.2]],
+    "atol": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "right"),
+    [
+        ("def halve(x):\n    return x / 2", True),
+        ("def halve(x):\n    return x * 0.5 + 1e-9", True),
+        ("def halve(x):\n    return x / 2 + 1e-3", False),
+        ("def halve(x):\n    return x // 2", False),
+        ("def halve(x):\n    return [x / 2]", False),
+        ("from fractions import Fraction\ndef halve(x):\n    return Fraction(x) / 2 + Fraction(1, 10**9)", False),
+    ],
+)
+def test_a_row_of_the_release_is_compared_as_evalplus_does(tmp_path: Path, source: str, right: bool) -> None:
+    question = only(PLUS, tmp_path, RELEASE)
+    assert PLUS.score(question, question.reference)
+    assert PLUS.score(question, f"```python\n{source}\n```") is right
+
+
+def test_a_function_may_change_its_input_and_a_zero_is_any_zero(tmp_path: Path) -> None:
+    prompt = 'def find_zero(xs: list):\n    """A zero of xs[0] + xs[1] * x + ...\n    """\n'
+    row = {
+        **RELEASE,
+        "prompt": prompt,
+        "entry_point": "find_zero",
+        "canonical_solution": "    return 1.0\n",
+        "base_input": [[[-1, 0, 1]]],
+        "plus_input": [[[-4, 0, 4]]],
+        "atol": 1e-4,
+    }
+    question = only(PLUS, tmp_path, row)
+    assert PLUS.score(question, "```python\ndef find_zero(xs):\n    xs.clear()\n    return -1.0\n```")
+    assert not PLUS.score(question, "```python\ndef find_zero(xs):\n    return 0.5\n```")
+
+
+@pytest.mark.parametrize("wrong", [{"plus_input": [1]}, {"atol": "much"}, {"plus_input": [], "base_input": []}])
+def test_inputs_of_another_form_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    with pytest.raises(DataError, match="Row 1 of rows has no"):
+        PLUS.load(write(tmp_path, {**RELEASE, **wrong}))
 
 
 @pytest.mark.parametrize("column", ["prompt", "entry_point", "test", "task_id"])
@@ -86,10 +125,10 @@ def test_a_row_of_another_form_is_refused(tmp_path: Path, column: str) -> None:
 
 
 def test_loaded(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has none of humanevalplus\*"):
+    with pytest.raises(DataError, match=r"has none of HumanEvalPlus\*"):
         PLUS.load(tmp_path)
     question = only(PLUS, tmp_path, ROW)
     assert question.id == "humaneval_plus/HumanEval/9"
     assert PLUS.score(question, question.reference)
-    with pytest.raises(DataError, match=r"HumanEval\+ is not on this machine: give HumanEval\+ as on the hub"):
+    with pytest.raises(DataError, match=r"HumanEval\+ is not on this machine: give HumanEvalPlus.jsonl.gz"):
         PLUS.load()

@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 
 from launch.experiment.benchmarks import BENCHMARKS, DataError, MissingPackage, Question, Unscorable
-from launch.experiment.benchmarks import benchmark as benchmark_module
 from launch.experiment.benchmarks.ifbench import scorer
 from tests.launch.experiment.benchmarks.rows import only, write
 
@@ -43,7 +42,7 @@ KEYWORDS = (
         (("format:options", {"options": "yes/no/maybe"}), "maybe"),
         (("words:palindrome", {}), "level radar civic rotor kayak madam refer stats tenet rotator"),
         (("custom:multiples", {}), " ".join(str(each) for each in range(14, 51, 7))),
-        (("count:punctuation", {}), "a. b, c! d? e; f: g"),
+        (("count:punctuation", {}), "a. b, c! d? e; f: g?!"),
     ],
 )
 def test_followed(tmp_path: Path, instruction: tuple[str, dict[str, object]], text: str) -> None:
@@ -117,7 +116,7 @@ def test_a_verifier_without_its_data_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_the_library_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark_module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(MissingPackage, match=r"IFBench is scored with if-verifiable.*pip install if-verifiable"):
         IFBENCH.load(write(tmp_path, row(RANGE)))
 
