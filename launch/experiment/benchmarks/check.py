@@ -1,7 +1,8 @@
 """Checks benchmarks against data sets: `python -m launch.experiment.benchmarks.check --data DIR [NAME ...]`.
 
 The data set's own right answers must all score; the right answers of other questions must score about as often as
-chance has it. Exit code 0 when they do, 1 when not, 2 for a wrong input.
+chance has it. Where a data set has no right answers, as IFBench, other questions' prompts are scored as answers, which
+shows that its verifiers run. Exit code 0 when all is so, 1 when not, 2 for a wrong input.
 """
 
 import argparse
@@ -31,7 +32,8 @@ class Checked:
         refused: Those whose answers cannot be scored here.
         right: Of `asked` right answers, how many scored; the ids of those that did not are in `wrong`.
         asked: Questions that have a right answer.
-        shuffled: How many scored with the answer of another question of the same task.
+        tried: Questions that were scored with the answer of another question of the same task.
+        shuffled: How many of those scored.
         expected: How many of those had the same answer by chance.
         seconds: For everything.
     """
@@ -41,6 +43,7 @@ class Checked:
     right: int
     asked: int
     wrong: list[str]
+    tried: int
     shuffled: int
     expected: int
     seconds: float
@@ -50,21 +53,23 @@ def check(checked: Benchmark, place: str | Path | None, limit: int | None = None
     """Score a data set's right answers, and those of other questions; raises as `Benchmark.load` does."""
     began = time.monotonic()
     reading = checked.read(place)
-    questions = [each for each in reading.questions if each.reference]
+    has_gold = any(each.reference for each in reading.questions)
+    questions = [each for each in reading.questions if each.reference or not has_gold]
     if limit is not None and len(questions) > limit:
         questions = Random(seed).sample(questions, limit)
     others = shuffled(questions, seed)
     with ThreadPoolExecutor(2) as pool:
-        right = list(pool.map(checked.score, questions, [each.reference for each in questions]))
-        by_chance = list(pool.map(checked.score, questions, [each.reference for each in others]))
+        right = list(pool.map(checked.score, questions, [each.reference for each in questions])) if has_gold else []
+        by_chance = list(pool.map(checked.score, questions, [each.reference or each.prompt for each in others]))
     return Checked(
         rows=len(reading.questions) + len(reading.refused),
         refused=len(reading.refused),
         right=sum(right),
-        asked=len(questions),
-        wrong=[each.id for each, ok in zip(questions, right, strict=True) if not ok],
+        asked=len(right),
+        wrong=[each.id for each, ok in zip(questions, right, strict=False) if not ok],
+        tried=len(questions),
         shuffled=sum(by_chance),
-        expected=sum(a.gold == b.gold for a, b in zip(questions, others, strict=True)),
+        expected=sum(a.gold == b.gold for a, b in zip(questions, others, strict=True)) if has_gold else 0,
         seconds=time.monotonic() - began,
     )
 
@@ -84,17 +89,17 @@ def shuffled(questions: list[Question], seed: int) -> list[Question]:
 
 def is_well(found: Checked) -> bool:
     """Whether every right answer scored, and others not more than a few more often than they were the same."""
-    return found.right == found.asked and found.shuffled <= found.expected + max(2, found.asked // 50)
+    by_chance = found.expected + max(2, found.tried // 50)
+    return found.right == found.asked and (found.asked == 0 or found.shuffled <= by_chance)
 
 
 def _row(each: Benchmark, found: Checked) -> list[str]:
-    def share(part: int) -> str:
-        return f"{part}/{found.asked} {part / found.asked:.1%}" if found.asked else "no gold answers"
+    def share(part: int, whole: int) -> str:
+        return f"{part}/{whole} {part / whole:.1%}" if whole else "none are published"
 
-    return [
-        each.title, str(found.rows), str(found.refused), share(found.right), share(found.shuffled),
-        share(found.expected), f"{found.seconds:.0f}",
-    ]  # fmt: skip
+    counts = [str(found.rows), str(found.refused), share(found.right, found.asked)]
+    by_chance = [share(found.shuffled, found.tried), share(found.expected, found.tried)]
+    return [each.title, *counts, *by_chance, f"{found.seconds:.0f}"]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,6 +15,22 @@ def test_right_answers_score_and_others_do_not(tmp_path: Path) -> None:
     assert is_well(found)
 
 
+def test_a_data_set_without_right_answers_shows_that_its_verifiers_run(tmp_path: Path) -> None:
+    arguments = [{"min_words": 1, "max_words": 3}]
+    rows = [
+        {
+            "key": str(n),
+            "prompt": "One two three." * n,
+            "instruction_id_list": ["count:word_count_range"],
+            "kwargs": arguments,
+        }
+        for n in (1, 2)
+    ]
+    found = check(BENCHMARKS["ifbench"], write(tmp_path, *rows))
+    assert (found.asked, found.tried, found.shuffled, found.expected) == (0, 2, 1, 0)
+    assert is_well(found)
+
+
 def test_each_question_gets_another_ones_answer_of_its_task(tmp_path: Path) -> None:
     rows = [{"question": "?", "choices": ["x", "y"], "answer": n % 2, "subject": f"s{n % 3}"} for n in range(12)]
     questions = BENCHMARKS["mmlu"].read(write(tmp_path, *rows)).questions

@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 
 from launch.experiment.benchmarks import BENCHMARKS, DataError, Question, SandboxError
-from launch.experiment.benchmarks.reading import code
 from launch.experiment.benchmarks.reading.code import blocks, find_code
 from launch.experiment.benchmarks.sandbox import run
 from tests.launch.experiment.benchmarks.rows import only, write
@@ -133,9 +132,8 @@ def test_code_is_refused_before_the_first_question_where_the_sandbox_is_weak(
     assert not HUMANEVAL.score(question, fenced("def double_all(numbers): return numbers\n"))
 
 
-def test_code_of_the_package_is_read_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_set_of_the_package_is_read() -> None:
     questions = HUMANEVAL.load(limit=3)
     assert len(questions) == 3
     assert all(each.id.startswith("humaneval/HumanEval/") for each in questions)
-    monkeypatch.setattr(code, "LIMITS", code.Limits())
     assert all(HUMANEVAL.score(each, each.reference) for each in questions)

@@ -20,9 +20,8 @@ def row(*instructions: tuple[str, dict[str, object]], key: str = "0") -> dict[st
     }
 
 
-RANGE = ("count:word_count_range", {"min_words": 3, "max_words": 5})
-COPY = ("repeat:repeat_simple", {})
-KEYWORDS = (
+RANGE: tuple[str, dict[str, object]] = ("count:word_count_range", {"min_words": 3, "max_words": 5})
+KEYWORDS: tuple[str, dict[str, object]] = (
     "count:keywords_multiple",
     dict(zip(("keyword1", "keyword2", "keyword3", "keyword4", "keyword5"), "vwxyz", strict=True)),
 )

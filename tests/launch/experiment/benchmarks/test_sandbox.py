@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launch.experiment.benchmarks.sandbox import Isolation, Limits, isolation, run_code
+from launch.experiment.benchmarks.sandbox import Isolation, Limits, Outcome, isolation, run, run_code
 from launch.experiment.benchmarks.sandbox.seccomp import denied, filter_program
 
 NAMESPACES = isolation() is Isolation.NAMESPACES
@@ -191,6 +191,19 @@ def test_a_parent_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
         parent.kill()
         gone, alive = psutil.wait_procs(children, timeout=30)
         assert not alive, gone
+
+
+def test_a_kernel_that_allows_no_namespaces_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = Outcome(passed=False, reason="the sandbox could not be made: unshare: Operation not permitted")
+    monkeypatch.setattr(run, "_run", lambda *_: refused)
+    isolation.cache_clear()
+    try:
+        assert isolation() is Isolation.LIMITS
+        assert "The sandbox has no namespaces (the sandbox could not be made: unshare" in caplog.text
+    finally:
+        isolation.cache_clear()
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
