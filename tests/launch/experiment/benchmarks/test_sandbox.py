@@ -86,7 +86,7 @@ def test_ordinary_code_passes(sources: list[str]) -> None:
     ],
 )
 def test_an_attempt_fails(source: str, reason: str) -> None:
-    outcome = run_code([source])
+    outcome = run_code([source], Limits(memory_mb=256))
     assert not outcome.passed
     assert reason in outcome.reason, outcome.reason
 
