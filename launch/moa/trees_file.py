@@ -9,7 +9,9 @@ from msgspec.structs import replace
 from launch.config.schema import LaunchConfig
 from launch.errors import ConfigError
 from launch.machine.inventory import Device
+from launch.models.lookup import shape_of
 from router.errors import BadRequest
+from router.moa.model_roles import is_role
 from router.moa.tree import Agent, Tree
 from router.moa.tree_files import DEFAULT_TREE, load_trees, read_trees, shipped_trees
 
@@ -32,16 +34,24 @@ def trees_json(config: LaunchConfig, device: Device) -> dict[str, Any]:
         for model in config.models
     }
     try:
-        trees_file = read_trees({"models": sampling, "trees": [_tree(config, device)]}, "the config's tree")
+        trees_file = read_trees(
+            {"models": sampling, "sizes": model_sizes(config), "trees": [_tree(config, device)]}, "the config's tree"
+        )
     except BadRequest as error:
         raise ConfigError(str(error)) from None
     models = {agent.model for tree in trees_file.trees for _, _, agent in tree.agents() if agent.model}
+    models = {model for model in models if not is_role(model)}
     unserved = models - {model.name for model in config.models}
     if unserved:
         names = ", ".join(model.name for model in config.models)
         raise ConfigError(f"the tree asks for the model {sorted(unserved)[0]!r}, which is not served; served: {names}.")
     plain: dict[str, Any] = _without_none(to_builtins(trees_file))
     return plain
+
+
+def model_sizes(config: LaunchConfig) -> dict[str, float]:
+    """The number of parameters of each model, for roles by size; raises `ConfigError` where one is unknown."""
+    return {model.name: float(shape_of(path=model.path, shape=model.shape).params) for model in config.models}
 
 
 def _tree(config: LaunchConfig, device: Device) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from router.early_exit.agreement import Agreement, JudgeError
 from router.early_exit.answers import Answer, find_answer, same_answer
@@ -121,11 +121,23 @@ class QThreshold(QDraw):
         return q >= self.rule.q_min
 
 
+class Replay(Criterion):
+    """Exit as given beforehand, whatever the answers say: to repeat decisions of another run, or to draw them."""
+
+    name = "replay"
+
+    async def evaluate(self, evidence: Evidence, decision: Decision) -> Decision:
+        """Compares the number of answers with the cluster's own in `exits`."""
+        answers = self.rule.exits.get(decision.cluster, math.inf)
+        return self._exit(decision) if len(decision.answers) >= answers else decision
+
+
 RULES: dict[str, tuple[type[Criterion], ...]] = {
     "q_draw": (QDraw,),
     "q_threshold": (QThreshold,),
     "dmv": (MajorityVote,),
     "both": (MajorityVote, QDraw),
+    "replay": (Replay,),
 }
 
 if TYPE_CHECKING:
@@ -144,6 +156,7 @@ class ExitRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         q_min: Least Q at which `q_threshold` exits.
         m: Chunks in which an answer is embedded.
         least: Answers there must be before anything is decided.
+        exits: For `replay`: by cluster, after how many answers it exits; the others do not.
     """
 
     rule: RuleName = "q_draw"
@@ -152,6 +165,7 @@ class ExitRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     q_min: Share = 0.5
     m: Annotated[int, Meta(ge=1, le=MAX_CHUNKS)] = 1
     least: Annotated[int, Meta(ge=2)] = 2
+    exits: dict[str, Annotated[int, Meta(ge=2)]] = field(default_factory=dict)
 
     @property
     def needs_judge(self) -> bool:

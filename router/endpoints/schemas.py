@@ -44,6 +44,7 @@ def _moa() -> Schema:
         "order": {"enum": list(get_args(AnswerOrder))},
         "exit": schema_components([ExitRule])[1]["ExitRule"],
         "seed": {"type": "integer", "minimum": 0},
+        "sampling": {"type": ["object", "null"], "additionalProperties": {"type": "object"}},
     }
     return {"type": ["object", "null"], "additionalProperties": False, "properties": fields}
 

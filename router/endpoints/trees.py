@@ -10,6 +10,7 @@ from router.dispatch.merge_streams import merge_streams
 from router.errors import BadRequest, NoWorker, RouterError
 from router.http.asgi import AsgiRequest
 from router.http.sse import DONE, format_error, format_event
+from router.moa.model_roles import assign_roles, is_role
 from router.moa.openai_format import EndpointKind, OpenAIFormat
 from router.moa.run import Run
 from router.moa.run_context import RunContext
@@ -32,6 +33,7 @@ class TreeEndpoint:
         self._context = context
         self._trees = {tree.name: tree for tree in trees.trees}
         self._sampling = trees.models
+        self._sizes = trees.sizes
         self._limits = limits
         self._store = store
 
@@ -42,7 +44,11 @@ class TreeEndpoint:
     def ready_trees(self) -> list[str]:
         """Names of the trees whose models are all served."""
         served = set(self._registry.models())
-        return [name for name, tree in self._trees.items() if served and _required_models(tree) <= served]
+        return [
+            name
+            for name, tree in self._trees.items()
+            if served and _required_models(self._with_names(tree)) <= served
+        ]
 
     async def answer(
         self, request: AsgiRequest, body: dict[str, Any], kind: EndpointKind, span: "RequestSpan | None" = None
@@ -56,7 +62,7 @@ class TreeEndpoint:
             NoWorker: A model of the tree is not served.
             RouterError: A run failed before the response began.
         """
-        tree_request = read_tree_request(body, kind, self._trees[body["model"]])
+        tree_request = read_tree_request(body, kind, self._with_names(self._trees[body["model"]]))
         for model in sorted(_required_models(tree_request.tree) or self._registry.known_models()):
             await self._context.dispatcher.restarts.wait(model)
         await request.admission.reweigh(tree_request.calls)
@@ -84,6 +90,7 @@ class TreeEndpoint:
                 self._sampling,
                 question,
                 tree_request.sampling,
+                agent_sampling=tree_request.agent_sampling,
                 template_options=tree_request.template_options,
                 n=tree_request.n,
                 seed=tree_request.seed,
@@ -104,12 +111,18 @@ class TreeEndpoint:
         if length is not None and most >= length:
             raise BadRequest(f"`max_tokens` is {most}, but {final_model} has a context of {length} tokens.")
 
+    def _with_names(self, tree: Tree) -> Tree:
+        """The tree with models in place of roles; also of those that are away, so that a role stays with its model."""
+        return assign_roles(tree, self._registry.known_models(), self._sizes)
+
     def _assign_models(self, tree: Tree) -> dict[str, str]:
         """Model name by agent name: the agent's own, else the served ones in turn."""
         served = self._registry.models()
         missing = _required_models(tree) - set(served)
         if not served or missing:
             reason = f"the model {sorted(missing)[0]!r} has no" if missing else "no model has a"
+            if any(is_role(model) for model in missing):
+                reason = "no served model has a size in the trees file, so that none has a"
             raise NoWorker(f"the tree {tree.name!r} cannot run: {reason} healthy pair; try again later.")
         agents = [agent for _, _, agent in tree.agents()]
         return {agent.name: agent.model or served[i % len(served)] for i, agent in enumerate(agents)}

@@ -38,6 +38,7 @@ class Run:
         sampling: Default sampling by model name.
         question: The client's messages, or its token ids for models that run without a tokenizer.
         final_sampling: The client's sampling parameters, for the final agent.
+        agent_sampling: Sampling parameters by agent, over all others.
         template_options: For the chat templates of all agents' prompts.
         n: Number of final answers.
         seed: Of the draws of early exit; None takes a random one.
@@ -55,6 +56,7 @@ class Run:
         question: Messages | list[int],
         final_sampling: dict[str, Any],
         *,
+        agent_sampling: Mapping[str, dict[str, Any]] | None = None,
         template_options: Mapping[str, Any] | None = None,
         n: int = 1,
         seed: int | None = None,
@@ -78,6 +80,7 @@ class Run:
         self._sampling = sampling
         self._question = question
         self._final_sampling = final_sampling
+        self._agent_sampling = agent_sampling or {}
         self._template_options = template_options or {}
         self._streaming = streaming
         self._nonce = f"{uuid.uuid4().hex[:12]}:"
@@ -207,6 +210,7 @@ class Run:
         trace = self._traces[name]
         upstream = [member for cluster in agent.reads for member in self._members[cluster]]
         sampling = {**self._sampling.get(trace.model, {}), **agent.sampling, **client_sampling}
+        sampling |= self._agent_sampling.get(name, {})
         sampling.setdefault("max_tokens", agent.max_tokens)
         is_final = name in self._final_names
         call = AgentCall(

@@ -11,7 +11,8 @@
             agents:
               - {name: final, reads: [proposers-1], max_tokens: 256}
 
-An agent without `model` gets one of the served models in turn. `reads` names clusters of earlier
+An agent without `model` gets one of the served models in turn; `largest`, `smallest` and `rank:N` are roles by size
+(`model_roles`). `reads` names clusters of earlier
 layers; the last layer is one cluster of one agent, whose answer is the tree's.
 """
 
@@ -46,7 +47,7 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         name: Unique in its tree.
-        model: Name of a served model; None takes one in turn.
+        model: Name of a served model, or a role by size; None takes one in turn.
         role: Its system prompt; None takes the default of its place in the tree.
         reads: Clusters of earlier layers whose answers it reads.
         max_tokens: Most tokens it may answer.

@@ -2,6 +2,7 @@
 
 models:                       # default sampling by model, optional
   smollm2-a: {temperature: 0}
+sizes: {small: 4.0e9, large: 32.0e9}  # of models, for the roles `largest`, `smallest`, `rank:N`
 trees:
   - {name: moa, layers: [...]}  # see `router.moa.tree`
 """
@@ -15,13 +16,18 @@ from msgspec import Meta, Struct, field
 
 from router.config.structs import InvalidValue, read_struct
 from router.errors import BadRequest
+from router.moa.model_roles import has_roles, is_role
 from router.moa.tree import Sampling, Tree, check_sampling
 
 
 class Trees(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A configuration file: trees, and default sampling by model."""
+    """A configuration file: trees, and of models their default sampling and their sizes.
+
+    Sizes are numbers of parameters, or whatever tells which model is the larger one.
+    """
 
     models: dict[str, Sampling] = field(default_factory=dict)
+    sizes: dict[str, Annotated[float, Meta(gt=0)]] = field(default_factory=dict)
     trees: Annotated[tuple[Tree, ...], Meta(min_length=1)]
 
     def __post_init__(self) -> None:
@@ -31,6 +37,15 @@ class Trees(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         duplicate = next((name for name in names if names.count(name) > 1), None)
         if duplicate is not None:
             raise ValueError(f"two trees are called {duplicate!r}; names must be unique")
+        wrong = next((model for model in self.sizes if is_role(model)), None)
+        if wrong is not None:
+            raise ValueError(f"`sizes` has {wrong!r}, which is a role; give the names of models")
+        sizeless = next((tree.name for tree in self.trees if has_roles(tree)), None)
+        if sizeless is not None and not self.sizes:
+            raise ValueError(
+                f"the tree {sizeless!r} has agents by the sizes of models, which are not given; add `sizes`, such as "
+                "{small: 4.0e9, large: 32.0e9}"
+            )
 
 
 SHIPPED_TREES = Path(__file__).parent / "trees"

@@ -11,12 +11,12 @@ from router.errors import BadRequest
 from router.moa.messages import Messages, read_messages, template_options
 from router.moa.openai_format import EndpointKind
 from router.moa.request_fields import refuse_fields
-from router.moa.sampling import requested_sampling
+from router.moa.sampling import FORWARDED_SAMPLING, requested_sampling
 from router.moa.sampling_values import check_sampling_values
 from router.moa.tree import Arm, Tree
 from router.speculative_prefill.composition import AnswerOrder
 
-TREE_OPTIONS = ("arm", "order", "exit", "seed")  # keys of a request's `moa`
+TREE_OPTIONS = ("arm", "order", "exit", "seed", "sampling")  # keys of a request's `moa`
 MAX_ANSWERS = 16  # final answers of one request
 
 
@@ -29,6 +29,7 @@ class TreeRequest:
         tree: The tree, with what the request changes of it.
         questions: Messages or token ids, one entry for each run.
         sampling: For the final agent, by OpenAI's names.
+        agent_sampling: By agent, over everything else; `final#2` is the second of n final answers.
         template_options: For the chat templates of all agents' prompts.
         n: Final answers of each run.
         seed: Of the runs' early exits; None takes a random one.
@@ -40,6 +41,7 @@ class TreeRequest:
     tree: Tree
     questions: list[Messages | list[int]]
     sampling: dict[str, Any]
+    agent_sampling: dict[str, dict[str, Any]]
     template_options: dict[str, Any]
     n: int
     seed: int | None
@@ -55,13 +57,15 @@ class TreeRequest:
 def read_tree_request(body: dict[str, Any], kind: EndpointKind, tree: Tree) -> TreeRequest:
     """Read a request's body; raises `BadRequest` with the first thing that is wrong."""
     refuse_fields(body, "tree")
-    check_sampling_values(body, "/v1/chat/completions" if kind == "chat" else "/v1/completions")
+    path = "/v1/chat/completions" if kind == "chat" else "/v1/completions"
+    check_sampling_values(body, path)
     for name in ("prompt",) if kind == "chat" else ("messages", "input_ids"):
         if body.get(name) is not None:
             raise BadRequest(f"`{name}` belongs to another path than this one; leave it out.")
     sampling = requested_sampling(body)
     n = _check_integer(body.get("n") or 1, "n", minimum=1)
     options = _tree_options(body.get("moa"))
+    agent_sampling = _agent_sampling(options.pop("sampling", None), tree, n, path)
     seed = options.pop("seed", body.get("seed"))
     if seed is not None:
         _check_integer(seed, "seed", minimum=0)
@@ -76,6 +80,7 @@ def read_tree_request(body: dict[str, Any], kind: EndpointKind, tree: Tree) -> T
         tree=replace(tree, **options),
         questions=questions,
         sampling=sampling,
+        agent_sampling=agent_sampling,
         template_options=template_options(body),
         n=n,
         seed=seed,
@@ -85,7 +90,7 @@ def read_tree_request(body: dict[str, Any], kind: EndpointKind, tree: Tree) -> T
 
 
 def _tree_options(options: object) -> dict[str, Any]:
-    """The request's `moa`, checked: arm, order, exit rule and seed."""
+    """The request's `moa`, checked: arm, order and exit rule; seed and sampling as they came."""
     if options is None:
         return {}
     if not isinstance(options, dict) or options.keys() - set(TREE_OPTIONS):
@@ -100,6 +105,28 @@ def _tree_options(options: object) -> dict[str, Any]:
     except InvalidValue as wrong:
         key = f"moa.exit.{wrong.path}".rstrip(".")
         raise BadRequest(f"`{key}` is wrong: {wrong.reason}.") from None
+
+
+def _agent_sampling(given: object, tree: Tree, n: int, path: str) -> dict[str, dict[str, Any]]:
+    """The request's `moa.sampling`, checked: sampling parameters by agent."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or not all(isinstance(sampling, dict) for sampling in given.values()):
+        raise BadRequest("`moa.sampling` must be an object with an object of sampling parameters for each agent.")
+    known = {agent.name for _, _, agent in tree.agents()} | {f"{tree.final.name}#{k}" for k in range(2, n + 1)}
+    asked: dict[str, dict[str, Any]] = {}
+    for name, sampling in given.items():
+        if name not in known:
+            raise BadRequest(f"`moa.sampling` names {name[:64]!r}, which is no agent of the tree {tree.name!r}.")
+        wrong = next((key for key in sampling if key not in FORWARDED_SAMPLING), None)
+        if wrong is not None:
+            raise BadRequest(f"`moa.sampling.{name}` has {wrong[:64]!r}, which is no sampling parameter here.")
+        try:
+            check_sampling_values(sampling, path)
+        except BadRequest as error:
+            raise BadRequest(f"`moa.sampling.{name}` is wrong: {error}") from None
+        asked[name] = requested_sampling(sampling)
+    return asked
 
 
 def _check_integer(value: object, key: str, *, minimum: int) -> int:
