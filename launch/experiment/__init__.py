@@ -1,1 +1,1 @@
-"""Experiments: arms compared on benchmarks."""
+"""`python -m launch.experiment`: arms of trees on the questions of benchmarks, their latency and their accuracy."""

@@ -177,6 +177,11 @@ class Exchange:
             self._raise_prefill_error()
         self.finished = not aborted
 
+    @property
+    def prefill_so_far(self) -> bytes:
+        """What of the prefill server's response has arrived."""
+        return b"".join(self._prefill_chunks)
+
     async def prefill_body(self) -> bytes:
         """The prefill server's complete response body; raises `RouterError` if its leg fails."""
         while not self._prefill_ended:

@@ -45,9 +45,7 @@ class TreeEndpoint:
         """Names of the trees whose models are all served."""
         served = set(self._registry.models())
         return [
-            name
-            for name, tree in self._trees.items()
-            if served and _required_models(self._with_names(tree)) <= served
+            name for name, tree in self._trees.items() if served and _required_models(self._with_names(tree)) <= served
         ]
 
     async def answer(

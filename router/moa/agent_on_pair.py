@@ -17,6 +17,7 @@ from router.moa.answer_progress import AnswerProgress
 from router.moa.generate_events import GenerateReader
 from router.moa.idle_timeout import IdleTimeout
 from router.moa.run_context import RunContext
+from router.moa.server_times import server_times
 from router.speculative_prefill.composition import Truncate, compose_prompt, same_tokenizer_ids
 from router.speculative_prefill.open_prompt import OpenPrompt
 from router.speculative_prefill.vocabulary import Vocabulary
@@ -56,15 +57,17 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
                 stream = await stack.enter_async_context(aclosing(parse_events(exchange.body())))
                 reader = GenerateReader(call.trace.agent)
                 progress: AnswerProgress | None = None
+                last = b""
                 idle_timeout = stack.enter_context(IdleTimeout(call.timeout))
                 while (event := await idle_timeout.next(stream)) is not None:
                     call.on_event(event)
-                    before, progress = progress, reader.read(event)
+                    before, progress, last = progress, reader.read(event), event
                     yield call.update(before, progress)
             except TimeoutError:
                 raise UpstreamTimeout(
                     f"agent {call.trace.agent} failed: its servers said nothing for {call.timeout:g} s."
                 ) from None
+            call.trace.server_seconds = server_times(exchange.prefill_so_far, last)
             call.finish(progress)
     except RouterError:
         if prompt.pair is not None:

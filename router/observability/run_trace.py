@@ -31,6 +31,8 @@ class AgentTrace:
         confidence: exp of the mean log-probability of its tokens; None where log-probabilities were not requested.
         reasoning: What its model thought before it answered, where the server tells that apart; no reader gets it.
         backend: What served it: `pair` or `plain`.
+        server_seconds: Of a pair, where its servers tell: how long it was in their `queue`, and their `prefill` and
+            `transfer` of KV took.
         speculation: The fields of `router.speculative_prefill.speculation.SpeculationStats`; or, where the arm asks for
             speculative prefill and what served the agent has none, `used` 0 and the `reason`.
     """
@@ -57,6 +59,7 @@ class AgentTrace:
     reasoning: str = ""
     output_ids: list[int] = field(default_factory=list)
     backend: str | None = None
+    server_seconds: dict[str, float] = field(default_factory=dict)
     speculation: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -33,6 +33,14 @@ class SpeculationRecord(TracePart):
     """Why there was none, where the arm asked for it."""
 
 
+class ServerSeconds(TracePart):
+    """What a pair's servers tell of a request; None where they do not."""
+
+    queue: Seconds | None = None
+    prefill: Seconds | None = None
+    transfer: Seconds | None = None
+
+
 class AgentRecord(TracePart):
     """One agent's call.
 
@@ -62,6 +70,7 @@ class AgentRecord(TracePart):
     finish_reason: str | None = None
     confidence: float | None = None
     text: str = ""
+    server_seconds: ServerSeconds = ServerSeconds()
     speculation: SpeculationRecord = SpeculationRecord()
 
 

@@ -51,6 +51,10 @@ async def test_what_is_wrong_is_said(agents: Agents, trees: Path, sampling: Any,
         assert agents.asked == []
 
 
+def write(trees: Path, tree: dict[str, Any]) -> None:
+    trees.write_text(json.dumps(tree))
+
+
 @aio
 async def test_a_cluster_exits_as_given_beforehand(agents: Agents, trees: Path) -> None:
     """The reader of a cluster of three, one of which never ends, goes on after two answers because `exits` says so."""
@@ -61,7 +65,7 @@ async def test_a_cluster_exits_as_given_beforehand(agents: Agents, trees: Path) 
     agents.answer["c"] = never
     tree = small_tree()
     tree["trees"][0]["layers"][0]["clusters"][1]["agents"] += [{"name": name, "role": name} for name in ("b", "c")]
-    trees.write_text(json.dumps(tree))
+    write(trees, tree)
     async with serving(agents.pair, trees=trees) as router:
         exits = {"rule": "replay", "exits": {"c2": 2}}
         answer = (await router.post("/v1/chat/completions", {**CHAT, "moa": {"arm": "exit", "exit": exits}})).json()

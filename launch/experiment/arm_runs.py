@@ -1,0 +1,100 @@
+"""Runs of one arm: what is asked of the router, and the log's line of its answer."""
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from launch.errors import ConfigError
+from launch.experiment.config import ArmConfig
+from launch.experiment.lengths import LengthTrace, sampling_for
+from launch.experiment.questions import Benchmark
+from launch.experiment.run_line import RunLine
+from router.errors import RouterError
+from router.moa.tree import Tree
+
+_TEXTS = ("text", "reasoning", "output_ids")  # of an agent: the log would grow by megabytes a run
+
+
+@dataclass(frozen=True)
+class ArmRuns:
+    """An arm on any question.
+
+    Attributes:
+        name: Its name.
+        config: As configured.
+        tree: Its tree.
+        lengths: How long its agents answer; None lets the models decide.
+        exits: Gives the exits that are decided beforehand; None where the run decides.
+        seed: Of the experiment.
+    """
+
+    name: str
+    config: ArmConfig
+    tree: Tree
+    lengths: LengthTrace | None
+    exits: Callable[[Tree, int, str], dict[str, int]] | None
+    seed: int
+    _agents: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_agents", [agent.name for _, _, agent in self.tree.agents()])
+
+    def asked_lengths(self, index: int) -> dict[str, int]:
+        """Tokens of each agent for a question; empty where the models decide."""
+        return {} if self.lengths is None else self.lengths.lengths(index, self.tree, self.config.answers)
+
+    def body(self, question: Any, index: int) -> dict[str, Any]:
+        """The request for a question; the seed of its draws is the same in all arms."""
+        moa: dict[str, Any] = {"arm": self.config.arm, "order": self.config.order}
+        moa["seed"] = zlib.crc32(f"{self.seed}:{question.id}".encode())
+        if self.exits is not None:
+            exits = self.exits(self.tree, index, f"{self.seed}:{self.name}:{question.id}")
+            moa["exit"] = {"rule": "replay", "exits": exits}
+        elif self.config.exit is not None:
+            moa["exit"] = self.config.exit
+        if lengths := self.asked_lengths(index):
+            moa["sampling"] = sampling_for(lengths)
+        body: dict[str, Any] = {"model": self.tree.name, "moa": moa}
+        if self.config.answers > 1:
+            body["n"] = self.config.answers
+        ids = getattr(question, "input_ids", ())
+        return {**body, "input_ids": list(ids)} if ids else {**body, "messages": list(question.messages)}
+
+    def fill(self, line: RunLine, response: Mapping[str, Any], benchmark: Benchmark, question: Any) -> None:
+        """Read the router's response into a line; of several answers the first of the most frequent counts.
+
+        Raises:
+            RouterError: The response is not that of a run.
+            ConfigError: The router's tree of this name is another one.
+        """
+        run = response.get("moa")
+        if not isinstance(run, dict) or not isinstance(run.get("agents"), list):
+            raise RouterError("the router's answer has no trace of a run.")
+        names = [agent["agent"] for agent in run["agents"] if "#" not in agent["agent"]]
+        if names != self._agents:
+            raise ConfigError(
+                f"the router's tree {self.tree.name!r} has other agents; start it with this experiment's trees file."
+            )
+        line.run = without_texts(run)
+        line.texts = [choice["message"].get("content") or "" for choice in response["choices"]]
+        found = [benchmark.extract(text) for text in line.texts]
+        line.answers = [None if answer is None else str(answer) for answer in found]
+        line.chosen = most_frequent(found)
+        line.score = benchmark.score(question, line.texts[line.chosen])
+
+
+def most_frequent(answers: Sequence[Any]) -> int:
+    """The place of the first answer that most others equal; an answer that was not found counts for nothing."""
+    counts = Counter(answer for answer in answers if answer is not None)
+    return max(range(len(answers)), key=lambda place: (counts[answers[place]], -place)) if counts else 0
+
+
+def without_texts(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A trace without what agents said, nor the matrices of decisions."""
+    agents = [{key: value for key, value in agent.items() if key not in _TEXTS} for agent in run["agents"]]
+    decisions = [
+        {key: value for key, value in each.items() if key not in ("S", "extracted")} for each in run["decisions"]
+    ]
+    return {**run, "question": "", "agents": agents, "decisions": decisions}

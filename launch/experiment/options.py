@@ -1,0 +1,52 @@
+"""The options of `python -m launch.experiment`."""
+
+import argparse
+from pathlib import Path
+
+
+def parse_arguments(arguments: list[str], description: str | None) -> argparse.Namespace:
+    """The command line's options; argparse exits with code 2 when they are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.experiment",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", type=Path, metavar="FILE", help="the arms: a YAML or JSON file, or a shipped name")
+    what.add_argument(
+        "--report", type=Path, metavar="DIR", help="write summary, table and pictures again; runs nothing"
+    )
+    what.add_argument("--list", action="store_true", help="list the benchmarks")
+    parser.add_argument(
+        "--benchmark", nargs="+", default=["sums"], metavar="NAME", help="what is asked (default: sums)"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="the benchmark's data, in its published form (default: its own source)",
+    )
+    parser.add_argument("--num-samples", type=_positive, metavar="N", help="questions of each (default: all)")
+    parser.add_argument(
+        "--question-batch-size",
+        type=_positive,
+        nargs="+",
+        default=[1],
+        metavar="C",
+        help="questions at once (default: 1)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of order, choice and draws (default: 0)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for the log and the results; goes on where it stopped")
+    parser.add_argument("--router", metavar="URL", help="a running router (default: starts servers and one)")
+    parser.add_argument("--no-pictures", action="store_true", help="summary and table only; needs no matplotlib")
+    options = parser.parse_args(arguments)
+    if options.config is not None and options.out is None:
+        parser.error("--config needs --out DIR")
+    return options
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number

@@ -1,0 +1,102 @@
+"""What the experiment needs of a benchmark, and two small ones that need no data.
+
+`sums` is for tests and trials; `token-ids` is for models with dummy weights, which have no tokenizer.
+"""
+
+import random
+import re
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from launch.config.validation import did_you_mean
+from launch.errors import ConfigError
+
+VOCABULARY = 1000
+"""Token ids below it are in every vocabulary, and above those that chat templates use in most."""
+SPECIAL_IDS = 10
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question: what the agents get, and the right answer.
+
+    Attributes:
+        id: Unique in its benchmark, and the same in every process.
+        messages: The conversation; empty for token ids.
+        input_ids: The prompt as token ids, for models without a tokenizer.
+        gold: The right answer; None where there is none.
+    """
+
+    id: str
+    messages: Sequence[dict[str, Any]] = ()
+    gold: Any = None
+    input_ids: Sequence[int] = ()
+
+
+class Benchmark(Protocol):
+    """Loader, extractor and scorer. Its questions have the fields of `Question`; `input_ids` may be missing."""
+
+    def load(self, source: Path | None, limit: int | None, seed: int) -> Sequence[Any]:
+        """At most `limit` questions, the same ones in the same order for the same seed; raises `ConfigError`."""
+
+    def extract(self, text: str) -> Hashable | None:
+        """The final answer of a text, to be compared and voted on; None where there is none."""
+
+    def score(self, question: Any, text: str) -> float | None:
+        """How right a text is, in [0, 1]; None where the questions have no right answers."""
+
+
+class Sums:
+    """Sums of two numbers."""
+
+    def load(self, source: Path | None, limit: int | None, seed: int) -> list[Question]:
+        """Questions from the seed alone."""
+        draw = random.Random(f"sums:{seed}")
+        pairs = [(draw.randrange(100), draw.randrange(100)) for _ in range(limit or 100)]
+        return [
+            Question(f"sums-{index}", ({"role": "user", "content": f"What is {a} + {b}?"},), str(a + b))
+            for index, (a, b) in enumerate(pairs)
+        ]
+
+    def extract(self, text: str) -> str | None:
+        """The last number."""
+        numbers = re.findall(r"\d+", text)
+        return numbers[-1] if numbers else None
+
+    def score(self, question: Question, text: str) -> float:
+        """1 if the last number is the sum, else 0."""
+        return float(self.extract(text) == question.gold)
+
+
+class TokenIds:
+    """Prompts of random token ids, 64 to 512 long; without right answers."""
+
+    def load(self, source: Path | None, limit: int | None, seed: int) -> list[Question]:
+        """Questions from the seed alone."""
+        draw = random.Random(f"token-ids:{seed}")
+        return [
+            Question(
+                f"ids-{index}",
+                input_ids=[draw.randrange(SPECIAL_IDS, VOCABULARY) for _ in range(draw.randint(64, 512))],
+            )
+            for index in range(limit or 100)
+        ]
+
+    def extract(self, text: str) -> None:
+        """There is no answer in them."""
+
+    def score(self, question: Question, text: str) -> None:
+        """There are no right answers."""
+
+
+BENCHMARKS: dict[str, Callable[[], Benchmark]] = {"sums": Sums, "token-ids": TokenIds}
+"""By name what makes a benchmark; a package of benchmarks joins by adding its own."""
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """A benchmark by its name; raises `ConfigError` when there is none."""
+    if name not in BENCHMARKS:
+        raise ConfigError(f"there is no benchmark called {name!r}{did_you_mean(name, sorted(BENCHMARKS))}.")
+    return BENCHMARKS[name]()

@@ -1,0 +1,85 @@
+"""What one line of the log tells, as figures."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from launch.experiment.bounds import bound_seconds
+from launch.experiment.composition import composition, waiting_for_upstream
+from launch.experiment.run_line import RunLine
+from router.moa.tree import Tree
+from router.timeline.record import RunRecord, read_run
+
+FEW_TOKENS = 8  # too few to tell a speed
+FASTEST = 0.05  # the quantile of measured speeds that counts as that of a model alone
+
+
+@dataclass(frozen=True)
+class RunMeasures:
+    """The figures of one run; times in seconds.
+
+    Attributes:
+        line: Its line.
+        record: Its trace.
+        parts: What its critical path consists of.
+        waiting: How long the final agent's prompt was open for what it reads.
+        aborted_tokens: Tokens of agents that early exit ended; those never sent have none.
+        judged: How long all its decisions took, and how long the critical path waited for them is in `parts`.
+        short: Agents that are done and did not answer as many tokens as was asked for.
+    """
+
+    line: RunLine
+    record: RunRecord
+    parts: dict[str, float]
+    waiting: float
+    aborted_tokens: int
+    judged: float
+    short: int
+
+
+def measure(line: RunLine) -> RunMeasures:
+    """The figures of a line that has an answer."""
+    record = read_run(line.run)
+    done = {agent.agent: agent.completion_tokens for agent in record.agents if agent.state == "done"}
+    return RunMeasures(
+        line=line,
+        record=record,
+        parts=composition(record, line.latency_s),
+        waiting=waiting_for_upstream(record),
+        aborted_tokens=sum(agent.completion_tokens for agent in record.agents if agent.state == "aborted"),
+        judged=sum(decision.seconds for decision in record.decisions),
+        short=sum(done.get(name, tokens) != tokens for name, tokens in line.lengths.items()),
+    )
+
+
+def measured_speeds(runs: list[RunMeasures]) -> dict[str, float]:
+    """Milliseconds a token by model: those of its fastest answers, which hardly shared the machine."""
+    speeds: dict[str, list[float]] = {}
+    for run in runs:
+        for agent in run.record.agents:
+            if (
+                agent.state == "done"
+                and agent.completion_tokens >= FEW_TOKENS
+                and None
+                not in (
+                    agent.end,
+                    agent.first_token,
+                )
+            ):
+                decode = (agent.end or 0.0) - (agent.first_token or 0.0)
+                speeds.setdefault(agent.model, []).append(1000 * decode / (agent.completion_tokens - 1))
+    return {model: float(np.quantile(found, FASTEST)) for model, found in speeds.items()}
+
+
+def bound_of(run: RunMeasures, tree: Tree, ms_per_token: Mapping[str, float]) -> float | None:
+    """The bound of a run's lengths: those asked for, or else those it had.
+
+    What an agent would have written that was not waited for is then not known: it counts as longer than all others.
+    """
+    models = {agent.agent: agent.model for agent in run.record.agents}
+    lengths: Mapping[str, float] = run.line.lengths or {
+        agent.agent: agent.completion_tokens if agent.state == "done" else math.inf for agent in run.record.agents
+    }
+    return bound_seconds(tree, lengths, models, ms_per_token)

@@ -1,0 +1,44 @@
+"""The order of runs: arms take turns on each batch of questions, so that what drifts hits all of them alike."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs that begin together: a batch of questions, through one arm.
+
+    Attributes:
+        questions: Places in the benchmark.
+    """
+
+    benchmark: str
+    concurrency: int
+    arm: str
+    questions: tuple[int, ...]
+
+
+def blocks(
+    benchmarks: Sequence[tuple[str, int]], concurrencies: Sequence[int], arms: Sequence[str], seed: int
+) -> Iterator[Block]:
+    """All runs of an experiment.
+
+    A batch has as many questions as the concurrency. All of it is run through each arm before the next batch begins.
+    The arms' order is drawn anew for each batch, and depends on nothing but the seed and the batch. An arm that another
+    one takes its rate from may so come after it: then the rate is that of the batches before.
+
+    Args:
+        benchmarks: Name and number of questions.
+        concurrencies: Numbers of questions at once.
+        arms: Names of all arms.
+        seed: Of the order.
+    """
+    for name, count in benchmarks:
+        for concurrency in concurrencies:
+            for start in range(0, count, concurrency):
+                batch = tuple(range(start, min(count, start + concurrency)))
+                order = list(arms)
+                random.Random(f"{seed}:{name}:{concurrency}:{start}").shuffle(order)
+                for arm in order:
+                    yield Block(name, concurrency, arm, batch)

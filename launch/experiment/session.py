@@ -1,0 +1,165 @@
+"""One start of an experiment: what the log lacks is run, then the results are written."""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from launch.errors import ConfigError
+from launch.experiment.arm_runs import ArmRuns
+from launch.experiment.config import ExperimentConfig, load_experiment
+from launch.experiment.given_exits import exits_of_arm
+from launch.experiment.lengths import LengthTrace, load_lengths
+from launch.experiment.questions import Benchmark, find_benchmark
+from launch.experiment.report import write_report
+from launch.experiment.run_line import RunLine
+from launch.experiment.run_log import RunLog
+from launch.experiment.runner import Runner
+from launch.experiment.servers import Servers, running_router, started_servers
+from launch.experiment.trees import trees_of
+from launch.machine.inventory import Inventory
+from router.moa.tree import Tree
+from sglang_ext.versions import versions
+
+PACKAGES = ("faster-moa", "sglang", "vllm", "torch", "nixl", "flashinfer-python")
+
+
+class ExperimentSession:
+    """One start; wrong input is a `LaunchError` of the constructor, before anything is started."""
+
+    def __init__(self, options: argparse.Namespace, console: Console) -> None:
+        self._options, self._console = options, console
+        self._config, self._folder = load_experiment(options.config)
+        self._trees = trees_of(self._config)
+        self._lengths = _lengths(self._config, self._folder)
+        self._benchmarks = load_questions(options.benchmark, options.data, options.num_samples, options.seed)
+        for name, tree in self._trees.items():
+            if self._lengths is not None:
+                self._lengths.lengths(0, tree, self._config.arms[name].answers)
+
+    async def run(self) -> None:
+        """Run what is left, and write the results.
+
+        Raises:
+            LaunchError: The folder is another experiment's, servers do not start, or one died.
+            RouterError: The router cannot be used.
+        """
+        options, out = self._options, self._options.out
+        with RunLog(out, self._identity()) as log:
+            arms = self._arms(log)
+            async with self._servers(out) as servers:
+                await self._run_left(log, arms, servers)
+        write_report(out, self._console, pictures=not options.no_pictures)
+
+    async def _run_left(self, log: RunLog, arms: Mapping[str, ArmRuns], servers: Servers) -> None:
+        options = self._options
+        with _progress(self._console) as progress:
+            total = sum(len(questions) for _, questions in self._benchmarks.values()) * len(arms)
+            total *= len(set(options.question_batch_size))
+            bar = progress.add_task("runs", total=total)
+
+            def on_run(line: RunLine) -> None:
+                progress.update(bar, advance=0 if line.error else 1, description=f"{line.benchmark} {line.arm}")
+                if line.error is not None:
+                    self._console.print(f"{line.question}, {line.arm}: {line.error}", markup=False, highlight=False)
+
+            runner = Runner(
+                servers.router,
+                log,
+                arms,
+                self._benchmarks,
+                timeout=self._config.timeout,
+                check_alive=servers.check_alive,
+                on_run=on_run,
+            )
+            left = runner.missing(sorted(set(options.question_batch_size)), options.seed)
+            progress.update(bar, completed=total - sum(len(block.questions) for block in left))
+            if left:
+                await runner.warm_up(self._config.warm_up, left)
+                session = log.begin_session(_about(servers))
+                await runner.run(left, session)
+
+    def _servers(self, out: Path) -> AbstractAsyncContextManager[Servers]:
+        if self._options.router is not None:
+            return running_router(self._options.router, self._config, self._trees, out)
+        return started_servers(self._config, self._trees, out, self._folder, self._console)
+
+    def _arms(self, log: RunLog) -> dict[str, ArmRuns]:
+        return {
+            name: ArmRuns(
+                name,
+                arm,
+                self._trees[name],
+                self._lengths,
+                None if arm.exits is None else exits_of_arm(arm.exits, self._folder, lambda: log.lines),
+                self._options.seed,
+            )
+            for name, arm in self._config.arms.items()
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        """What results depend on, and its hash; where the servers are does not matter."""
+        options = self._options
+        trees = {name: _plain_tree(tree) for name, tree in self._trees.items()}
+        told: dict[str, Any] = {
+            "config": self._config.model_dump(mode="json"),
+            "benchmarks": {name: [q.id for q in questions] for name, (_, questions) in self._benchmarks.items()},
+            "concurrencies": sorted(set(options.question_batch_size)),
+            "seed": options.seed,
+        }
+        lengths = None if self._lengths is None else self._lengths.questions
+        return {**told, "trees": trees, "hash": self._config.fingerprint(told, trees, lengths)}
+
+
+def load_questions(
+    names: Sequence[str], data: Path | None, limit: int | None, seed: int
+) -> dict[str, tuple[Benchmark, Sequence[Any]]]:
+    """The benchmarks with their questions; raises `ConfigError` when one is unknown, has none or repeats an id."""
+    loaded: dict[str, tuple[Benchmark, Sequence[Any]]] = {}
+    for name in names:
+        benchmark = find_benchmark(name)
+        questions = benchmark.load(data, limit, seed)
+        ids = {question.id for question in questions}
+        if not questions or len(ids) < len(questions):
+            raise ConfigError(f"the benchmark {name} has no questions, or two with the same id.")
+        loaded[name] = benchmark, questions
+    return loaded
+
+
+def _lengths(config: ExperimentConfig, folder: Path) -> LengthTrace | None:
+    return None if config.lengths is None else load_lengths(config.lengths, folder, config.scale)
+
+
+def _plain_tree(tree: Tree) -> Any:
+    return {"name": tree.name, "agents": [[cluster.name, agent.name] for _, cluster, agent in tree.agents()]}
+
+
+def _about(servers: Servers) -> dict[str, Any]:
+    inventory = Inventory.detect()
+    return {
+        "started": time.time(),
+        "command": ["python -m launch.experiment", *sys.argv[1:]],
+        "process": os.getpid(),
+        "gpus": servers.gpus,
+        "machine": {
+            "cores": inventory.cores,
+            "memory_bytes": inventory.memory_bytes,
+            "gpus": [gpu.name for gpu in inventory.gpus],
+            "python": platform.python_version(),
+        },
+        "versions": versions(PACKAGES),
+        **servers.about,
+    }
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=console)

@@ -1,0 +1,223 @@
+"""The experiment from its command line to its files, against a fake router over real HTTP."""
+
+import argparse
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import orjson
+import pytest
+from rich.console import Console
+
+from launch.errors import ConfigError, ServerDied
+from launch.experiment import runner
+from launch.experiment.__main__ import main
+from launch.experiment.options import parse_arguments
+from launch.experiment.run_log import RUNS, read_runs, read_sessions
+from launch.experiment.session import ExperimentSession
+from tests.launch.experiment.support import ALONE, ARMS, TREE, FakeRouter, write_config
+from tests.router.support.aio import aio
+
+SCHEMA = json.loads((Path(runner.__file__).parent / "summary.schema.json").read_text())
+
+
+def options(config: Path, out: Path, router: FakeRouter | None, *more: str) -> argparse.Namespace:
+    at = [] if router is None else ["--router", router.url]
+    return parse_arguments(["--config", str(config), "--out", str(out), *at, "--no-pictures", *more], None)
+
+
+async def run(config: Path, out: Path, router: FakeRouter, *more: str) -> tuple[dict[str, Any], str]:
+    """The summary and what was printed."""
+    told = io.StringIO()
+    await ExperimentSession(options(config, out, router, *more), Console(file=told, width=200)).run()
+    summary = orjson.loads((out / "summary.json").read_bytes())
+    jsonschema.validate(summary, SCHEMA)
+    return summary, told.getvalue()
+
+
+@aio
+async def test_every_arm_answers_every_question_once_with_the_same_lengths(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    async with FakeRouter(config) as router:
+        summary, told = await run(config, tmp_path / "out", router, "--num-samples", "6")
+    lines = read_runs(tmp_path / "out")
+    assert Counter(line.key for line in lines) == {("sums", 1, f"sums-{k}", arm): 1 for k in range(6) for arm in ARMS}
+    # One question through all arms before the next, and their order changes.
+    arms = [line.arm for line in lines]
+    rounds = [tuple(arms[start : start + 4]) for start in range(0, 24, 4)]
+    assert {frozenset(each) for each in rounds} == {frozenset(ARMS)}
+    assert len(set(rounds)) > 1
+    for k in range(6):
+        assert len({json.dumps(line.lengths) for line in lines if line.index == k}) == 1
+    (cell,) = summary["cells"]
+    assert {name: arm["questions"] for name, arm in cell["arms"].items()} == dict.fromkeys(ARMS, 6)
+    assert cell["arms"]["tree"]["lengths_missed"] == 0
+    assert cell["reduction"]["questions"] == 6
+    assert all(name in told for name in ARMS)
+
+
+@aio
+async def test_a_batch_runs_together_and_one_arm_at_a_time(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    async with FakeRouter(config) as router:
+        await run(config, tmp_path / "out", router, "--num-samples", "5", "--question-batch-size", "3")
+        assert max(router.at_once) == 3
+        arms = [body["moa"]["arm"] for body in router.runs]
+    assert [len(set(arms[start : start + 3])) for start in (0, 3, 6, 9)] == [1, 1, 1, 1]
+    assert {line.beside for line in read_runs(tmp_path / "out")} == {3, 2}
+
+
+@aio
+async def test_a_second_start_asks_only_what_is_missing(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    out = tmp_path / "out"
+    async with FakeRouter(config) as router:
+        first, _ = await run(config, out, router, "--num-samples", "3")
+        log = (out / RUNS).read_bytes().splitlines(keepends=True)
+        (out / RUNS).write_bytes(b"".join(log[:5]) + log[5][:40])  # as if it had been killed while it wrote
+        before = len(router.runs)
+        again, _ = await run(config, out, router, "--num-samples", "3")
+        assert len(router.runs) - before == 12 - 5
+    assert [line.key for line in read_runs(out)] == [line.key for line in read_runs(out)]
+    assert [each["session"] for each in read_sessions(out)] == [1, 2]
+    assert timeless(again) == timeless(first)
+
+
+@aio
+async def test_other_settings_are_refused_in_the_same_folder(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    async with FakeRouter(config) as router:
+        await run(config, tmp_path / "out", router, "--num-samples", "1")
+        for more in (("--num-samples", "2"), ("--num-samples", "1", "--seed", "5")):
+            with pytest.raises(ConfigError, match="other settings"):
+                await run(config, tmp_path / "out", router, *more)
+        write_config(tmp_path, scale=2.0)
+        with pytest.raises(ConfigError, match=r"other settings \(config\)"):
+            await run(config, tmp_path / "out", router, "--num-samples", "1")
+
+
+@aio
+async def test_a_failed_run_is_told_and_repeated_at_the_next_start(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+
+    async def third_fails(number: int) -> int | None:
+        return 500 if number == 3 else None
+
+    async with FakeRouter(config) as router:
+        router.before = third_fails
+        summary, told = await run(config, tmp_path / "out", router, "--num-samples", "2")
+        assert "not now" in told
+        assert sorted(arm["failed"] for arm in summary["cells"][0]["arms"].values()) == [0, 0, 0, 1]
+        summary, _ = await run(config, tmp_path / "out", router, "--num-samples", "2")
+        assert [arm["failed"] for arm in summary["cells"][0]["arms"].values()] == [0, 0, 0, 0]
+        assert len(router.runs) == 9
+
+
+@aio
+async def test_a_router_that_fails_everything_ends_the_experiment(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+
+    async def fails(_: int) -> int:
+        return 503
+
+    async with FakeRouter(config) as router:
+        router.before = fails
+        with pytest.raises(ExceptionGroup) as caught:
+            await run(config, tmp_path / "out", router, "--num-samples", "20")
+        assert isinstance(caught.value.exceptions[0], ServerDied)
+        assert len(router.runs) == runner.MAX_FAILURES
+
+
+@aio
+async def test_votes_random_exits_and_repeated_ones(tmp_path: Path) -> None:
+    arms = {
+        "exit": ARMS["exit"],
+        "random": {"tree": TREE, "arm": "exit", "exits": {"like": "exit"}},
+        "vote": {"tree": ALONE, "arm": "tree", "answers": 3},
+    }
+    config = write_config(tmp_path, arms=arms)
+    async with FakeRouter(config) as router:
+        summary, _ = await run(config, tmp_path / "out", router, "--num-samples", "40")
+        (cell,) = summary["cells"]
+        rates = [
+            sum(each["exits"] for each in cell["arms"][name]["exits"].values()) / 80 for name in ("exit", "random")
+        ]
+        assert rates[0] == pytest.approx(0.7, abs=0.15)
+        assert rates[1] == pytest.approx(rates[0], abs=0.2)
+        votes = [body for body in router.runs if body["model"] == "alone"]
+        assert {(body["n"], *body["moa"]["sampling"]) for body in votes} == {(3, "final", "final#2", "final#3")}
+        repeated = {"again": {"tree": TREE, "arm": "exit", "exits": {"runs": str(tmp_path / "out"), "arm": "exit"}}}
+        second = write_config(tmp_path, "second.yaml", arms=repeated)
+        router.runs.clear()
+        await run(second, tmp_path / "again", router, "--num-samples", "40")
+    told = {
+        line.index: {each["cluster"] for each in line.run["decisions"] if each["exit"]}
+        for line in read_runs(tmp_path / "out")
+        if line.arm == "exit"
+    }
+    asked = [set(body["moa"]["exit"]["exits"]) for body in router.runs]
+    assert asked == [told[index] for index in range(40)]
+
+
+@aio
+async def test_a_router_without_the_trees_is_refused(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    other = write_config(tmp_path, "other.yaml", arms={"vote": {"tree": ALONE}})
+    async with FakeRouter(other) as router:
+        with pytest.raises(ConfigError, match=r"does not serve the tree 'small'.*--trees .*trees\.json"):
+            await run(config, tmp_path / "out", router)
+        named = {"tree": {**ALONE, "name": "alone", "layers": TREE["layers"]}}
+        third = write_config(tmp_path, "third.yaml", arms={"vote": named})
+        with pytest.raises(ExceptionGroup) as caught:
+            await run(third, tmp_path / "third", router, "--num-samples", "1")
+        assert "has other agents" in str(caught.value.exceptions[0])
+    with pytest.raises(ConfigError, match="cannot be reached"):
+        await run(config, tmp_path / "gone", router)
+
+
+@aio
+async def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    async with FakeRouter(config) as router:
+        tried = []
+
+        async def second(number: int) -> None:
+            if number == 1:
+                with pytest.raises(ConfigError, match="another process runs"):
+                    await run(config, tmp_path / "out", router)
+                tried.append(number)
+
+        router.before = second
+        await run(config, tmp_path / "out", router, "--num-samples", "1")
+    assert tried == [1]
+
+
+def test_the_report_is_written_again_and_refused_for_another_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--report", str(tmp_path)]) == 2
+    assert "there is no experiment in it" in capsys.readouterr().err
+    assert main(["--list"]) == 0
+    assert "sums" in capsys.readouterr().out
+    config = write_config(tmp_path)
+    assert main(["--config", str(config), "--out", str(tmp_path / "x"), "--benchmark", "sum"]) == 2
+    assert "did you mean sums" in capsys.readouterr().err
+    assert main(["--config", str(config), "--out", str(tmp_path / "x")]) == 2
+    assert "neither" in capsys.readouterr().err or not (tmp_path / "x" / "summary.json").exists()
+
+
+def timeless(summary: dict[str, Any]) -> Any:
+    """A summary without what a clock told."""
+    times = {"sessions", "latency_s", "latency_ratio", "critical_path_s", "reduction", "gpu_seconds", "judge"}
+    return {
+        key: timeless(value)
+        if isinstance(value, dict)
+        else [timeless(each) if isinstance(each, dict) else each for each in value]
+        if isinstance(value, list)
+        else value
+        for key, value in summary.items()
+        if key not in times
+    }
