@@ -68,6 +68,7 @@ class ArmRuns:
         Raises:
             RouterError: The response is not that of a run.
             ConfigError: The router's tree of this name is another one.
+            LaunchError: The benchmark cannot score it.
         """
         run = response.get("moa")
         if not isinstance(run, dict) or not isinstance(run.get("agents"), list):
@@ -80,15 +81,16 @@ class ArmRuns:
         line.run = without_texts(run)
         line.texts = [choice["message"].get("content") or "" for choice in response["choices"]]
         found = [benchmark.extract(text) for text in line.texts]
-        line.answers = [None if answer is None else str(answer) for answer in found]
+        line.answers = found
         line.chosen = most_frequent(found)
-        line.score = benchmark.score(question, line.texts[line.chosen])
+        score = benchmark.score(question, line.texts[line.chosen])
+        line.score = None if score is None else float(score)
 
 
-def most_frequent(answers: Sequence[Any]) -> int:
+def most_frequent(answers: Sequence[str | None]) -> int:
     """The place of the first answer that most others equal; an answer that was not found counts for nothing."""
     counts = Counter(answer for answer in answers if answer is not None)
-    return max(range(len(answers)), key=lambda place: (counts[answers[place]], -place)) if counts else 0
+    return answers.index(counts.most_common(1)[0][0]) if counts else 0  # of equal counts the first that was met
 
 
 def without_texts(run: Mapping[str, Any]) -> dict[str, Any]:

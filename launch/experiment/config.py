@@ -125,10 +125,10 @@ class ExperimentConfig(_Strict):
                 raise ValueError(f"has the arm {name} like {like!r}, which is no other arm that exits")
         return self
 
-    def fingerprint(self, *more: object) -> str:
-        """A hash of everything that results depend on; `more` joins it."""
-        told = json.dumps([self.model_dump(mode="json"), *more], sort_keys=True, default=str)
-        return hashlib.sha256(told.encode()).hexdigest()
+
+def fingerprint(told: object) -> str:
+    """A hash of anything that JSON can tell."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def load_experiment(path: Path) -> tuple[ExperimentConfig, Path]:

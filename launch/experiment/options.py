@@ -21,10 +21,7 @@ def parse_arguments(arguments: list[str], description: str | None) -> argparse.N
         "--benchmark", nargs="+", default=["sums"], metavar="NAME", help="what is asked (default: sums)"
     )
     parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="PATH",
-        help="the benchmark's data, in its published form (default: its own source)",
+        "--data", metavar="PLACE", help="where the benchmark's data is: a file, a folder (default: its own place)"
     )
     parser.add_argument("--num-samples", type=_positive, metavar="N", help="questions of each (default: all)")
     parser.add_argument(

@@ -5,9 +5,8 @@
 
 import random
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from launch.config.validation import did_you_mean
@@ -38,20 +37,26 @@ class Question:
 class Benchmark(Protocol):
     """Loader, extractor and scorer. Its questions have the fields of `Question`; `input_ids` may be missing."""
 
-    def load(self, source: Path | None, limit: int | None, seed: int) -> Sequence[Any]:
-        """At most `limit` questions, the same ones in the same order for the same seed; raises `ConfigError`."""
+    def load(self, place: str | None, limit: int | None, seed: int) -> Sequence[Any]:
+        """At most `limit` questions, the same ones in the same order for the same seed; raises `LaunchError`.
 
-    def extract(self, text: str) -> Hashable | None:
-        """The final answer of a text, to be compared and voted on; None where there is none."""
+        `place` is where the data is, in words that the benchmark understands; None is its own place.
+        """
+
+    def extract(self, text: str) -> str | None:
+        """The final answer of a text, to be voted on; None where there is none."""
 
     def score(self, question: Any, text: str) -> float | None:
-        """How right a text is, in [0, 1]; None where the questions have no right answers."""
+        """How right a text is, in [0, 1]; None where the questions have no right answers.
+
+        It may block, and is called in a thread. Raises `LaunchError` when it cannot be said.
+        """
 
 
 class Sums:
     """Sums of two numbers."""
 
-    def load(self, source: Path | None, limit: int | None, seed: int) -> list[Question]:
+    def load(self, place: str | None, limit: int | None, seed: int) -> list[Question]:
         """Questions from the seed alone."""
         draw = random.Random(f"sums:{seed}")
         pairs = [(draw.randrange(100), draw.randrange(100)) for _ in range(limit or 100)]
@@ -73,7 +78,7 @@ class Sums:
 class TokenIds:
     """Prompts of random token ids, 64 to 512 long; without right answers."""
 
-    def load(self, source: Path | None, limit: int | None, seed: int) -> list[Question]:
+    def load(self, place: str | None, limit: int | None, seed: int) -> list[Question]:
         """Questions from the seed alone."""
         draw = random.Random(f"token-ids:{seed}")
         return [
@@ -91,12 +96,12 @@ class TokenIds:
         """There are no right answers."""
 
 
-BENCHMARKS: dict[str, Callable[[], Benchmark]] = {"sums": Sums, "token-ids": TokenIds}
-"""By name what makes a benchmark; a package of benchmarks joins by adding its own."""
+BENCHMARKS: dict[str, Benchmark] = {"sums": Sums(), "token-ids": TokenIds()}
+"""By name; a package of benchmarks joins by adding its own here."""
 
 
 def find_benchmark(name: str) -> Benchmark:
     """A benchmark by its name; raises `ConfigError` when there is none."""
     if name not in BENCHMARKS:
         raise ConfigError(f"there is no benchmark called {name!r}{did_you_mean(name, sorted(BENCHMARKS))}.")
-    return BENCHMARKS[name]()
+    return BENCHMARKS[name]

@@ -1,6 +1,6 @@
 """Writes the results of an experiment from its log: `summary.json`, the table, and pictures."""
 
-import importlib.util
+from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
@@ -29,7 +29,7 @@ def write_report(folder: Path, console: Console, *, pictures: bool) -> None:
             console.print(sentence, highlight=False, markup=False)
     if not summary["cells"]:
         console.print("there are no runs yet")
-    elif pictures and importlib.util.find_spec("matplotlib") is None:
+    elif pictures and find_spec("matplotlib") is None:
         console.print("no pictures: matplotlib is not installed (pip install 'faster-moa[experiment]')")
     elif pictures:
         from launch.experiment.pictures import draw

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from launch.errors import ServerDied
+from launch.errors import ConfigError, LaunchError, ServerDied
 from launch.experiment.arm_runs import ArmRuns
 from launch.experiment.questions import Benchmark
 from launch.experiment.router_client import ask_router
@@ -108,7 +108,9 @@ class Runner:
             raise ServerDied(
                 f"the router at {self._router.url} is gone ({error}); start again with the same --out to go on."
             ) from None
-        except RouterError as error:
+        except (ConfigError, ServerDied):
+            raise
+        except (RouterError, LaunchError) as error:
             line.error = str(error)[:1000]
         line.at = time.time()
         async with self._writing:

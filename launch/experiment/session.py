@@ -10,12 +10,13 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from launch.errors import ConfigError
 from launch.experiment.arm_runs import ArmRuns
-from launch.experiment.config import ExperimentConfig, load_experiment
+from launch.experiment.config import ExperimentConfig, fingerprint, load_experiment
 from launch.experiment.given_exits import exits_of_arm
 from launch.experiment.lengths import LengthTrace, load_lengths
 from launch.experiment.questions import Benchmark, find_benchmark
@@ -26,7 +27,6 @@ from launch.experiment.runner import Runner
 from launch.experiment.servers import Servers, running_router, started_servers
 from launch.experiment.trees import trees_of
 from launch.machine.inventory import Inventory
-from router.moa.tree import Tree
 from sglang_ext.versions import versions
 
 PACKAGES = ("faster-moa", "sglang", "vllm", "torch", "nixl", "flashinfer-python")
@@ -108,19 +108,19 @@ class ExperimentSession:
     def _identity(self) -> dict[str, Any]:
         """What results depend on, and its hash; where the servers are does not matter."""
         options = self._options
-        trees = {name: _plain_tree(tree) for name, tree in self._trees.items()}
         told: dict[str, Any] = {
             "config": self._config.model_dump(mode="json"),
             "benchmarks": {name: [q.id for q in questions] for name, (_, questions) in self._benchmarks.items()},
             "concurrencies": sorted(set(options.question_batch_size)),
             "seed": options.seed,
+            "trees": fingerprint({name: to_builtins(tree) for name, tree in self._trees.items()}),
+            "length_trace": None if self._lengths is None else fingerprint(self._lengths.questions),
         }
-        lengths = None if self._lengths is None else self._lengths.questions
-        return {**told, "trees": trees, "hash": self._config.fingerprint(told, trees, lengths)}
+        return {**told, "hash": fingerprint(told)}
 
 
 def load_questions(
-    names: Sequence[str], data: Path | None, limit: int | None, seed: int
+    names: Sequence[str], data: str | None, limit: int | None, seed: int
 ) -> dict[str, tuple[Benchmark, Sequence[Any]]]:
     """The benchmarks with their questions; raises `ConfigError` when one is unknown, has none or repeats an id."""
     loaded: dict[str, tuple[Benchmark, Sequence[Any]]] = {}
@@ -136,10 +136,6 @@ def load_questions(
 
 def _lengths(config: ExperimentConfig, folder: Path) -> LengthTrace | None:
     return None if config.lengths is None else load_lengths(config.lengths, folder, config.scale)
-
-
-def _plain_tree(tree: Tree) -> Any:
-    return {"name": tree.name, "agents": [[cluster.name, agent.name] for _, cluster, agent in tree.agents()]}
 
 
 def _about(servers: Servers) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from launch.models.lookup import shape_of
 from router.errors import BadRequest
 from router.moa.model_roles import is_role
 from router.moa.tree import Agent, Tree
-from router.moa.tree_files import DEFAULT_TREE, load_trees, read_trees, shipped_trees
+from router.moa.tree_files import load_trees, read_trees, shipped_trees
 
 TREES_FILE = "trees.json"
+LAUNCHED_TREE = "tree-9-3-1"
+"""Served unless the config has another one: its agents get models by size, the final agent the largest."""
 MAX_TOKENS: dict[Device, tuple[int, int]] = {"cpu": (96, 192), "gpu": (512, 1024)}
 """Upper limits of the answers in a shipped tree: of proposers and aggregators, and of the final agent.
 
@@ -57,7 +59,7 @@ def model_sizes(config: LaunchConfig) -> dict[str, float]:
 def _tree(config: LaunchConfig, device: Device) -> Any:
     if isinstance(config.tree, dict):
         return {"name": "moa", **config.tree}
-    name = DEFAULT_TREE if config.tree in (None, "default") else str(config.tree)
+    name = LAUNCHED_TREE if config.tree in (None, "default") else str(config.tree)
     if name not in shipped_trees():
         shipped = ", ".join(shipped_trees())
         raise ConfigError(f"there is no shipped tree called {name!r}; use one of {shipped}, or write the tree out.")

@@ -43,6 +43,7 @@ COMMANDS = (
     "router.bench.speculative_prefill.tail_profile",
     "router.parity",
     "router.timeline",
+    "launch.experiment",
     "launch.pd",
     "sglang_ext",
     "sglang_ext.bench",

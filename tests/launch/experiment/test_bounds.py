@@ -17,7 +17,7 @@ from tests.launch.experiment.support import SPEEDS, TREE
 
 SIZES = {"4b": 4.0, "8b": 8.0, "32b": 32.0}
 MS = {"4b": 5.5, "8b": 6.5, "32b": 19.0}
-LEAVES = ("leaves-1", "leaves-2", "leaves-3")
+LEAVES = ("proposers-1", "proposers-2", "proposers-3")
 
 
 def shipped(name: str) -> tuple[Tree, dict[str, str]]:

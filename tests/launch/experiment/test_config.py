@@ -69,6 +69,9 @@ def test_the_routers_file_has_each_tree_once_and_loads_the_judge_where_it_is_nee
         ("small", "exit", "q_draw"),
         ("alone", "splice", "q_draw"),
     ]
+    config, _ = load_experiment(write_config(tmp_path))
+    (tree,) = trees_file(trees_of(config), {}, {})["trees"]
+    assert tree["arm"] == "dense", "exits that are given beforehand need no judge"
     other = {**ALONE, "name": "small"}
     config, _ = load_experiment(write_config(tmp_path, arms={**ARMS, "other": {"tree": other}}))
     with pytest.raises(ConfigError, match="different trees called 'small'"):

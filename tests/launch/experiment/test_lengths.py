@@ -28,7 +28,7 @@ def test_an_agents_length_is_that_of_its_place_whatever_the_tree() -> None:
     dense, tree = (load_trees(Path(name)).trees[0] for name in ("dense-9-9-1", "tree-9-3-1"))
     for index in (0, 5, QUESTIONS + 5):
         in_dense, in_tree = trace.lengths(index, dense), trace.lengths(index, tree)
-        shared = [name for name in in_tree if name.startswith(("leaf", "final"))]
+        shared = [name for name in in_tree if name.startswith(("proposer", "final"))]
         assert len(shared) == 10
         assert all(in_dense[name] == in_tree[name] for name in shared)
     assert trace.lengths(5, dense) == trace.lengths(QUESTIONS + 5, dense)

@@ -50,7 +50,7 @@ async def test_pictures_are_drawn_as_png_and_svg(tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_the_rest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(report, "find_spec", lambda _: None)
     with RunLog(tmp_path, IDENTITY) as log:
         log.append(RunLine(benchmark="sums", concurrency=1, question="q", arm="tree", error="it is away"))
     told = io.StringIO()

@@ -23,7 +23,7 @@ def models_of(served: dict[str, float]) -> dict[str, Any]:
 
 def test_agents_get_the_models_of_their_roles() -> None:
     models = models_of(SIZES)
-    assert [models[f"leaf-2-{size}"] for size in ("small", "middle", "large")] == ["s", "m", "l"]
+    assert [models[f"proposer-2{k}"] for k in (1, 2, 3)] == ["s", "m", "l"]
     assert {models[f"aggregator-{k}"] for k in (1, 2, 3)} == {"m"}
     assert models["final"] == "l"
 
