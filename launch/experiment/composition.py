@@ -39,6 +39,24 @@ def composition(record: RunRecord, latency: float) -> dict[str, float]:
     return parts
 
 
+def layer_composition(record: RunRecord, layer: int) -> dict[str, float]:
+    """Seconds by part of the slowest agent of a layer, from the end of what it reads to its own; 0 if none is done."""
+    slowest = dict.fromkeys(PARTS, 0.0)
+    for agent in record.agents:
+        if agent.layer != layer or agent.state != "done" or agent.end is None:
+            continue
+        read = [each.end or 0.0 for each in record.agents if each.cluster in agent.reads and each.state == "done"]
+        ready = min(max(read, default=0.0), agent.end)
+        parts = dict.fromkeys(PARTS, 0.0)
+        sent = _within(agent.start, ready, agent.end)
+        first = _within(agent.first_token, sent, agent.end)
+        _add_gap(parts, agent, record.decisions, ready, sent)
+        _add_prefill(parts, agent, sent, first)
+        parts["decode"] = agent.end - first
+        slowest = max(slowest, parts, key=lambda each: sum(each.values()))
+    return slowest
+
+
 def waiting_for_upstream(record: RunRecord) -> float:
     """Seconds from the beginning of the final agent's prompt until its request is sent."""
     final = record.agents[-1]

@@ -97,6 +97,8 @@ class ExperimentConfig(_Strict):
         lengths: A frozen trace of lengths, by name or as a file beside this one; every agent then answers as many
             tokens as it says. None lets the models decide.
         scale: Factor for these lengths.
+        layer: The layer of trees, from 0, whose time counts, in place of the whole run's: that of its slowest agent,
+            from the end of what it reads to its own. Prompts of a first layer may so be as long as wanted.
         ms_per_token: By model, for bounds; others are measured.
         sizes: Of models behind a router that was started by hand, for roles by size.
         gpus: GPUs behind it.
@@ -108,6 +110,7 @@ class ExperimentConfig(_Strict):
     arms: Annotated[dict[str, ArmConfig], Field(min_length=1, max_length=MAX_ARMS)]
     lengths: str | None = None
     scale: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    layer: Annotated[int, Field(ge=0)] | None = None
     ms_per_token: dict[str, Annotated[float, Field(gt=0)]] = {}
     sizes: dict[str, Annotated[float, Field(gt=0)]] = {}
     gpus: Annotated[int, Field(ge=0)] | None = None

@@ -7,6 +7,7 @@ answers. So an agent answers as long in every arm, and trees of other shapes sha
 """
 
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from router.moa.tree import Tree
 FOLDER = Path(__file__).parent / "length_traces"
 PLACES = {"first": 9, "middle": 9, "final": 16}
 QUESTIONS = 128
+SECOND_LAYER_PROMPT = 2048
+SECOND_LAYER_SEED = 43
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,26 @@ class LengthTrace:
         return asked
 
 
+def second_layer(output: int) -> LengthTrace:
+    """Prompts of a second layer as in the paper's figure 4(iii): U(1, 2048) tokens to read, `output` to write."""
+    generator = random.Random(SECOND_LAYER_SEED)
+    reads = [[generator.randint(1, SECOND_LAYER_PROMPT) for _ in range(PLACES["first"])] for _ in range(QUESTIONS)]
+    rest = {"middle": [output] * PLACES["middle"], "final": [1] * PLACES["final"]}
+    return LengthTrace([{"first": first, **rest} for first in reads])
+
+
 def sampling_for(lengths: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """What makes servers answer exactly so many tokens: `moa.sampling` of a request."""
     return {name: {"max_tokens": tokens, "ignore_eos": True} for name, tokens in lengths.items()}
 
 
 def load_lengths(name: str, folder: Path, scale: float = 1.0) -> LengthTrace:
-    """A shipped trace by its name, or a file; raises `ConfigError` when it cannot be read."""
+    """A shipped trace by its name, or a file; raises `ConfigError` when it cannot be read.
+
+    `second-layer:256` is made of its name: `second_layer` with 256 tokens, which alone are scaled.
+    """
+    if match := re.fullmatch(r"second-layer:([1-9][0-9]{0,4})", name):
+        return second_layer(round(int(match[1]) * scale))
     path = FOLDER / f"{name}.json" if name in SHIPPED else folder / name
     try:
         questions = orjson.loads(path.read_bytes())["questions"]

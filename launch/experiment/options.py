@@ -34,6 +34,7 @@ def parse_arguments(arguments: list[str], description: str | None) -> argparse.N
     )
     parser.add_argument("--seed", type=int, default=0, help="of order, choice and draws (default: 0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="for the log and the results; goes on where it stopped")
+    parser.add_argument("--lengths", metavar="NAME", help="in place of the config's lengths, to sweep over several")
     parser.add_argument("--router", metavar="URL", help="a running router (default: starts servers and one)")
     parser.add_argument("--no-pictures", action="store_true", help="summary and table only; needs no matplotlib")
     options = parser.parse_args(arguments)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from launch.experiment.bounds import bound_seconds
-from launch.experiment.composition import composition, waiting_for_upstream
+from launch.experiment.composition import composition, layer_composition, waiting_for_upstream
 from launch.experiment.run_line import RunLine
 from router.moa.tree import Tree
 from router.timeline.record import RunRecord, read_run
@@ -23,7 +23,8 @@ class RunMeasures:
     Attributes:
         line: Its line.
         record: Its trace.
-        parts: What its critical path consists of.
+        seconds: The time that counts: its latency, or a layer's.
+        parts: What `seconds` consists of.
         waiting: How long the final agent's prompt was open for what it reads.
         aborted_tokens: Tokens of agents that early exit ended; those never sent have none.
         judged: How long all its decisions took, and how long the critical path waited for them is in `parts`.
@@ -32,6 +33,7 @@ class RunMeasures:
 
     line: RunLine
     record: RunRecord
+    seconds: float
     parts: dict[str, float]
     waiting: float
     aborted_tokens: int
@@ -39,14 +41,16 @@ class RunMeasures:
     short: int
 
 
-def measure(line: RunLine) -> RunMeasures:
-    """The figures of a line that has an answer."""
+def measure(line: RunLine, layer: int | None = None) -> RunMeasures:
+    """The figures of a line that has an answer; with `layer` those of that layer alone."""
     record = read_run(line.run)
     done = {agent.agent: agent.completion_tokens for agent in record.agents if agent.state == "done"}
+    parts = composition(record, line.latency_s) if layer is None else layer_composition(record, layer)
     return RunMeasures(
         line=line,
         record=record,
-        parts=composition(record, line.latency_s),
+        seconds=line.latency_s if layer is None else sum(parts.values()),
+        parts=parts,
         waiting=waiting_for_upstream(record),
         aborted_tokens=sum(agent.completion_tokens for agent in record.agents if agent.state == "aborted"),
         judged=sum(decision.seconds for decision in record.decisions),
@@ -73,7 +77,7 @@ def measured_speeds(runs: list[RunMeasures]) -> dict[str, float]:
     return {model: float(np.quantile(found, FASTEST)) for model, found in speeds.items()}
 
 
-def bound_of(run: RunMeasures, tree: Tree, ms_per_token: Mapping[str, float]) -> float | None:
+def bound_of(run: RunMeasures, tree: Tree, ms_per_token: Mapping[str, float], layer: int | None = None) -> float | None:
     """The bound of a run's lengths: those asked for, or else those it had.
 
     What an agent would have written that was not waited for is then not known: it counts as longer than all others.
@@ -82,4 +86,8 @@ def bound_of(run: RunMeasures, tree: Tree, ms_per_token: Mapping[str, float]) ->
     lengths: Mapping[str, float] = run.line.lengths or {
         agent.agent: agent.completion_tokens if agent.state == "done" else math.inf for agent in run.record.agents
     }
+    if layer is not None:
+        names = [agent.agent for agent in run.record.agents if agent.layer == layer]
+        alone = [lengths.get(name, math.inf) * ms_per_token.get(models[name], math.inf) / 1000 for name in names]
+        return max(alone) if alone and math.isfinite(max(alone)) else None
     return bound_seconds(tree, lengths, models, ms_per_token)

@@ -23,6 +23,8 @@ from launch.supervision.supervisor import Supervisor
 from router.http_client.origin import Origin
 from router.moa.tree import Tree
 
+METRICS_FLAG = "--enable-metrics"
+
 
 @dataclass(frozen=True)
 class Servers:
@@ -98,5 +100,12 @@ def _plan(config: ExperimentConfig, folder: Path, console: Console) -> tuple[Lau
     beside = folder / config.launch
     options = parse_arguments(["--config", str(beside if beside.is_file() else config.launch)], None)
     inventory = Inventory.detect()
-    launch = build_config(options, inventory)
+    launch = with_metrics(build_config(options, inventory))
     return launch, build_plan(options, launch, inventory, console)
+
+
+def with_metrics(launch: LaunchConfig) -> LaunchConfig:
+    """The config with SGLang servers that tell how long requests were in their queues."""
+    if METRICS_FLAG in launch.server_args or all(model.engine != "sglang" for model in launch.models):
+        return launch
+    return launch.model_copy(update={"server_args": [*launch.server_args, METRICS_FLAG]})

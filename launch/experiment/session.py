@@ -38,6 +38,8 @@ class ExperimentSession:
     def __init__(self, options: argparse.Namespace, console: Console) -> None:
         self._options, self._console = options, console
         self._config, self._folder = load_experiment(options.config)
+        if options.lengths is not None:
+            self._config = self._config.model_copy(update={"lengths": options.lengths})
         self._trees = trees_of(self._config)
         self._lengths = _lengths(self._config, self._folder)
         self._benchmarks = load_questions(options.benchmark, options.data, options.num_samples, options.seed)

@@ -46,12 +46,13 @@ def summarise(folder: Path) -> dict[str, Any]:
     cells = []
     for (benchmark, concurrency), group in groupby(answered, key=lambda line: (line.benchmark, line.concurrency)):
         failed = Counter(arm for name, at_once, _, arm in lost if (name, at_once) == (benchmark, concurrency))
-        cell = _cell([measure(line) for line in group], config, trees, gpus, failed)
+        cell = _cell([measure(line, config.layer) for line in group], config, trees, gpus, failed)
         cells.append({"gpus": gpus, "concurrency": concurrency, "benchmark": benchmark, **cell})
     asked = {
         "seed": identity["seed"],
         "lengths": config.lengths,
         "scale": config.scale,
+        "layer": config.layer,
         "questions": {name: len(ids) for name, ids in identity["benchmarks"].items()},
     }
     return {"version": VERSION, "hash": identity["hash"], **asked, "sessions": sessions, "cells": cells}
@@ -72,17 +73,22 @@ def _cell(
     speeds = {**measured_speeds(runs), **config.ms_per_token}
     by_arm = {name: [run for run in runs if run.line.arm == name] for name in config.arms}
     by_arm = {name: found for name, found in by_arm.items() if found}
-    arms = {name: _arm(found, trees[name], speeds, gpus, failed.get(name, 0)) for name, found in by_arm.items()}
+    arms = {name: _arm(found, trees[name], speeds, config, gpus, failed.get(name, 0)) for name, found in by_arm.items()}
     pairs = [_pair(name, against, by_arm) for against, name in combinations(by_arm, 2)]
     return {"ms_per_token": speeds, "arms": arms, "pairs": pairs, "reduction": _reduction(by_arm)}
 
 
 def _arm(
-    runs: list[RunMeasures], tree: Tree, speeds: Mapping[str, float], gpus: int | None, failed: int
+    runs: list[RunMeasures],
+    tree: Tree,
+    speeds: Mapping[str, float],
+    config: ExperimentConfig,
+    gpus: int | None,
+    failed: int,
 ) -> dict[str, Any]:
-    bounds = [bound_of(run, tree, speeds) for run in runs]
+    bounds = [bound_of(run, tree, speeds, config.layer) for run in runs]
     known = [bound for bound in bounds if bound is not None]
-    latency = [run.line.latency_s for run in runs]
+    latency = [run.seconds for run in runs]
     scores = [run.line.score for run in runs if run.line.score is not None]
     mean_latency = _mean(latency)
     calls = Counter(agent.model for run in runs for agent in run.record.agents if agent.start is not None)
@@ -135,10 +141,11 @@ def _exits(runs: Sequence[RunMeasures]) -> dict[str, dict[str, float]]:
 
 def _pair(name: str, against: str, by_arm: Mapping[str, list[RunMeasures]]) -> dict[str, Any]:
     """What sets two arms apart, on the questions that both have answered."""
-    theirs = {run.line.question: run.line for run in by_arm[against]}
-    both = [(run.line, theirs[run.line.question]) for run in by_arm[name] if run.line.question in theirs]
-    seconds = [own.latency_s for own, _ in both], [other.latency_s for _, other in both]
-    scored = [(own.score, other.score) for own, other in both if own.score is not None and other.score is not None]
+    theirs = {run.line.question: run for run in by_arm[against]}
+    both = [(run, theirs[run.line.question]) for run in by_arm[name] if run.line.question in theirs]
+    seconds = [own.seconds for own, _ in both], [other.seconds for _, other in both]
+    scores = [(own.line.score, other.line.score) for own, other in both]
+    scored = [(own, other) for own, other in scores if own is not None and other is not None]
     return {
         "arm": name,
         "against": against,
@@ -154,7 +161,7 @@ def _reduction(by_arm: Mapping[str, list[RunMeasures]]) -> dict[str, Any] | None
     names = ("dense", "tree", "splice", "exit")
     if any(name not in by_arm for name in names):
         return None
-    latencies = {name: {run.line.question: run.line.latency_s for run in by_arm[name]} for name in names}
+    latencies = {name: {run.line.question: run.seconds for run in by_arm[name]} for name in names}
     common = set.intersection(*(set(found) for found in latencies.values()))
     if not common:
         return None

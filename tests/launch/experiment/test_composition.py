@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from launch.experiment.composition import PARTS, composition, waiting_for_upstream
+from launch.experiment.composition import PARTS, composition, layer_composition, waiting_for_upstream
 from router.timeline.record import read_run
 
 
@@ -67,3 +67,13 @@ def test_what_servers_tell_is_never_more_than_what_the_router_saw() -> None:
     parts = composition(run(alone, seconds=1.0), latency=1.0)
     assert [parts["queue"], parts["prefill"]] == pytest.approx([0.15, 0.05])
     assert sum(parts.values()) == pytest.approx(1.0)
+
+
+def test_a_layer_alone_is_its_slowest_agent_from_the_end_of_what_it_reads() -> None:
+    other = {**SLOW, "agent": "other", "cluster": "d", "end": 1.0}
+    early = agent("early", "mid", 1, 0.0, 1.1, 1.2, 2.5, reads=["d"])  # 1.5 s after 1.0
+    late = agent("late", "mid", 1, 0.0, 2.1, 2.2, 3.0, reads=["c"])  # 1.0 s after 2.0, though it ends later
+    final = agent("final", "end", 2, 0.0, 3.0, 3.1, 4.0, reads=["mid"])
+    parts = layer_composition(run(SLOW, other, early, late, final, seconds=4.0), 1)
+    assert parts == pytest.approx({**dict.fromkeys(PARTS, 0.0), "tokenize": 0.1, "prefill": 0.1, "decode": 1.3})
+    assert sum(layer_composition(run(SLOW, seconds=2.0), 1).values()) == 0

@@ -10,6 +10,7 @@ from launch.errors import ConfigError
 from launch.experiment.config import CONFIGS, load_experiment
 from launch.experiment.lengths import load_lengths
 from launch.experiment.trees import trees_file, trees_of
+from router.moa.model_roles import is_role
 from tests.launch.experiment.support import ALONE, ARMS, TREE, write_config
 
 
@@ -19,8 +20,9 @@ def test_the_shipped_ones_are_whole(name: str) -> None:
     trees = trees_of(config)
     assert trees_file(trees, {}, {"model": 1.0})["trees"]
     assert config.launch is not None
-    models = load_config(Path(config.launch), device="gpu").models
-    assert len(models) >= 1
+    served = {model.name for model in load_config(Path(config.launch), device="gpu").models}
+    named = {str(agent.model) for tree in trees.values() for _, _, agent in tree.agents()}
+    assert {model for model in named if not is_role(model)} <= served
     if config.lengths is not None:
         trace = load_lengths(config.lengths, folder)
         for arm, tree in trees.items():

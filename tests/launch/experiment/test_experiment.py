@@ -163,6 +163,19 @@ async def test_votes_random_exits_and_repeated_ones(tmp_path: Path) -> None:
 
 
 @aio
+async def test_a_layers_time_counts_alone_and_lengths_can_be_swept(tmp_path: Path) -> None:
+    config = write_config(tmp_path, layer=1)
+    async with FakeRouter(config) as router:
+        summary, _ = await run(config, tmp_path / "out", router, "--num-samples", "2", "--lengths", "second-layer:50")
+    assert (summary["lengths"], summary["layer"]) == ("second-layer:50", 1)
+    for arm in summary["cells"][0]["arms"].values():
+        # 10 ms to the first of 50 tokens of 2 ms, whatever the first layer took; the bound has no prefill.
+        assert arm["latency_s"]["mean"] == pytest.approx(0.01 + 49 * 0.002)
+        assert arm["bound_s"] == pytest.approx(50 * 0.002)
+        assert sum(arm["critical_path_s"].values()) == pytest.approx(arm["latency_s"]["mean"])
+
+
+@aio
 async def test_a_router_without_the_trees_is_refused(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     other = write_config(tmp_path, "other.yaml", arms={"vote": {"tree": ALONE}})

@@ -54,3 +54,15 @@ def test_a_tree_with_more_agents_and_a_wrong_file_are_refused(tmp_path: Path) ->
         load_lengths("own.json", tmp_path)
     with pytest.raises(ConfigError, match="shipped: chat, reasoning"):
         load_lengths("other", tmp_path)
+
+
+def test_a_second_layer_reads_up_to_2048_tokens_and_writes_what_is_asked_for() -> None:
+    trace = load_lengths("second-layer:256", Path())
+    reads = [length for question in trace.questions for length in question["first"]]
+    assert 1 <= min(reads) <= 20
+    assert 2028 <= max(reads) <= 2048
+    assert statistics.mean(reads) == pytest.approx(1024.5, rel=0.05)
+    assert {length for question in trace.questions for length in question["middle"]} == {256}
+    assert load_lengths("second-layer:100", Path(), 0.5).questions[0]["middle"][0] == 50
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_lengths("second-layer:0", Path())
