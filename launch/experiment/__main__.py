@@ -2,7 +2,7 @@
 
     python -m launch.experiment --config figure-4-ii --benchmark gsm8k --num-samples 85 --out DIR
     python -m launch.experiment --config FILE --out DIR --router http://127.0.0.1:30000
-    python -m launch.experiment --report DIR        table, summary and pictures again
+    python -m launch.experiment --report DIR        table, summary and pictures again; of several a curve over lengths
 
 It may be stopped or killed at any moment: the same command goes on where it stopped. A router with an API key is asked
 with the one in the variable OPENAI_API_KEY.
@@ -19,7 +19,7 @@ from rich.console import Console
 from launch.errors import LaunchError, ServerDied
 from launch.experiment.options import parse_arguments
 from launch.experiment.questions import BENCHMARKS
-from launch.experiment.report import write_report
+from launch.experiment.report import write_curve, write_report
 from launch.experiment.session import ExperimentSession
 from router.errors import RouterError
 
@@ -38,7 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         if options.report is not None:
-            write_report(options.report, console, pictures=not options.no_pictures)
+            for folder in options.report:
+                write_report(folder, console, pictures=not options.no_pictures)
+            if len(options.report) > 1:
+                write_curve(options.report, console, pictures=not options.no_pictures)
             return 0
         return asyncio.run(_until_stopped(ExperimentSession(options, console)))
     except (LaunchError, RouterError) as error:

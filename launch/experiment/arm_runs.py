@@ -94,8 +94,11 @@ def most_frequent(answers: Sequence[str | None]) -> int:
 
 
 def without_texts(run: Mapping[str, Any]) -> dict[str, Any]:
-    """A trace without what agents said, nor the matrices of decisions."""
-    agents = [{key: value for key, value in agent.items() if key not in _TEXTS} for agent in run["agents"]]
+    """A trace without what agents said, the matrices of decisions, and what is empty."""
+    agents = [
+        {key: value for key, value in agent.items() if key not in _TEXTS and value not in (None, "", [], {})}
+        for agent in run["agents"]
+    ]
     decisions = [
         {key: value for key, value in each.items() if key not in ("S", "extracted")} for each in run["decisions"]
     ]

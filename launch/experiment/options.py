@@ -14,7 +14,7 @@ def parse_arguments(arguments: list[str], description: str | None) -> argparse.N
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", type=Path, metavar="FILE", help="the arms: a YAML or JSON file, or a shipped name")
     what.add_argument(
-        "--report", type=Path, metavar="DIR", help="write summary, table and pictures again; runs nothing"
+        "--report", type=Path, nargs="+", metavar="DIR", help="write summary, table and pictures again; runs nothing"
     )
     what.add_argument("--list", action="store_true", help="list the benchmarks")
     parser.add_argument(

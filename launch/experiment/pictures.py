@@ -24,6 +24,7 @@ PART_COLOURS = {
     "transfer": "#009e73",
     "decode": "#56b4e9",
 }
+MARKERS = "osD^v<>Ph*X"
 BAR, BOUND = "#0072b2", "#d55e00"
 STYLE = {"svg.hashsalt": "faster-moa", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
 
@@ -44,10 +45,42 @@ def draw(summary: dict[str, Any], folder: Path) -> list[Path]:
                 figure = picture(cell)
                 if figure is None:
                     continue
-                for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                    path = folder / f"{stem}-{kind}.{suffix}"
-                    figure.savefig(path, dpi=150, bbox_inches="tight", metadata=metadata)
-                    written.append(path)
+                written += _save(figure, folder, f"{stem}-{kind}")
+    return written
+
+
+def draw_curve(curve: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw the paper's figure 4(iii): mean latency over the length of outputs, a line for each arm."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 5))
+        axes = figure.add_subplot()
+        lengths = curve["output_tokens"]
+        for marker, (name, points) in zip(cycle(MARKERS), curve["arms"].items(), strict=False):
+            line = axes.plot(lengths, [point["mean"] for point in points], marker=marker, label=name)
+            lows, highs = zip(*(point["interval"] for point in points), strict=True)
+            axes.fill_between(lengths, lows, highs, color=line[0].get_color(), alpha=0.2)
+        axes.set_xlabel("tokens of each output")
+        axes.set_ylabel("seconds (mean, 95% interval)")
+        axes.set_ylim(bottom=0)
+        gpus = "" if not curve["gpus"] else f", {curve['gpus']} GPUs"
+        axes.set_title(f"second layer alone, {curve['concurrency']} at once{gpus}", loc="left")
+        best = curve["best"]
+        if best is not None:
+            told = f"{best['less']:.1%} less than {best['against']}"
+            axes.axvline(best["output_tokens"], color="#888888", linestyle=":")
+            place = best["output_tokens"], axes.get_ylim()[1] * 0.95
+            axes.annotate(told, place, xytext=(5, 0), textcoords="offset points")
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return _save(figure, folder, "curve")
+
+
+def _save(figure: Figure, folder: Path, stem: str) -> list[Path]:
+    written = []
+    for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        path = folder / f"{stem}.{suffix}"
+        figure.savefig(path, dpi=150, bbox_inches="tight", metadata=metadata)
+        written.append(path)
     return written
 
 
@@ -112,7 +145,7 @@ def accuracy_plane(cell: Cell) -> Figure | None:
         return None
     figure = Figure(figsize=(7.5, 5))
     axes = figure.add_subplot()
-    for marker, (name, arm) in zip(cycle("osD^v<>Ph*X"), arms.items(), strict=False):
+    for marker, (name, arm) in zip(cycle(MARKERS), arms.items(), strict=False):
         latency, accuracy = arm["latency_s"], arm["accuracy"]
         x, y = latency["mean"], 100 * accuracy["mean"]
         across = [[max(0.0, x - latency["interval"][0])], [max(0.0, latency["interval"][1] - x)]]

@@ -46,7 +46,7 @@ class RunLog:
             cut_torn_line(folder / RUNS)
             self.lines = read_runs(folder)
             cut_torn_line(folder / SESSIONS)
-            self._runs = (folder / RUNS).open("ab", buffering=0)
+            self._runs = (folder / RUNS).open("ab")
         except BaseException:
             self._lock.close()
             raise
@@ -85,9 +85,17 @@ class RunLog:
         return number
 
     def append(self, line: RunLine) -> None:
-        """Write a run; it is on the disk when this returns. One thread may append at a time."""
-        self._runs.write(msgspec.json.encode(line) + b"\n")
-        os.fsync(self._runs.fileno())
+        """Write a run; it is on the disk when this returns. One thread may append at a time.
+
+        Raises:
+            ConfigError: It cannot be written, because the disk is full for instance.
+        """
+        try:
+            self._runs.write(msgspec.json.encode(line) + b"\n")
+            self._runs.flush()
+            os.fsync(self._runs.fileno())
+        except OSError as error:
+            raise ConfigError(f"{self.folder / RUNS} cannot be written: {error.strerror}.") from None
         self.lines.append(line)
 
     def close(self) -> None:

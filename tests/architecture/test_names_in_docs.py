@@ -21,7 +21,7 @@ EXAMPLES = {
     "config.json",
     "generation_config.json",
 }
-EXAMPLES |= {"experiment.json", "summary.json"}
+EXAMPLES |= {"experiment.json", "summary.json", "curve.json"}
 EXAMPLES |= {"tokenizer_config.json", "plan.json", "report.json", "p.json", "trace.json"}
 EXAMPLES |= {"distributed/bootstrap.py", "mem_cache/kv_cache_configurator.py"}  # SGLang's
 DOCUMENTS = [path for path in (ROOT, *FOLDERS.values(), ROOT / "tests") for path in sorted(path.glob("*.md"))]
