@@ -8,6 +8,7 @@ sessions.jsonl    one line for each start: machine, versions, command
 import fcntl
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -100,7 +101,8 @@ class RunLog:
 
     def close(self) -> None:
         """Let other processes have the folder."""
-        self._runs.close()
+        with suppress(OSError):  # of a full disk, which `append` has told
+            self._runs.close()
         self._lock.close()
 
     def __enter__(self) -> Self:
