@@ -41,9 +41,11 @@ def _best(lengths: Sequence[int], arms: dict[str, list[dict[str, Any]]]) -> dict
     others = [name for name in arms if name != "ours"]
     if "ours" not in arms or not others:
         return None
-    less = []
+    best: dict[str, Any] = {}
     for place, tokens in enumerate(lengths):
         means = {name: float(arms[name][place]["mean"]) for name in arms}
         rival = min(others, key=means.__getitem__)
-        less.append({"output_tokens": tokens, "against": rival, "less": 1 - means["ours"] / means[rival]})
-    return max(less, key=lambda each: float(each["less"]))
+        less = 1 - means["ours"] / means[rival]
+        if not best or less > best["less"]:
+            best = {"output_tokens": tokens, "against": rival, "less": less}
+    return best

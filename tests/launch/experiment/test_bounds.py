@@ -89,20 +89,20 @@ def test_what_is_not_known_has_no_bound() -> None:
 @pytest.mark.parametrize(("sigma", "tree", "leaves", "everywhere"), [(0.7, 0.71, 0.46, 0.39), (1.2, 0.67, 0.38, 0.27)])
 def test_the_figures_of_the_quick_model(sigma: float, tree: float, leaves: float, everywhere: float) -> None:
     """5.5, 6.5, 19 ms a token: as shares of dense, whose aggregators are of all three sizes and the tree's all 8B."""
-    trace = LengthTrace(generate(Distribution(median=400, sigma=sigma, cap=65535, seed=3), questions=1500))
+    trace = LengthTrace(generate(Distribution(median=400, sigma=sigma, cap=65535, seed=3), questions=600))
     dense = mean_bound("dense-9-9-1", trace)
-    assert mean_bound("tree-9-3-1", trace) / dense == pytest.approx(tree, abs=0.02)
-    assert mean_bound("tree-9-3-1", trace, LEAVES) / dense == pytest.approx(leaves, abs=0.02)
-    assert mean_bound("tree-9-3-1", trace, (*LEAVES, "aggregators")) / dense == pytest.approx(everywhere, abs=0.02)
+    assert mean_bound("tree-9-3-1", trace) / dense == pytest.approx(tree, abs=0.03)
+    assert mean_bound("tree-9-3-1", trace, LEAVES) / dense == pytest.approx(leaves, abs=0.03)
+    assert mean_bound("tree-9-3-1", trace, (*LEAVES, "aggregators")) / dense == pytest.approx(everywhere, abs=0.03)
 
 
 def test_with_the_same_aggregators_on_both_sides_the_tree_saves_far_less() -> None:
     """Most of the 0.71 is the size of dense's aggregators: with 8B ones there too it is some 0.87."""
-    trace = LengthTrace(generate(Distribution(median=400, sigma=0.7, cap=65535, seed=3), questions=1500))
+    trace = LengthTrace(generate(Distribution(median=400, sigma=0.7, cap=65535, seed=3), questions=600))
     tree, models = shipped("dense-9-9-1")
     models |= {name: "8b" for name in models if name.startswith("aggregator")}
-    bounds = [bound_seconds(tree, trace.lengths(index, tree), models, MS) or 0.0 for index in range(1500)]
-    assert mean_bound("tree-9-3-1", trace) / (sum(bounds) / 1500) == pytest.approx(0.87, abs=0.02)
+    bounds = [bound_seconds(tree, trace.lengths(index, tree), models, MS) or 0.0 for index in range(600)]
+    assert mean_bound("tree-9-3-1", trace) / (sum(bounds) / 600) == pytest.approx(0.87, abs=0.03)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -36,6 +36,7 @@ async def test_the_same_log_gives_the_same_summary(tmp_path: Path) -> None:
     assert (out / "summary.json").read_bytes() == before
 
 
+@pytest.mark.servers  # it imports matplotlib, and draws for seconds
 @aio
 async def test_pictures_are_drawn_as_png_and_svg(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
