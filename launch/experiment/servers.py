@@ -19,6 +19,7 @@ from launch.experiment.trees import trees_file
 from launch.machine.inventory import Inventory
 from launch.moa.trees_file import OPENAI_NAMES, TREES_FILE, model_sizes
 from launch.planning.plan import Plan
+from launch.supervision.status_table import StatusTable
 from launch.supervision.supervisor import Supervisor
 from router.http_client.origin import Origin
 from router.moa.tree import Tree
@@ -83,9 +84,12 @@ async def started_servers(
     logs.mkdir(exist_ok=True)
     for note in plan.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
-    supervisor = Supervisor(plan, logs, path, console.print, fork=plan.device == "cpu")
+    console.print(f"logs: {logs}", highlight=False)
+    status = StatusTable(console)
+    supervisor = Supervisor(plan, logs, path, console.print, fork=plan.device == "cpu", on_change=status.on_change)
+    status.services = supervisor.services.values()
     try:
-        with console.status(f"starting {len(plan.servers)} servers and a router; logs: {logs}"):
+        with status:
             await supervisor.start()
         gpus = {gpu for server in plan.servers for gpu in server.gpus}
         about = {"servers": [[server.name, *server.argv] for server in plan.servers], "launch": config.launch}

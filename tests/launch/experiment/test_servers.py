@@ -39,9 +39,10 @@ def test_servers_of_vllm_alone_get_no_flag_of_sglang(tmp_path: Path) -> None:
 class FakeSupervisor:
     """A fake of the launcher's supervisor, which would start SGLang."""
 
-    def __init__(self, plan: Any, logs: Path, trees_file: Path, print_line: Any, *, fork: bool) -> None:
+    def __init__(self, plan: Any, logs: Path, trees_file: Path, print_line: Any, *, fork: bool, on_change: Any) -> None:
         self.trees = orjson.loads(trees_file.read_bytes())
         self.fork, self.calls = fork, ["made"]
+        self.services: dict[str, Any] = {}
         self.router, self.check_alive = "the router", lambda: None
         made.append(self)
 
