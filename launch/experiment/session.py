@@ -22,7 +22,7 @@ from launch.experiment.lengths import LengthTrace, load_lengths
 from launch.experiment.questions import Benchmark, find_benchmark
 from launch.experiment.report import write_report
 from launch.experiment.run_line import RunLine
-from launch.experiment.run_log import RunLog
+from launch.experiment.run_log import RunLog, read_sessions
 from launch.experiment.runner import Runner
 from launch.experiment.servers import Servers, running_router, started_servers
 from launch.experiment.trees import trees_of
@@ -85,8 +85,10 @@ class ExperimentSession:
             left = runner.missing(sorted(set(options.question_batch_size)), options.seed)
             progress.update(bar, completed=total - sum(len(block.questions) for block in left))
             if left:
+                about = _about(servers)
+                check_machine(read_sessions(log.folder), about)
                 await runner.warm_up(self._config.warm_up, left)
-                session = log.begin_session(_about(servers))
+                session = log.begin_session(about)
                 await runner.run(left, session)
 
     def _servers(self, out: Path) -> AbstractAsyncContextManager[Servers]:
@@ -138,6 +140,22 @@ def load_questions(
 
 def _lengths(config: ExperimentConfig, folder: Path) -> LengthTrace | None:
     return None if config.lengths is None else load_lengths(config.lengths, folder, config.scale)
+
+
+def check_machine(before: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` unless this start is on the kind of machine that the ones before it were on."""
+    for session in before:
+        told, now = (_machine_of(each) for each in (session, about))
+        if told != now:
+            raise ConfigError(
+                f"session {session['session']} of this experiment ran on {told}, and this machine is {now}; their "
+                "latencies would not be one experiment's: give another --out."
+            )
+
+
+def _machine_of(about: Mapping[str, Any]) -> str:
+    names = about["machine"]["gpus"]
+    return f"{about['gpus']} GPUs ({', '.join(sorted(set(names))) or 'none here'})"
 
 
 def _about(servers: Servers) -> dict[str, Any]:

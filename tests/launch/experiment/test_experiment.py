@@ -16,7 +16,7 @@ from launch.errors import ConfigError, ServerDied
 from launch.experiment import runner
 from launch.experiment.__main__ import main
 from launch.experiment.options import parse_arguments
-from launch.experiment.run_log import RUNS, read_runs, read_sessions
+from launch.experiment.run_log import RUNS, SESSIONS, read_runs, read_sessions
 from launch.experiment.session import ExperimentSession
 from tests.launch.experiment.support import ALONE, ARMS, TREE, FakeRouter, write_config
 from tests.router.support.aio import aio
@@ -173,6 +173,23 @@ async def test_a_layers_time_counts_alone_and_lengths_can_be_swept(tmp_path: Pat
         assert arm["latency_s"]["mean"] == pytest.approx(0.01 + 49 * 0.002)
         assert arm["bound_s"] == pytest.approx(50 * 0.002)
         assert sum(arm["critical_path_s"].values()) == pytest.approx(arm["latency_s"]["mean"])
+
+
+@aio
+async def test_another_kind_of_machine_is_refused(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+
+    async def fails(_: int) -> int:
+        return 503
+
+    async with FakeRouter(config) as router:
+        router.before = fails
+        await run(config, tmp_path / "out", router, "--num-samples", "1")
+        (session,) = read_sessions(tmp_path / "out")
+        session["machine"]["gpus"], session["gpus"] = ["NVIDIA H100"], 2
+        (tmp_path / "out" / SESSIONS).write_bytes(orjson.dumps(session) + b"\n")
+        with pytest.raises(ConfigError, match=r"session 1 .* ran on 2 GPUs \(NVIDIA H100\), and this machine is"):
+            await run(config, tmp_path / "out", router, "--num-samples", "1")
 
 
 @aio
