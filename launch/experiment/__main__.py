@@ -18,7 +18,7 @@ from rich.console import Console
 
 from launch.errors import LaunchError, ServerDied
 from launch.experiment.options import parse_arguments
-from launch.experiment.questions import BENCHMARKS
+from launch.experiment.questions import benchmark_names
 from launch.experiment.report import write_curve, write_report
 from launch.experiment.session import ExperimentSession
 from router.errors import RouterError
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments, __doc__)
     console = Console(soft_wrap=True)
     if options.list:
-        for name in sorted(BENCHMARKS):
+        for name in benchmark_names():
             console.print(name, highlight=False)
         return 0
     try:

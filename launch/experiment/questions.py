@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from launch.config.validation import did_you_mean
 from launch.errors import ConfigError
+from launch.experiment.benchmarks import BENCHMARKS, BenchmarkError, benchmark
 
 VOCABULARY = 1000
 """Token ids below it are in every vocabulary, and above those that chat templates use in most."""
@@ -96,12 +97,20 @@ class TokenIds:
         """There are no right answers."""
 
 
-BENCHMARKS: dict[str, Benchmark] = {"sums": Sums(), "token-ids": TokenIds()}
-"""By name; a package of benchmarks joins by adding its own here."""
+WITHOUT_DATA: dict[str, Benchmark] = {"sums": Sums(), "token-ids": TokenIds()}
+
+
+def benchmark_names() -> list[str]:
+    """The names of all benchmarks."""
+    return [*BENCHMARKS, *WITHOUT_DATA]
 
 
 def find_benchmark(name: str) -> Benchmark:
     """A benchmark by its name; raises `ConfigError` when there is none."""
-    if name not in BENCHMARKS:
-        raise ConfigError(f"there is no benchmark called {name!r}{did_you_mean(name, sorted(BENCHMARKS))}.")
-    return BENCHMARKS[name]
+    if name in WITHOUT_DATA:
+        return WITHOUT_DATA[name]
+    try:
+        return benchmark(name)
+    except BenchmarkError:
+        names = benchmark_names()
+        raise ConfigError(f"there is no benchmark called {name!r}{did_you_mean(name, names)}.") from None
