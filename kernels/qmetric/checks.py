@@ -6,10 +6,15 @@ Only shapes, dtypes and devices are checked: to read values, the host would have
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import gt
+
 import torch
 from torch import Tensor
 
 MAX_ANSWERS = 64
+MAX_HIDDEN = 16384
+_MAX_ELEMENTS = 1 << 31
 _EMBEDDING_TYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -27,6 +32,32 @@ def check_embeddings(embeddings: Tensor) -> None:
         raise ValueError(f"a cluster has 1 to {MAX_ANSWERS} answers, embeddings have {answers}: split the cluster")
     if chunks < 1 or size < 1:
         raise ValueError(f"an embedding has at least one number, got m={chunks}, d={size}: drop empty answers by mask")
+
+
+def check_states(states: Sequence[Tensor]) -> None:
+    """Hidden states must be 1 to 64 tensors [n_i, h] of one dtype and device, 1 <= h <= 16384."""
+    if not 1 <= len(states) <= MAX_ANSWERS:
+        raise ValueError(f"a cluster has 1 to {MAX_ANSWERS} answers, there are {len(states)}: split the cluster")
+    first = states[0]
+    if first.dtype not in _EMBEDDING_TYPES:
+        raise TypeError(f"hidden states must be bfloat16, float16 or float32, got {first.dtype}: convert them")
+    for x in states:
+        if x.dim() != 2 or x.shape[1] != first.shape[-1]:
+            raise ValueError(f"hidden states must be [tokens, h] with one h, got {list(x.shape)}: reshape them")
+        if x.dtype != first.dtype:
+            raise TypeError(f"hidden states must have one dtype, got {first.dtype} and {x.dtype}: convert them")
+        if x.device != first.device:
+            raise ValueError(f"hidden states are on {first.device} and {x.device}: move them to one device")
+        if x.shape[0] * x.shape[1] >= _MAX_ELEMENTS:
+            raise ValueError(f"an answer has fewer than 2^31 numbers, got {list(x.shape)}: cut its tokens")
+    if not 1 <= first.shape[1] <= MAX_HIDDEN:
+        raise ValueError(f"a hidden state has 1 to {MAX_HIDDEN} numbers, got {first.shape[1]}: project it")
+
+
+def check_offsets(offsets: Sequence[int], rows: int) -> None:
+    """Offsets must rise from 0 to the number of rows."""
+    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != rows or any(map(gt, offsets, offsets[1:])):
+        raise ValueError(f"offsets must rise from 0 to the {rows} rows of the hidden states: they mark the answers")
 
 
 def check_mask(mask: Tensor | None, embeddings: Tensor) -> None:

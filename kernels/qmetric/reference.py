@@ -15,6 +15,8 @@ Q = sqrt(C B). Every function computes in `precision` (float32; float64 in tests
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -69,6 +71,33 @@ def scores(
     q = torch.where(p.isnan(), p, q)
     q = torch.where(confidence.isnan(), confidence, q)
     return q, confidence, p
+
+
+def correlation(states: Sequence[Tensor], precision: torch.dtype = torch.float32) -> Tensor:
+    """S[k, k] of states[i] [n_i, h]: Frobenius cosines of their correlation matrices T_i^T T_i with unit columns T.
+
+    By <C_i, C_j> = |T_i T_j^T|^2, the smaller of the two kinds of matrices is computed. An answer without tokens, or
+    of zeros alone, is like nothing: its row is 0.
+    """
+    units = []
+    for x in states:
+        t = x.to(precision)
+        units.append(t * _inverse_norm((t * t).sum(0)))
+    total = sum(len(t) for t in units)
+    if total <= units[0].shape[1]:
+        joined = torch.cat(units)
+        squares = (joined @ joined.T).square()
+        lengths = [len(t) for t in units]
+        gram = torch.stack(
+            [torch.stack([part.sum() for part in rows.split(lengths, 1)]) for rows in squares.split(lengths)]
+        )
+    else:
+        correlations = torch.stack([(t.T @ t).flatten() for t in units])
+        gram = correlations @ correlations.T
+    inverse = _inverse_norm(gram.diagonal())
+    s = (gram * (inverse[:, None] * inverse[None, :])).clamp(max=1.0)
+    same = torch.eye(len(states), dtype=torch.bool, device=s.device)
+    return torch.where(same & (s > 0), torch.ones_like(s), s)
 
 
 def _inverse_norm(square: Tensor) -> Tensor:

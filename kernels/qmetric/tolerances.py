@@ -10,6 +10,8 @@ from qmetric.result import QMetric
 # S: d products summed in float32 by matrix units, which round towards zero; float32 embeddings take three products
 # of tf32 halves each. Worst seen on an H200: 5.8e-6, float32 with d = 1024.
 SIMILARITY_TOLERANCE = 1e-5
+# S of `correlation_cosine`: on a GPU, unit columns or float32 are rounded to bfloat16. Worst seen: see NOTES.md.
+CORRELATION_TOLERANCE = 1e-3
 SCORE_TOLERANCE = 1e-5  # C and P; and Q beyond what such errors of C and P explain
 
 

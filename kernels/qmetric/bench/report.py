@@ -27,13 +27,13 @@ class Row:
     timing: Timing
 
 
-def machine() -> str:
+def machine(module: str = "qmetric.bench") -> str:
     """The card, the versions and the command."""
     card = torch.cuda.get_device_properties(0)
     return (
         f"{card.name}, {card.multi_processor_count} multiprocessors, {card.total_memory >> 30} GiB; "
         f"Python {platform.python_version()}, torch {torch.__version__}, triton {triton.__version__}, "
-        f"CUDA {torch.version.cuda}; python -m qmetric.bench {shlex.join(sys.argv[1:])}"
+        f"CUDA {torch.version.cuda}; python -m {module} {shlex.join(sys.argv[1:])}"
     )
 
 

@@ -46,6 +46,18 @@ def _log2(x: tl.tensor) -> tl.tensor:
 # One instruction, accurate to 2^-22; the interpreter does not have it.
 log2: Any = triton.jit(_log2) if INTERPRETED else libdevice.fast_log2f
 
+
+def _python_int(x: Any) -> int:
+    return x if isinstance(x, int) else int(x.handle.data.item())
+
+
+def _unchanged(x: tl.tensor) -> tl.tensor:
+    return x
+
+
+# The interpreter keeps scalars as arrays of one element, which `range` does not take.
+loop_bound: Any = _python_int if INTERPRETED else triton.jit(_unchanged)
+
 if DIALECT == "gluon":
     from triton.experimental import gluon
     from triton.experimental.gluon import language as gl

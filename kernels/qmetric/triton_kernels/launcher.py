@@ -59,8 +59,8 @@ def launch_metric(
     if launch is None:
         config = config or choose_config(batch, answers, chunks * size, 8 * embeddings.element_size())
         kernel, constants = _kernel_and_constants(config, chunks * size)
-        launch = _remember(key, _make_launch(kernel, config.programs(batch), constants, config.options()))
-    _call_on_device(launch, embeddings, mask, confidences, s, q, c, p, batch, answers, gamma, tau)
+        launch = _remember(key, make_launch(kernel, config.programs(batch), constants, config.options()))
+    call_on_device(launch, embeddings, mask, confidences, s, q, c, p, batch, answers, gamma, tau)
 
 
 def _kernel_and_constants(config: KernelConfig, dimensions: int) -> tuple[Any, tuple[object, ...]]:
@@ -106,8 +106,8 @@ def launch_extend(
     if launch is None:
         rows = max(2, power_of_two(count + 1))
         block_k = min(power_of_two(dimensions), max(64, 8192 // rows))
-        launch = _remember(key, _make_launch(extend_kernel, batch, (dimensions, rows, block_k), {"num_warps": 4}))
-    _call_on_device(
+        launch = _remember(key, make_launch(extend_kernel, batch, (dimensions, rows, block_k), {"num_warps": 4}))
+    call_on_device(
         launch,
         embeddings,
         confidences,
@@ -126,7 +126,7 @@ def launch_extend(
     )
 
 
-def _make_launch(kernel: Any, programs: int, constants: tuple[object, ...], options: dict[str, int]) -> CachedLaunch:
+def make_launch(kernel: Any, programs: int, constants: tuple[object, ...], options: dict[str, int]) -> CachedLaunch:
     """A function that launches `kernel` on its run-time arguments, quickly from the second call on."""
     if INTERPRETED:
 
@@ -155,20 +155,27 @@ def _make_launch(kernel: Any, programs: int, constants: tuple[object, ...], opti
             None,
             None,
             # With a plain address the launcher makes no driver call for the pointer.
-            *[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments],
+            *[_address(a) for a in arguments],
             *constants,
         )
 
     return launch
 
 
-def _call_on_device(launch: CachedLaunch, embeddings: Tensor, *others: Any) -> None:
-    index = embeddings.device.index
+def _address(argument: Any) -> Any:
+    if isinstance(argument, Tensor):
+        return argument.data_ptr()
+    return tuple(map(_address, argument)) if isinstance(argument, tuple) else argument
+
+
+def call_on_device(launch: CachedLaunch, first: Tensor, *others: Any) -> None:
+    """Launch on the device of the first argument."""
+    index = first.device.index
     if index is None or torch._C._cuda_getDevice() == index:
-        launch(embeddings, *others)
+        launch(first, *others)
     else:
         with torch.cuda.device(index):
-            launch(embeddings, *others)
+            launch(first, *others)
 
 
 def _remember(key: tuple[object, ...], launch: CachedLaunch) -> CachedLaunch:

@@ -19,6 +19,13 @@ def test_kernels_in_the_interpreter() -> None:
         "EXAMPLES": str(max(8, settings().max_examples)),
     }
     options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
-    command = [sys.executable, "-m", "pytest", *options, str(HERE / "interpreted.py")]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *options,
+        str(HERE / "interpreted.py"),
+        str(HERE / "interpreted_correlation.py"),
+    ]
     found = subprocess.run(command, env=environment, cwd=HERE.parents[2], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
