@@ -11,7 +11,8 @@ The formulas are those of Faster-MoA (arXiv 2512.18126, Algorithm 1), for the N 
 
 Two things differ from the paper: an answer is embedded by a sentence-embedding model, as m pooled vectors (one for
 each of m equal chunks), where the paper takes token-level hidden states; and P sums over pairs i < j, where the
-paper's sums include i = j.
+paper's sums include i = j. The similarity `correlation` is the paper's: with T_i the hidden states of the answer's
+tokens, columns of norm 1, S_ij is the Frobenius cosine of T_i^T T_i and T_j^T T_j.
 """
 
 import math
@@ -53,10 +54,13 @@ class AgreementJudge(Protocol):
         gamma: float = 0.5,
         tau: float = 0.7,
         m: int = 1,
+        similarity: str = "pooled",
         *,
         within: float = 10.0,
     ) -> Agreement:
         """Measure 2 to 64 answers of one cluster, each embedded in `m` equal chunks, in at most `within` seconds.
+
+        With the `similarity` "correlation" answers are compared by the correlation matrices of their hidden states.
 
         Confidences are in [0, 1], or NaN where unknown. Raises `JudgeError` when it fails or takes too long.
         """

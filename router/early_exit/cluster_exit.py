@@ -68,7 +68,9 @@ class ClusterExit:
         async def measure() -> Agreement:
             assert self._judge is not None
             rule = self._rule
-            return await self._judge.agreement(texts, confidences, rule.gamma, rule.tau, rule.m, within=self._timeout)
+            return await self._judge.agreement(
+                texts, confidences, rule.gamma, rule.tau, rule.m, rule.similarity, within=self._timeout
+            )
 
         evidence = Evidence(texts, self._draws[len(finished) - 1], measure)
         decision = Decision(

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from router.early_exit.hidden_states import HiddenStates
+
 Encode = Callable[[list[str]], Tensor]
 
 
@@ -17,9 +19,13 @@ class Embedder:
         encode: The model: n texts, none of them blank, to a float tensor [n, d].
         blank: The embedding of a blank chunk: float32 zeros [d] on the model's device.
         cache_size: Most chunks to keep; 4096 vectors of MiniLM are 6 MB.
+        tokens: The same model's hidden states, token by token; None where there are none.
     """
 
-    def __init__(self, encode: Encode, blank: Tensor, cache_size: int = 4096) -> None:
+    def __init__(
+        self, encode: Encode, blank: Tensor, cache_size: int = 4096, tokens: HiddenStates | None = None
+    ) -> None:
+        self.tokens = tokens
         self._encode = encode
         self._blank = blank
         self._cache_size = cache_size

@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from router.early_exit.embedder import Embedder
+from router.early_exit.hidden_states import HiddenStates
 from router.early_exit.judge_protocol import BUILTIN_MODEL
 
 BATCH_SIZE = 64  # texts in one forward pass
@@ -35,8 +36,16 @@ def load_embedder(model: str, device: str) -> Embedder:
             )
         return vectors
 
+    def read(texts: list[str]) -> list[Tensor]:
+        with torch.inference_mode():
+            items = loaded.encode(texts, batch_size=BATCH_SIZE, output_value=None, show_progress_bar=False)
+        # Models pad on either side; the mask tells.
+        return [item["token_embeddings"][item["attention_mask"].bool()] for item in items]
+
     size = encode(["warm up"]).shape[1]
-    return Embedder(encode, torch.zeros(size, device=device))
+    width = read(["warm up"])[0].shape[1]
+    tokens = HiddenStates(read, torch.zeros((0, width), device=device))
+    return Embedder(encode, torch.zeros(size, device=device), tokens=tokens)
 
 
 def _is_here(model: str) -> bool:

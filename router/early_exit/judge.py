@@ -66,6 +66,7 @@ class Judge:
         gamma: float = 0.5,
         tau: float = 0.7,
         m: int = 1,
+        similarity: str = "pooled",
         *,
         within: float = 10.0,
     ) -> Agreement:
@@ -86,6 +87,7 @@ class Judge:
                         "gamma": gamma,
                         "tau": tau,
                         "m": m,
+                        "similarity": similarity,
                         "deadline": deadline,
                     }
                 )

@@ -3,7 +3,7 @@
 It reads requests from stdin and writes responses to stdout, as messages of `judge_protocol`:
 
     first       {"ready": true}, or {"failed": sentence} and the end
-    request     {"id", "texts", "confidences", "gamma", "tau", "m", "deadline"}
+    request     {"id", "texts", "confidences", "gamma", "tau", "m", "similarity", "deadline"}
     response    {"id", "C", "P", "Q", "S"} or {"id", "problem": sentence}
 
 All waiting requests are measured as one batch. Requests past their `deadline` (`time.monotonic`, the same clock in
@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from router.early_exit.judge_protocol import encode_message, nan_from_null, read_message
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from router.early_exit.embedder import Embedder
 
 Request = dict[str, Any]
@@ -63,7 +65,7 @@ def warm_up(embedder: "Embedder") -> None:
     """Measure a made-up cluster: what the first measurement loads and compiles takes seconds on a busy machine."""
     texts = ["warm " * WARM_UP_WORDS, "up " * WARM_UP_WORDS, "now"]
     request = {"id": 0, "texts": texts, "confidences": [1.0] * len(texts), "gamma": 0.5, "tau": 0.7, "m": 1}
-    (response,) = process_batch([{**request, "deadline": math.inf}], embedder)
+    (response,) = process_batch([{**request, "similarity": "pooled", "deadline": math.inf}], embedder)
     if "problem" in response:
         raise RuntimeError(response["problem"])
 
@@ -75,15 +77,25 @@ def process_batch(requests: list[Request], embedder: "Embedder") -> list[dict[st
     try:
         now = time.monotonic()
         live = [request for request in requests if request["deadline"] > now]
-        embeddings = iter(embedder.embed([(text, request["m"]) for request in live for text in request["texts"]]))
+        by_tokens = [request["similarity"] == "correlation" for request in live]
+        pooled = [
+            (text, request["m"])
+            for request, tokens in zip(live, by_tokens, strict=True)
+            if not tokens
+            for text in request["texts"]
+        ]
+        read = [text for request, tokens in zip(live, by_tokens, strict=True) if tokens for text in request["texts"]]
+        embeddings = iter(embedder.embed(pooled))
+        states = iter(_hidden_states(read, embedder))
         clusters = [
             ClusterInput(
-                [next(embeddings) for _ in request["texts"]],
+                [next(states if tokens else embeddings) for _ in request["texts"]],
                 [nan_from_null(confidence) for confidence in request["confidences"]],
                 request["gamma"],
                 request["tau"],
+                tokens,
             )
-            for request in live
+            for request, tokens in zip(live, by_tokens, strict=True)
         ]
         measured = [
             {"id": request["id"], "C": metrics.C, "P": metrics.P, "Q": metrics.Q, "S": metrics.S}
@@ -95,6 +107,14 @@ def process_batch(requests: list[Request], embedder: "Embedder") -> list[dict[st
         if len(requests) > 1:
             return [response for request in requests for response in process_batch([request], embedder)]
         return [{"id": requests[0]["id"], "problem": _one_line(error)}]
+
+
+def _hidden_states(texts: list[str], embedder: "Embedder") -> "list[Tensor]":
+    if not texts:
+        return []
+    if embedder.tokens is None:
+        raise ValueError("the embedding model has no hidden states of tokens: use the similarity pooled")
+    return embedder.tokens.of(texts)
 
 
 def _reserve_stdout() -> BinaryIO:

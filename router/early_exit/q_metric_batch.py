@@ -1,11 +1,15 @@
-"""The Q-metric of many clusters at once: one `q_metric` launch for all that share their parameters."""
+"""The Q-metric of many clusters at once: one `q_metric` launch for all that share their parameters.
+
+Clusters that are compared by hidden states have a launch each.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from qmetric import q_metric
+from qmetric import correlation_cosine, q_metric
+from qmetric.reference import scores
 from torch import Tensor
 
 
@@ -15,14 +19,17 @@ class ClusterInput:
 
     Attributes:
         embeddings: One float32 tensor [m, d] for each of its N answers; all clusters' are on one device.
+            With `by_correlation`, their hidden states [tokens, h].
         confidences: N of them; NaN where unknown.
         gamma, tau: As in `q_metric`.
+        by_correlation: Whether similarities are those of `correlation_cosine`.
     """
 
     embeddings: Sequence[Tensor]
     confidences: Sequence[float]
     gamma: float
     tau: float
+    by_correlation: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,13 +45,23 @@ class ClusterMetrics:
 def measure_clusters(clusters: Sequence[ClusterInput]) -> list[ClusterMetrics]:
     """The metrics of each cluster, in order; raises what `q_metric` raises, as for N outside 1 to 64."""
     groups: dict[tuple[float, float, torch.Size], list[int]] = defaultdict(list)
-    for index, cluster in enumerate(clusters):
-        groups[cluster.gamma, cluster.tau, cluster.embeddings[0].shape].append(index)
     metrics: dict[int, ClusterMetrics] = {}
+    for index, cluster in enumerate(clusters):
+        if cluster.by_correlation:
+            metrics[index] = _measure_by_correlation(cluster)
+        else:
+            groups[cluster.gamma, cluster.tau, cluster.embeddings[0].shape].append(index)
     for (gamma, tau, _), indices in groups.items():
         measured = _measure_group([clusters[index] for index in indices], gamma, tau)
         metrics.update(zip(indices, measured, strict=True))
     return [metrics[index] for index in range(len(clusters))]
+
+
+def _measure_by_correlation(cluster: ClusterInput) -> ClusterMetrics:
+    s = correlation_cosine(list(cluster.embeddings))
+    confidences = torch.tensor([list(cluster.confidences)], dtype=torch.float32, device=s.device)
+    q, c, p = scores(s[None], confidences, None, cluster.gamma, cluster.tau)
+    return ClusterMetrics(c.item(), p.item(), q.item(), s.tolist())
 
 
 def _measure_group(clusters: list[ClusterInput], gamma: float, tau: float) -> list[ClusterMetrics]:

@@ -154,7 +154,8 @@ class ExitRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         gamma: Weight of confidence against agreement in Q.
         tau: The agreement P at which B is 1.
         q_min: Least Q at which `q_threshold` exits.
-        m: Chunks in which an answer is embedded.
+        m: Chunks in which an answer is embedded; with `pooled` only.
+        similarity: `pooled` compares embeddings of answers, `correlation` the hidden states of their tokens.
         least: Answers there must be before anything is decided.
         exits: For `replay`: by cluster, after how many answers it exits; the others do not.
     """
@@ -164,8 +165,13 @@ class ExitRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tau: Share = 0.7
     q_min: Share = 0.5
     m: Annotated[int, Meta(ge=1, le=MAX_CHUNKS)] = 1
+    similarity: Literal["pooled", "correlation"] = "pooled"
     least: Annotated[int, Meta(ge=2)] = 2
     exits: dict[str, Annotated[int, Meta(ge=2)]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.similarity == "correlation" and self.m != 1:
+            raise ValueError("m divides embeddings, which correlation does not use: leave m out, or pool")
 
     @property
     def needs_judge(self) -> bool:

@@ -29,6 +29,7 @@ from qmetric.triton_kernels.correlation_config import choose_correlation_config
 PEAK_FLOPS = 989e12  # dense bf16 of an H100 or H200 (SXM), by its datasheet
 _POOL_BYTES = 256 << 20  # of inputs, several times the L2 cache
 _MOST_SETS = 64
+_PADDING = 64  # tokens: matrix products of odd sizes would be slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,13 @@ def random_states(problem: Problem, generator: torch.Generator) -> list[Tensor]:
     return list(flat.to(torch.bfloat16).split(list(problem.lengths)))
 
 
+def _padded(states: Sequence[Tensor], length: int) -> Tensor:
+    x = states[0].new_zeros((len(states), length, states[0].shape[1]))
+    for row, answer in zip(x, states, strict=True):
+        row[: len(answer)] = answer
+    return x
+
+
 def measure(problem: Problem, generator: torch.Generator, with_compiled: bool) -> list[dict[str, object]]:
     """Every way to compute S of one problem: what ran, its time and its error."""
     size = 2 * sum(problem.lengths) * problem.hidden
@@ -127,7 +135,8 @@ def measure(problem: Problem, generator: torch.Generator, with_compiled: bool) -
     add(f"qmetric ({config.form})", lambda i: correlation_cosine(sets[i], out=out), len(sets))
     add("qmetric warm", lambda i: correlation_cosine(sets[0], out=out), _MOST_SETS)
     if with_compiled:
-        padded = [torch.nn.utils.rnn.pad_sequence(states, batch_first=True) for states in sets[:16]]
+        longest = -(-max(problem.lengths) // _PADDING) * _PADDING
+        padded = [_padded(states, longest) for states in sets[:16]]
         tokens = torch.arange(padded[0].shape[1], device="cuda")
         keep = tokens[None, :] < torch.tensor(problem.lengths, device="cuda")[:, None]
         for what, function in (("compiled n x n", n_by_n), ("compiled h x h", h_by_h)):
@@ -171,6 +180,7 @@ def main() -> int:
     if not torch.cuda.is_available():
         print("qmetric.bench.correlation needs a CUDA GPU: none is visible", file=sys.stderr)
         return 2
+    torch.set_float32_matmul_precision("high")  # tf32 for the products of flattened matrices
     options.out.mkdir(parents=True, exist_ok=True)
     print(machine("qmetric.bench.correlation"))
     print("microseconds a launch, median [10th-90th percentile], error of S against float64")

@@ -195,6 +195,6 @@ def columns_kernel(
     pair = tl.arange(0, PAIRS)
     publish(part_ptr + program * PAIRS + pair, total, pair < PAIRS)
     if program == PROGRAMS - 1:
-        write_result(out_ptr, part_ptr, PROGRAMS, K, PAIRS, 2048 // PAIRS)
+        write_result(out_ptr, part_ptr, PROGRAMS, K, PAIRS, 256)
         for first in range(0, K * WIDTH, BLOCK):
             tl.store(square_ptr + first + column, tl.full([BLOCK], UNWRITTEN_WORD, tl.int32))

@@ -7,7 +7,7 @@ the shorter estimate is chosen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from qmetric.triton_kernels.config import power_of_two
@@ -15,6 +15,8 @@ from qmetric.triton_kernels.config import power_of_two
 MAX_FUSED_ANSWERS = 10  # with more, the [h, h] tiles of all answers do not fit a program's registers
 _MAX_ROWS_FORM_WORDS = 1 << 22  # of the workspace: 16 MiB
 _SMALL_BLOCK = 64
+_FOUR_STAGES = 4 * 2 * 128 * 64 * 2  # bytes of two operands of 128 rows
+_MULTIPROCESSORS = 132  # of the GPU that was measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def choose_correlation_config(
     lengths: Sequence[int], hidden: int, bits: int, shared_bytes: int = 227 << 10
 ) -> CorrelationConfig:
     """The configuration for k answers of these lengths, `bits` an element; programs may have `shared_bytes`."""
-    rows = _rows_config(lengths)
+    rows = _rows_config(lengths, hidden, shared_bytes)
     words = rows.programs(lengths, hidden) * pair_slots(len(lengths))
     # Without any token there is no tile of that form.
     if 0 < words <= _MAX_ROWS_FORM_WORDS and _rows_microseconds(rows, lengths, hidden) < _columns_microseconds(
@@ -73,12 +75,15 @@ def _columns_config(answers: int, bits: int, shared_bytes: int) -> CorrelationCo
     return CorrelationConfig("columns", _SMALL_BLOCK, depth, warps, max(2, min(stages, shared_bytes // stage)))
 
 
-def _rows_config(lengths: Sequence[int]) -> CorrelationConfig:
-    longest = max(lengths)
-    chunk = min(512, max(64, power_of_two(longest)))
-    if longest <= _SMALL_BLOCK:
-        return CorrelationConfig("rows", _SMALL_BLOCK, 64, 4, 4, chunk)
-    return CorrelationConfig("rows", 128, 64, 8, 3, chunk)
+def _rows_config(lengths: Sequence[int], hidden: int, shared_bytes: int) -> CorrelationConfig:
+    chunk = min(512, max(64, power_of_two(max(lengths))))
+    small = CorrelationConfig("rows", _SMALL_BLOCK, 64, 4, 4, min(256, chunk))
+    if small.programs(lengths, hidden) <= _MULTIPROCESSORS:
+        return small
+    large = CorrelationConfig("rows", 128, 64, 8, 3, chunk)
+    # With a fourth stage, two programs do not fit one multiprocessor: few tiles have one each.
+    alone = large.programs(lengths, hidden) <= _MULTIPROCESSORS
+    return replace(large, stages=4) if alone and shared_bytes >= _FOUR_STAGES else large
 
 
 def _columns_microseconds(lengths: Sequence[int], hidden: int) -> float:
@@ -89,4 +94,6 @@ def _columns_microseconds(lengths: Sequence[int], hidden: int) -> float:
 
 
 def _rows_microseconds(config: CorrelationConfig, lengths: Sequence[int], hidden: int) -> float:
+    if config.block == _SMALL_BLOCK:
+        return 7 + hidden * 0.004
     return 7 + hidden * max(0.0058, config.programs(lengths, hidden) * 80e-6)

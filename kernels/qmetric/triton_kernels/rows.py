@@ -132,6 +132,6 @@ def rows_kernel(
         number = a_answer * K - a_answer * (a_answer - 1) // 2 + b_answer - a_answer
         publish(part_ptr + tile * PAIRS + pair, tl.where(pair == number, total, 0.0), pair < PAIRS)
         if tile == parts - 1:
-            write_result(out_ptr, part_ptr, parts, K, PAIRS, 2048 // PAIRS)
+            write_result(out_ptr, part_ptr, parts, K, PAIRS, 256)
             answer = tl.arange(0, 16)
             tl.store(count_ptr + answer, tl.full([16], UNWRITTEN_WORD, tl.int32), mask=answer < K)

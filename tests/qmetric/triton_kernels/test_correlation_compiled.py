@@ -43,7 +43,8 @@ def test_products_are_those_of_hopper_and_nothing_spills(lengths: list[int], hid
     assert "cp.async.cg.shared.global" in kernel.asm["ptx"]
     names = re.findall(r"\t(?:@!?U?P\w+ )?([A-Z]\w+)", kernel.asm["sass"])
     assert not {"LDL", "STL"} & set(names)
-    assert kernel.metadata.shared <= 113 << 10, "two programs share a multiprocessor"
+    # Two programs share a multiprocessor where there are more tiles than multiprocessors.
+    assert (kernel.metadata.shared <= 113 << 10) == (form == "columns")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,7 @@ def test_products_are_those_of_hopper_and_nothing_spills(lengths: list[int], hid
         ([64] * 3, 1024, "columns"),
         ([1024] * 3, 1024, "columns"),
         ([256] * 3, 4096, "rows"),
+        ([147, 210, 155], 2560, "rows"),
         ([256] * 9, 384, "rows"),
         ([2048] * 9, 1024, "columns"),
         ([0, 0], 1024, "columns"),
@@ -70,4 +72,4 @@ def test_the_choice_fits_the_machine(answers: int, bits: int) -> None:
             config = choose_correlation_config(lengths, hidden, bits, 99 << 10)
             assert config.programs(lengths, hidden) > 0
             assert config.programs(lengths, hidden) * pair_slots(answers) < 1 << 23, "words of the workspace"
-            assert config.form == "rows" or config.stages >= 2
+            assert config.stages == (3 if config.form == "rows" and config.block == 128 else config.stages) >= 2

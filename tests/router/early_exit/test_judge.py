@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from router.early_exit import Judge, JudgeError, judge_process
+from router.early_exit import Agreement, Judge, JudgeError, judge_process
 from router.early_exit.embedder import Embedder
 from router.early_exit.judge_main import process_batch
 
@@ -62,6 +62,17 @@ def test_chunks_and_blank_answers(judge: Judge, runner: asyncio.Runner) -> None:
     assert -1 <= chunked.P <= 1
     blank = runner.run(judge.agreement(["", "words"], [0.9, 0.9], within=PATIENCE))
     assert blank.Q == 0.0 or blank.Q != blank.Q, "an answer without words agrees with nothing"
+
+
+def test_answers_are_compared_by_their_hidden_states(judge: Judge, runner: asyncio.Runner) -> None:
+    async def ask(texts: list[str]) -> Agreement:
+        return await judge.agreement(texts, [0.9, 0.6], similarity="correlation", within=PATIENCE)
+
+    alike, apart = runner.run(ask(ALIKE)), runner.run(ask(APART))
+    assert 1 > alike.P > apart.P > 0
+    assert alike.S[0][1] == pytest.approx(alike.P, abs=1e-5)
+    assert pytest.approx(1.0, abs=1e-3) == runner.run(ask([ALIKE[0]] * 2)).P
+    assert runner.run(ask(["", "words"])).P == 0
 
 
 def test_many_at_once_do_not_hold_the_loop(judge: Judge, runner: asyncio.Runner) -> None:
@@ -174,7 +185,16 @@ def test_a_judge_that_hangs_is_ended_and_comes_back(monkeypatch: pytest.MonkeyPa
 
 def test_a_late_request_is_answered_too() -> None:
     """Else silence would not tell a judge that hangs from one that has too much to do."""
-    late = {"id": 3, "texts": ALIKE, "confidences": [0.5, 0.5], "gamma": 0.5, "tau": 0.7, "m": 1, "deadline": 0.0}
+    late = {
+        "id": 3,
+        "texts": ALIKE,
+        "confidences": [0.5, 0.5],
+        "gamma": 0.5,
+        "tau": 0.7,
+        "m": 1,
+        "similarity": "pooled",
+        "deadline": 0.0,
+    }
     assert process_batch([late], Embedder(lambda _: torch.zeros(0, 3), torch.zeros(3))) == [
         {"id": 3, "problem": "it came too late"}
     ]

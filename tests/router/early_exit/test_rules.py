@@ -39,6 +39,7 @@ class Fixed:
 
     def __init__(self, q: float = 0.5, fails: bool = False) -> None:
         self.q, self.fails, self.asked = q, fails, 0
+        self.similarity = ""
 
     async def agreement(
         self,
@@ -47,10 +48,12 @@ class Fixed:
         gamma: float = 0.5,
         tau: float = 0.7,
         m: int = 1,
+        similarity: str = "pooled",
         *,
         within: float = 10.0,
     ) -> Agreement:
         self.asked += 1
+        self.similarity = similarity
         if self.fails:
             raise JudgeError("it is away")
         return Agreement(0.5, 0.7, 1.0, self.q, [[1.0] * len(texts)] * len(texts))
@@ -134,6 +137,17 @@ def test_both_asks_the_judge_only_where_votes_do_not_settle_it() -> None:
 
 
 # ---- Q
+
+
+def test_the_rule_says_by_what_answers_are_compared() -> None:
+    for fields, wanted in (({}, "pooled"), ({"similarity": "correlation"}, "correlation")):
+        judge = Fixed()
+        consider(read_struct(ExitRule, fields), TWO, 1, judge)
+        assert judge.similarity == wanted
+    with pytest.raises(InvalidValue, match="expected 'pooled' or 'correlation', got 'cosine'"):
+        read_struct(ExitRule, {"similarity": "cosine"})
+    with pytest.raises(InvalidValue, match="m divides embeddings, which correlation does not use"):
+        read_struct(ExitRule, {"similarity": "correlation", "m": 2})
 
 
 @given(st.integers(0, 2**32), st.text(max_size=8), st.integers(1, 9))

@@ -46,6 +46,7 @@ class FakeJudge:
         gamma: float = 0.5,
         tau: float = 0.7,
         m: int = 1,
+        similarity: str = "pooled",
         *,
         within: float = 10.0,
     ) -> Agreement:
