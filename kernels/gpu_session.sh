@@ -1,6 +1,7 @@
 #!/bin/bash
-# One visit to a GPU: correctness, compute-sanitizer, then `tune` (candidate forms) or `bench` (all baselines).
-# Usage, from the repository root: bash kernels/gpu_session.sh {tune|bench} [arguments of qmetric.bench]
+# One visit to a GPU: correctness, compute-sanitizer, then `tune` (candidate forms) or `bench` (all baselines)
+# or `correlation` (similarity of hidden states).
+# Usage, from the repository root: bash kernels/gpu_session.sh {tune|bench|correlation} [arguments of the benchmark]
 set -u
 export PYTHONPATH=kernels PYTHONUNBUFFERED=1
 out=${OUT:-.}
@@ -19,6 +20,7 @@ timeout 150 python3 -m qmetric.bench.check 2>&1 | tee "$out/check.log" | tail -n
 for tool in memcheck racecheck; do
   PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 150 compute-sanitizer --tool $tool --error-exitcode 7 \
     --kernel-name kernel_substring=streaming_kernel --kernel-name kernel_substring=split_kernel --kernel-name kernel_substring=extend_kernel \
+    --kernel-name kernel_substring=columns_kernel --kernel-name kernel_substring=rows_kernel \
     python3 -m qmetric.bench.check --small --seed 1 >"$out/$tool.log" 2>&1 &
   pids[${#pids[@]}]=$!
 done
@@ -33,6 +35,8 @@ if [ "$what" = tune ]; then
   # The same kernel text with the compiler's own layouts: what Gluon's explicit ones are worth.
   QMETRIC_DIALECT=triton timeout 60 python3 -m qmetric.bench --out "$(mktemp -d)" --no-compile \
     --shape 1x3x1x1024 --shape 65536x9x1x1024 2>&1 | tail -n 4
+elif [ "$what" = correlation ]; then
+  timeout 300 python3 -m qmetric.bench.correlation --out "$out" "$@" 2>&1 | tee "$out/correlation.log"
 else
   timeout 420 python3 -m qmetric.bench --out "$out" "$@" 2>&1 | tee "$out/bench.log"
 fi

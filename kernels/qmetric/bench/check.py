@@ -16,9 +16,10 @@ from torch import Tensor
 
 from qmetric import reference
 from qmetric.api import frobenius_cosine, q_metric
+from qmetric.correlation import correlation_cosine
 from qmetric.incremental import ClusterState
 from qmetric.result import QMetric
-from qmetric.tolerances import SCORE_TOLERANCE, SIMILARITY_TOLERANCE, max_abs, score_error
+from qmetric.tolerances import CORRELATION_TOLERANCE, SCORE_TOLERANCE, SIMILARITY_TOLERANCE, max_abs, score_error
 from qmetric.triton_kernels.config import KernelConfig
 from qmetric.triton_kernels.launcher import launch_metric
 
@@ -89,6 +90,7 @@ def check_all(small: bool, seed: int) -> int:
             count += 1
             judge(f"extend {batch}x{answers}x{size} {dtype}", problem, grown)
 
+    failures += _check_correlation(generator, small)
     if not small:
         count += _check_configs(judge, generator)
         failures += _check_values(generator)
@@ -133,6 +135,28 @@ def _check_configs(judge: Judge, generator: torch.Generator) -> int:
         launch_metric(problem[0], problem[2], problem[1], 0.5, 0.7, out.S, out.Q, out.C, out.P, config=config)
         judge(f"{config}", problem, out)
     return len(configs)
+
+
+def _check_correlation(generator: torch.Generator, small: bool) -> int:
+    """Hidden states of both forms' shapes, ragged, with a NaN and an answer without tokens; the number of failures."""
+    failures = 0
+    shapes = [((5, 70, 0), 64), ((40, 90), 200), ((300, 20), 70)]
+    if not small:
+        shapes += [((513, 200, 77), 1024), ((147, 210, 155), 2560), ((200,) * 9, 96), ((20,) * 12, 64)]
+    for (lengths, hidden), dtype in itertools.product(shapes, TYPES):
+        scale = torch.rand(hidden, device=generator.device, generator=generator) + 0.1
+        states = [
+            (torch.randn((n, hidden), device=generator.device, generator=generator) + 0.3) * scale for n in lengths
+        ]
+        given = [x.to(dtype) for x in states]
+        out = torch.full((len(lengths),) * 2, float("nan"), device=generator.device)
+        error = max_abs(correlation_cosine(given, out=out).double() - reference.correlation(given, torch.float64))
+        given[0][0, 0] = float("nan")
+        spoilt = correlation_cosine(given).isnan().sum().item()
+        if not error <= CORRELATION_TOLERANCE or spoilt != 2 * len(lengths) - 1:
+            failures += 1
+            print(f"WRONG correlation_cosine {lengths} {hidden} {dtype}: S {error:.2e}, {spoilt} NaN")
+    return failures
 
 
 def _check_values(generator: torch.Generator) -> int:

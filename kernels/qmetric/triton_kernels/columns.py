@@ -5,22 +5,22 @@ come from the tiles on the diagonal.
 """
 
 # ruff: noqa: N803, N806, RUF005 (Triton writes compile-time constants in capitals and joins tuples with +)
+# mypy: disable-error-code="assignment"
+# Tuples of tensors grow, one an answer.
 from __future__ import annotations
-
-from typing import Any
 
 import triton
 import triton.language as tl
 
-from qmetric.triton_kernels.dialect import INTERPRETED, kernel_entry, loop_bound
+from qmetric.triton_kernels.dialect import INTERPRETED, Jit, constexpr_function, kernel_entry, loop_bound
 from qmetric.triton_kernels.shares import UNWRITTEN_WORD, inverse_norm, publish, write_result
 
 _WIDEN = tl.constexpr(INTERPRETED)  # the interpreter keeps bfloat16 as its bits
 
-jit: Any = triton.jit
+jit: Jit = triton.jit
 
 
-@triton.constexpr_function
+@constexpr_function
 def levels(size: int) -> int:
     """The logarithm of a power of two."""
     return size.bit_length() - 1

@@ -6,17 +6,15 @@ Here the norms are needed before the products, so the first programs write the u
 # ruff: noqa: N803, N806, PLR0912, PLR0915 (Triton writes compile-time constants in capitals)
 from __future__ import annotations
 
-from typing import Any
-
 import triton
 import triton.language as tl
 
-from qmetric.triton_kernels.dialect import INTERPRETED, kernel_entry, loop_bound
+from qmetric.triton_kernels.dialect import INTERPRETED, Jit, kernel_entry, loop_bound
 from qmetric.triton_kernels.shares import UNWRITTEN_WORD, inverse_norm, publish, write_result
 
 _WIDEN = tl.constexpr(INTERPRETED)  # the interpreter keeps bfloat16 as its bits
 
-jit: Any = triton.jit
+jit: Jit = triton.jit
 
 
 @jit

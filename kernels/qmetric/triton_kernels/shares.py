@@ -8,18 +8,16 @@ hangs. The last program adds up, writes S and makes all words UNWRITTEN again fo
 # ruff: noqa: N803, N806 (Triton writes compile-time constants in capitals)
 from __future__ import annotations
 
-from typing import Any
-
 import triton
 import triton.language as tl
 
-from qmetric.triton_kernels.dialect import loop_bound
+from qmetric.triton_kernels.dialect import Jit, loop_bound
 
 UNWRITTEN = -1  # as an int32
 UNWRITTEN_WORD = tl.constexpr(UNWRITTEN)
 _ORDINARY_NAN = tl.constexpr(0x7FC00000)
 
-jit: Any = triton.jit
+jit: Jit = triton.jit
 
 
 @jit

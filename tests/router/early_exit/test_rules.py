@@ -144,7 +144,7 @@ def test_the_rule_says_by_what_answers_are_compared() -> None:
         judge = Fixed()
         consider(read_struct(ExitRule, fields), TWO, 1, judge)
         assert judge.similarity == wanted
-    with pytest.raises(InvalidValue, match="expected 'pooled' or 'correlation', got 'cosine'"):
+    with pytest.raises(InvalidValue, match="expected 'correlation' or 'pooled', got 'cosine'"):
         read_struct(ExitRule, {"similarity": "cosine"})
     with pytest.raises(InvalidValue, match="m divides embeddings, which correlation does not use"):
         read_struct(ExitRule, {"similarity": "correlation", "m": 2})
