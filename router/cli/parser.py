@@ -19,6 +19,7 @@ from router.service_discovery.flags import DiscoveryFlags, discovery_settings
 from router.tls.settings import TlsSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
+from router.workers.kv_event_monitor import KvEventSettings
 from router.workers.load_monitor import LoadMonitorSettings
 
 SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie")  # a request's id stands in logs and spans
@@ -53,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_policy_flags(parser)
     add_flags(parser, PolicySettings, "parameters of policies")
     add_flags(parser, LoadMonitorSettings, "load of servers")
+    add_flags(parser, KvEventSettings, "caches of servers")
     add_flags(parser, ServerSettings, "listening, answering, logging")
     add_flags(parser, AdmissionSettings, "limits")
     add_flags(parser, RunSettings, "runs of trees")
@@ -98,6 +100,7 @@ def parse(arguments: list[str]) -> RouterSettings:
         cache_aware=cache_aware_settings(parser, namespace),
         policies=_policy_settings(parser, namespace),
         loads=read_flags(parser, namespace, LoadMonitorSettings),
+        kv_events=read_flags(parser, namespace, KvEventSettings),
         trees=namespace.trees,
         igw=namespace.enable_igw,
         server=server,

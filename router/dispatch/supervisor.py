@@ -11,6 +11,7 @@ from router.dispatch.plain_trial import WARM_UP_BODY, generate_on_plain
 from router.dispatch.worker_errors import error_message
 from router.errors import RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.body import Body
+from router.workers.kv_event_monitor import KvEventMonitor
 from router.workers.load_monitor import LoadMonitor
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
@@ -33,6 +34,7 @@ class WorkerSupervisor:
         probe_interval_secs: Seconds between two probes of all workers.
         warm_up: Whether pairs must generate something before they get requests.
         loads: Asks the workers for their load, or None.
+        kv_events: Follows their KV events, or None.
 
     Attributes:
         discovery_problem: Returns a sentence on why service discovery finds no workers, or None.
@@ -46,12 +48,14 @@ class WorkerSupervisor:
         *,
         warm_up: bool,
         loads: LoadMonitor | None = None,
+        kv_events: KvEventMonitor | None = None,
     ) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
         self._probe_interval_secs = probe_interval_secs
         self._warm_up_enabled = warm_up
         self._loads = loads
+        self._kv_events = kv_events
         self._tasks: set[asyncio.Task[None]] = set()
         self._warming_up: dict[Pair, tuple[asyncio.Task[None], tuple[int, int]]] = {}  # the task, `Pair.restarts`
         self._warm_up_problems: dict[Pair, str] = {}
@@ -90,8 +94,9 @@ class WorkerSupervisor:
         await self._probe_all()
         self._start_task(self._probe_periodically())
         self._start_task(self._watch_troubled_workers())
-        if self._loads is not None:
-            self._start_task(self._loads.run())
+        for monitor in (self._loads, self._kv_events):
+            if monitor is not None:
+                self._start_task(monitor.run())
 
     async def close(self) -> None:
         """Cancel all background tasks."""

@@ -11,6 +11,7 @@ from itertools import count
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
+from router.load_balancing.cached_prompt import CachedPrompt, prompt_sent
 from router.load_balancing.match_ratios import MatchRatios
 from router.load_balancing.policy import BranchingPolicy
 from router.load_balancing.prefix_tree import PrefixTree
@@ -84,7 +85,8 @@ class _WorkerState:
 class CacheAware(BranchingPolicy):
     """Chooses by cached prefix and load.
 
-    Each worker has a prefix tree of the prompts sent to it, an estimate of its KV cache. The first rule that applies:
+    Each worker has a prefix tree of the prompts sent to it, an estimate of its KV cache; where its KV events are
+    followed, they tell better (`CachedPrompt`), and "tree" below is what they tell. The first rule that applies:
 
     1. The loads are imbalanced (`CacheAwareSettings.imbalanced`): the least loaded worker.
     2. Some tree holds more than `cache_threshold` of the prompt: the worker whose tree holds most of it.
@@ -99,6 +101,7 @@ class CacheAware(BranchingPolicy):
     """
 
     branch_metric: ClassVar[str] = "smg_cache_aware_policy_branch"
+    uses_kv_events: ClassVar[bool] = True
 
     def __init__(
         self, settings: CacheAwareSettings | None = None, *, clock: Callable[[], float] = time.monotonic
@@ -120,7 +123,7 @@ class CacheAware(BranchingPolicy):
         chosen, state = self._select(candidates, prefix)
         state.last_chosen = next(self._choices)
         if prefix is not None:
-            state.tree.insert(prefix)
+            prompt_sent(chosen, state.tree, prefix)
         return chosen
 
     def _select(
@@ -132,7 +135,8 @@ class CacheAware(BranchingPolicy):
             self.branches["expected_wait_fallback"] += 1
             return min(candidates, key=lambda candidate: (candidate[0].load, candidate[1].last_chosen))
         least_loaded = min(candidates, key=_load_key)
-        matches = [state.tree.match(prefix) for _, state in candidates]
+        cached = CachedPrompt(prefix)
+        matches = [cached.on(worker, state.tree) for worker, state in candidates]
         longest = max(matches)
         self.match_ratios.observe(longest / max(1, len(prefix.chars)))
         if longest <= self._settings.cache_threshold * len(prefix.chars):

@@ -9,6 +9,25 @@ from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
 from router.workers.worker import Worker
 
 
+class RequestWatch:
+    """Tells a policy what became of a request that it placed; does nothing unless a policy learns from it.
+
+    `given_up` is called at the end in any case, and has no effect after `ended`.
+    """
+
+    def first_token(self) -> None:
+        """The first of the answer's tokens came, or a prefill server has ended its part."""
+
+    def ended(self, tokens: int | None) -> None:
+        """The answer is complete; `tokens` are its tokens, None if they are not known."""
+
+    def given_up(self) -> None:
+        """It failed, was refused, or its client left: how long it took says nothing."""
+
+
+UNWATCHED = RequestWatch()
+
+
 class Policy(ABC):
     """Chooses a worker for each request.
 
@@ -18,10 +37,12 @@ class Policy(ABC):
 
     Attributes:
         uses_server_loads: Whether it reads `Worker.server_load`, so that the servers are asked for it.
+        uses_kv_events: Whether it reads `Worker.kv_blocks`, so that the servers' KV events are followed.
         obeys_target: Whether a client may name the worker itself (`RoutingContext.target_worker`).
     """
 
     uses_server_loads: ClassVar[bool] = False
+    uses_kv_events: ClassVar[bool] = False
     obeys_target: ClassVar[bool] = False
 
     @abstractmethod
@@ -33,6 +54,15 @@ class Policy(ABC):
                 number of requests in flight on a worker.
             context: What is known of the request.
         """
+
+    def sent(self, worker: Worker, *, streams: bool) -> RequestWatch:
+        """A request is sent to the worker that was just chosen for it; the caller tells what becomes of it.
+
+        Args:
+            worker: The worker, whose `load` does not count the request yet.
+            streams: Whether its first token is seen when it comes, and not only with the whole answer.
+        """
+        return UNWATCHED
 
 
 class BranchingPolicy(Policy):

@@ -44,6 +44,8 @@ from router.service_discovery.watcher import PodWatcher
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.tls.contexts import WorkerTls
 from router.workers.factory import WorkerFactory
+from router.workers.kv_event_metrics import KvEventMetrics
+from router.workers.kv_event_monitor import KvEventMonitor
 from router.workers.load_metrics import LoadMetrics
 from router.workers.load_monitor import LoadMonitor
 from router.workers.metrics import register_worker_metrics
@@ -137,6 +139,8 @@ def build_components(
     prometheus.register(PolicyMetrics(by_role.values()))
     loads = LoadMonitor(registry, settings.loads, [role for role in by_role if by_role[role].uses_server_loads])
     prometheus.register(LoadMetrics(loads))
+    kv_events = KvEventMonitor(registry, settings.kv_events, [role for role in by_role if by_role[role].uses_kv_events])
+    prometheus.register(KvEventMetrics(kv_events))
     restarts = RestartQueue(registry, settings.limits.queue_size, settings.limits.queue_timeout_secs)
     times = PairTimes(server.duration_buckets or DURATION_BUCKETS, prometheus)
     dispatcher = Dispatcher(
@@ -144,7 +148,7 @@ def build_components(
     )
     warm_up = not settings.health.skip_warm_up
     supervisor = WorkerSupervisor(
-        registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up, loads=loads
+        registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up, loads=loads, kv_events=kv_events
     )
 
     # Clients' requests: limits and metrics.

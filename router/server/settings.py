@@ -13,6 +13,7 @@ from router.service_discovery.settings import DiscoverySettings
 from router.tls.settings import TlsSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
+from router.workers.kv_event_monitor import KvEventSettings
 from router.workers.load_monitor import LoadMonitorSettings
 
 
@@ -111,6 +112,7 @@ class RouterSettings:
         cache_aware: Parameters of the policy `cache_aware`.
         policies: Parameters of the other policies.
         loads: How often servers are asked for their load.
+        kv_events: Whether servers' KV events are followed.
         trees: File with trees of agents, a shipped tree's name, or None for the default tree.
         igw: Whether a model must be named as its servers name it, also where there is one model alone.
         server: Listening, answering, logging and stopping.
@@ -133,6 +135,7 @@ class RouterSettings:
     cache_aware: CacheAwareSettings = field(default_factory=CacheAwareSettings)
     policies: PolicySettings = field(default_factory=PolicySettings)
     loads: LoadMonitorSettings = field(default_factory=LoadMonitorSettings)
+    kv_events: KvEventSettings = field(default_factory=KvEventSettings)
     trees: Path | None = None
     igw: bool = False
     server: ServerSettings = field(default_factory=ServerSettings)

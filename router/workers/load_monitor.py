@@ -34,7 +34,8 @@ class LoadMonitorSettings:
         default=10,
         value_type=float,
         exclusive_minimum=0,
-        help_text="seconds between questions to the servers for their load, for power_of_two and least_load",
+        help_text="seconds between questions to the servers for their load, for power_of_two, least_load and "
+        "predicted_latency",
     )
 
 

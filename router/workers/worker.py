@@ -16,6 +16,8 @@ from router.http_client.origin import Origin
 from router.tls.contexts import WorkerTls
 from router.workers.circuit_breaker import CircuitBreaker
 from router.workers.health import HealthSettings, HealthTracker
+from router.workers.kv_blocks import KvBlocks
+from router.workers.kv_event_messages import EventSource, event_source
 from router.workers.server_load import ServerLoad
 from router.workers.server_probe import KEY_REFUSED, ServerProbe
 from router.workers.worker_config import WorkerConfig
@@ -45,6 +47,8 @@ class Worker:
         load: Requests in flight through this router. On a prefill server a request ends with its prefill.
         sent: Requests that the router sent to it for an answer, by model.
         server_load: What the server says of its load; None if it is not asked, or does not say it now.
+        kv_blocks: The blocks in its KV cache, as its events tell; None if they are not followed.
+        kv_event_source: Where it publishes its KV events; None if it does not, a sentence if they cannot be used.
         draining: Whether it is being removed: it gets no new requests, and those in flight may end.
         needs_warm_up: Whether it gets requests only after a pair with it has generated something.
         warmed_up: Whether a pair with it has generated something since it became healthy.
@@ -72,6 +76,8 @@ class Worker:
     load: int = 0
     sent: Counter[str] = field(default_factory=Counter, repr=False)
     server_load: ServerLoad | None = None
+    kv_blocks: KvBlocks | None = field(default=None, repr=False)
+    kv_event_source: EventSource | str | None = None
     draining: bool = False
     needs_warm_up: bool = False
     warmed_up: bool = False
@@ -244,6 +250,7 @@ class Worker:
         self.restarts += 1
         self.warmed_up = False
         self.server_load = None
+        self.kv_blocks = None
         self.breaker.reset()
 
     def _record_probe(self, problem: str | None, conclusive: bool) -> None:
@@ -291,6 +298,7 @@ class Worker:
             "overlay": state.get("sglang_ext"),
         }
         self.process = _process_id(server_info, state)
+        self.kv_event_source = event_source(self.host, server_info)
         return None
 
     def _apply_models(self, names: tuple[str, ...]) -> None:
