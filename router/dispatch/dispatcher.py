@@ -13,7 +13,14 @@ from router.dispatch.pair_times import PairTimes
 from router.dispatch.restart_queue import RestartQueue
 from router.dispatch.target_worker import target_worker
 from router.http.body import Body
-from router.load_balancing import NO_CONTEXT, CacheAwareSettings, Policy, PowerOfTwo, RoutingContext
+from router.load_balancing import (
+    NO_CONTEXT,
+    CacheAwareSettings,
+    Policy,
+    PowerOfTwo,
+    RequestWatch,
+    RoutingContext,
+)
 from router.observability.tracing.leg_tracer import LegTracer
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Role, Worker
@@ -69,6 +76,16 @@ class Dispatcher:
         """Choose a usable plain server of the model by its policy; `avoid` and errors as of `choose_pair`."""
         workers = self._candidates(self._plain_policy, model, "plain", context, avoid)
         return self._plain_policy.choose(workers, context)
+
+    def watch_plain(self, worker: Worker, *, streams: bool) -> RequestWatch:
+        """Tell the policy of a request that is sent to the plain server it just chose, as of `Policy.sent`."""
+        return self._plain_policy.sent(worker, streams=streams)
+
+    def watch_pair(self, pair: Pair, *, streams: bool) -> tuple[RequestWatch, RequestWatch]:
+        """`watch_plain` for the two servers of a pair; of prefill's the end counts as first token."""
+        return self._prefill_policy.sent(pair.prefill, streams=True), self._decode_policy.sent(
+            pair.decode, streams=streams
+        )
 
     def _candidates(
         self, policy: Policy, model: str, role: Role, context: RoutingContext, avoid: Collection[Worker]

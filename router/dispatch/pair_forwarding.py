@@ -4,6 +4,7 @@ from collections.abc import Collection
 from contextlib import aclosing
 from http import HTTPStatus
 
+from router.dispatch.answer_tokens import tokens_of_chunk, tokens_of_response
 from router.dispatch.attempt import failed_worker_of
 from router.dispatch.client_headers import client_headers
 from router.dispatch.dispatcher import Dispatcher
@@ -43,12 +44,18 @@ class PairAttempt(ForwardingAttempt):
         self._routed = routed
         self._pair = pair
         self._scope: ExchangeScope | None = None
+        self._prefill_watch, self._watch = dispatcher.watch_pair(pair, streams=bool(routed.body.fields.get("stream")))
 
     async def run(self, request: ClientRequest, *, is_last: bool) -> int:
         """As of `ForwardingAttempt`."""
         routed = self._routed
         scope = self._scope = self._dispatcher.exchange(
-            routed.path, routed.body, self._pair, request.span, headers=client_headers(request)
+            routed.path,
+            routed.body,
+            self._pair,
+            request.span,
+            headers=client_headers(request),
+            on_prefilled=self._prefill_watch.first_token,
         )
         try:
             async with scope as exchange:
@@ -61,6 +68,9 @@ class PairAttempt(ForwardingAttempt):
         except BaseException:
             self.failed_worker = scope.failed_worker
             raise
+        finally:
+            self._prefill_watch.given_up()
+            self._watch.given_up()
 
     def count_silence(self) -> None:
         """As of `ForwardingAttempt`."""
@@ -77,16 +87,22 @@ class PairAttempt(ForwardingAttempt):
                 if (refusal := refusal_in_stream(first_chunk)) is not None:
                     await request.send_response(*refusal, [(b"content-type", b"application/json")])
                     return
+                self._watch.first_token()
+                tokens = tokens_of_chunk(first_chunk)
                 self.generated = True
                 request.streaming = True
                 request.first_chunk_at = exchange.first_chunk_at
                 await request.send_headers(status, stream_headers(exchange.decode.headers))
                 await request.send_chunk(first_chunk)
                 async for chunk in lines:
+                    tokens += tokens_of_chunk(chunk)
                     await request.send_chunk(chunk)
+                self._watch.ended(tokens)
             await request.send_chunk(b"", more=False)
             return
         body = await whole_body(routed.path, routed.body.fields, exchange)
         self.generated = status == HTTPStatus.OK
+        if self.generated:
+            self._watch.ended(tokens_of_response(body))
         headers = [(b"content-type", content_type), *passed_headers(exchange.decode.headers)]
         await request.send_response(status, body, headers)

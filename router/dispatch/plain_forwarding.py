@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Any
 
+from router.dispatch.answer_tokens import tokens_of_chunk, tokens_of_response
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, client_headers
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.forwarding import ChooseAttempt, ForwardingAttempt, RoutedRequest
@@ -14,7 +15,7 @@ from router.dispatch.worker_use import WorkerUse
 from router.errors import NotFound
 from router.http.client_request import ClientRequest
 from router.http_client.response import Response
-from router.load_balancing import RoutingContext
+from router.load_balancing import UNWATCHED, RequestWatch, RoutingContext
 from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.workers.worker import Worker
 
@@ -41,7 +42,10 @@ def on_plain(
 
     def choose(routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> "PlainAttempt":
         worker = choose_one(routed, context, avoid)
-        return PlainAttempt(dispatcher, routed, worker, added_fields(worker))
+        watch = UNWATCHED
+        if choose_server is None and routed.needs_engine:
+            watch = dispatcher.watch_plain(worker, streams=bool(routed.body.fields.get("stream")))
+        return PlainAttempt(dispatcher, routed, worker, added_fields(worker), watch)
 
     return choose
 
@@ -49,12 +53,20 @@ def on_plain(
 class PlainAttempt(ForwardingAttempt):
     """An attempt on a plain server."""
 
-    def __init__(self, dispatcher: Dispatcher, routed: RoutedRequest, worker: Worker, added: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        routed: RoutedRequest,
+        worker: Worker,
+        added: dict[str, Any],
+        watch: RequestWatch = UNWATCHED,
+    ) -> None:
         self.workers = (worker,)
         self._dispatcher = dispatcher
         self._routed = routed
         self._worker = worker
         self._added = added
+        self._watch = watch
         self._use = WorkerUse(worker, of_engine=routed.needs_engine, model=routed.model)
         self._headers = NO_CLIENT_HEADERS
 
@@ -77,7 +89,7 @@ class PlainAttempt(ForwardingAttempt):
                     use.status = response.status
                     leg.response_started(response.status)
                     if is_last or not routed.retries(response.status):
-                        await _send_response(request, routed, response)
+                        await _send_response(request, routed, response, self._watch)
                     finished = True
             if routed.retries(response.status):
                 self.failed_worker = worker
@@ -86,6 +98,7 @@ class PlainAttempt(ForwardingAttempt):
             self.failed_worker = worker if use.failed else None
             raise
         finally:
+            self._watch.given_up()
             if not finished:
                 self._abort()
 
@@ -102,7 +115,9 @@ class PlainAttempt(ForwardingAttempt):
         self._use.count_silence()
 
 
-async def _send_response(request: ClientRequest, routed: RoutedRequest, response: Response) -> None:
+async def _send_response(
+    request: ClientRequest, routed: RoutedRequest, response: Response, watch: RequestWatch
+) -> None:
     content_type = response.header(b"content-type") or b"application/json"
     if not content_type.startswith(b"text/event-stream"):
         body = await response.read()
@@ -111,16 +126,22 @@ async def _send_response(request: ClientRequest, routed: RoutedRequest, response
             return
         if response.status >= 400:
             body = without_paths(body)
+        else:
+            watch.ended(tokens_of_response(body))
         headers = [(b"content-type", content_type), *passed_headers(response.headers)]
         await request.send_response(response.status, body, headers)
         return
     async with aclosing(response.chunks()) as chunks:
         # Headers are sent with the first chunk: a failure before it can still be retried.
         first_chunk = await anext(chunks, b"")
+        watch.first_token()
+        tokens = tokens_of_chunk(first_chunk)
         request.streaming, request.first_chunk_at = True, time.monotonic()
         await request.send_headers(response.status, stream_headers(response.headers))
         if first_chunk:
             await request.send_chunk(first_chunk)
         async for chunk in chunks:
+            tokens += tokens_of_chunk(chunk)
             await request.send_chunk(chunk)
+    watch.ended(tokens)
     await request.send_chunk(b"", more=False)

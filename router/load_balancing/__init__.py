@@ -8,7 +8,8 @@ from router.load_balancing.cache_aware import CacheAware, CacheAwareSettings
 from router.load_balancing.consistent_hashing import ConsistentHashing
 from router.load_balancing.least_load import LeastLoad
 from router.load_balancing.manual import Manual
-from router.load_balancing.policy import Policy
+from router.load_balancing.policy import UNWATCHED, Policy, RequestWatch
+from router.load_balancing.predicted_latency import PredictedLatency
 from router.load_balancing.prefix_hash import PrefixHash
 from router.load_balancing.prompt_prefix import PromptKind, PromptPrefix, prompt_prefix, token_prefix
 from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext, routing_context
@@ -18,6 +19,7 @@ __all__ = [
     "DEFAULT_POLICY",
     "NO_CONTEXT",
     "POLICIES",
+    "UNWATCHED",
     "Bucket",
     "CacheAware",
     "CacheAwareSettings",
@@ -28,10 +30,12 @@ __all__ = [
     "Policy",
     "PolicySettings",
     "PowerOfTwo",
+    "PredictedLatency",
     "PrefixHash",
     "PromptKind",
     "PromptPrefix",
     "Random",
+    "RequestWatch",
     "RoundRobin",
     "RoutingContext",
     "make_policy",
@@ -50,6 +54,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "manual": Manual,
     "passthrough": Passthrough,
     "power_of_two": PowerOfTwo,
+    "predicted_latency": PredictedLatency,
     "prefix_hash": PrefixHash,
     "random": Random,
     "round_robin": RoundRobin,
@@ -63,6 +68,7 @@ def make_policy(name: str, cache_aware: CacheAwareSettings, settings: PolicySett
         "cache_aware": lambda: CacheAware(cache_aware),
         "least_load": lambda: LeastLoad(settings),
         "manual": lambda: Manual(settings),
+        "predicted_latency": lambda: PredictedLatency(cache_aware),
         "prefix_hash": lambda: PrefixHash(settings),
     }
     return with_parameters.get(name, POLICIES[name])()

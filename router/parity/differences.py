@@ -1,6 +1,9 @@
 """Flags, paths and metrics of sglang-router and smg that differ here, each with what is different."""
 
-_MORE_POLICIES = "every policy for every role, also smg's: least_load, prefix_hash, consistent_hashing, passthrough"
+_MORE_POLICIES = (
+    "every policy for every role, also smg's: least_load, prefix_hash, consistent_hashing, passthrough; and "
+    "predicted_latency"
+)
 
 _TREES = "`backend_type` is `moa` for trees and named runs"
 _ENGINES = "of servers whose load a policy uses: power_of_two, least_load"
