@@ -1,7 +1,4 @@
-"""`python -m router.bench.load_balancing`: what a choice costs each request, by policy, prompt and workers.
-
-With `--replay N` instead what policies make of made traces, see `policy_replay.py`.
-"""
+"""`python -m router.bench.load_balancing`: what a choice costs each request, by policy, prompt and workers."""
 
 import argparse
 import os
@@ -13,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 
-from router.bench.policy_replay import table
 from router.load_balancing import (
     POLICIES,
     CacheAware,
@@ -38,7 +34,6 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m router.bench.load_balancing", description=__doc__)
     parser.add_argument("--calls", type=int, default=1_000, help="measured calls a case (%(default)s)")
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 8, 32], help="workers (%(default)s)")
-    parser.add_argument("--replay", type=int, metavar="REQUESTS", help="replay traces of so many requests each")
     options = parser.parse_args(arguments)
     if options.calls < 2:
         parser.error(f"--calls {options.calls} gives no percentile; give at least 2.")
@@ -47,12 +42,6 @@ def main(arguments: list[str]) -> None:
     print(f"machine: {_cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
     print(f"version: {platform.python_implementation()} {platform.python_version()}")
     print(f"command: {shlex.join(['python', '-m', 'router.bench.load_balancing', *arguments])}")
-    if options.replay is not None:
-        if options.replay < 2:
-            parser.error(f"--replay {options.replay} gives no percentile; give at least 2.")
-        for count in options.workers:
-            print(*table(options.replay, count), sep="\n", flush=True)
-        return
     print(f"calls:   {options.calls} a case; times in microseconds\n")
     print(f"{'case':<58}{'median':>9}{'p99':>9}")
     for case, times in _all_cases(options.calls, options.workers):
