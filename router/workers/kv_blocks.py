@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_BLOCKS = 2**18  # that are kept of one server, in some 80 MiB; more than that and the oldest are forgotten
+MAX_BLOCKS = 2**18  # that are kept of one server, in some 60 MB; more than that and the oldest are forgotten
 MAX_TOKENS = 2**18  # of a prompt that can be found; blocks further on are left out
 SILENCE_SECS = 30.0  # without an event after a request was sent there, after which events count no more
 _MASK = 2**64 - 1
@@ -67,6 +67,7 @@ class KvBlocks:
         # By the server's hash: the hash of the tokens up to its end, its end, and the memories that hold it.
         self._blocks: dict[Hashable, tuple[int, int, frozenset[str | None]]] = {}
         self._keys: set[int] = set()
+        self._media: dict[frozenset[str | None], frozenset[str | None]] = {}  # each set of memories once
         self._asked_at: float | None = None  # the first request since the last event
         self.complete = False
         self.unknown = 0
@@ -120,7 +121,7 @@ class KvBlocks:
             key &= _MASK
             known = self._blocks.get(block)
             media = frozenset((medium,)) if known is None else known[2] | {medium}
-            self._blocks[block] = key, end, media
+            self._blocks[block] = key, end, self._media.setdefault(media, media)
             self._keys.add(key)
         while len(self._blocks) > self._max_blocks:
             self.complete = False
@@ -134,7 +135,7 @@ class KvBlocks:
                 continue
             key, end, media = known
             if left := media - {medium}:
-                self._blocks[block] = key, end, left
+                self._blocks[block] = key, end, self._media.setdefault(left, left)
             else:
                 self._forget(block)
 
