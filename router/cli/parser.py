@@ -8,6 +8,8 @@ from router.cli.ignored_flags import add_ignored_flags
 from router.cli.refused_flags import add_refused_flags
 from router.cli.unknown_flags import unknown_words
 from router.config.flags import add_flags, read_flags
+from router.dispatch.overload import OverloadSettings
+from router.dispatch.pair_places import PairPlaceSettings
 from router.dispatch.retries import RetrySettings
 from router.load_balancing import PolicySettings
 from router.load_balancing.flags import add_policy_flags, cache_aware_settings
@@ -57,6 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_flags(parser, KvEventSettings, "caches of servers")
     add_flags(parser, ServerSettings, "listening, answering, logging")
     add_flags(parser, AdmissionSettings, "limits")
+    add_flags(parser, PairPlaceSettings, "places on pairs")
+    add_flags(parser, OverloadSettings, "overloaded servers")
     add_flags(parser, RunSettings, "runs of trees")
     add_flags(parser, RetrySettings, "retries")
     add_flags(parser, CircuitBreakerSettings, "circuit breaker")
@@ -90,6 +94,12 @@ def parse(arguments: list[str]) -> RouterSettings:
         parser.error(
             f"--max-concurrent-requests {limits.max_concurrent} leaves nothing for some of {server.workers} --workers."
         )
+    places = read_flags(parser, namespace, PairPlaceSettings)
+    if places.prefills == 0 or 0 < places.prefills < server.workers:
+        parser.error(
+            f"--prefill-max-inflight-requests-per-worker {places.prefills} leaves nothing for some of {server.workers} "
+            "--workers; give a number from theirs on, or -1 for no limit."
+        )
     return RouterSettings(
         prefill=tuple(_prefill_address(parser, *each) for each in namespace.prefill),
         decode=tuple(namespace.decode),
@@ -108,6 +118,8 @@ def parse(arguments: list[str]) -> RouterSettings:
         retries=read_flags(parser, namespace, RetrySettings),
         breaker=read_flags(parser, namespace, CircuitBreakerSettings),
         limits=limits,
+        places=places,
+        overload=read_flags(parser, namespace, OverloadSettings),
         runs=read_flags(parser, namespace, RunSettings),
         trace=_trace_settings(parser, namespace),
         tls=read_flags(parser, namespace, TlsSettings),

@@ -9,6 +9,8 @@ from router.dispatch.background_posts import BackgroundPosts
 from router.dispatch.breaker_checks import available_workers
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.dispatch.exchange_scope import ExchangeScope
+from router.dispatch.overload import OverloadGuard
+from router.dispatch.pair_places import PairPlaces
 from router.dispatch.pair_times import PairTimes
 from router.dispatch.restart_queue import RestartQueue
 from router.dispatch.target_worker import target_worker
@@ -37,6 +39,8 @@ class Dispatcher:
         restarts: Where requests wait for workers that restart.
         plain_policy: Chooses among plain servers; None for power of two choices.
         times: Counts how long exchanges take; None for one that nobody reads.
+        places: Where requests wait for places on pairs; None without such limits.
+        overload: Leaves overloaded servers out; None where none is.
 
     Attributes:
         background: Posts whose responses nobody awaits.
@@ -52,8 +56,12 @@ class Dispatcher:
         restarts: RestartQueue | None = None,
         plain_policy: Policy | None = None,
         times: PairTimes | None = None,
+        places: PairPlaces | None = None,
+        overload: OverloadGuard | None = None,
     ) -> None:
         self.registry = registry
+        self.places = places or PairPlaces(registry)
+        self._overload = overload
         self.restarts = restarts or RestartQueue(registry)
         self._balance = balance or CacheAwareSettings()
         self._prefill_policy = prefill_policy
@@ -62,14 +70,17 @@ class Dispatcher:
         self.background = BackgroundPosts()
         self.times = times or PairTimes()
 
-    def choose_pair(self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = ()) -> Pair:
+    def choose_pair(
+        self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = (), rooms: int = 1
+    ) -> Pair:
         """Choose a usable prefill and decode server of the model by the two policies.
 
-        Workers in `avoid` are chosen only if there is no other. Raises `NotFound` for an unknown model, `NoWorker` if a
-        role has no usable worker or none whose breaker lets a request through, and as `target_worker` does.
+        Workers in `avoid`, and those without places for `rooms` answers, are chosen only if there is no other. Raises
+        `NotFound` for an unknown model, `NoWorker` if a role has no usable worker or none whose breaker lets a request
+        through, and as `target_worker` does.
         """
-        prefill = self._candidates(self._prefill_policy, model, "prefill", context, avoid)
-        decode = self._candidates(self._decode_policy, model, "decode", context, avoid)
+        prefill = self._candidates(self._prefill_policy, model, "prefill", context, avoid, rooms)
+        decode = self._candidates(self._decode_policy, model, "decode", context, avoid, rooms)
         return Pair(self._prefill_policy.choose(prefill, context), self._decode_policy.choose(decode, context))
 
     def choose_plain(self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = ()) -> Worker:
@@ -88,10 +99,20 @@ class Dispatcher:
         )
 
     def _candidates(
-        self, policy: Policy, model: str, role: Role, context: RoutingContext, avoid: Collection[Worker]
+        self,
+        policy: Policy,
+        model: str,
+        role: Role,
+        context: RoutingContext,
+        avoid: Collection[Worker],
+        rooms: int = 1,
     ) -> list[Worker]:
         """The workers among which a policy chooses, never empty: the one that the client wants, or all usable."""
         workers = available_workers(self.registry.usable(model, role, untried=context.tries))
+        if self._overload is not None:
+            workers = self._overload.spare(workers, model)
+        if self.places.enabled and role != "plain":
+            workers = [worker for worker in workers if self.places.has_place(worker, rooms)] or workers
         if context.target_worker is not None and policy.obeys_target:
             return [target_worker(self.registry.serving(model, role), workers, context.target_worker)]
         return [worker for worker in workers if worker not in avoid] or workers

@@ -46,6 +46,7 @@ class Exchange:
         prefill_body: The request body for prefill, if it gets another one.
         headers: Headers of the client's request that both get.
         on_prefilled: Called once prefill has ended well: then the prompt is in its cache.
+        rooms: The places that it takes on the decode server.
 
     Attributes:
         pair: The two workers.
@@ -67,6 +68,7 @@ class Exchange:
         prefill_body: bytes | None = None,
         headers: ClientHeaders = NO_CLIENT_HEADERS,
         on_prefilled: Callable[[], None] | None = None,
+        rooms: int = 1,
     ) -> None:
         self.pair = pair
         self.trace = trace
@@ -79,6 +81,7 @@ class Exchange:
         self._prefill_chunks: list[bytes] = []
         self._prefill_ended = False
         self._on_prefilled = on_prefilled
+        self._rooms = rooms
         self._counted_workers: set[Worker] = set()
         prefill_headers, decode_headers = trace.headers
         if headers is not NO_CLIENT_HEADERS:
@@ -95,12 +98,17 @@ class Exchange:
         for worker in self._counted_workers:
             worker.load += 1
             worker.count_request(pair.decode.model)
+        pair.decode.rooms += rooms
 
     def release_load(self, worker: Worker) -> None:
         """Stop counting this exchange in a worker's load. Calling it again has no effect."""
         if worker in self._counted_workers:
             self._counted_workers.remove(worker)
             worker.load -= 1
+            if worker is self.pair.decode:
+                worker.rooms -= self._rooms
+            if worker.on_release is not None:
+                worker.on_release()
 
     @property
     def decode_started(self) -> bool:

@@ -61,6 +61,12 @@ class ExchangeScope:
         self._pair = pair
         self._rid: Any = None
 
+    def _rooms(self) -> int:
+        """The places that it takes: one for each prompt. Those of all samples are taken for the whole request."""
+        if self._first is not None:
+            return 0
+        return len(self._rid) if isinstance(self._rid, list) else 1
+
     @property
     def failed_worker(self) -> Worker | None:
         """The worker whose failure ended the exchange, or None."""
@@ -82,7 +88,7 @@ class ExchangeScope:
         try:
             trace = UNTRACED_EXCHANGE if self._tracer is None else self._tracer.start_exchange(pair, path)
             attempt.exchange = exchange = Exchange(
-                pair, request_body, path, trace, prefill_body, self._headers, self._on_prefilled
+                pair, request_body, path, trace, prefill_body, self._headers, self._on_prefilled, self._rooms()
             )
         except BaseException:
             attempt.cancel()

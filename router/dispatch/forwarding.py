@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -100,13 +100,20 @@ class Forwarder:
         self._metrics = metrics
         self._key_headers = [name.lower().encode() for name in key_headers]
 
-    async def forward(self, request: ClientRequest, routed: RoutedRequest, choose: ChooseAttempt) -> None:
+    async def forward(
+        self,
+        request: ClientRequest,
+        routed: RoutedRequest,
+        choose: ChooseAttempt,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Send a client the workers' response. Failed attempts are retried until the first byte is sent to the client.
 
         Args:
             request: The client's request.
             routed: What to send.
             choose: Chooses the workers of an attempt, others than the given ones if there are any; raises `NoWorker`.
+            before: Awaited before each choice, such as for places on the workers; raises `NoWorker`.
 
         Raises:
             RouterError: The last attempt failed, or an attempt failed in a way that is not retried.
@@ -115,7 +122,7 @@ class Forwarder:
         avoid: set[Worker] = set()
         while True:
             may_try = request.attempts + 1 < self._retries.max_attempts  # else it would fail where it could wait
-            attempt, trial = await self._choose(choose, routed, context, avoid, may_try=may_try)
+            attempt, trial = await self._choose(choose, routed, context, avoid, before, may_try=may_try)
             # A name that no worker is known to serve must not become a metric label.
             label = request.model = routed.model if routed.model in attempt.workers[-1].models else UNKNOWN_MODEL
             request.workers = tuple([worker.url for worker in attempt.workers])
@@ -158,11 +165,14 @@ class Forwarder:
         routed: RoutedRequest,
         context: RoutingContext,
         avoid: Collection[Worker],
+        before: Callable[[], Awaitable[None]] | None,
         *,
         may_try: bool,
     ) -> tuple[ForwardingAttempt, Trial | None]:
         """Choose workers; where the only ones restart, wait for them, and perhaps be the request that tries them."""
         while True:
+            if before is not None:
+                await before()
             try:
                 return choose(routed, context, avoid), None
             except NoWorker:

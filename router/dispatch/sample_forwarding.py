@@ -70,6 +70,12 @@ async def admit_samples(request: ClientRequest, routed: RoutedRequest) -> None:
     request.count_copies(count)
 
 
+def rooms_of(request: ClientRequest, routed: RoutedRequest) -> int:
+    """The places that a request takes on a decode server: one for each answer that it gets at once."""
+    prompts = batch_size(routed.body.fields, routed.path) or 1
+    return prompts * _at_once(request, sample_count(routed.body.fields, routed.path))
+
+
 def _at_once(request: ClientRequest, count: int) -> int:
     """How many of `count` samples a request does at once: room for all of them may never be under a limit."""
     return min(count, request.admission.at_once or count)
@@ -99,7 +105,10 @@ class SampledAttempt(ForwardingAttempt):
 
     async def run(self, request: ClientRequest, *, is_last: bool) -> int:
         """As of `ForwardingAttempt`."""
-        self._places = asyncio.Semaphore(_at_once(request, self._count))
+        at_once = _at_once(request, self._count)
+        self._places = asyncio.Semaphore(at_once)
+        others = (at_once - 1) * (batch_size(self._routed.body.fields, self._routed.path) or 1)
+        self._pair.decode.rooms += others  # the first sample takes its own
         try:
             if self._stream:
                 await self._send_stream(request)
@@ -116,6 +125,8 @@ class SampledAttempt(ForwardingAttempt):
             else:
                 self.failed_worker = refused.worker
             return refused.upstream_status
+        finally:
+            self._pair.decode.rooms -= others
 
     def count_silence(self) -> None:
         """As of `ForwardingAttempt`; only one of the samples counts."""

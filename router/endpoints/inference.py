@@ -3,6 +3,8 @@
 Each request goes to a tree, to a client's run of agents, to a pair, or to a plain server.
 """
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 from router.agent_runs.service import AgentRuns
@@ -12,7 +14,7 @@ from router.dispatch.null_patterns import check_null_patterns
 from router.dispatch.pair_forwarding import on_pairs
 from router.dispatch.plain_fields import plain_fields
 from router.dispatch.plain_forwarding import on_plain
-from router.dispatch.sample_forwarding import admit_samples
+from router.dispatch.sample_forwarding import admit_samples, rooms_of
 from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.answering import ERROR_EVENT_TIMEOUT, answer_within
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
@@ -122,9 +124,14 @@ class InferenceEndpoints:
         elif self._registry.served_by_pairs(routed.model):
             refuse_ignored(routed.body.fields, lambda: self._registry.serving(routed.model, "decode"))
             await admit_samples(request, routed)
-            await self._forwarder.forward(request, routed, self._on_pairs)
+            await self._forwarder.forward(request, routed, self._on_pairs, self._pair_places(request, routed))
         else:
             await self._forward_to_plain(request, routed)
+
+    def _pair_places(self, request: ClientRequest, routed: RoutedRequest) -> Callable[[], Awaitable[None]] | None:
+        """What waits for places on a pair; None where there is no limit."""
+        places = self._dispatcher.places
+        return partial(places.wait, routed.model, rooms_of(request, routed)) if places.enabled else None
 
     async def _forward_to_plain(self, request: ClientRequest, routed: RoutedRequest) -> None:
         check_sampling(routed.body.fields, routed.path)

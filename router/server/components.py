@@ -1,5 +1,6 @@
 """Builds all parts of a router from its settings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -9,6 +10,9 @@ from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.forwarding import Forwarder
 from router.dispatch.metrics import DispatchMetrics
+from router.dispatch.overload import OverloadGuard
+from router.dispatch.pair_place_metrics import PairPlaceMetrics
+from router.dispatch.pair_places import PairPlaces
 from router.dispatch.pair_times import PairTimes
 from router.dispatch.restart_queue import RestartQueue
 from router.dispatch.supervisor import WorkerSupervisor
@@ -20,7 +24,7 @@ from router.endpoints.services import EndpointServices
 from router.endpoints.trees import TreeEndpoint
 from router.endpoints.workers import WorkerEndpoints
 from router.http.client_request import ClientRequest
-from router.load_balancing import make_policy
+from router.load_balancing import Policy, make_policy
 from router.load_balancing.metrics import PolicyMetrics
 from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
@@ -137,15 +141,12 @@ def build_components(
     }
     by_role = {role: make_policy(name, settings.cache_aware, settings.policies) for role, name in policies.items()}
     prometheus.register(PolicyMetrics(by_role.values()))
-    loads = LoadMonitor(registry, settings.loads, [role for role in by_role if by_role[role].uses_server_loads])
+    asked = [role for role in by_role if by_role[role].uses_server_loads or settings.overload.enabled]
+    loads = LoadMonitor(registry, settings.loads, asked)
     prometheus.register(LoadMetrics(loads))
     kv_events = KvEventMonitor(registry, settings.kv_events, [role for role in by_role if by_role[role].uses_kv_events])
     prometheus.register(KvEventMetrics(kv_events))
-    restarts = RestartQueue(registry, settings.limits.queue_size, settings.limits.queue_timeout_secs)
-    times = PairTimes(server.duration_buckets or DURATION_BUCKETS, prometheus)
-    dispatcher = Dispatcher(
-        registry, by_role["prefill"], by_role["decode"], settings.cache_aware, restarts, by_role["plain"], times
-    )
+    dispatcher = _dispatcher(settings, registry, by_role, prometheus)
     warm_up = not settings.health.skip_warm_up
     supervisor = WorkerSupervisor(
         registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up, loads=loads, kv_events=kv_events
@@ -184,7 +185,10 @@ def build_components(
 
     # Endpoints and their routes.
     forwarder = Forwarder(
-        restarts, settings.retries, DispatchMetrics(prometheus, policies), settings.policies.routing_key_headers
+        dispatcher.restarts,
+        settings.retries,
+        DispatchMetrics(prometheus, policies),
+        settings.policies.routing_key_headers,
     )
     worker_endpoints = WorkerEndpoints(registry, supervisor, factory)
     drain = DrainEndpoints(requests)
@@ -240,6 +244,29 @@ def _registry(settings: RouterSettings, factory: WorkerFactory) -> Registry:
     for url in settings.plain:
         registry.add(factory.make(url, "plain"))
     return registry
+
+
+def _dispatcher(
+    settings: RouterSettings, registry: Registry, by_role: Mapping[Role, Policy], prometheus: CollectorRegistry
+) -> Dispatcher:
+    """What chooses workers and sends to them, with what keeps requests from workers that have no room."""
+    waiting = settings.limits.queue_size, settings.limits.queue_timeout_secs
+    places = PairPlaces(registry, settings.places, *waiting)
+    prometheus.register(PairPlaceMetrics(registry, places))
+    overload = OverloadGuard(settings.overload, settings.loads.interval_secs) if settings.overload.enabled else None
+    if overload is not None:
+        prometheus.register(overload)
+    return Dispatcher(
+        registry,
+        by_role["prefill"],
+        by_role["decode"],
+        settings.cache_aware,
+        RestartQueue(registry, *waiting),
+        by_role["plain"],
+        PairTimes(settings.server.duration_buckets or DURATION_BUCKETS, prometheus),
+        places,
+        overload,
+    )
 
 
 def _watch_pods(

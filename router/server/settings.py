@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from router.config.flags import flag
+from router.dispatch.overload import OverloadSettings
+from router.dispatch.pair_places import PairPlaceSettings
 from router.dispatch.retries import RetrySettings
 from router.load_balancing import DEFAULT_POLICY, CacheAwareSettings, PolicySettings
 from router.moa.settings import RunSettings
@@ -120,6 +122,8 @@ class RouterSettings:
         retries: Retries and their backoff.
         breaker: Circuit breaker.
         limits: Admission limits.
+        places: When requests wait for places on pairs.
+        overload: Which servers are overloaded.
         runs: Limits on runs of trees, and the embedding model of early exit.
         trace: OpenTelemetry spans.
         tls: Certificates and keys, towards workers and towards clients.
@@ -143,6 +147,8 @@ class RouterSettings:
     retries: RetrySettings = field(default_factory=RetrySettings)
     breaker: CircuitBreakerSettings = field(default_factory=CircuitBreakerSettings)
     limits: AdmissionSettings = field(default_factory=AdmissionSettings)
+    places: PairPlaceSettings = field(default_factory=PairPlaceSettings)
+    overload: OverloadSettings = field(default_factory=OverloadSettings)
     runs: RunSettings = field(default_factory=RunSettings)
     trace: TraceSettings = field(default_factory=TraceSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)

@@ -133,6 +133,9 @@ class OpenPrompt:
         self._close()
         started = time.monotonic()
         pair = self._sticky_pair()
+        if self._dispatcher.places.enabled:
+            await self._dispatcher.places.wait_for(pair)
+            pair = self._sticky_pair()  # it may be lost meanwhile
         self.speculation.tail = len(self.ids) - self._prefilled
         final = Body(self._transport.final(body, self.ids, self._prefilled))
         async with self._dispatcher.exchange("/generate", final, pair, self._tracer, seconds) as exchange:

@@ -34,8 +34,14 @@ class LoadMonitorSettings:
         default=10,
         value_type=float,
         exclusive_minimum=0,
-        help_text="seconds between questions to the servers for their load, for power_of_two, least_load and "
-        "predicted_latency",
+        help_text="seconds between questions to the servers for their load, where a policy or a limit needs it",
+    )
+    stale_secs: float | None = flag(
+        "--worker-stale-secs",
+        default=None,
+        value_type=float,
+        exclusive_minimum=0,
+        help_text=f"seconds after which a server's last report counts no more; by default {STALE_INTERVALS} intervals",
     )
 
 
@@ -71,6 +77,7 @@ class LoadMonitor:
     def __init__(self, registry: Registry, settings: LoadMonitorSettings, roles: Collection[Role]) -> None:
         self._registry = registry
         self._interval = settings.interval_secs
+        self._stale = settings.stale_secs or STALE_INTERVALS * settings.interval_secs
         self._roles = roles
         self.polls: WeakKeyDictionary[Worker, Polls] = WeakKeyDictionary()
 
@@ -91,7 +98,7 @@ class LoadMonitor:
     async def poll(self) -> None:
         """Ask all workers once that can be reached."""
         await asyncio.gather(*(self._poll(worker) for worker in self.workers if worker.healthy and not worker.away))
-        oldest = time.monotonic() - STALE_INTERVALS * self._interval
+        oldest = time.monotonic() - self._stale
         for worker in self.workers:
             if worker.server_load is not None and worker.server_load.asked_at < oldest:
                 worker.server_load = None

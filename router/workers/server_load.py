@@ -64,6 +64,14 @@ def from_get_load(answer: Any, own_requests: int, asked_at: float) -> ServerLoad
     return ServerLoad(requests, waiting, None, None, own_requests, asked_at)
 
 
+def most_running(states: Any) -> int | None:
+    """As many requests as a server runs at once, by `internal_states` of its `/server_info`; None if it says nothing.
+
+    The ranks of data parallelism count together.
+    """
+    return _sum(_ranks(states), "effective_max_running_requests_per_dp") or None
+
+
 # The paths by which a server may tell its load, the best first.
 LOAD_PATHS: dict[str, Callable[[Any, int, float], ServerLoad | None]] = {
     "/v1/loads?include=core,disagg": from_loads,

@@ -8,6 +8,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from router.workers.circuit_breaker import CircuitBreaker
 from router.workers.health import HealthSettings, HealthTracker
 from router.workers.kv_blocks import KvBlocks
 from router.workers.kv_event_messages import EventSource, event_source
-from router.workers.server_load import ServerLoad
+from router.workers.server_load import ServerLoad, most_running
 from router.workers.server_probe import KEY_REFUSED, ServerProbe
 from router.workers.worker_config import WorkerConfig
 
@@ -46,6 +47,9 @@ class Worker:
             is nothing to say.
         load: Requests in flight through this router. On a prefill server a request ends with its prefill.
         sent: Requests that the router sent to it for an answer, by model.
+        rooms: Answers that a decode server owes to them: a batch counts as its prompts.
+        most_running: As many requests as the server runs at once, all ranks together; None where it does not say that.
+        on_release: Called when a request on it has ended; None while nobody waits for that.
         server_load: What the server says of its load; None if it is not asked, or does not say it now.
         kv_blocks: The blocks in its KV cache, as its events tell; None if they are not followed.
         kv_event_source: Where it publishes its KV events; None if it does not, a sentence if they cannot be used.
@@ -75,6 +79,9 @@ class Worker:
     problem: str | None = None
     load: int = 0
     sent: Counter[str] = field(default_factory=Counter, repr=False)
+    rooms: int = 0
+    most_running: int | None = None
+    on_release: Callable[[], None] | None = None
     server_load: ServerLoad | None = None
     kv_blocks: KvBlocks | None = field(default=None, repr=False)
     kv_event_source: EventSource | str | None = None
@@ -289,6 +296,7 @@ class Worker:
         self._apply_models((server_info["served_model_name"], *server_info.get("more_models", ())))
         states = server_info.get("internal_states")
         state = states[0] if isinstance(states, list) and states and isinstance(states[0], dict) else {}
+        self.most_running = most_running(states)
         self.info = {
             "sglang": server_info.get("version"),
             "disaggregation_mode": server_info.get("disaggregation_mode"),

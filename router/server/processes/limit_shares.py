@@ -16,7 +16,7 @@ def process_share(settings: RouterSettings, index: int, count: int) -> RouterSet
     def some(total: int) -> int:
         return max(1, share(total))
 
-    limits, runs = settings.limits, settings.runs
+    limits, places, runs = settings.limits, settings.places, settings.runs
     return replace(
         settings,
         limits=replace(
@@ -26,6 +26,12 @@ def process_share(settings: RouterSettings, index: int, count: int) -> RouterSet
             rate=None if limits.rate is None else limits.rate / count,
             queue_bytes=share(limits.queue_bytes),
             body_bytes=some(limits.body_bytes),
+        ),
+        places=replace(
+            places,
+            prefills=some(places.prefills) if places.prefills > 0 else places.prefills,
+            queue_size=None if places.queue_size is None else share(places.queue_size),
+            processes=count,
         ),
         runs=replace(
             runs,

@@ -28,6 +28,7 @@ VALUES: dict[str, list[str]] = {
     "--prefill": ["http://127.0.0.1:4", "5"],
     "--prometheus-duration-buckets": ["1", "2"],
     "--otlp-traces-endpoint": ["collector:4317"],
+    "--worker-overload-token-usage": ["0.5"],
 }
 
 

@@ -1,6 +1,7 @@
 """The servers' own load: what they say of it, at which path, and for how long it counts."""
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -208,3 +209,16 @@ async def test_monitoring_goes_on_after_an_unexpected_error(monkeypatch: pytest.
     await until(lambda: polls > 2, "it polls again")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@aio
+async def test_how_long_a_report_counts_may_be_said() -> None:
+    async with Loaded({"/v1/loads": LOADS}) as server:
+        worker = Worker(server.url, "plain", model="m", healthy=True)
+        monitor = LoadMonitor(Registry([worker]), LoadMonitorSettings(interval_secs=60, stale_secs=0.001), ["plain"])
+        await monitor.poll()
+        server.answers["/v1/loads"] = b"not a load"
+        await until(lambda: worker.server_load is None or time.monotonic() > worker.server_load.asked_at + 0.001, "old")
+        await monitor.poll()
+        assert worker.server_load is None
+        worker.origin.close()

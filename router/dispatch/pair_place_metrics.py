@@ -1,0 +1,42 @@
+"""Prometheus metrics of places on pairs. Names are smg's where they mean the same."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from router.dispatch.pair_places import PairPlaces
+from router.workers.registry import Registry
+
+
+class PairPlaceMetrics(Collector):
+    """The decode servers' windows, who waits for places, and who got none."""
+
+    def __init__(self, registry: Registry, places: PairPlaces) -> None:
+        self._registry = registry
+        self._places = places
+
+    def collect(self) -> Iterator[Metric]:
+        """Metric families; without the limits there are no windows, and nobody waits."""
+        places = self._places
+        windows = GaugeMetricFamily("smg_pd_admission_window", "Places of a decode server", labels=("worker",))
+        for worker in self._registry.workers:
+            window = places.window(worker) if worker.role == "decode" else None
+            if window is not None:
+                windows.add_metric((worker.url,), window)
+        yield windows
+        yield GaugeMetricFamily("moa_pair_places_waiting", "Requests that wait for a pair's places", places.waiting)
+        yield CounterMetricFamily(
+            "smg_pd_admission_waits", "Requests that waited for a decode server", places.waits["decode"]
+        )
+        yield CounterMetricFamily(
+            "smg_pd_admission_sheds", "Requests that got no decode server in time", places.refusals["decode"]
+        )
+        yield CounterMetricFamily(
+            "moa_prefill_admission_waits", "Requests that waited for a prefill server", places.waits["prefill"]
+        )
+        yield CounterMetricFamily(
+            "smg_pd_prefill_admission_rejections",
+            "Requests that got no prefill server in time",
+            places.refusals["prefill"],
+        )

@@ -1,0 +1,211 @@
+"""Places on pairs: a request waits here, and not on the servers, until both of them have room for it.
+
+A prefill server keeps each request that it got until a decode server takes its KV, and gives up after some minutes. A
+decode server takes as many as it runs at once, and says how many (its *window*). So a burst that is longer than the
+window is kept here, the oldest first, and prefill begins when there is a place for its answer.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from router.config.flags import flag
+from router.errors import NoWorker, RouterError
+from router.workers.registry import Registry
+from router.workers.worker import PAIR_ROLES, Pair, Role, Worker
+
+LOOK_INTERVAL = 0.1  # seconds between looks at what frees no place but makes one, such as a server that is back
+Group = Sequence[Worker]
+
+
+@dataclass(frozen=True)
+class PairPlaceSettings:
+    """When a request for a pair waits before its prefill starts.
+
+    Attributes:
+        processes: As many processes share the windows of the decode servers.
+    """
+
+    decode_wait_secs: float | None = flag(
+        "--pd-admission-wait-secs",
+        default=None,
+        value_type=float,
+        minimum=0,
+        help_text="start a prefill only when a decode server has a place for the answer, of as many as it says it runs "
+        "at once; a request waits for it so many seconds, then gets 503; without the flag nothing waits",
+    )
+    prefills: int = flag(
+        "--prefill-max-inflight-requests-per-worker",
+        default=-1,
+        minimum=-1,
+        help_text="requests that a prefill server has at once, the others wait; -1 is no limit",
+    )
+    queue_size: int | None = flag(
+        "--prefill-queue-size",
+        default=None,
+        value_type=int,
+        minimum=0,
+        help_text="requests that may wait for a pair for these two reasons; by default as many as --queue-size",
+    )
+    queue_timeout_secs: float | None = flag(
+        "--prefill-queue-timeout-secs",
+        default=None,
+        value_type=float,
+        minimum=0,
+        help_text="seconds that one may wait for a prefill server; by default --queue-timeout-secs",
+    )
+    processes: int = 1
+
+
+class _Waiting:
+    """A request that waits, for any pair of its model or for one."""
+
+    def __init__(self, model: str, groups: Callable[[], Sequence[Group]], rooms: int = 1, pair: Pair | None = None):
+        self.model = model
+        self.groups = groups
+        self.rooms = rooms
+        self.pair = pair
+        self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class PairPlaces:
+    """Lets requests wait for places on pairs. A place is taken by the request that is sent (`Worker.load`, `rooms`).
+
+    Args:
+        registry: The workers.
+        settings: The limits; by default there are none.
+        queue_size: Requests that may wait, unless the settings say it.
+        queue_timeout: Seconds that one may wait for a prefill server, unless the settings say it.
+
+    Attributes:
+        enabled: Whether there is a limit.
+        waits: Number of requests that waited, by what they lacked first.
+        refusals: Number of requests that got no place, likewise.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: PairPlaceSettings | None = None,
+        queue_size: int = 100,
+        queue_timeout: float = 60.0,
+    ) -> None:
+        settings = settings or PairPlaceSettings()
+        self._registry = registry
+        self._prefills = settings.prefills
+        self._windowed = settings.decode_wait_secs is not None
+        self._processes = settings.processes
+        self._size = queue_size if settings.queue_size is None else settings.queue_size
+        prefill_wait = queue_timeout if settings.queue_timeout_secs is None else settings.queue_timeout_secs
+        self._seconds: dict[Role, float] = {"prefill": prefill_wait, "decode": settings.decode_wait_secs or 0.0}
+        self._waiting: deque[_Waiting] = deque()
+        self._look: asyncio.TimerHandle | None = None
+        self.enabled = self._windowed or self._prefills > 0
+        self.waits: dict[Role, int] = {"prefill": 0, "decode": 0}
+        self.refusals: dict[Role, int] = {"prefill": 0, "decode": 0}
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait."""
+        return len(self._waiting)
+
+    def window(self, worker: Worker) -> int | None:
+        """The places of a decode server, of several processes this one's share; None where it does not tell them."""
+        if not self._windowed or worker.most_running is None:
+            return None
+        return max(1, worker.most_running // self._processes)
+
+    def has_place(self, worker: Worker, rooms: int = 1) -> bool:
+        """Whether a server has a place for a request of so many answers; one for more than all places gets them all."""
+        if worker.role == "prefill":
+            return self._prefills <= 0 or worker.load < self._prefills
+        window = self.window(worker)
+        return window is None or worker.rooms == 0 or worker.rooms + rooms <= window
+
+    async def wait(self, model: str, rooms: int = 1) -> None:
+        """Return when a prefill and a decode server of the model have a place, or when it has no usable ones.
+
+        The place must be taken, by sending the request, before anything else is awaited.
+
+        Raises:
+            NoWorker: There was none in time, or enough requests wait already.
+        """
+        await self._wait(_Waiting(model, lambda: self._of_model(model), rooms))
+
+    async def wait_for(self, pair: Pair) -> None:
+        """As `wait`, for a place on both servers of one pair."""
+        groups = ((pair.prefill,), (pair.decode,))
+        await self._wait(_Waiting(str(pair.decode.model), lambda: groups, pair=pair))
+
+    def _of_model(self, model: str) -> Sequence[Group]:
+        try:
+            groups = [self._registry.usable(model, role) for role in PAIR_ROLES]
+        except RouterError:
+            return ()  # whoever chooses a pair says what is missing
+        return [[worker for worker in group if worker.breaker.allows()] for group in groups]
+
+    def _lacks(self, request: _Waiting) -> Role | None:
+        """The role of which no server has a place; None where a pair has."""
+        for group in reversed(request.groups()):  # decode first, which frees its places later
+            if group and not any(self.has_place(worker, request.rooms) for worker in group):
+                return group[0].role
+        return None
+
+    async def _wait(self, request: _Waiting) -> None:
+        lacked = self._lacks(request)
+        if lacked is None and not any(each.model == request.model for each in self._waiting):
+            return
+        role = lacked or ("decode" if self._seconds["decode"] else "prefill")
+        seconds = self._seconds[role]
+        if len(self._waiting) >= self._size or not seconds:
+            raise self._refusal(request.model, role, f"{len(self._waiting)} requests wait already")
+        self.waits[role] += 1
+        self._waiting.append(request)
+        self._watch()
+        try:
+            async with asyncio.timeout(seconds):
+                await request.admitted
+        except TimeoutError:
+            raise self._refusal(request.model, role, f"none was free within {seconds:g} s") from None
+        finally:
+            self._waiting.remove(request)
+            # Soon: first this request takes its place.
+            asyncio.get_running_loop().call_soon(self._admit_next)
+
+    def _refusal(self, model: str, role: Role, why: str) -> NoWorker:
+        self.refusals[role] += 1
+        return NoWorker(
+            f"every {role} server of the model {model!r} has as many requests as it may, and {why}; try again later.",
+            retry_after=1.0,
+        )
+
+    def _watch(self) -> None:
+        """Look for places whenever a request ends, and now and then."""
+        for worker in self._registry.workers:
+            worker.on_release = self._admit_next
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        if self._waiting:
+            self._watch()
+            self._admit_next()
+        else:
+            for worker in self._registry.workers:
+                worker.on_release = None
+
+    def _admit_next(self) -> None:
+        """Admit who waits longest of those that find a place. The next one comes when it has taken it."""
+        if any(request.admitted.done() for request in self._waiting):
+            return
+        blocked: set[tuple[str, Pair | None]] = set()
+        for request in self._waiting:
+            wanted = request.model, request.pair
+            if wanted in blocked:
+                continue
+            if self._lacks(request) is None:
+                request.admitted.set_result(None)
+                return
+            blocked.add(wanted)
