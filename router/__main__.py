@@ -19,7 +19,7 @@ from router.server.connections.serve import serve
 from router.server.processes.limit_shares import process_share
 from router.server.processes.peers import Peers
 from router.server.processes.process_manager import ProcessIdentity, ProcessManager, run_in_child
-from router.server.processes.sockets import listen, listen_on_metrics_port
+from router.server.processes.sockets import listen, listen_on_other_ports
 from router.server.settings import RouterSettings, ServerSettings
 from router.tls.contexts import WorkerTls, client_context
 
@@ -60,7 +60,7 @@ def run_single_process(settings: RouterSettings) -> int:
     _configure_logging(server)
     client_tls = client_context(settings.tls)
     app = App(settings)
-    listeners = [listen(server.host, server.port), *listen_on_metrics_port(server)]
+    listeners = [listen(server.host, server.port), *listen_on_other_ports(server)]
     log_start_warnings(server.host, server.port, server.api_key, server.api_keys_file)
     return serve(app, listeners, server, client_tls)
 

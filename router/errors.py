@@ -165,7 +165,13 @@ class UpstreamFailed(RouterError):
 
 
 class ConnectFailed(UpstreamFailed):
-    """No connection to the worker; nothing was sent."""
+    """No connection to the worker; nothing was sent.
+
+    Attributes:
+        silent: Whether nobody answered; else the connection was refused.
+    """
+
+    silent = False
 
 
 class ConnectionLost(UpstreamFailed):

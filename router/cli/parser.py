@@ -23,6 +23,7 @@ from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from router.workers.kv_event_monitor import KvEventSettings
 from router.workers.load_monitor import LoadMonitorSettings
+from router.workers.wedge_watch import WedgeSettings
 
 SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie")  # a request's id stands in logs and spans
 
@@ -45,6 +46,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="a prefill server, and its bootstrap port unless the server shall be asked (repeatable)",
     )
     workers.add_argument("--decode", action="append", metavar="URL", default=[], help="a decode server (repeatable)")
+    workers.add_argument(
+        "--workers-file",
+        type=Path,
+        metavar="FILE",
+        help="YAML or JSON file with `workers`, a list of what POST /workers takes; followed when it changes",
+    )
     workers.add_argument("--trees", type=Path, help="YAML or JSON file with trees of agents, or a shipped tree's name")
     workers.add_argument("--worker-urls", nargs="*", metavar="URL", help="plain servers: any that speak OpenAI's API")
     workers.add_argument(
@@ -61,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_flags(parser, AdmissionSettings, "limits")
     add_flags(parser, PairPlaceSettings, "places on pairs")
     add_flags(parser, OverloadSettings, "overloaded servers")
+    add_flags(parser, WedgeSettings, "silent servers")
     add_flags(parser, RunSettings, "runs of trees")
     add_flags(parser, RetrySettings, "retries")
     add_flags(parser, CircuitBreakerSettings, "circuit breaker")
@@ -82,7 +90,8 @@ def parse(arguments: list[str]) -> RouterSettings:
         parser.error("--prefill and --decode are for pairs; give --pd-disaggregation with them.")
     discovery = discovery_settings(parser, namespace)
     has_half_a_pair = bool(namespace.prefill) != bool(namespace.decode)
-    if has_half_a_pair and not namespace.worker_urls and discovery is None:
+    elsewhere = namespace.worker_urls or namespace.workers_file or discovery is not None
+    if has_half_a_pair and not elsewhere:
         parser.error(
             "give at least one --prefill URL BOOTSTRAP_PORT and one --decode URL; or neither, and add workers later by "
             "POST /workers."
@@ -111,6 +120,7 @@ def parse(arguments: list[str]) -> RouterSettings:
         policies=_policy_settings(parser, namespace),
         loads=read_flags(parser, namespace, LoadMonitorSettings),
         kv_events=read_flags(parser, namespace, KvEventSettings),
+        workers_file=namespace.workers_file,
         trees=namespace.trees,
         igw=namespace.enable_igw,
         server=server,
@@ -120,6 +130,7 @@ def parse(arguments: list[str]) -> RouterSettings:
         limits=limits,
         places=places,
         overload=read_flags(parser, namespace, OverloadSettings),
+        wedges=read_flags(parser, namespace, WedgeSettings),
         runs=read_flags(parser, namespace, RunSettings),
         trace=_trace_settings(parser, namespace),
         tls=read_flags(parser, namespace, TlsSettings),

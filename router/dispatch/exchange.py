@@ -92,7 +92,7 @@ class Exchange:
             "POST", path, prefill_body or body, prefill_headers, self._on_prefill_data, at_most_once=True
         )
         self.decode = pair.decode.origin.start_request(
-            "POST", path, body, decode_headers, self._notify, at_most_once=True
+            "POST", path, body, decode_headers, self._on_decode_data, at_most_once=True
         )
         self._counted_workers |= {pair.prefill, pair.decode}
         for worker in self._counted_workers:
@@ -138,6 +138,7 @@ class Exchange:
     def _on_prefill_data(self) -> None:
         """Read what has arrived from prefill; at the end of its response, find out whether it succeeded."""
         prefill = self._prefill
+        self.pair.prefill.heard = True
         while (chunk := prefill.read_available()) is not None:
             self._prefill_chunks.append(chunk)
         try:
@@ -154,6 +155,10 @@ class Exchange:
         self._notify()
         if self.prefill_error is None and self._on_prefilled is not None:
             self._on_prefilled()
+
+    def _on_decode_data(self) -> None:
+        self.pair.decode.heard = True
+        self._notify()
 
     def _raise_prefill_error(self) -> None:
         """Raise prefill's error, unless decode responded with an error too: then the client gets decode's."""

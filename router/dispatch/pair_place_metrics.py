@@ -17,7 +17,7 @@ class PairPlaceMetrics(Collector):
         self._places = places
 
     def collect(self) -> Iterator[Metric]:
-        """Metric families; without the limits there are no windows, and nobody waits."""
+        """Metric families; without the limits they have no samples."""
         places = self._places
         windows = GaugeMetricFamily("smg_pd_admission_window", "Places of a decode server", labels=("worker",))
         for worker in self._registry.workers:
@@ -25,18 +25,23 @@ class PairPlaceMetrics(Collector):
             if window is not None:
                 windows.add_metric((worker.url,), window)
         yield windows
-        yield GaugeMetricFamily("moa_pair_places_waiting", "Requests that wait for a pair's places", places.waiting)
-        yield CounterMetricFamily(
-            "smg_pd_admission_waits", "Requests that waited for a decode server", places.waits["decode"]
+        counts = (
+            GaugeMetricFamily("moa_pair_places_waiting", "Requests that wait for a pair's places", labels=()),
+            CounterMetricFamily("smg_pd_admission_waits", "Requests that waited for a decode server", labels=()),
+            CounterMetricFamily("smg_pd_admission_sheds", "Requests that got no decode server in time", labels=()),
+            CounterMetricFamily("moa_prefill_admission_waits", "Requests that waited for a prefill server", labels=()),
+            CounterMetricFamily(
+                "smg_pd_prefill_admission_rejections", "Requests that got no prefill server in time", labels=()
+            ),
         )
-        yield CounterMetricFamily(
-            "smg_pd_admission_sheds", "Requests that got no decode server in time", places.refusals["decode"]
-        )
-        yield CounterMetricFamily(
-            "moa_prefill_admission_waits", "Requests that waited for a prefill server", places.waits["prefill"]
-        )
-        yield CounterMetricFamily(
-            "smg_pd_prefill_admission_rejections",
-            "Requests that got no prefill server in time",
+        values = (
+            places.waiting,
+            places.waits["decode"],
+            places.refusals["decode"],
+            places.waits["prefill"],
             places.refusals["prefill"],
         )
+        for family, value in zip(counts, values, strict=True):
+            if places.enabled:
+                family.add_metric((), value)
+            yield family

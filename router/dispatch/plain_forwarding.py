@@ -84,7 +84,9 @@ class PlainAttempt(ForwardingAttempt):
             ):
                 body = b"" if routed.method == "GET" else routed.body.render(self._added)
                 headers = leg.headers + self._headers.for_worker(worker)
-                async with await worker.origin.request(routed.method, routed.path, body, headers) as response:
+                async with await worker.origin.request(
+                    routed.method, routed.path, body, headers, on_change=use.on_data
+                ) as response:
                     del body  # sent, and may be long
                     use.status = response.status
                     leg.response_started(response.status)

@@ -36,7 +36,7 @@ async def generate_on_plain(worker: Worker, seconds: float) -> None:
         with WorkerUse(worker) as use:
             async with (
                 asyncio.timeout(seconds),
-                await worker.origin.request("POST", path, orjson.dumps(body)) as response,
+                await worker.origin.request("POST", path, orjson.dumps(body), on_change=use.on_data) as response,
             ):
                 use.status = response.status
                 answer = await response.read()

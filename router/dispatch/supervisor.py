@@ -14,6 +14,7 @@ from router.http.body import Body
 from router.workers.kv_event_monitor import KvEventMonitor
 from router.workers.load_monitor import LoadMonitor
 from router.workers.registry import Registry
+from router.workers.wedge_watch import WedgeWatch
 from router.workers.worker import Pair, Worker
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class WorkerSupervisor:
         warm_up: Whether pairs must generate something before they get requests.
         loads: Asks the workers for their load, or None.
         kv_events: Follows their KV events, or None.
+        wedges: Finds workers that take requests and do not work, or None.
 
     Attributes:
         discovery_problem: Returns a sentence on why service discovery finds no workers, or None.
@@ -49,6 +51,7 @@ class WorkerSupervisor:
         warm_up: bool,
         loads: LoadMonitor | None = None,
         kv_events: KvEventMonitor | None = None,
+        wedges: WedgeWatch | None = None,
     ) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
@@ -56,6 +59,7 @@ class WorkerSupervisor:
         self._warm_up_enabled = warm_up
         self._loads = loads
         self._kv_events = kv_events
+        self._wedges = wedges
         self._tasks: set[asyncio.Task[None]] = set()
         self._warming_up: dict[Pair, tuple[asyncio.Task[None], tuple[int, int]]] = {}  # the task, `Pair.restarts`
         self._warm_up_problems: dict[Pair, str] = {}
@@ -94,7 +98,7 @@ class WorkerSupervisor:
         await self._probe_all()
         self._start_task(self._probe_periodically())
         self._start_task(self._watch_troubled_workers())
-        for monitor in (self._loads, self._kv_events):
+        for monitor in (self._loads, self._kv_events, self._wedges):
             if monitor is not None:
                 self._start_task(monitor.run())
 

@@ -62,6 +62,10 @@ class WorkerUse:
         # An error after a good status is in what the worker wrote, or the client's.
         return self.status < 500 if error is None or self.status >= 500 else None
 
+    def on_data(self) -> None:
+        """Something of the worker's response has arrived."""
+        self.worker.heard = True
+
     def count_silence(self) -> None:
         """After the block: the request was cancelled because its time was over before the response started."""
         if not self.status:

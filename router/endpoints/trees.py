@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from router.dispatch.merge_streams import merge_streams
-from router.errors import BadRequest, NoWorker, RouterError
+from router.errors import BadRequest, NotFound, NoWorker, RouterError
 from router.http.asgi import AsgiRequest
 from router.http.sse import DONE, format_error, format_event
 from router.moa.model_roles import assign_roles, is_role
@@ -31,11 +31,15 @@ class TreeEndpoint:
     def __init__(self, context: RunContext, trees: Trees, limits: RunLimits, store: RunStore) -> None:
         self._registry = context.registry
         self._context = context
+        self.take_over(trees)
+        self._limits = limits
+        self._store = store
+
+    def take_over(self, trees: Trees) -> None:
+        """Answer from now on with these trees; runs that have begun go on with theirs."""
         self._trees = {tree.name: tree for tree in trees.trees}
         self._sampling = trees.models
         self._sizes = trees.sizes
-        self._limits = limits
-        self._store = store
 
     def serves(self, model: object) -> bool:
         """Whether a request's `model` is a tree."""
@@ -54,13 +58,17 @@ class TreeEndpoint:
         """Answer one request with a run of the tree that it names, one for each of its prompts.
 
         Raises:
+            NotFound: The tree is gone: the trees file has changed since the request came.
             BadRequest: The request is wrong.
             TimedOutInQueue: There was no room in time for all its calls.
             TooManyRuns: The client, or all clients, have enough runs.
             NoWorker: A model of the tree is not served.
             RouterError: A run failed before the response began.
         """
-        tree_request = read_tree_request(body, kind, self._with_names(self._trees[body["model"]]))
+        tree = self._trees.get(body["model"])
+        if tree is None:
+            raise NotFound(f"the tree {body['model']!r} is no longer served here; GET /v1/models tells what is.")
+        tree_request = read_tree_request(body, kind, self._with_names(tree))
         for model in sorted(_required_models(tree_request.tree) or self._registry.known_models()):
             await self._context.dispatcher.restarts.wait(model)
         await request.admission.reweigh(tree_request.calls)

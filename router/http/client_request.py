@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from router.http.asgi import SSE_HEADERS, AsgiRequest, Headers, Message, Receive, Scope, Send
 from router.http.body_budget import BodyBudget
 from router.http.ids import new_id
+from router.http.keep_alive import KeepAlive
 
 if TYPE_CHECKING:
     from router.observability.tracing.request_span import RequestSpan
@@ -65,6 +66,7 @@ class ClientRequest(AsgiRequest):
         self.drained = False
         self.span: RequestSpan | None = None
         self._prefetched_body: bytes | None = None
+        self._keep_alive: KeepAlive | None = None
 
     def _find_request_id(self, id_headers: tuple[bytes, ...]) -> str | None:
         """The request id that the client chose, from the first of the headers that has one."""
@@ -115,6 +117,15 @@ class ClientRequest(AsgiRequest):
         """As of `AsgiRequest`: its callers have the first chunk."""
         self.streaming, self.first_chunk_at = True, time.monotonic()
         await super().send_stream(chunks, headers)
+
+    def keep_stream_alive(self, interval: float) -> None:
+        """Send a comment whenever a stream of events says nothing for so many seconds; `end_keep_alive` must follow."""
+        self._send = self._keep_alive = KeepAlive(self._send, interval)
+
+    def end_keep_alive(self) -> None:
+        """The response has ended, however."""
+        if self._keep_alive is not None:
+            self._keep_alive.close()
 
     def observe_response(self, observer: Callable[[Message], None]) -> None:
         """Call `observer` with each ASGI message of the response before it is sent."""

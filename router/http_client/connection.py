@@ -182,6 +182,12 @@ class Connection(asyncio.Protocol):
         self._listener = _ignore
         self._abort()
 
+    def break_off(self, failure: str) -> None:
+        """Close the connection, and tell the listener that the worker has failed so."""
+        self._fail(failure)
+        self._abort()
+        self._listener()
+
     def reset(self) -> bool:
         """Prepare for the next request; False when the connection cannot be reused."""
         if self.closed or not self.complete or not self._keep_alive or self._unsent:

@@ -38,6 +38,7 @@ class Origin:
         port: The port of the address.
         url: The address as `http://host:port`, or with `https`.
         resends: Requests that were sent again, since an idle connection turned out to be closed.
+        active: The responses that are awaited on a connection.
     """
 
     def __init__(self, url: str, *, connect_timeout: float = 5.0, tls: WorkerTls | None = None) -> None:
@@ -53,6 +54,7 @@ class Origin:
         self._idle: deque[Connection] = deque()
         self._waiting: OrderedDict[Response, None] = OrderedDict()  # that need a connection, the oldest first
         self._connecting: set[asyncio.Task[None]] = set()
+        self.active: set[Response] = set()
         self._closed = False
         self.resends = 0
 
@@ -119,6 +121,7 @@ class Origin:
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - part of the error it raises
         at_most_once: bool = False,
+        on_change: Callable[[], None] | None = None,
     ) -> Response:
         """As `start_request`, but return once status and headers have arrived.
 
@@ -129,6 +132,7 @@ class Origin:
             headers: Further headers, as there.
             timeout: Seconds until the headers; None for no limit.
             at_most_once: Whether the worker must not get the request twice.
+            on_change: As there.
 
         Raises:
             BadRequest: As there.
@@ -136,7 +140,7 @@ class Origin:
             ConnectionLost: It closed the connection before the headers.
             UpstreamTimeout: `timeout` seconds passed.
         """
-        response = self.start_request(method, path, body, headers, at_most_once=at_most_once)
+        response = self.start_request(method, path, body, headers, on_change, at_most_once=at_most_once)
         try:
             async with asyncio.timeout(timeout):
                 await response.wait_for_headers()
@@ -189,7 +193,9 @@ class Origin:
             async with asyncio.timeout(self._connect_timeout):
                 return await self._open()
         except (OSError, TimeoutError) as error:
-            raise ConnectFailed(f"the worker {self.url} cannot be reached ({_cause(error)}).") from None
+            failed = ConnectFailed(f"the worker {self.url} cannot be reached ({_cause(error)}).")
+            failed.silent = isinstance(error, TimeoutError)
+            raise failed from None
 
     async def _open(self) -> Connection:
         """As `_connect`, without a timeout and with the system's errors."""
@@ -216,6 +222,11 @@ class Origin:
             connection.close()
         else:
             self._idle.append(connection)
+
+    def give_up(self, failure: str) -> None:
+        """End all responses that are awaited, as if their connections had broken; `failure` as of `Connection`."""
+        for response in [*self.active]:
+            response.give_up(failure)
 
     def close(self) -> None:
         """Close the idle connections; those in use close when their responses end."""

@@ -17,6 +17,7 @@ class ConnectionPool(Protocol):
 
     url: str
     resends: int
+    active: "set[Response]"
 
     def idle_connection(self, max_idle: float) -> Connection | None:
         """A connection that has been idle for at most so many seconds, if there is one."""
@@ -85,9 +86,16 @@ class Response:
         """Send the request on a connection."""
         self._connecting = None
         self._connection = connection
+        self._pool.active.add(self)
         connection.send(*self._request, self._on_data)
         if self._at_most_once:
             self._request = b"", b""  # it may be long, and is not sent again
+
+    def give_up(self, failure: str) -> None:
+        """Fail although the worker may still answer; `failure` as of `Connection`. The request is not sent again."""
+        self._at_most_once = True
+        if self._connection is not None:
+            self._connection.break_off(failure)
 
     def fail(self, error: RouterError) -> None:
         """Fail with an error: no connection could be opened, or it broke before the headers."""
@@ -105,6 +113,7 @@ class Response:
                 self._request = b"", b""  # the worker has seen it, so it is not sent again
             elif connection.failure is not None:
                 self._connection = None
+                self._pool.active.discard(self)
                 connection.close()
                 # The worker may have closed a reused connection while it was idle. It has then not seen the request,
                 # so a new connection is safe; not so once the response has started.
@@ -163,6 +172,7 @@ class Response:
             return True
         if connection.complete:
             self._connection = self._on_change = None  # `on_change` may refer to this: a reference cycle
+            self._pool.active.discard(self)
             self._pool.release(connection)
             return True
         if connection.failure is not None:
@@ -193,6 +203,7 @@ class Response:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._pool.active.discard(self)
         self._on_change = None
         self._request = b"", b""  # it may be long, and is not sent any more
 

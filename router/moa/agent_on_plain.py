@@ -59,13 +59,13 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
             )
             async with asyncio.timeout(call.timeout):
                 response = await stack.enter_async_context(
-                    await worker.origin.request("POST", path, orjson.dumps(body), leg.headers)
+                    await worker.origin.request("POST", path, orjson.dumps(body), leg.headers, on_change=use.on_data)
                 )
                 if response.status == 400 and (merged := without_system_role(body.get("messages") or [])):
                     # Perhaps its template refuses the system role; if that is not why, the same error comes again.
                     raw = orjson.dumps(body | {"messages": merged})
                     response = await stack.enter_async_context(
-                        await worker.origin.request("POST", path, raw, leg.headers)
+                        await worker.origin.request("POST", path, raw, leg.headers, on_change=use.on_data)
                     )
                 use.status = response.status
                 leg.response_started(response.status)

@@ -47,6 +47,11 @@ class Trees(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 "{small: 4.0e9, large: 32.0e9}"
             )
 
+    @property
+    def need_judge(self) -> bool:
+        """Whether a tree ends early by what early exit's judge measures."""
+        return any(tree.arm == "exit" and tree.exit.needs_judge for tree in self.trees)
+
 
 SHIPPED_TREES = Path(__file__).parent / "trees"
 DEFAULT_TREE = "tree-3x3-3-1"
@@ -57,14 +62,20 @@ def shipped_trees() -> list[str]:
     return sorted(path.stem for path in SHIPPED_TREES.glob("*.yaml"))
 
 
+def is_shipped(path: Path | None) -> bool:
+    """Whether a name or path, or None for the default, means a file that comes with the router."""
+    return path is None or str(path) in shipped_trees()
+
+
 def load_trees(path: Path | None) -> Trees:
     """Read a YAML or JSON file, or a shipped one by its name; None reads the default tree.
 
     Raises:
         BadRequest: The file cannot be read or is wrong; one sentence names the file and the key.
     """
-    if path is None or str(path) in shipped_trees():
+    if is_shipped(path):
         path = SHIPPED_TREES / f"{path or DEFAULT_TREE}.yaml"
+    assert path is not None
     try:
         text = path.read_text()
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)

@@ -36,7 +36,7 @@ FLAGS: dict[str, str] = {
     "--selector": "what is no KEY=VALUE is refused, not skipped, and so is the flag beside `--pd-disaggregation`",
     "--service-discovery": "a pod that is no longer ready goes too; requests of a pod that goes end first",
     "--worker-startup-check-interval": "5 s, and running workers are asked who they are as often",
-    "--tls-cert-path": "the port of `--prometheus-port` stays plain",
+    "--tls-cert-path": "the ports of `--prometheus-port` and `--health-check-port` stay plain",
     "--api-key": "answers 401 with a JSON error; `/health_generate` needs it too, since it costs a generation; "
     "`--api-keys-file` has keys of single clients",
 }

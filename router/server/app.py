@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 NO_WEBSOCKET = (
     "WebSocket is not spoken here; POST the request, with `stream` set to true for events while the answer is written."
 )
+METRICS_PATHS, HEALTH_PATHS = ("/metrics",), ("/liveness", "/readiness", "/health")  # of ports of their own
 STOP_TIMEOUT = 5.0  # seconds that cancelled requests get to abort on the workers
 
 
@@ -59,6 +60,8 @@ class App:
         self.routes = parts.routes
         self._preload_judge = parts.preload_judge
         self._watcher = parts.watcher
+        self._files = parts.files
+        self.trees = parts.trees
         self._agent_runs = parts.agent_runs
         self._drain = parts.drain
         self._worker_changes = parts.worker_changes
@@ -89,15 +92,24 @@ class App:
             # A request over the private Unix socket of this process comes from another one.
             if self._peers is not None and listener == (str(self._peers.own_socket), None):
                 request.trust_sender()
-            own_port = self._settings.server.prometheus_port
-            # Where the port is not known, it may be this one.
-            is_metrics_port = own_port is not None and (listener is None or listener[1] in (own_port, None))
-            metrics_only = is_metrics_port and not request.internal
-            # The port of its own asks for no key, but only where it is known to be that one.
-            asks_key = not request.internal and not (metrics_only and listener is not None and listener[1] == own_port)
-            await self._answer(request, metrics_only=metrics_only, asks_key=asks_key)
+            port = None if listener is None else listener[1]
+            only = () if request.internal else self._only_paths_of(port)
+            # The port for metrics asks for no key, but only where it is known to be that one.
+            asks_key = not request.internal and not (only == METRICS_PATHS and port is not None)
+            interval = self._settings.server.sse_keepalive_secs
+            if interval and not request.internal:  # the process that the client is connected to does it
+                request.keep_stream_alive(interval)
+            await self._answer(request, only, asks_key=asks_key)
 
-    async def _answer(self, request: ClientRequest, *, metrics_only: bool, asks_key: bool) -> None:
+    def _only_paths_of(self, port: int | None) -> tuple[str, ...]:
+        """The only paths of a port that is for some; none for the port of clients."""
+        server = self._settings.server
+        if server.health_check_port is not None and port == server.health_check_port:
+            return HEALTH_PATHS
+        # Where the port is not known, it may be this one.
+        return METRICS_PATHS if server.prometheus_port is not None and port in (server.prometheus_port, None) else ()
+
+    async def _answer(self, request: ClientRequest, only: tuple[str, ...], *, asks_key: bool) -> None:
         self._requests.add(request)
         self._cors.add_headers(request)
         route: Route | None = None
@@ -110,8 +122,8 @@ class App:
             route, variable = self.routes.find(request)
             if self._tracing is not None and route.endpoint:
                 request.span = self._tracing.start_request(request, route.path, route.endpoint)
-            if metrics_only and route.path != "/metrics":
-                raise NotFound("this port is for /metrics only.")
+            if only and route.path not in only:
+                raise NotFound(f"this port is for {', '.join(only)} only.")
             self._cors.check(request, route)
             if asks_key:
                 self._keys.check(request, route.right)
@@ -134,6 +146,7 @@ class App:
             self._requests.discard(request)
             request.release_body()
             error_code = error_code or request.stream_error
+            request.end_keep_alive()
             if request.span is not None:
                 request.span.end(request, error_code)
             if not request.internal:  # the process that the client is connected to counts and logs it
@@ -194,6 +207,7 @@ class App:
         await self.supervisor.start()
         if self._watcher is not None:
             self._watcher.start()
+        self._files.start()
         if self._preload_judge and isinstance(self.judge, Judge):
             if replaces:
                 self.judge.start_soon()
@@ -203,6 +217,7 @@ class App:
     async def stop(self) -> None:
         """Stop background work, let cancelled requests abort on the workers, and close connections."""
         self._event_loop.close()
+        await self._files.close()
         if self._watcher is not None:
             await self._watcher.close()
         if self._worker_changes is not None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
@@ -23,12 +25,13 @@ from router.endpoints.routes import RouteTable
 from router.endpoints.services import EndpointServices
 from router.endpoints.trees import TreeEndpoint
 from router.endpoints.workers import WorkerEndpoints
+from router.endpoints.workers_file import Bodies, WorkersFile, read_workers_file, workers_of
 from router.http.client_request import ClientRequest
 from router.load_balancing import Policy, make_policy
 from router.load_balancing.metrics import PolicyMetrics
 from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
-from router.moa.tree_files import load_trees
+from router.moa.tree_files import Trees, is_shipped, load_trees
 from router.observability.duration_histogram import DURATION_BUCKETS
 from router.observability.run_store import RunStore
 from router.server.admission import AdmissionLimits
@@ -41,6 +44,7 @@ from router.server.processes.peers import Peers
 from router.server.processes.process_routing import ProcessRouting
 from router.server.processes.worker_changes import WorkerChanges
 from router.server.settings import RouterSettings
+from router.server.watched_files import Signature, WatchedFile, WatchedFiles, signature
 from router.service_discovery.metrics import DiscoveryMetrics
 from router.service_discovery.pod_workers import PodWorkers
 from router.service_discovery.settings import DiscoverySettings
@@ -54,6 +58,7 @@ from router.workers.load_metrics import LoadMetrics
 from router.workers.load_monitor import LoadMonitor
 from router.workers.metrics import register_worker_metrics
 from router.workers.registry import Registry
+from router.workers.wedge_watch import WedgeWatch
 from router.workers.worker import Role
 
 
@@ -68,6 +73,8 @@ class Components:
         watcher: Watches Kubernetes pods, or None.
         judge: Measures how much answers agree.
         preload_judge: Whether a tree of the trees file needs the judge's embedding model.
+        files: Watches files of settings.
+        trees: Answers requests to trees.
         agent_runs: The runs of agents that clients name.
         drain: Lets requests in unless the router is being drained.
         worker_changes: What operators changed, for the router's other processes; None with one process.
@@ -86,6 +93,8 @@ class Components:
     watcher: PodWatcher | None
     judge: AgreementJudge
     preload_judge: bool
+    files: WatchedFiles
+    trees: TreeEndpoint
     agent_runs: AgentRuns
     drain: DrainEndpoints
     worker_changes: WorkerChanges | None
@@ -132,7 +141,9 @@ def build_components(
         worker_tls or WorkerTls(settings.tls),
         takes_client_keys=not keys.clients,
     )
-    registry = _registry(settings, factory)
+    seen = {path: signature(path) for path in (settings.trees, settings.workers_file) if path is not None}
+    in_file = {} if settings.workers_file is None else read_workers_file(settings.workers_file, factory)
+    registry = _registry(settings, factory, in_file)
     register_worker_metrics(prometheus, registry)
     policies: dict[Role, str] = {
         "prefill": settings.prefill_policy or settings.policy,
@@ -141,16 +152,8 @@ def build_components(
     }
     by_role = {role: make_policy(name, settings.cache_aware, settings.policies) for role, name in policies.items()}
     prometheus.register(PolicyMetrics(by_role.values()))
-    asked = [role for role in by_role if by_role[role].uses_server_loads or settings.overload.enabled]
-    loads = LoadMonitor(registry, settings.loads, asked)
-    prometheus.register(LoadMetrics(loads))
-    kv_events = KvEventMonitor(registry, settings.kv_events, [role for role in by_role if by_role[role].uses_kv_events])
-    prometheus.register(KvEventMetrics(kv_events))
     dispatcher = _dispatcher(settings, registry, by_role, prometheus)
-    warm_up = not settings.health.skip_warm_up
-    supervisor = WorkerSupervisor(
-        registry, dispatcher, settings.health.probe_interval_secs, warm_up=warm_up, loads=loads, kv_events=kv_events
-    )
+    supervisor = _supervisor(settings, dispatcher, by_role, prometheus)
 
     # Clients' requests: limits and metrics.
     process, processes = (0, 1) if peers is None else (peers.index, len(peers.indexes))
@@ -171,7 +174,6 @@ def build_components(
     # Runs: of trees, and of agents that clients name.
     trees = load_trees(settings.trees)
     judge = judge or Judge(settings.runs.embedding_model)
-    preload_judge = any(tree.arm == "exit" and tree.exit.needs_judge for tree in trees.trees)
     run_context = RunContext(dispatcher, judge=judge, metrics=OpenPromptMetrics(prometheus))
     if peers is not None:
         run_context.new_run_id = peers.new_run
@@ -220,7 +222,9 @@ def build_components(
         supervisor=supervisor,
         watcher=watcher,
         judge=judge,
-        preload_judge=preload_judge,
+        preload_judge=trees.need_judge,
+        files=_watched_files(settings, seen, factory, WorkersFile(worker_endpoints, in_file), tree_endpoint, judge),
+        trees=tree_endpoint,
         agent_runs=agent_runs,
         drain=drain,
         worker_changes=worker_changes,
@@ -234,8 +238,33 @@ def build_components(
     )
 
 
-def _registry(settings: RouterSettings, factory: WorkerFactory) -> Registry:
-    """The workers that the command line names."""
+def _watched_files(
+    settings: RouterSettings,
+    seen: Mapping[Path, Signature],
+    factory: WorkerFactory,
+    workers: WorkersFile,
+    tree_endpoint: TreeEndpoint,
+    judge: AgreementJudge,
+) -> WatchedFiles:
+    """The files that are followed when they change, with their signatures before they were read."""
+
+    def take_trees_over(trees: Trees) -> str:
+        if trees.need_judge and isinstance(judge, Judge):
+            judge.start_soon()
+        tree_endpoint.take_over(trees)
+        return f"new runs are of its trees: {', '.join(tree.name for tree in trees.trees)}"
+
+    files = []
+    if settings.trees is not None and not is_shipped(settings.trees):
+        files.append(WatchedFile(settings.trees, seen[settings.trees], load_trees, take_trees_over))
+    if (path := settings.workers_file) is not None:
+        read = partial(read_workers_file, factory=factory)
+        files.append(WatchedFile(path, seen[path], read, workers.take_over, workers.settle))
+    return WatchedFiles(files, settings.server.file_check_secs)
+
+
+def _registry(settings: RouterSettings, factory: WorkerFactory, in_file: Bodies) -> Registry:
+    """The workers that the command line and the workers file name."""
     registry = Registry([], exact_models=settings.igw or settings.trees is not None)
     for url, bootstrap_port in settings.prefill:
         registry.add(factory.make(url, "prefill", bootstrap_port))
@@ -243,6 +272,9 @@ def _registry(settings: RouterSettings, factory: WorkerFactory) -> Registry:
         registry.add(factory.make(url, "decode"))
     for url in settings.plain:
         registry.add(factory.make(url, "plain"))
+    for worker in workers_of(in_file, factory):
+        registry.refuse_address(worker.url)
+        registry.add(worker)
     return registry
 
 
@@ -266,6 +298,28 @@ def _dispatcher(
         PairTimes(settings.server.duration_buckets or DURATION_BUCKETS, prometheus),
         places,
         overload,
+    )
+
+
+def _supervisor(
+    settings: RouterSettings, dispatcher: Dispatcher, by_role: Mapping[Role, Policy], prometheus: CollectorRegistry
+) -> WorkerSupervisor:
+    """What watches the workers, and asks them for what the policies want to know."""
+    registry = dispatcher.registry
+    asked = [role for role, policy in by_role.items() if policy.uses_server_loads or settings.overload.enabled]
+    loads = LoadMonitor(registry, settings.loads, asked)
+    prometheus.register(LoadMetrics(loads))
+    followed = [role for role, policy in by_role.items() if policy.uses_kv_events]
+    kv_events = KvEventMonitor(registry, settings.kv_events, followed)
+    prometheus.register(KvEventMetrics(kv_events))
+    return WorkerSupervisor(
+        registry,
+        dispatcher,
+        settings.health.probe_interval_secs,
+        warm_up=not settings.health.skip_warm_up,
+        loads=loads,
+        kv_events=kv_events,
+        wedges=WedgeWatch(registry, settings.wedges),
     )
 
 

@@ -17,6 +17,7 @@ from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from router.workers.kv_event_monitor import KvEventSettings
 from router.workers.load_monitor import LoadMonitorSettings
+from router.workers.wedge_watch import WedgeSettings
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,13 @@ class ServerSettings:
         exclusive_minimum=0,
         help_text="seconds in which a client must send its request, and for which it may take nothing of its answer",
     )
+    sse_keepalive_secs: float = flag(
+        "--sse-keepalive-secs",
+        default=0,
+        value_type=float,
+        minimum=0,
+        help_text="seconds without an event after which a stream gets a comment, so that no proxy ends it; 0: never",
+    )
     max_payload_bytes: int = flag(
         "--max-payload-size", default=512 * 1024 * 1024, minimum=1, help_text="largest body, bytes"
     )
@@ -80,6 +88,14 @@ class ServerSettings:
         default="0.0.0.0",  # noqa: S104 - as sglang-router
         help_text="address of that port",
     )
+    health_check_port: int | None = flag(
+        "--health-check-port",
+        default=None,
+        value_type=int,
+        minimum=1,
+        maximum=65535,
+        help_text="a port of its own for /liveness, /readiness and /health too, always without TLS",
+    )
     duration_buckets: tuple[float, ...] | None = flag(
         "--prometheus-duration-buckets",
         default=None,
@@ -95,6 +111,14 @@ class ServerSettings:
         "--log-json", default=False, help_text="every line of the log is a JSON object, and not requests' alone"
     )
     log_dir: str | None = flag("--log-dir", default=None, help_text="folder for log files, one a day")
+    file_check_secs: float = flag(
+        "--file-check-interval-secs",
+        default=2,
+        value_type=float,
+        minimum=0,
+        help_text="seconds between looks at the files of --trees and --workers-file, which are taken over when they "
+        "change; 0 reads them once",
+    )
     redact_text: bool = flag(
         "--redact-text", default=False, help_text="keep no prompts and answers in traces of runs, logs and spans"
     )
@@ -115,6 +139,7 @@ class RouterSettings:
         policies: Parameters of the other policies.
         loads: How often servers are asked for their load.
         kv_events: Whether servers' KV events are followed.
+        workers_file: File that names further workers, or None.
         trees: File with trees of agents, a shipped tree's name, or None for the default tree.
         igw: Whether a model must be named as its servers name it, also where there is one model alone.
         server: Listening, answering, logging and stopping.
@@ -124,6 +149,7 @@ class RouterSettings:
         limits: Admission limits.
         places: When requests wait for places on pairs.
         overload: Which servers are overloaded.
+        wedges: For how long a worker with requests may say nothing.
         runs: Limits on runs of trees, and the embedding model of early exit.
         trace: OpenTelemetry spans.
         tls: Certificates and keys, towards workers and towards clients.
@@ -140,6 +166,7 @@ class RouterSettings:
     policies: PolicySettings = field(default_factory=PolicySettings)
     loads: LoadMonitorSettings = field(default_factory=LoadMonitorSettings)
     kv_events: KvEventSettings = field(default_factory=KvEventSettings)
+    workers_file: Path | None = None
     trees: Path | None = None
     igw: bool = False
     server: ServerSettings = field(default_factory=ServerSettings)
@@ -149,6 +176,7 @@ class RouterSettings:
     limits: AdmissionSettings = field(default_factory=AdmissionSettings)
     places: PairPlaceSettings = field(default_factory=PairPlaceSettings)
     overload: OverloadSettings = field(default_factory=OverloadSettings)
+    wedges: WedgeSettings = field(default_factory=WedgeSettings)
     runs: RunSettings = field(default_factory=RunSettings)
     trace: TraceSettings = field(default_factory=TraceSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)

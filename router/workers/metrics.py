@@ -37,6 +37,7 @@ class WorkerGauges(Collector):
 
         health = gauge("smg_worker_health", "1 when it may get requests")
         active = gauge("smg_worker_requests_active", "Requests in flight")
+        wedged = gauge("moa_worker_wedged", "1 while it takes requests and does not work")
         state = gauge(
             "smg_worker_cb_state", "Circuit breaker: " + ", ".join(f"{i} {s}" for i, s in enumerate(BREAKER_STATES))
         )
@@ -56,6 +57,7 @@ class WorkerGauges(Collector):
             url = (worker.url,)
             health.add_metric(url, worker.usable)
             active.add_metric(url, worker.load)
+            wedged.add_metric(url, worker.wedged is not None)
             state.add_metric(url, BREAKER_STATES.index(worker.breaker.state))
             failures.add_metric(url, worker.breaker.consecutive_failures)
             successes.add_metric(url, worker.breaker.consecutive_successes)
@@ -69,7 +71,7 @@ class WorkerGauges(Collector):
                 sent.add_metric((worker.url, model), count)
             for model in worker.models or ("unknown",):
                 sizes[ROLE_LABELS[worker.role], "http", model] += 1
-        yield from (health, active, state, failures, successes, outcomes, transitions, readmissions, sent)
+        yield from (health, active, wedged, state, failures, successes, outcomes, transitions, readmissions, sent)
         pool = GaugeMetricFamily(
             "smg_worker_pool_size", "Workers that serve a model", labels=("worker_type", "connection_mode", "model")
         )

@@ -131,8 +131,8 @@ class Registry:
             pair.prefill.warmed_up = pair.decode.warmed_up = True
 
     def pairs(self) -> list[Pair]:
-        """Every healthy prefill server with every healthy decode server of its model, without those being removed."""
-        healthy = [worker for worker in self.workers if worker.healthy and not (worker.away or worker.draining)]
+        """Every healthy prefill server with every healthy decode server of its model; none that is being removed."""
+        healthy = [w for w in self.workers if w.healthy and not (w.away or w.draining or w.wedged)]
         return [
             Pair(prefill, decode)
             for prefill in healthy

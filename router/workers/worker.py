@@ -58,6 +58,8 @@ class Worker:
         warmed_up: Whether a pair with it has generated something since it became healthy.
         api_key: The API key sent to it, or None.
         away: Whether the last connection to it could not be opened: its process has ended, or has just begun.
+        wedged: One sentence on how it takes requests and does not work; None as long as it does.
+        heard: Whether a byte of a response to a client came from it since that was last looked at.
         suspected: Whether a connection to it broke since the last probe.
         wants_key: Whether it tells nothing of itself, since it wants an API key and the router has none for it. It may
             get requests then, each with its client's key.
@@ -89,6 +91,8 @@ class Worker:
     needs_warm_up: bool = False
     warmed_up: bool = False
     away: bool = False
+    wedged: str | None = None
+    heard: bool = False
     suspected: bool = False
     wants_key: bool = False
     takes_client_keys: bool = True
@@ -167,7 +171,7 @@ class Worker:
     def usable(self) -> bool:
         """Whether it may get requests, apart from its circuit breaker."""
         warm = self.warmed_up or not self.needs_warm_up or self.wants_key
-        return warm and self.healthy and not self.away and not self.draining
+        return warm and self.healthy and not self.away and not self.draining and self.wedged is None
 
     @property
     def recovering(self) -> bool:
@@ -193,6 +197,12 @@ class Worker:
             self.last_usable = time.monotonic()
         self.suspected = True
         self.away = self.away or isinstance(error, ConnectFailed)
+
+    def set_wedged(self, problem: str) -> None:
+        """Note that it takes requests and does not work."""
+        if self.usable:
+            self.last_usable = time.monotonic()
+        self.wedged = self.problem = problem
 
     async def probe(self) -> None:
         """Ask the worker what it serves, and call its health endpoint when that is due.
@@ -256,15 +266,14 @@ class Worker:
         """Forget what was learnt of the process that served before."""
         self.restarts += 1
         self.warmed_up = False
-        self.server_load = None
-        self.kv_blocks = None
+        self.server_load = self.kv_blocks = self.wedged = None
         self.breaker.reset()
 
     def _record_probe(self, problem: str | None, conclusive: bool) -> None:
         """Update health, breaker and warm-up state after a probe; `problem` is None if it succeeded."""
         was_healthy = self.healthy
         self.healthy = self.health_tracker.record(success=problem is None, conclusive=conclusive)
-        self.problem = problem or self._key_notice or self._health_notice
+        self.problem = problem or self.wedged or self._key_notice or self._health_notice
         if self.healthy and not was_healthy:
             self.breaker.reset()
         if not self.healthy:
@@ -367,6 +376,7 @@ class Worker:
             "breaker": self.breaker.state,
             "generated": self.warmed_up,
             "draining": self.draining,
+            "wedged": self.wedged is not None,
             "capability": self.capability,
             "sglang": self.info.get("sglang"),
             "overlay": self.info.get("overlay"),

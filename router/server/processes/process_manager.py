@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from router.server.processes.parent_death_signal import die_with_parent
-from router.server.processes.sockets import listen_many, listen_on_metrics_port, listen_privately
+from router.server.processes.sockets import listen_many, listen_on_other_ports, listen_privately
 from router.server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -80,13 +80,13 @@ class ProcessManager:
         self._stop_timeout = server.grace_secs + STOP_MARGIN
         self._children: list[ChildProcess] = []
         port_listeners = listen_many(server.host, server.port, count)
-        metrics_listeners = listen_on_metrics_port(server)
+        other_listeners = listen_on_other_ports(server)
         self._folder = Path(tempfile.mkdtemp(prefix="router-"))
         self._paths = [self._folder / str(index) for index in range(count)]
         try:
             for index, listener in enumerate(port_listeners):
                 private = listen_privately(self._paths[index])
-                self._children.append(ChildProcess(index, [listener, *metrics_listeners, private]))
+                self._children.append(ChildProcess(index, [listener, *other_listeners, private]))
         except OSError:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise

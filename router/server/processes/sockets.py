@@ -24,9 +24,10 @@ def listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
     return listener
 
 
-def listen_on_metrics_port(server: ServerSettings) -> list[socket.socket]:
-    """The socket of `--prometheus-port`, or an empty list."""
-    return [] if server.prometheus_port is None else [listen(server.prometheus_host, server.prometheus_port)]
+def listen_on_other_ports(server: ServerSettings) -> list[socket.socket]:
+    """The sockets of `--prometheus-port` and `--health-check-port`, where they are given; raises `OSError`."""
+    ports = (server.prometheus_host, server.prometheus_port), (server.host, server.health_check_port)
+    return [listen(host, port) for host, port in ports if port is not None]
 
 
 def listen_many(host: str, port: int, count: int) -> list[socket.socket]:

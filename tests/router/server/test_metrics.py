@@ -17,12 +17,14 @@ from prometheus_client.parser import text_string_to_metric_families
 import router
 from router.dispatch.retries import RetrySettings
 from router.endpoints.not_offered import PATHS_NOT_OFFERED
+from router.server.processes.sockets import listen_on_other_ports
 from router.server.settings import ServerSettings
 from tests.router.moa.test_run_failures import OpenAIServer, write_tree
 from tests.router.moa.test_tree_runs import Agents
 from tests.router.server.test_peers import run_of
 from tests.router.support.aio import aio, until
 from tests.router.support.fakes import Call, FakePair, chat_event, whole
+from tests.router.support.processes import free_port
 from tests.router.support.serving import Serving, serving, together
 
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
@@ -204,6 +206,35 @@ async def test_a_port_for_metrics_only() -> None:
         assert (await client.http.get("/metrics")).status_code == 200
         answer = await client.post("/generate", {"text": "x"})
         assert (answer.status_code, answer.json()["error"]["message"]) == (404, "this port is for /metrics only.")
+
+
+@aio
+async def test_a_port_for_health_only() -> None:
+    async with serving(FakePair()) as client:
+        settings = ServerSettings(health_check_port=client.port, api_key="secret")
+        object.__setattr__(client.app._settings, "server", settings)
+        for path in ("/liveness", "/readiness", "/health"):
+            assert (await client.http.get(path)).status_code == 200, path
+        for path in ("/metrics", "/workers"):
+            answer = await client.http.get(path)
+            told = "this port is for /liveness, /readiness, /health only."
+            assert (answer.status_code, answer.json()["error"]["message"]) == (404, told), path
+        object.__setattr__(client.app._settings, "server", ServerSettings(health_check_port=client.port + 1))
+        assert (await client.http.get("/metrics")).status_code == 200
+
+
+def test_there_is_a_socket_for_each_port_of_its_own() -> None:
+    ports = free_port(), free_port()
+    server = ServerSettings(
+        host="127.0.0.1", prometheus_host="127.0.0.1", prometheus_port=ports[0], health_check_port=ports[1]
+    )
+    sockets = listen_on_other_ports(server)
+    try:
+        assert tuple(each.getsockname()[1] for each in sockets) == ports
+    finally:
+        for each in sockets:
+            each.close()
+    assert listen_on_other_ports(ServerSettings()) == []
 
 
 @contextmanager
