@@ -127,6 +127,8 @@ class SampledAttempt(ForwardingAttempt):
             return refused.upstream_status
         finally:
             self._pair.decode.rooms -= others
+            if self._pair.decode.on_release is not None:
+                self._pair.decode.on_release()
 
     def count_silence(self) -> None:
         """As of `ForwardingAttempt`; only one of the samples counts."""

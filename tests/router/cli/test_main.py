@@ -220,8 +220,9 @@ def test_sigterm_lets_streams_end(grace: str, whole: bool) -> None:
         pair.decode.generate = decode
         async with started(pair):
             port = free_port()
-            metrics = free_port()
+            metrics, health = free_port(), free_port()
             given = ["--pd-disaggregation", "--prefill", pair.prefill.url, "1", "--decode", pair.decode.url]
+            given += ["--health-check-port", str(health)]
             given += ["--host", "127.0.0.1", "--port", str(port), "--shutdown-grace-period-secs", grace]
             given += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics), "--log-level", "error"]
             process = router(*given)
@@ -229,6 +230,7 @@ def test_sigterm_lets_streams_end(grace: str, whole: bool) -> None:
                 url = f"http://127.0.0.1:{port}"
                 await asyncio.to_thread(wait_for, f"{url}/readiness", process)
                 await asyncio.to_thread(wait_for, f"http://127.0.0.1:{metrics}/metrics", process)
+                await asyncio.to_thread(wait_for, f"http://127.0.0.1:{health}/readiness", process)
                 body = {"model": "fake", "messages": [{"role": "user", "content": "x"}], "stream": True}
                 async with (
                     httpx.AsyncClient(timeout=60) as client,
