@@ -25,7 +25,7 @@ class PairPlaceMetrics(Collector):
             if window is not None:
                 windows.add_metric((worker.url,), window)
         yield windows
-        counts = (
+        counts: tuple[GaugeMetricFamily | CounterMetricFamily, ...] = (
             GaugeMetricFamily("moa_pair_places_waiting", "Requests that wait for a pair's places", labels=()),
             CounterMetricFamily("smg_pd_admission_waits", "Requests that waited for a decode server", labels=()),
             CounterMetricFamily("smg_pd_admission_sheds", "Requests that got no decode server in time", labels=()),
