@@ -29,7 +29,9 @@ IGNORED_FLAGS: dict[str, IgnoredFlag] = {
     "--disable-load-monitoring": IgnoredFlag(
         "servers are asked for their load only where a policy uses it", {"action": "store_true"}
     ),
-    "--disable-worker-overload-protection": IgnoredFlag("no worker is left out for its load", {"action": "store_true"}),
+    "--disable-worker-overload-protection": IgnoredFlag(
+        "without --worker-overload-protection no worker is left out for its load", {"action": "store_true"}
+    ),
     "--selection-policy": IgnoredFlag("there is one way for cache_aware to choose", {"metavar": "NAME"}),
     "--worker-startup-delay": IgnoredFlag(
         "a worker that is not there yet is looked for until it is", {"type": float, "metavar": "SECONDS"}

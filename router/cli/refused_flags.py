@@ -93,24 +93,9 @@ _BY_REASON: tuple[tuple[str, str], ...] = (
     ),
     ("least_load leaves no worker out; take --max-concurrent-requests", "--least-load-max-waiting-requests"),
     ("power_of_two compares requests; take --policy least_load for the wait", "--power-of-two-load-metric"),
+    ("a silent worker is asked whether it works, after --worker-wedge-secs; take that", "--worker-stall-secs"),
     (
-        "no worker is left out for its load; take --policy least_load, or --max-concurrent-requests",
-        "--worker-overload-protection --worker-overload-shed --worker-overload-waiting-requests "
-        "--worker-overload-token-usage",
-    ),
-    (
-        "a silent worker is found by --request-timeout-secs and --health-check-timeout-secs; take these",
-        "--worker-stall-secs --worker-wedge-secs --worker-stale-secs",
-    ),
-    (
-        "pairs have no limits of their own; take --max-concurrent-requests, --queue-size and --queue-timeout-secs",
-        """--pd-admission-wait-secs --prefill-max-inflight-requests-per-worker --prefill-queue-size
-        --prefill-queue-timeout-secs""",
-    ),
-    ("a stream has only what the server writes; leave the flag out", "--sse-keepalive-secs"),
-    ("health is on the main port, without a key; ask /liveness and /readiness there", "--health-check-port"),
-    (
-        "workers are found in Kubernetes alone; give others with --worker-urls, or POST /workers",
+        "workers are found in Kubernetes and in --workers-file; give others with --worker-urls, or POST /workers",
         "--discovery-provider --discovery-file --discovery-check-interval-secs",
     ),
     ("Python has no jemalloc; leave the flag out", "--jemalloc-prof-dir"),

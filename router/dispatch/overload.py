@@ -8,8 +8,8 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from router.config.flags import flag
-from router.dispatch.metrics import ROLE_LABELS
 from router.errors import NoWorker
+from router.workers.metrics import ROLE_LABELS
 from router.workers.server_load import ServerLoad
 from router.workers.worker import Role, Worker
 
