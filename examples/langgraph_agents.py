@@ -1,56 +1,57 @@
-"""The same three agents as nodes of a LangGraph graph (`pip install langgraph langchain-openai`).
+"""A LangGraph graph with its edges, whose reader is prefilled while the writers write.
 
+    pip install ./client langgraph langchain-openai
     python examples/langgraph_agents.py http://localhost:30000 MODEL
 
-In the graph as one would draw it, the reader is a node behind the writers and begins when both are done. Here all
-three begin at once: the reader's prompt has places for the answers, and the router lets it wait where it must, with
-its prompt prefilled as far as it is known.
+A writer's node leaves the placeholder for its answer in the state and ends at once, so that the reader begins.
 """
 
+import asyncio
 import operator
 import sys
-import uuid
-from typing import Annotated, TypedDict
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypedDict
 
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, StateGraph
-
-PROMPTS = {
-    "pro": "Give one reason for living in a city.",
-    "con": "Give one reason against living in a city.",
-    "reader": "For: <|answer:pro|>\n\nAgainst: <|answer:con|>\n\nWeigh both in a sentence.",
-}
+from moa_client import AgentRun
 
 
 class Said(TypedDict):
-    """What the agents said, by name."""
+    """What the agents said, by name: placeholders at first."""
 
     answers: Annotated[dict[str, str], operator.or_]
 
 
-def main(url: str, model: str) -> None:
+async def main(url: str, model: str) -> None:
     """Run the graph, and print the reader's answer."""
-    run = uuid.uuid4().hex
+    async with AgentRun() as run:
 
-    def node(name: str) -> object:
-        # max_retries: a name is given once in a run, so a request of an agent is not sent again.
-        llm = ChatOpenAI(
-            base_url=f"{url}/v1",
-            api_key="unused",
-            model=model,
-            max_retries=0,
-            extra_body={"run": run, "agent": name, "max_tokens": 60},
-        )
-        return lambda _: {"answers": {name: llm.invoke(PROMPTS[name]).content}}
+        def node(name: str, prompt: str) -> Callable[[Said], Awaitable[dict[str, Any]]]:
+            async def ask(fields: dict[str, str], filled: str) -> str:
+                llm = ChatOpenAI(
+                    base_url=f"{url}/v1", api_key="unused", model=model, max_retries=0, max_tokens=60, extra_body=fields
+                )
+                return str((await llm.ainvoke([("system", name), ("user", filled)])).content)
 
-    graph = StateGraph(Said)
-    for name in PROMPTS:
-        graph.add_node(name, node(name))
-        graph.add_edge(START, name)
-        graph.add_edge(name, END)
-    print(graph.compile().invoke({"answers": {}})["answers"]["reader"])
-    print(f"\nwhat each of them did, and when: {url}/runs/{run}/timeline")
+            async def begin(said: Said) -> dict[str, Any]:
+                filled = prompt.format(**said["answers"])
+                return {"answers": {name: run.begin(name, lambda fields: ask(fields, filled))}}
+
+            return begin
+
+        graph = StateGraph(Said)
+        graph.add_node("pro", node("pro", "Give one reason for living in a city."))
+        graph.add_node("con", node("con", "Give one reason against living in a city."))
+        graph.add_node("reader", node("reader", "For: {pro}\n\nAgainst: {con}\n\nWeigh both in a sentence."))
+        graph.add_edge(START, "pro")
+        graph.add_edge(START, "con")
+        graph.add_edge(["pro", "con"], "reader")
+        graph.add_edge("reader", END)
+        await graph.compile().ainvoke({"answers": {}})
+        print(await run.answer("reader"))
+    print(f"\nwhat each of them did, and when: {url}/runs/{run.id}/timeline")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    asyncio.run(main(*sys.argv[1:3]))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from router.dispatch.hint_fields import hint_fields
 from router.dispatch.request_ids import ids_of_prompts
 from router.dispatch.sample_count import read_samples
 from router.dispatch.sampling_bounds import check_sampling
@@ -29,6 +30,8 @@ PROMPT_FIELDS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt
 def router_fields(fields: Mapping[str, Any], pair: Pair, path: str, *, checked: bool = False) -> dict[str, Any]:
     """The fields the router adds to a body with `fields`: bootstrap address, a new bootstrap room, a request id.
 
+    And what hints of the client add (`hint_fields`).
+
     A batch gets lists with one room and one id for each prompt. A client's `rid` becomes a prefix of the id sent.
     `checked` tells that another sample of the same request was checked.
 
@@ -41,10 +44,18 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str, *, checked: 
     size = batch_size(fields, path)
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
     rid = ids_of_prompts(fields.get("rid"), size)
+    hinted = hint_fields(fields, (pair.prefill, pair.decode))
     if size is None:
-        return {"bootstrap_host": host, "bootstrap_port": port, "bootstrap_room": new_bootstrap_room(), "rid": rid}
+        room = new_bootstrap_room()
+        return {"bootstrap_host": host, "bootstrap_port": port, "bootstrap_room": room, "rid": rid, **hinted}
     rooms = [new_bootstrap_room() for _ in range(size)]
-    return {"bootstrap_host": [host] * size, "bootstrap_port": [port] * size, "bootstrap_room": rooms, "rid": rid}
+    return {
+        "bootstrap_host": [host] * size,
+        "bootstrap_port": [port] * size,
+        "bootstrap_room": rooms,
+        "rid": rid,
+        **hinted,
+    }
 
 
 def _check(fields: Mapping[str, Any], pair: Pair, path: str) -> None:

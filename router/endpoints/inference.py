@@ -18,6 +18,7 @@ from router.dispatch.sample_forwarding import admit_samples, rooms_of
 from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.answering import ERROR_EVENT_TIMEOUT, answer_within
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
+from router.endpoints.hints import take_hints
 from router.endpoints.requested_model import requested_model
 from router.endpoints.reserved_fields import refuse_reserved
 from router.endpoints.trees import TreeEndpoint
@@ -90,6 +91,7 @@ class InferenceEndpoints:
         model = body.fields.get("model")
         if self._trees.serves(model):
             request.model = model
+            take_hints(request, body.fields)
             answer = self._trees.answer(request, body.all_fields(), kind, request.span)
             await answer_within(request, answer, self._timeout)
             return
@@ -120,9 +122,11 @@ class InferenceEndpoints:
         if self._agent_runs.serves(routed.body.fields):
             refuse_ignored(routed.body.fields)
             self._note_model(request, routed.model)
+            take_hints(request, routed.body.fields)
             await self._agent_runs.answer(request, routed.path, routed.model, routed.body.all_fields(), request.span)
         elif self._registry.served_by_pairs(routed.model):
             refuse_ignored(routed.body.fields, lambda: self._registry.serving(routed.model, "decode"))
+            take_hints(request, routed.body.fields, self._registry.serving(routed.model, "decode"))
             await admit_samples(request, routed)
             await self._forwarder.forward(request, routed, self._on_pairs, self._pair_places(request, routed))
         else:
@@ -136,6 +140,7 @@ class InferenceEndpoints:
     async def _forward_to_plain(self, request: ClientRequest, routed: RoutedRequest) -> None:
         check_sampling(routed.body.fields, routed.path)
         refuse_ignored(routed.body.fields, lambda: self._registry.serving(routed.model, "plain"))
+        take_hints(request, routed.body.fields, self._registry.serving(routed.model, "plain"))
         attempts = on_plain(self._dispatcher, lambda worker: plain_fields(routed, worker))
         await self._forwarder.forward(request, routed, attempts)
 

@@ -12,7 +12,8 @@ from router.dispatch.plain_forwarding import on_plain
 from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.answering import answer_within
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
-from router.endpoints.passed_paths import PassedPath
+from router.endpoints.hints import take_hints
+from router.endpoints.passed_paths import RESPONSES_PATH, PassedPath
 from router.endpoints.requested_model import requested_model
 from router.endpoints.reserved_fields import refuse_reserved
 from router.endpoints.routes import Handler
@@ -90,6 +91,8 @@ class PassedEndpoints:
         if path.needs_engine:
             check_sampling(fields, path.server_path)
             refuse_ignored(fields, lambda: self._registry.serving(model, "plain"))
+        if path is RESPONSES_PATH:
+            take_hints(request, fields, self._registry.serving(model, "plain"))
         return RoutedRequest(path.server_path, path.name, model, body, needs_engine=path.needs_engine)
 
     async def forward(

@@ -8,6 +8,7 @@ from itertools import accumulate
 
 from router.load_balancing.cache_aware import CacheAwareSettings
 from router.load_balancing.policy import Policy
+from router.load_balancing.prompt_prefix import TOKEN_CHARACTERS
 from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
 from router.load_balancing.settings import PolicySettings
 from router.workers.worker import Worker
@@ -19,6 +20,8 @@ MAX_MODELS = 256  # whose prompts are remembered
 
 class Bucket(Policy):
     """Chooses by the length of the prompt, so that short prompts do not wait behind long ones.
+
+    Where an answer is made, on decode and plain servers, the tokens that the client expects of it count, too.
 
     The prompts of the last interval tell the bounds between the workers' lengths: each worker's share of their
     characters is about the same. When the characters that the workers got in that time are imbalanced
@@ -42,6 +45,8 @@ class Bucket(Policy):
         """Choose by length, unless the workers' shares are imbalanced."""
         prompt = context.prompt
         length = 0 if prompt is None else len(prompt.chars) * prompt.unit
+        if context.expected_tokens and workers[0].role != "prefill":
+            length += context.expected_tokens * TOKEN_CHARACTERS
         now = self._clock()
         lengths = self._lengths(context.model or workers[0].model or "", now)
         ordered = sorted(workers, key=lambda worker: worker.url)

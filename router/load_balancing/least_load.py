@@ -17,10 +17,11 @@ class LeastLoad(Policy):
     """Chooses the shortest expected wait: the time for the work on a worker, and a penalty for KV in use.
 
     The work is the tokens that wait for their prefill, as the server reports them, and `mean_prefill_tokens` for each
-    other request. The penalty is `kv_pressure_weight * k / (1 - k)` for a share `k` of KV in use, which grows without
-    bound where requests would be retracted. This is smg's rule but for two things: requests of this router count from
-    now and not from the last report (`load_estimates`), and all workers are taken to be equally fast: how much a server
-    generates now tells how busy it is, not how fast it is. Ties are drawn.
+    other request; on decode and plain servers also the tokens that clients expect of this router's requests. The
+    penalty is `kv_pressure_weight * k / (1 - k)` for a share `k` of KV in use, which grows without bound where requests
+    would be retracted. This is smg's rule but for three things: expected tokens count, requests of this router count
+    from now and not from the last report (`load_estimates`), and all workers are taken to be equally fast: how much a
+    server generates now tells how busy it is, not how fast it is. Ties are drawn.
     """
 
     uses_server_loads: ClassVar[bool] = True
@@ -38,7 +39,7 @@ class LeastLoad(Policy):
     def _wait(self, worker: Worker, requests: float) -> float:
         """The expected wait in seconds."""
         settings, report = self._settings, worker.server_load
-        tokens, usage = requests * settings.mean_prefill_tokens, 0.0
+        tokens, usage = requests * settings.mean_prefill_tokens + worker.expected_tokens, 0.0
         if report is not None:
             usage = min(report.token_usage or 0.0, FULL)
             if report.waiting_tokens is not None:

@@ -4,15 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router.hints import MAX_KEY_BYTES, SESSION_HEADERS, read_hints
 from router.load_balancing.prompt_prefix import PromptPrefix, prompt_prefix
 
 ROUTING_KEY_HEADERS = ("x-smg-routing-key",)  # sglang-router's and smg's name
 _KEY_HEADERS = [name.encode() for name in ROUTING_KEY_HEADERS]
 TARGET_HEADER = b"x-smg-target-worker"
-# SGLang's own field first, then OpenAI's, and what agents send.
-ROUTING_KEY_FIELDS = ("routing_key", "session_id", "prompt_cache_key")
 CLIENT_HEADERS = (b"x-forwarded-for", b"cookie")
-MAX_KEY_BYTES = 128  # of a routing key; a longer one is ignored, as smg does
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +24,7 @@ class RoutingContext:
         target_worker: The number of the worker that the client wants, as it sent it, or None.
         model: The model that serves it; empty for requests of the router's own.
         tries: Whether it may go to servers that are back and have generated nothing yet, where there are no others.
+        expected_tokens: How many tokens the client expects the answer to have; 0 where it does not say.
     """
 
     prompt: PromptPrefix | None = None
@@ -34,6 +33,7 @@ class RoutingContext:
     target_worker: str | None = None
     model: str = ""
     tries: bool = False
+    expected_tokens: int = 0
 
 
 NO_CONTEXT = RoutingContext()
@@ -53,12 +53,14 @@ def routing_context(
         header: The value of its header with a lower-case name.
         key_headers: Headers that may have the routing key; the first with a usable value counts.
     """
+    hints = read_hints(fields)
     return RoutingContext(
         prompt=prompt_prefix(fields),
-        routing_key=_first_key(header, key_headers) or _key_in_body(fields),
+        routing_key=_first_key(header, key_headers) or hints.session or _first_key(header, SESSION_HEADERS),
         client=_first_header(header, CLIENT_HEADERS),
         target_worker=header(TARGET_HEADER) or None,
         model=model,
+        expected_tokens=hints.expected_tokens,
     )
 
 
@@ -74,14 +76,4 @@ def _first_header(header: Callable[[bytes], str | None], names: Sequence[bytes])
     for name in names:
         if value := header(name):
             return value.encode("latin-1")
-    return None
-
-
-def _key_in_body(fields: Mapping[str, Any]) -> bytes | None:
-    for name in ROUTING_KEY_FIELDS:
-        value = fields.get(name)
-        if isinstance(value, str) and 0 < len(value) <= MAX_KEY_BYTES:
-            key = value.encode("utf-8", "surrogatepass")
-            if len(key) <= MAX_KEY_BYTES:
-                return key
     return None

@@ -81,6 +81,9 @@ OPENAI_FIELDS: dict[str, FieldRule] = {
     **_applied("all", ("chat_template_kwargs", "reasoning_effort", "reasoning", "enable_thinking")),
     **_applied("router", ("model", "messages", "prompt", "input_ids", "n", "stream", "stream_options", "rid")),
     **_applied("label", ("user", "metadata", "safety_identifier", "store", "log_metrics", "no_logs", "custom_labels")),
+    # Hints, by `router/hints/table.py`; those without effect are named in the response's headers.
+    **_applied("label", ("nvext", "service_tier", "prompt_cache_key", "prompt_cache_retention", "prediction")),
+    **_applied("label", ("routing_key", "conversation_id")),
     "moa": FieldRule("router", None, "it belongs to requests to a tree"),
     **{name: FieldRule(None, "router", "it belongs to runs of agents") for name in ("run", "agent", "order")},
     "text": FieldRule(None, "router", "give `messages` or `prompt`"),
@@ -163,7 +166,7 @@ NATIVE_FIELDS: dict[str, FieldRule] = {
             "custom_logit_processor",
         ),
     ),
-    **_applied("label", ("log_metrics", "no_logs", "custom_labels", "conversation_id", "routing_key")),
+    **_applied("label", ("log_metrics", "no_logs", "custom_labels", "conversation_id", "routing_key", "nvext")),
     **_refused(
         _MEDIA,
         (

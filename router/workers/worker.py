@@ -19,6 +19,7 @@ from router.workers.circuit_breaker import CircuitBreaker
 from router.workers.health import HealthSettings, HealthTracker
 from router.workers.kv_blocks import KvBlocks
 from router.workers.kv_event_messages import EventSource, event_source
+from router.workers.priority_rule import PriorityRule
 from router.workers.server_load import ServerLoad, most_running
 from router.workers.server_probe import KEY_REFUSED, ServerProbe
 from router.workers.worker_config import WorkerConfig
@@ -50,6 +51,7 @@ class Worker:
         rooms: Answers that a decode server owes to them: a batch counts as its prompts.
         most_running: As many requests as the server runs at once, all ranks together; None where it does not say that.
         on_release: Called when a request on it has ended; None while nobody waits for that.
+        expected_tokens: Tokens that clients expect of the answers in flight, as far as they said so.
         server_load: What the server says of its load; None if it is not asked, or does not say it now.
         kv_blocks: The blocks in its KV cache, as its events tell; None if they are not followed.
         kv_event_source: Where it publishes its KV events; None if it does not, a sentence if they cannot be used.
@@ -84,6 +86,7 @@ class Worker:
     rooms: int = 0
     most_running: int | None = None
     on_release: Callable[[], None] | None = None
+    expected_tokens: int = 0
     server_load: ServerLoad | None = None
     kv_blocks: KvBlocks | None = field(default=None, repr=False)
     kv_event_source: EventSource | str | None = None
@@ -313,6 +316,7 @@ class Worker:
             "skip_tokenizer_init": server_info.get("skip_tokenizer_init"),
             "completion_template": server_info.get("completion_template"),
             "overlay": state.get("sglang_ext"),
+            "priority": PriorityRule.read(server_info),
         }
         self.process = _process_id(server_info, state)
         self.kv_event_source = event_source(self.host, server_info)
@@ -342,6 +346,12 @@ class Worker:
         """The overlay's report on open prompts; None if the worker does not support them."""
         report = (self.info.get("overlay") or {}).get("open_prompts")
         return report if isinstance(report, dict) and "ttl" in report else None
+
+    @property
+    def priority_rule(self) -> PriorityRule | None:
+        """How it schedules by priority; None where it does not say that it does."""
+        rule = self.info.get("priority")
+        return rule if isinstance(rule, PriorityRule) else None
 
     @property
     def capability(self) -> Capability:

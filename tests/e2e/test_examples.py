@@ -1,5 +1,6 @@
 """The examples as their readers run them, on the real pair."""
 
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.mark.parametrize("name", ["placeholders.py", "langgraph_agents.py"])
 def test_three_agents_of_another_framework(servers: Servers, name: str) -> None:
     command = [sys.executable, str(EXAMPLES / name), servers.router, servers.model]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    env = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent / "client")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, env=env)
     assert done.returncode == 0, done.stderr
     said, _, told = done.stdout.partition("what each of them did, and when: ")
     assert said.strip()

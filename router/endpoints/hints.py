@@ -1,0 +1,42 @@
+"""Hints of clients' requests: wrong ones are refused, and the response names those that had no effect."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from router.dispatch.hint_fields import common_rule
+from router.hints import check_hints, given_hints
+from router.http.client_request import ClientRequest
+from router.workers.worker import Worker
+
+UNUSED_HEADER = b"x-moa-unused-hints"
+
+
+def take_hints(request: ClientRequest, fields: Mapping[str, Any], workers: Sequence[Worker] = ()) -> None:
+    """Check a request's hints; a header of its response names those without effect.
+
+    Servers that are not SGLang may know hints that are not known here, such as those of another router, so where there
+    are only such, bodies go to them unchecked.
+
+    Args:
+        request: The request.
+        fields: The top-level fields of its body.
+        workers: The servers that may get it; none for agents of trees and runs, whose requests carry no hints.
+
+    Raises:
+        BadRequest: A hint is unknown, not taken, or wrong.
+    """
+    passed_on = bool(workers) and all(worker.capability == "openai" for worker in workers)
+    if not passed_on:
+        check_hints(fields)
+    used = set()
+    if workers:
+        used = {"session", "length"}
+        if any(common_rule((worker,)) is not None for worker in workers):
+            used.add("priority")
+    unused = [
+        hint.name.removesuffix(":")
+        for hint in given_hints(fields, request.header)
+        if hint.effect not in used and (hint.is_header or not passed_on)
+    ]
+    if unused:
+        request.extra_headers.append((UNUSED_HEADER, ", ".join(unused).encode()))
