@@ -11,7 +11,7 @@ PYTEST = .venv/bin/python -m pytest
 # Container images like to set it: then each process, of which the tests start hundreds, compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-quick test-peers test-vllm nightly lint types format clean browser curl
+.PHONY: help install demo test test-quick test-peers test-examples test-vllm nightly lint types format clean browser curl
 
 help:
 	@echo "make demo        install, start three P/D pairs and answer a question through a tree of agents"
@@ -19,12 +19,13 @@ help:
 	@echo "make test K=...  only tests that match, as pytest's -k: K=breaker, K='speculative and not e2e'"
 	@echo "make test-quick  every test that needs no SGLang server, properties with fewer examples; a minute"
 	@echo "make test-peers  the suites of sglang-router and smg, downloaded and run against this router; ten minutes"
+	@echo "make test-examples  install agent frameworks (.examples) and test the examples with them, over fake servers"
 	@echo "make test-vllm   install a vLLM for CPUs (3.4 GB, .vllm) and test the launcher with it beside a pair"
 	@echo "make nightly     what is too long for CI: more examples, random orders, repeated kills; hours"
 	@echo "make lint        ruff, and the import contracts"
 	@echo "make types       mypy"
 	@echo "make format      let ruff put style and format right"
-	@echo "make clean       remove .venv, .vllm and caches"
+	@echo "make clean       remove .venv, .vllm, .examples and caches"
 
 install:
 	@$(PYTHON) launch/install.py $(PROFILE)
@@ -58,6 +59,12 @@ test-quick: install browser
 test-peers: install
 	@.venv/bin/python -m tests.peers
 
+# Some of the frameworks need other versions than SGLang, so they have an environment of their own.
+test-examples: install
+	@test -d .examples || $(PYTHON) -m venv .examples
+	@.examples/bin/python -m pip install --quiet --disable-pip-version-check -r examples/requirements.txt
+	@FASTER_MOA_EXAMPLES_PYTHON=.examples/bin/python $(PYTEST) tests/examples
+
 # vLLM has an environment of its own, since it needs other versions than SGLang.
 test-vllm: install
 	@.venv/bin/python -m tests.vllm.install
@@ -76,4 +83,4 @@ format: install
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 
 clean:
-	rm -rf .venv .vllm .mypy_cache .ruff_cache .pytest_cache .coverage build *.egg-info
+	rm -rf .venv .vllm .examples .mypy_cache .ruff_cache .pytest_cache .coverage build *.egg-info

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router.dispatch.hint_fields import common_rule
-from router.hints import check_hints, given_hints
+from router.hints import check_hints, given_hints, is_usable
 from router.http.client_request import ClientRequest
 from router.workers.worker import Worker
 
@@ -36,7 +36,7 @@ def take_hints(request: ClientRequest, fields: Mapping[str, Any], workers: Seque
     unused = [
         hint.name.removesuffix(":")
         for hint in given_hints(fields, request.header)
-        if hint.effect not in used and (hint.is_header or not passed_on)
+        if (hint.is_header or not passed_on) and not (hint.effect in used and is_usable(hint, fields, request.header))
     ]
     if unused:
         request.extra_headers.append((UNUSED_HEADER, ", ".join(unused).encode()))

@@ -1,6 +1,6 @@
 """Hints of clients: what a request says of its session, its importance and its length, by the field's usual names."""
 
-from router.hints.reading import MAX_KEY_BYTES, NO_HINTS, Hints, check_hints, given_hints, read_hints
+from router.hints.reading import MAX_KEY_BYTES, NO_HINTS, Hints, check_hints, given_hints, is_usable, read_hints
 from router.hints.table import HINTS, SESSION_HEADERS, Effect, Hint
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "Hints",
     "check_hints",
     "given_hints",
+    "is_usable",
     "read_hints",
 ]

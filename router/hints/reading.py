@@ -66,6 +66,15 @@ def given_hints(fields: Mapping[str, Any], header: Callable[[bytes], str | None]
     return [*of_body, *(hint for hint, name in _HEADERS if header(name) is not None)]
 
 
+def is_usable(hint: Hint, fields: Mapping[str, Any], header: Callable[[bytes], str | None]) -> bool:
+    """Whether a hint's value can be used: a session's is a text that is short enough. Arguments as of `given_hints`."""
+    if hint.effect != "session":
+        return True
+    if hint.is_header:
+        return 0 < len(header(hint.name[:-1].encode()) or "") <= MAX_KEY_BYTES
+    return _key(_value(fields, hint)) is not None
+
+
 def check_hints(fields: Mapping[str, Any]) -> None:
     """Raise `BadRequest` for a hint that is not known, is not taken, or has a wrong value; null says nothing."""
     if _FIELDS.isdisjoint(fields):

@@ -68,6 +68,17 @@ def test_a_session_goes_to_one_server(hint: Hint) -> None:
     run(test)
 
 
+@pytest.mark.parametrize("name", ["prompt_cache_key", "session-id:"])
+def test_a_key_that_is_too_long_is_named(name: str) -> None:
+    async def test() -> None:
+        async with Two(policy="manual", sglang=True) as two:
+            (hint,) = (each for each in HINTS if each.name == name)
+            assert (await send(two.router, hint, BODY, "k" * 129)).headers[UNUSED] == name.removesuffix(":")
+            assert UNUSED not in (await send(two.router, hint, BODY, "k" * 128)).headers
+
+    run(test)
+
+
 @of_effect("priority")
 def test_a_priority_reaches_servers_that_schedule_by_it(hint: Hint) -> None:
     async def test() -> None:
