@@ -88,7 +88,7 @@ def _read_generate(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     check_sampling(body, "/generate")
     if wants_prompt_logprobs("/generate", body):
         raise BadRequest("`logprob_start_len` must be -1 in a request of a run: its prompt comes in several parts.")
-    set_by_router = (*RUN_FIELDS, *PROMPT_FIELDS, "sampling_params", "stream", "rid", "model")
+    set_by_router = (*RUN_FIELDS, *PROMPT_FIELDS, "sampling_params", "stream", "rid", "model", "nvext")
     return sampling, {key: value for key, value in body.items() if key not in set_by_router}
 
 

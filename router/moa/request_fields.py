@@ -143,7 +143,7 @@ OPENAI_FIELDS: dict[str, FieldRule] = {
 
 NATIVE_FIELDS: dict[str, FieldRule] = {
     **_applied("router", ("run", "agent", "order", "model", "text", "prompt", "messages", "input_ids")),
-    **_applied("router", ("sampling_params", "stream", "rid")),
+    **_applied("router", ("sampling_params", "stream", "rid", "nvext")),
     **_applied(
         "final",
         (
@@ -166,7 +166,7 @@ NATIVE_FIELDS: dict[str, FieldRule] = {
             "custom_logit_processor",
         ),
     ),
-    **_applied("label", ("log_metrics", "no_logs", "custom_labels", "conversation_id", "routing_key", "nvext")),
+    **_applied("label", ("log_metrics", "no_logs", "custom_labels", "conversation_id", "routing_key")),
     **_refused(
         _MEDIA,
         (

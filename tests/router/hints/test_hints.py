@@ -262,6 +262,17 @@ def test_agents_take_hints_without_using_them(path: str, tmp_path: Path) -> None
     run(test)
 
 
+@aio
+async def test_a_native_request_of_a_run_carries_none() -> None:
+    pair, agents = priority_pair(), Agents()
+    agents.pair.prefill.info, agents.pair.decode.info = pair.prefill.info, pair.decode.info
+    async with serving(agents.pair) as router:
+        body = {"run": "r", "input_ids": [5, 6], "nvext": {"agent_hints": {"priority": 5}}}
+        answer = await router.post("/generate", body)
+        assert answer.headers[UNUSED] == "nvext.agent_hints.priority"
+        assert {"priority", "nvext"}.isdisjoint(agents.pair.decode.requests[-1].json)
+
+
 def test_the_readme_has_every_hint() -> None:
     rows = re.findall(r"^\| `([^`]+)` \| (\w+) \| (.*?) \|$", README.read_text(), re.MULTILINE)
     assert rows == [(hint.name, hint.effect, hint.note) for hint in HINTS]
