@@ -1,17 +1,20 @@
 """Hints of clients' requests: wrong ones are refused, and the response names those that had no effect."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from router.dispatch.hint_fields import common_rule
-from router.hints import check_hints, given_hints, is_usable
+from router.hints import Effect, check_hints, given_hints, is_usable
 from router.http.client_request import ClientRequest
 from router.workers.worker import Worker
 
 UNUSED_HEADER = b"x-moa-unused-hints"
 
 
-def take_hints(request: ClientRequest, fields: Mapping[str, Any], workers: Sequence[Worker] = ()) -> None:
+def take_hints(
+    request: ClientRequest, fields: Mapping[str, Any], workers: Sequence[Worker] = (), prefill: Sequence[Worker] = ()
+) -> None:
     """Check a request's hints; a header of its response names those without effect.
 
     Servers that are not SGLang may know hints that are not known here, such as those of another router, so where there
@@ -20,7 +23,8 @@ def take_hints(request: ClientRequest, fields: Mapping[str, Any], workers: Seque
     Args:
         request: The request.
         fields: The top-level fields of its body.
-        workers: The servers that may get it; none for agents of trees and runs, whose requests carry no hints.
+        workers: The servers that may make the answer; none for agents of trees and runs, whose requests carry no hints.
+        prefill: The prefill servers that may be paired with them.
 
     Raises:
         BadRequest: A hint is unknown, not taken, or wrong.
@@ -28,15 +32,17 @@ def take_hints(request: ClientRequest, fields: Mapping[str, Any], workers: Seque
     passed_on = bool(workers) and all(worker.capability == "openai" for worker in workers)
     if not passed_on:
         check_hints(fields)
-    used = set()
-    if workers:
-        used = {"session", "length"}
-        if any(common_rule((worker,)) is not None for worker in workers):
-            used.add("priority")
+    given = [hint for hint in given_hints(fields, request.header) if hint.is_header or not passed_on]
+    if not given:
+        return
+    used: set[Effect] = {"session", "length"} if workers else set()
+    groups: Iterable[tuple[Worker, ...]] = product(prefill, workers) if prefill else [(worker,) for worker in workers]
+    if any(hint.effect == "priority" for hint in given) and any(common_rule(group) is not None for group in groups):
+        used.add("priority")
     unused = [
         hint.name.removesuffix(":")
-        for hint in given_hints(fields, request.header)
-        if (hint.is_header or not passed_on) and not (hint.effect in used and is_usable(hint, fields, request.header))
+        for hint in given
+        if hint.effect not in used or not is_usable(hint, fields, request.header)
     ]
     if unused:
         request.extra_headers.append((UNUSED_HEADER, ", ".join(unused).encode()))

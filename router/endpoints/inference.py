@@ -126,7 +126,8 @@ class InferenceEndpoints:
             await self._agent_runs.answer(request, routed.path, routed.model, routed.body.all_fields(), request.span)
         elif self._registry.served_by_pairs(routed.model):
             refuse_ignored(routed.body.fields, lambda: self._registry.serving(routed.model, "decode"))
-            take_hints(request, routed.body.fields, self._registry.serving(routed.model, "decode"))
+            decode = self._registry.serving(routed.model, "decode")
+            take_hints(request, routed.body.fields, decode, self._registry.serving(routed.model, "prefill"))
             await admit_samples(request, routed)
             await self._forwarder.forward(request, routed, self._on_pairs, self._pair_places(request, routed))
         else:

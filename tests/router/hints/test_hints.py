@@ -143,7 +143,8 @@ def test_both_servers_of_a_pair_must_understand_it(decode: dict[str, Any], prior
     async def test() -> None:
         pair = priority_pair(decode=decode)
         async with serving(pair) as router:
-            await router.post(CHAT, {**PAIR_BODY, "nvext": {"agent_hints": {"priority": 5}}})
+            answer = await router.post(CHAT, {**PAIR_BODY, "nvext": {"agent_hints": {"priority": 5}}})
+            assert (UNUSED in answer.headers) == (priority is None)
             assert pair.prefill.requests[0].json.get("priority") == priority
 
     run(test)
