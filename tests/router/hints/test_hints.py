@@ -23,7 +23,7 @@ PRIORITIES = {"enable_priority_scheduling": True}
 PAIR_BODY = {**BODY, "model": "fake"}
 
 
-def of_effect(*effects: str) -> Any:
+def of_effect(*effects: str) -> pytest.MarkDecorator:
     """A parameter for each hint with one of the effects."""
     return pytest.mark.parametrize(
         "hint", [pytest.param(hint, id=hint.name) for hint in HINTS if hint.effect in effects]
@@ -163,7 +163,7 @@ def test_the_expected_length_decides_where_a_request_goes(policy: str) -> None:
         async with Two(policy=policy, sglang=True) as two:
             for server in two.servers:
                 server.answer = hold
-            servers: list[Plain] = two.servers
+            servers = two.servers
 
             async def ask(tokens: int) -> Plain:
                 counts = [len(server.generations) for server in servers]
