@@ -20,13 +20,15 @@ AT_ONCE = (os.cpu_count() or 1) + 1  # many tests wait
 # What takes long comes first; all other folders share the last groups.
 LONG = (
     ("tests/router/server",),
-    ("tests/launch",),
+    ("tests/launch/experiment",),
+    ("tests/launch/supervision", "tests/launch/test_refused_launches.py"),
     ("tests/sglang_ext",),
     ("tests/router/moa", "tests/router/agent_runs"),
     ("tests/qmetric",),
     ("tests/router/endpoints", "tests/router/dispatch"),
 )
 OTHER_GROUPS = 4
+WIDE = ("launch", "router")  # of these each folder counts by itself
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", "not servers", "--hypothesis-profile=quick")
 NO_TESTS = 5  # pytest's exit code
 _SUMMARY = re.compile(r"^(?:=+ )?(\d+ \w+[\w ,]*) in [\d.]+s", re.MULTILINE)
@@ -62,11 +64,13 @@ def groups() -> list[tuple[str, ...]]:
 
 
 def _test_paths() -> Iterable[str]:
-    """Folders in `tests` and in `tests/router` that have tests, and modules beside them."""
+    """Folders that have tests, of the wide ones the folders within, and modules beside them."""
     tests = ROOT / "tests"
-    for path in (*tests.iterdir(), *(tests / "router").iterdir()):
+    wide = [tests / name for name in WIDE]
+    for path in (each for folder in (tests, *wide) for each in folder.iterdir()):
         is_module = path.name.startswith("test_") and path.suffix == ".py"
-        if is_module or (path.is_dir() and path.name not in ("e2e", "router") and any(path.rglob("test_*.py"))):
+        is_folder = path.is_dir() and path not in (tests / "e2e", *wide) and any(path.rglob("test_*.py"))
+        if is_module or is_folder:
             yield str(path.relative_to(ROOT))
 
 

@@ -30,18 +30,21 @@ class PairPlaceMetrics(Collector):
             CounterMetricFamily("smg_pd_admission_waits", "Requests that waited for a decode server", labels=()),
             CounterMetricFamily("smg_pd_admission_sheds", "Requests that got no decode server in time", labels=()),
             CounterMetricFamily("moa_prefill_admission_waits", "Requests that waited for a prefill server", labels=()),
-            CounterMetricFamily(
-                "smg_pd_prefill_admission_rejections", "Requests that got no prefill server in time", labels=()
-            ),
         )
         values = (
             places.waiting,
             places.waits["decode"],
-            places.refusals["decode"],
+            sum(count for (role, _), count in places.refusals.items() if role == "decode"),
             places.waits["prefill"],
-            places.refusals["prefill"],
         )
         for family, value in zip(counts, values, strict=True):
             if places.enabled:
                 family.add_metric((), value)
             yield family
+        rejections = CounterMetricFamily(
+            "smg_pd_prefill_admission_rejections", "Requests that got no prefill server in time", labels=("reason",)
+        )
+        for (role, reason), count in places.refusals.items():
+            if role == "prefill":
+                rejections.add_metric((reason,), count)
+        yield rejections

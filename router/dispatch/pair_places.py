@@ -6,9 +6,10 @@ window is kept here, the oldest first, and prefill begins when there is a place 
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from router.config.flags import flag
 from router.errors import NoWorker, RouterError
@@ -17,6 +18,7 @@ from router.workers.worker import PAIR_ROLES, Pair, Role, Worker
 
 LOOK_INTERVAL = 0.1  # seconds between looks at what frees no place but makes one, such as a server that is back
 Group = Sequence[Worker]
+Reason = Literal["full", "timeout"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class PairPlaces:
     Attributes:
         enabled: Whether there is a limit.
         waits: Number of requests that waited, by what they lacked first.
-        refusals: Number of requests that got no place, likewise.
+        refusals: Number of requests that got no place, by what they lacked, and why they did not wait any longer:
+            the queue was full (`full`), or their time over (`timeout`).
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class PairPlaces:
         self._look: asyncio.TimerHandle | None = None
         self.enabled = self._windowed or self._prefills > 0
         self.waits: dict[Role, int] = {"prefill": 0, "decode": 0}
-        self.refusals: dict[Role, int] = {"prefill": 0, "decode": 0}
+        self.refusals: Counter[tuple[Role, Reason]] = Counter()
 
     @property
     def waiting(self) -> int:
@@ -159,7 +162,7 @@ class PairPlaces:
         role = lacked or ("decode" if self._seconds["decode"] else "prefill")
         seconds = self._seconds[role]
         if len(self._waiting) >= self._size or not seconds:
-            raise self._refusal(request.model, role, f"{len(self._waiting)} requests wait already")
+            raise self._refusal(request.model, role, "full", f"{len(self._waiting)} requests wait already")
         self.waits[role] += 1
         self._waiting.append(request)
         self._watch()
@@ -167,14 +170,14 @@ class PairPlaces:
             async with asyncio.timeout(seconds):
                 await request.admitted
         except TimeoutError:
-            raise self._refusal(request.model, role, f"none was free within {seconds:g} s") from None
+            raise self._refusal(request.model, role, "timeout", f"none was free within {seconds:g} s") from None
         finally:
             self._waiting.remove(request)
             # Soon: first this request takes its place.
             asyncio.get_running_loop().call_soon(self._admit_next)
 
-    def _refusal(self, model: str, role: Role, why: str) -> NoWorker:
-        self.refusals[role] += 1
+    def _refusal(self, model: str, role: Role, reason: Reason, why: str) -> NoWorker:
+        self.refusals[role, reason] += 1
         return NoWorker(
             f"every {role} server of the model {model!r} has as many requests as it may, and {why}; try again later.",
             retry_after=1.0,

@@ -12,6 +12,7 @@ from router.workers.factory import WorkerFactory
 from router.workers.registry import Registry
 from router.workers.worker import Role, Worker
 from router.workers.worker_config import WorkerConfig
+from router.workers.worker_entry import described
 
 
 def worker_counts(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ class WorkerEndpoints:
 
     async def list(self, request: ClientRequest) -> None:
         """Every worker, and for each pair whether it has generated something."""
-        workers = [worker.describe() for worker in self._registry.workers]
+        workers = [described(worker) for worker in self._registry.workers]
         await request.send_json(
             {
                 "workers": workers,
@@ -125,7 +126,7 @@ class WorkerEndpoints:
 
     async def show(self, request: ClientRequest, worker_id: str) -> None:
         """One worker."""
-        await request.send_json(self._registry.by_id(worker_id).describe())
+        await request.send_json(described(self._registry.by_id(worker_id)))
 
     async def replace(self, request: ClientRequest, worker_id: str) -> None:
         """Give a worker new settings, all of them; its address and type are those by which it is known."""

@@ -30,17 +30,11 @@ _BY_REASON: tuple[tuple[str, str], ...] = (
         "smg_pd_bootstrap_failures_total",
     ),
     (
-        "pairs have no limits of their own; see `smg_admission_inflight`",
-        """smg_pd_admission_sheds_total smg_pd_admission_waits_total smg_pd_admission_window
-        smg_pd_prefill_admission_inflight smg_pd_prefill_admission_rejections_total
-        smg_pd_prefill_admission_wait_seconds""",
+        "see `smg_worker_requests_active` and, of those that wait, `moa_pair_places_waiting`",
+        "smg_pd_prefill_admission_inflight smg_pd_prefill_admission_wait_seconds",
     ),
     (
-        "no worker is left out for its load",
-        "smg_worker_overload_fallback_total smg_worker_overload_shed_total",
-    ),
-    (
-        "a silent worker is told by its circuit breaker; see `smg_worker_cb_outcomes_total`",
+        "a silent worker is asked whether it works; see `moa_worker_wedged`",
         "smg_worker_liveness_fallback_total smg_worker_stall_transitions_total",
     ),
     ("smg declares it and never sets it; see `smg_worker_requests_active`", "smg_worker_connections_active"),

@@ -9,6 +9,12 @@ _TREES = "`backend_type` is `moa` for trees and named runs"
 _ENGINES = "of servers whose load a policy uses: power_of_two, least_load"
 
 FLAGS: dict[str, str] = {
+    "--pd-admission-wait-secs": "off unless it is given: without it requests for pairs do not wait for places",
+    "--sse-keepalive-secs": "off unless it is given",
+    "--worker-overload-token-usage": "off unless it is given, or --worker-overload-protection",
+    "--worker-overload-waiting-requests": "off unless it is given",
+    "--worker-stale-secs": "three load intervals unless it is given",
+    "--worker-wedge-secs": "30 seconds, since a silent worker is first asked whether it works",
     "--cors-allowed-origins": "without it every origin, but for the paths that control the router: those need it",
     "--decode-policy": _MORE_POLICIES,
     "--decode-selector": "what is no KEY=VALUE is refused, not skipped",
@@ -76,6 +82,12 @@ PATHS: dict[str, str] = {
 }
 
 METRICS: dict[str, str] = {
+    "smg_pd_admission_window": "only with --pd-admission-wait-secs, of servers that say how many requests they run",
+    "smg_pd_admission_waits_total": "only with --pd-admission-wait-secs",
+    "smg_pd_admission_sheds_total": "only with --pd-admission-wait-secs",
+    "smg_pd_prefill_admission_rejections_total": "`reason` is `full` or `timeout`",
+    "smg_worker_overload_fallback_total": "`stage` is prefill, decode or regular",
+    "smg_worker_overload_shed_total": "`stage` is prefill, decode or regular; only with --worker-overload-shed",
     "smg_discovery_deregistrations_total": "`reason` also tells pods that are not ready, or changed",
     "smg_discovery_sync_duration_seconds": "of each list of all pods",
     "smg_http_requests_total": "`path` is the route, not what the client made up",

@@ -364,34 +364,6 @@ class Worker:
             return "overlay" if self.open_prompts is not None else "fallback"
         return "sglang" if self.info.get("sglang") is not None else "openai"
 
-    def describe(self) -> dict[str, Any]:
-        """The worker's entry in `/workers`, a JSON object."""
-        return {
-            "id": self.id,
-            "url": self.url,
-            "role": self.role,
-            "worker_type": self.role,
-            "bootstrap_port": self.bootstrap_port,
-            "model": self.model,
-            "model_id": self.model,
-            "models": self.models,
-            "labels": dict(self.config.labels),
-            "priority": self.config.priority,
-            "cost": self.config.cost,
-            "healthy": self.healthy,
-            "is_healthy": self.healthy,
-            "problem": self.problem,
-            "load": self.load,
-            "connection_mode": "HTTP",
-            "breaker": self.breaker.state,
-            "generated": self.warmed_up,
-            "draining": self.draining,
-            "wedged": self.wedged is not None,
-            "capability": self.capability,
-            "sglang": self.info.get("sglang"),
-            "overlay": self.info.get("overlay"),
-        }
-
 
 def _process_id(server_info: dict[str, Any], state: dict[str, Any]) -> str | None:
     """What differs after a restart: SGLang draws a seed at each start unless it is given one, the overlay says more."""

@@ -10,12 +10,16 @@ from unittest import mock
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from router.dispatch.overload import OverloadSettings
+from router.dispatch.pair_places import PairPlaceSettings
 from router.dispatch.retries import RetrySettings
 from router.server import components
 from router.server.admission import AdmissionSettings
 from router.server.event_loop import EventLoopWatch
 from router.server.settings import ServerSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
+from tests.router.dispatch.test_overload import Reporting
+from tests.router.dispatch.test_pair_places import held, start, statuses, windowed
 from tests.router.server.test_slow_clients import REQUEST, end_time
 from tests.router.service_discovery.cluster import DECODE, PAIRS, FakeCluster, discovering, discovery, pod
 from tests.router.service_discovery.test_discovery import has
@@ -254,6 +258,54 @@ async def pods() -> Moves:
     return moves
 
 
+async def without_places() -> Moves:
+    """A decode server that has one place of two left: one request waits for it, and one more is too many."""
+    pair = windowed(FakePair(), 2)
+    release = held(pair)
+    async with serving(pair, places=PairPlaceSettings(decode_wait_secs=30.0, queue_size=1)) as router:
+        async with watching(router) as moves:
+            windowed(pair, 1)
+            await router.app.registry.probe()
+            asked = start(router, 2)
+            await until(lambda: router.app.dispatcher.places.waiting == 1, "one waits")
+            asked += start(router, 1)
+            assert await statuses(asked[2:]) == [503]
+            release.set()
+            assert await statuses(asked[:2]) == [200, 200]
+        return moves
+
+
+async def busy_prefill() -> Moves:
+    """A prefill server that may have one request."""
+    pair = FakePair()
+    releases = [held(pair, role) for role in ("prefill", "decode")]
+    async with serving(pair, places=PairPlaceSettings(prefills=1, queue_size=0)) as router:
+        async with watching(router) as moves:
+            first = start(router, 1)
+            await until(lambda: bool(pair.prefill.requests), "it has one")
+            assert await statuses(start(router, 1)) == [503]
+            for release in releases:
+                release.set()
+            assert await statuses(first) == [200]
+        return moves
+
+
+def overloaded(*, shed: bool) -> Callable[[], Awaitable[Moves]]:
+    """A request where all servers report too much work."""
+
+    async def happens() -> Moves:
+        server, overload = Reporting(7), OverloadSettings(waiting_requests=5, shed=shed)
+        async with before_plain(server, overload=overload) as router:
+            (worker,) = router.app.registry.workers
+            await until(lambda: worker.server_load is not None, "it has reported")
+            async with watching(router) as moves:
+                assert (await router.post("/generate", {"text": "x"})).status_code == (503 if shed else 200)
+            return moves
+
+    happens.__name__ = f"overloaded, {'shed' if shed else 'not shed'}"
+    return happens
+
+
 def chatty() -> PlainServer:
     """A plain server of the model `m` that answers chats."""
     server = PlainServer()
@@ -324,6 +376,10 @@ SCENARIOS: dict[Callable[[], Awaitable[Moves]], Iterable[str]] = {
         "engine_gen_throughput engine_cache_hit_rate engine_pd_kv_transfer_latency_ms engine_pd_kv_transfer_speed_gb_s",
         "engine_pd_prefill_queue_reqs engine_pd_decode_queue_reqs",
     ),
+    without_places: named("pd_admission_window pd_admission_waits_total pd_admission_sheds_total"),
+    busy_prefill: named("pd_prefill_admission_rejections_total"),
+    overloaded(shed=False): named("worker_overload_fallback_total"),
+    overloaded(shed=True): named("worker_overload_shed_total"),
     stale_connection: named("router_upstream_send_retries_total"),
     slow_client: named("http_connection_timeouts_total"),
     held_up: named("tokio_event_loop_delay_seconds tokio_event_loop_stalls_total"),

@@ -12,6 +12,7 @@ from router.load_balancing import POLICIES, PowerOfTwo, Random, RoundRobin
 from router.workers.health import HealthSettings
 from router.workers.registry import Registry
 from router.workers.worker import Worker
+from router.workers.worker_entry import described
 from tests.router.support.aio import aio, run, until, within
 from tests.router.support.fakes import Call, FakePair, FakeServer, Handler, chunk, head, started, whole
 
@@ -103,7 +104,7 @@ async def test_a_probe_learns_who_the_worker_is() -> None:
         assert registry.models() == []
         await registry.probe()
         assert registry.models() == ["some-model"]
-        told = registry.workers[0].describe()
+        told = described(registry.workers[0])
         assert (told["model"], told["healthy"], told["problem"], told["load"]) == ("some-model", True, None, 0)
         assert (told["bootstrap_port"], told["sglang"], told["overlay"]) == (5, "0.5.17", None)
         registry.close()

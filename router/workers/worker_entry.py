@@ -1,0 +1,34 @@
+"""What `/workers` tells of a worker."""
+
+from typing import Any
+
+from router.workers.worker import Worker
+
+
+def described(worker: Worker) -> dict[str, Any]:
+    """A worker's entry in `/workers`, a JSON object."""
+    return {
+        "id": worker.id,
+        "url": worker.url,
+        "role": worker.role,
+        "worker_type": worker.role,
+        "bootstrap_port": worker.bootstrap_port,
+        "model": worker.model,
+        "model_id": worker.model,
+        "models": worker.models,
+        "labels": dict(worker.config.labels),
+        "priority": worker.config.priority,
+        "cost": worker.config.cost,
+        "healthy": worker.healthy,
+        "is_healthy": worker.healthy,
+        "problem": worker.problem,
+        "load": worker.load,
+        "connection_mode": "HTTP",
+        "breaker": worker.breaker.state,
+        "generated": worker.warmed_up,
+        "draining": worker.draining,
+        "wedged": worker.wedged is not None,
+        "capability": worker.capability,
+        "sglang": worker.info.get("sglang"),
+        "overlay": worker.info.get("overlay"),
+    }
