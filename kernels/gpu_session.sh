@@ -12,7 +12,7 @@ pids=()
 start=$SECONDS
 mark() { echo "== $1: $2 after $((SECONDS - start)) s"; }
 
-timeout 150 python3 -m qmetric.bench.check 2>&1 | tee "$out/check.log" | tail -n 25
+timeout 300 python3 -m qmetric.bench.check 2>&1 | tee "$out/check.log" | tail -n 25
 [ "${PIPESTATUS[0]}" = 0 ] && mark check passed || { mark check FAILED; failed=1; }
 
 # Both tools at once; each sees only our kernels, already compiled by the check.
