@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import to_builtins
+
 from launch.errors import ConfigError
 from launch.experiment.config import ArmConfig
 from launch.experiment.lengths import LengthTrace, sampling_for
@@ -52,8 +54,8 @@ class ArmRuns:
         if self.exits is not None:
             exits = self.exits(self.tree, index, f"{self.seed}:{self.name}:{question.id}")
             moa["exit"] = {"rule": "replay", "exits": exits}
-        elif self.config.exit is not None:
-            moa["exit"] = self.config.exit
+        elif self.tree.arm == "exit":
+            moa["exit"] = to_builtins(self.tree.exit)  # the router's tree of this name may be another arm's
         if lengths := self.asked_lengths(index):
             moa["sampling"] = sampling_for(lengths)
         body: dict[str, Any] = {"model": self.tree.name, "moa": moa}

@@ -32,7 +32,7 @@ def _tree(name: str, arm: ArmConfig) -> Tree:
             tree = replace(load_trees(Path(arm.tree)).trees[0], name=arm.tree)
         else:
             tree = read_struct(Tree, {"name": name, **arm.tree})
-        rule = {"rule": "replay"} if arm.exits is not None else arm.exit or {}
+        rule = {"rule": "replay"} if arm.exits is not None else arm.exit or to_builtins(tree.exit)
         options = {"name": tree.name, "arm": arm.arm, "order": arm.order, "exit": rule}
         checked = read_struct(Tree, {**to_builtins(tree), **options})
     except InvalidValue as wrong:

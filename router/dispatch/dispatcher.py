@@ -109,12 +109,15 @@ class Dispatcher:
     ) -> list[Worker]:
         """The workers among which a policy chooses, never empty: the one that the client wants, or all usable."""
         workers = available_workers(self.registry.usable(model, role, untried=context.tries))
-        if self._overload is not None:
-            workers = self._overload.spare(workers, model)
-        if self.places.enabled and role != "plain":
-            workers = [worker for worker in workers if self.places.has_place(worker, rooms)] or workers
         if context.target_worker is not None and policy.obeys_target:
             return [target_worker(self.registry.serving(model, role), workers, context.target_worker)]
+        spared = workers if self._overload is None else self._overload.spare(workers, model)
+        if self.places.enabled and role != "plain":
+            # A place comes first: prefill must not begin for an answer that has none.
+            with_place = [worker for worker in workers if self.places.has_place(worker, rooms)]
+            workers = [worker for worker in spared if worker in with_place] or with_place or spared
+        else:
+            workers = spared
         return [worker for worker in workers if worker not in avoid] or workers
 
     def choose_idlest(self, model: str, role: Role, avoid: Collection[Worker] = ()) -> Worker:

@@ -11,7 +11,6 @@ from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
 from router.dispatch.exchange_scope import ExchangeScope
 from router.dispatch.forwarding import ChooseAttempt, ForwardingAttempt, RoutedRequest
-from router.dispatch.pair_fields import batch_size
 from router.dispatch.pair_responses import event_lines, whole_body
 from router.dispatch.retries import RETRYABLE_STATUSES
 from router.dispatch.sample_count import sample_count
@@ -28,8 +27,7 @@ def on_pairs(dispatcher: Dispatcher) -> ChooseAttempt:
 
     def choose(routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> ForwardingAttempt:
         samples = sample_count(routed.body.fields, routed.path)
-        rooms = samples * (batch_size(routed.body.fields, routed.path) or 1) if dispatcher.places.enabled else 1
-        pair = dispatcher.choose_pair(routed.model, context, avoid, rooms)
+        pair = dispatcher.choose_pair(routed.model, context, avoid, routed.rooms)
         return (
             PairAttempt(dispatcher, routed, pair) if samples == 1 else SampledAttempt(dispatcher, routed, pair, samples)
         )

@@ -4,6 +4,7 @@ Each request goes to a tree, to a client's run of agents, to a pair, or to a pla
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -129,14 +130,16 @@ class InferenceEndpoints:
             decode = self._registry.serving(routed.model, "decode")
             take_hints(request, routed.body.fields, decode, self._registry.serving(routed.model, "prefill"))
             await admit_samples(request, routed)
-            await self._forwarder.forward(request, routed, self._on_pairs, self._pair_places(request, routed))
+            if self._dispatcher.places.enabled:
+                routed = replace(routed, rooms=rooms_of(request, routed))
+            await self._forwarder.forward(request, routed, self._on_pairs, self._pair_places(routed))
         else:
             await self._forward_to_plain(request, routed)
 
-    def _pair_places(self, request: ClientRequest, routed: RoutedRequest) -> Callable[[], Awaitable[None]] | None:
+    def _pair_places(self, routed: RoutedRequest) -> Callable[[], Awaitable[None]] | None:
         """What waits for places on a pair; None where there is no limit."""
         places = self._dispatcher.places
-        return partial(places.wait, routed.model, rooms_of(request, routed)) if places.enabled else None
+        return partial(places.wait, routed.model, routed.rooms) if places.enabled else None
 
     async def _forward_to_plain(self, request: ClientRequest, routed: RoutedRequest) -> None:
         check_sampling(routed.body.fields, routed.path)

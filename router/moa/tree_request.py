@@ -113,7 +113,8 @@ def _agent_sampling(given: object, tree: Tree, n: int, path: str) -> dict[str, d
         return {}
     if not isinstance(given, dict) or not all(isinstance(sampling, dict) for sampling in given.values()):
         raise BadRequest("`moa.sampling` must be an object with an object of sampling parameters for each agent.")
-    known = {agent.name for _, _, agent in tree.agents()} | {f"{tree.final.name}#{k}" for k in range(2, n + 1)}
+    answers = range(2, min(n, MAX_ANSWERS) + 1)  # too many are refused elsewhere
+    known = {agent.name for _, _, agent in tree.agents()} | {f"{tree.final.name}#{k}" for k in answers}
     asked: dict[str, dict[str, Any]] = {}
     for name, sampling in given.items():
         if name not in known:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_BLOCKS = 2**18  # that are kept of one server, in some 60 MB; more than that and the oldest are forgotten
+MAX_BLOCKS = 2**18  # that are kept of one server, in some 60 MB; further ones are not known
 MAX_TOKENS = 2**18  # of a prompt that can be found; blocks further on are left out
 SILENCE_SECS = 30.0  # without an event after a request was sent there, after which events count no more
 _MASK = 2**64 - 1
@@ -115,6 +115,11 @@ class KvBlocks:
             return
         _grow_factors(end + len(ids))
         for number, block in enumerate(hashes):
+            if len(self._blocks) >= self._max_blocks and block not in self._blocks:
+                # Those that are here stay: the oldest are what many prompts begin with.
+                self.complete = False
+                self.unknown += len(hashes) - number
+                return
             for token in ids[number * size : (number + 1) * size]:
                 key += (token + 1) * _factor_list[end]
                 end += 1
@@ -123,9 +128,6 @@ class KvBlocks:
             media = frozenset((medium,)) if known is None else known[2] | {medium}
             self._blocks[block] = key, end, self._media.setdefault(media, media)
             self._keys.add(key)
-        while len(self._blocks) > self._max_blocks:
-            self.complete = False
-            self._forget(next(iter(self._blocks)))
 
     def remove(self, hashes: Sequence[Hashable], medium: str | None = None) -> None:
         """Take blocks out of one of the server's memories; those in none are gone."""

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 ANSWER_SECS = 25.0  # for the answer; SGLang itself gives up after 20 s, with 503
 AT_ONCE_SECS = 0.5  # an error that comes sooner is of a server that did not look, since it starts or stops
 ASK_AGAIN_SECS = 5.0  # between questions to a worker that did not work
+BAD_ANSWERS = 2  # in a row, until it counts as wedged: a decode server that waits for long prompts may give one
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class WedgeWatch:
         self._registry = registry
         self._silent_secs = settings.silent_secs
         self._silent_since: WeakKeyDictionary[Worker, float] = WeakKeyDictionary()
+        self._bad_answers: WeakKeyDictionary[Worker, int] = WeakKeyDictionary()
         self._questions: dict[Worker, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -69,11 +71,12 @@ class WedgeWatch:
             heard, worker.heard = worker.heard, False
             if worker.wedged is None and (heard or not worker.load):
                 self._silent_since.pop(worker, None)
+                self._bad_answers.pop(worker, None)
                 if worker in self._questions:
                     self._questions[worker].cancel()
                 continue
             since = self._silent_since.setdefault(worker, now)
-            due = since + (self._silent_secs if worker.wedged is None else ASK_AGAIN_SECS)
+            due = since + (ASK_AGAIN_SECS if worker in self._bad_answers else self._silent_secs)
             if now >= due and worker not in self._questions and not worker.health.disable_checks:
                 task = self._questions[worker] = asyncio.create_task(self._question(worker, now - since))
                 task.add_done_callback(lambda _, worker=worker: self._questions.pop(worker, None))  # type: ignore[misc]
@@ -82,10 +85,16 @@ class WedgeWatch:
         """Ask a worker that said nothing for so many seconds whether it works, and act on it."""
         works = await _works(worker)
         self._silent_since[worker] = time.monotonic()
-        if works and worker.wedged is not None:
-            worker.wedged = None
-            logger.info("%s works again", worker.url)
-        elif not works and worker.wedged is None:
+        if works:
+            self._bad_answers.pop(worker, None)
+            if worker.wedged is not None:
+                worker.wedged = worker.problem = None  # other problems the next probe tells again
+                logger.info("%s works again", worker.url)
+            return
+        if worker.heard or (worker.wedged is None and not worker.load):
+            return  # it spoke meanwhile, or has nothing to say any more
+        self._bad_answers[worker] = self._bad_answers.get(worker, 0) + 1
+        if worker.wedged is None and self._bad_answers[worker] >= BAD_ANSWERS:
             worker.set_wedged(f"{worker.url} took requests, said nothing for {silent:.0f} s and does not work.")
             logger.warning("%s Its %d requests are sent elsewhere.", worker.wedged, worker.load)
             worker.origin.give_up("stopped working")

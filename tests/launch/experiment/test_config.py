@@ -7,8 +7,10 @@ import pytest
 
 from launch.config.loading import load_config
 from launch.errors import ConfigError
+from launch.experiment.arm_runs import ArmRuns
 from launch.experiment.config import CONFIGS, load_experiment
 from launch.experiment.lengths import load_lengths
+from launch.experiment.questions import Question
 from launch.experiment.trees import trees_file, trees_of
 from router.moa.model_roles import is_role
 from tests.launch.experiment.support import ALONE, ARMS, TREE, write_config
@@ -84,3 +86,23 @@ def test_roles_by_size_need_sizes(tmp_path: Path) -> None:
     config, _ = load_experiment(write_config(tmp_path, arms={"a": {"tree": "tree-9-3-1"}}))
     with pytest.raises(ConfigError, match="sizes of models, which are not given"):
         trees_file(trees_of(config), {}, config.sizes)
+
+
+def test_an_exit_arm_asks_for_its_own_rule_and_for_its_trees_own(tmp_path: Path) -> None:
+    """Arms of one tree share its entry in the router's file."""
+    inline = {
+        "arm": "exit",
+        "exit": {"rule": "dmv"},
+        "layers": [{"clusters": [{"name": "c", "agents": [{"name": "a"}]}]}],
+    }
+    arms: dict[str, Any] = {
+        "drawn": {"tree": "tree-3x3-3-1", "arm": "exit"},
+        "threshold": {"tree": "tree-3x3-3-1", "arm": "exit", "exit": {"rule": "q_threshold", "q_min": 0.9}},
+        "inline": {"tree": inline, "arm": "exit"},
+    }
+    config, _ = load_experiment(write_config(tmp_path, arms=arms))
+    rules = {}
+    for name, tree in trees_of(config).items():
+        runs = ArmRuns(name, config.arms[name], tree, None, None, seed=0)
+        rules[name] = runs.body(Question("q", ({"role": "user", "content": "?"},)), 0)["moa"]["exit"]["rule"]
+    assert rules == {"drawn": "q_draw", "threshold": "q_threshold", "inline": "dmv"}

@@ -51,6 +51,14 @@ async def test_what_is_wrong_is_said(agents: Agents, trees: Path, sampling: Any,
         assert agents.asked == []
 
 
+@aio
+async def test_too_many_answers_are_refused_before_their_names_are_made(agents: Agents, trees: Path) -> None:
+    async with serving(agents.pair, trees=trees) as router:
+        answer = await router.post("/v1/chat/completions", {**CHAT, "n": 10**15, "moa": {"sampling": {"p1": {}}}})
+        assert answer.status_code == 400
+        assert agents.asked == []
+
+
 def write(trees: Path, tree: dict[str, Any]) -> None:
     trees.write_text(json.dumps(tree))
 

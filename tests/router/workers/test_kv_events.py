@@ -66,14 +66,18 @@ def test_a_block_is_gone_when_no_memory_has_it() -> None:
     assert blocks.match(path(5, 6)) == len(blocks) == 0
 
 
-def test_memory_is_bounded_and_what_was_forgotten_is_no_secret() -> None:
+def test_memory_is_bounded_and_what_did_not_fit_is_no_secret() -> None:
     blocks = KvBlocks(2, max_blocks=10)
     blocks.clear()
     for number in range(30):
         blocks.store([number], None, [number, number])
     assert len(blocks) == 10
     assert not blocks.complete
-    assert (blocks.match(path(29, 29)), blocks.match(path(3, 3))) == (2, 0)
+    assert (blocks.match(path(29, 29)), blocks.match(path(3, 3))) == (0, 2)
+    assert blocks.unknown == 20
+    blocks.remove([3])
+    blocks.store([40], None, [40, 40])
+    assert blocks.match(path(40, 40)) == 2, "there is room again"
 
 
 def test_many_prompts_are_found_as_by_comparing_all() -> None:

@@ -15,6 +15,7 @@ from router.dispatch import background_posts
 from router.dispatch.retries import RetrySettings
 from router.server.admission import AdmissionSettings
 from router.workers import wedge_watch
+from router.workers.registry import Registry
 from router.workers.wedge_watch import WedgeSettings
 from router.workers.worker import Worker
 from tests.router.moa.test_run_failures import write_tree
@@ -211,6 +212,30 @@ async def test_a_byte_of_any_response_says_that_it_works(monkeypatch: pytest.Mon
         assert "two" in told.text
         assert silent.is_set(), "the question was taken back"
         await before.router.settled()
+
+
+@aio
+async def test_one_bad_answer_condemns_nobody_nor_do_more_where_it_spoke_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter((False, True, False, False, False, False))
+    worker = Worker("http://127.0.0.1:1", "plain", load=1)
+    watch = wedge_watch.WedgeWatch(Registry([worker]), SOON)
+
+    async def works(_: Worker) -> bool:
+        return next(answers)
+
+    monkeypatch.setattr(wedge_watch, "_works", works)
+    for heard in (False, False, False, True):
+        worker.heard = heard
+        await watch._question(worker, 1.0)
+        assert worker.wedged is None
+    worker.heard, worker.load = False, 0
+    await watch._question(worker, 1.0)
+    assert worker.wedged is None, "it has nothing to answer any more"
+    worker.load = 1
+    await watch._question(worker, 1.0)
+    assert worker.wedged is not None
 
 
 @aio
