@@ -12,7 +12,7 @@ from tests.qmetric.problems import Problem, assert_matches_definition, problems
 
 
 def test_public_names() -> None:
-    assert sorted(qmetric.__all__) == ["ClusterState", "QMetric", "frobenius_cosine", "q_metric"]
+    assert sorted(qmetric.__all__) == ["ClusterState", "QMetric", "correlation_cosine", "frobenius_cosine", "q_metric"]
 
 
 @settings(deadline=None, max_examples=60)
