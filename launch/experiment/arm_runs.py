@@ -1,7 +1,6 @@
 """Runs of one arm: what is asked of the router, and the log's line of its answer."""
 
 import zlib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +67,7 @@ class ArmRuns:
         """Read the router's response into a line; of several answers the first of the most frequent counts.
 
         Raises:
-            RouterError: The response is not that of a run.
+            RouterError: The response is not that of a run, or of one that lost an agent.
             ConfigError: The router's tree of this name is another one.
             LaunchError: The benchmark cannot score it.
         """
@@ -76,6 +75,9 @@ class ArmRuns:
         if not isinstance(run, dict) or not isinstance(run.get("agents"), list):
             raise RouterError("the router's answer has no trace of a run.")
         names = [agent["agent"] for agent in run["agents"] if "#" not in agent["agent"]]
+        lost = next((agent["agent"] for agent in run["agents"] if agent.get("state") == "failed"), None)
+        if lost is not None:
+            raise RouterError(f"agent {lost} failed, and the run went on without it.")
         if names != self._agents:
             raise ConfigError(
                 f"the router's tree {self.tree.name!r} has other agents; start it with this experiment's trees file."
@@ -84,15 +86,19 @@ class ArmRuns:
         line.texts = [choice["message"].get("content") or "" for choice in response["choices"]]
         found = [benchmark.extract(text) for text in line.texts]
         line.answers = found
-        line.chosen = most_frequent(found)
+        line.chosen = most_frequent(found, benchmark.same)
         score = benchmark.score(question, line.texts[line.chosen])
         line.score = None if score is None else float(score)
 
 
-def most_frequent(answers: Sequence[str | None]) -> int:
-    """The place of the first answer that most others equal; an answer that was not found counts for nothing."""
-    counts = Counter(answer for answer in answers if answer is not None)
-    return answers.index(counts.most_common(1)[0][0]) if counts else 0  # of equal counts the first that was met
+def most_frequent(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> int:
+    """The place of the first answer that most others are the same as; one that was not found counts for nothing."""
+    votes: dict[int, int] = {}  # by the place of the first of each kind, in this order
+    for place, answer in enumerate(answers):
+        if answer is not None:
+            first = next((each for each in votes if same(str(answers[each]), answer)), place)
+            votes[first] = votes.get(first, 0) + 1
+    return max(votes, key=votes.__getitem__, default=0)  # of equal counts the first that was met
 
 
 def without_texts(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Early exits that are decided before a run: drawn at a rate, or repeated from another experiment's log."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,28 +16,30 @@ LEAST = 2  # answers before a cluster may exit, as in `router.early_exit.ExitRul
 UNKNOWN_RATE = 0.5  # until the arm that another one is like has decided anything
 
 
-def drawn_exits(tree: Tree, rate: float, seed: str) -> dict[str, int]:
-    """By cluster, after how many answers it exits: after each from the second on with probability `rate`."""
+def drawn_exits(tree: Tree, rate: Callable[[int], float], seed: str) -> dict[str, int]:
+    """By cluster, after how many answers it exits: after each from the second on with its layer's probability."""
     exits = {}
-    for layer in tree.layers:
+    for number, layer in enumerate(tree.layers):
         for cluster in layer.clusters:
             draw = random.Random(f"{seed}:{cluster.name}")
             for answers in range(LEAST, len(cluster.agents)):
-                if draw.random() < rate:
+                if draw.random() < rate(number):
                     exits[cluster.name] = answers
                     break
     return exits
 
 
-def exit_rate(lines: Iterable[RunLine], arm: str) -> float:
-    """The share of an arm's decisions that said exit."""
-    decisions = [
-        bool(decision.get("exit"))
-        for line in lines
-        if line.arm == arm and line.error is None
-        for decision in line.run.get("decisions", ())
-    ]
-    return sum(decisions) / len(decisions) if decisions else UNKNOWN_RATE
+def exit_rates(lines: Iterable[RunLine], arm: str) -> dict[int, float]:
+    """By layer, the share of an arm's decisions that said exit; a layer that has decided nothing has none."""
+    decisions, exits = Counter[int](), Counter[int]()
+    for line in lines:
+        if line.arm == arm and line.error is None:
+            layers = {agent["cluster"]: int(agent.get("layer", 0)) for agent in line.run["agents"]}
+            for decision in line.run["decisions"]:
+                layer = layers[decision["cluster"]]
+                decisions[layer] += 1
+                exits[layer] += bool(decision.get("exit"))
+    return {layer: exits[layer] / count for layer, count in decisions.items()}
 
 
 def recorded_exits(path: Path, arm: str) -> list[dict[str, int]]:
@@ -66,7 +69,10 @@ def exits_of_arm(
     def exits(tree: Tree, index: int, seed: str) -> dict[str, int]:
         if recorded:
             return recorded[index % len(recorded)]
-        rate = given.rate if given.rate is not None else exit_rate(lines(), str(given.like))
-        return drawn_exits(tree, rate, seed)
+        if given.rate is not None:
+            fixed = given.rate
+            return drawn_exits(tree, lambda _: fixed, seed)
+        rates = exit_rates(lines(), str(given.like))
+        return drawn_exits(tree, lambda layer: rates.get(layer, UNKNOWN_RATE), seed)
 
     return exits

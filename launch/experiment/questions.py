@@ -47,6 +47,9 @@ class Benchmark(Protocol):
     def extract(self, text: str) -> str | None:
         """The final answer of a text, to be voted on; None where there is none."""
 
+    def same(self, a: str, b: str) -> bool:
+        """Whether two extracted answers are the same one, so that votes for both count together. It may block."""
+
     def score(self, question: Any, text: str) -> float | None:
         """How right a text is, in [0, 1]; None where the questions have no right answers.
 
@@ -71,6 +74,10 @@ class Sums:
         numbers = re.findall(r"\d+", text)
         return numbers[-1] if numbers else None
 
+    def same(self, a: str, b: str) -> bool:
+        """The same figures."""
+        return a == b
+
     def score(self, question: Question, text: str) -> float:
         """1 if the last number is the sum, else 0."""
         return float(self.extract(text) == question.gold)
@@ -92,6 +99,10 @@ class TokenIds:
 
     def extract(self, text: str) -> None:
         """There is no answer in them."""
+
+    def same(self, a: str, b: str) -> bool:
+        """Never asked, since no answer is ever found."""
+        return False
 
     def score(self, question: Question, text: str) -> None:
         """There are no right answers."""

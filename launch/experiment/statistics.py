@@ -1,14 +1,21 @@
-"""Means, percentiles and bootstrap intervals; the same numbers for the same data on every machine."""
+"""Means, percentiles and their intervals at 95%; the same numbers for the same data on every machine.
 
-from collections.abc import Callable, Sequence
+Latencies have bootstrap intervals, by percentiles. Shares of right answers have Wilson's interval, and differences of
+paired shares Newcombe's: bootstrap gives an interval without width where all answers are right, or all wrong.
+"""
+
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 RESAMPLES = 2000
 LEVEL = 0.95
 SEED = 0
+QUANTILES = {"median": 0.5, "p95": 0.95, "p99": 0.99}
 
 Interval = tuple[float, float]
 Values = NDArray[np.float64]
@@ -16,53 +23,102 @@ Values = NDArray[np.float64]
 
 def mean_interval(values: Sequence[float]) -> Interval:
     """The bootstrap interval of the mean, by percentiles, at 95%; of one value that value twice."""
-    return _interval(values, lambda samples: samples.mean(axis=1))
+    return _interval(_resampled(values).mean(axis=1))
 
 
-def _interval(values: Sequence[float], statistic: Callable[[Values], Values]) -> Interval:
+def _resampled(values: Sequence[float]) -> Values:
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:
         raise ValueError("there are no values")
-    picks = np.random.default_rng(SEED).integers(0, array.size, size=(RESAMPLES, array.size))
-    low, high = np.quantile(statistic(array[picks]), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return np.asarray(array[_picks(array.size)])
+
+
+def _picks(size: int) -> NDArray[np.int64]:
+    return np.random.default_rng(SEED).integers(0, size, size=(RESAMPLES, size))
+
+
+def _interval(statistics: Values) -> Interval:
+    low, high = np.quantile(statistics, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 def latency_summary(seconds: Sequence[float]) -> dict[str, Any]:
-    """Mean with its interval, median, and 95th and 99th percentile (interpolated between neighbours)."""
-    median, p95, p99 = np.quantile(np.asarray(seconds, dtype=np.float64), [0.5, 0.95, 0.99])
-    return {
-        "mean": float(np.mean(seconds)),
-        "median": float(median),
-        "p95": float(p95),
-        "p99": float(p99),
-        "interval": list(mean_interval(seconds)),
-    }
+    """Mean, median, and 95th and 99th percentile (interpolated between neighbours), with their intervals.
+
+    `interval` is the mean's, `intervals` has the others. That of a percentile beyond the largest values, as p99 of
+    fewer than a hundred, says only how much these differ.
+    """
+    resampled = _resampled(seconds)
+    told: dict[str, Any] = {"mean": float(np.mean(seconds)), "interval": list(_interval(resampled.mean(axis=1)))}
+    told["intervals"] = {}
+    for name, quantile in QUANTILES.items():
+        told[name] = float(np.quantile(seconds, quantile))
+        told["intervals"][name] = list(_interval(np.quantile(resampled, quantile, axis=1)))
+    return told
 
 
 def mean_summary(values: Sequence[float]) -> dict[str, Any] | None:
-    """Mean and its interval; None without values."""
-    return {"mean": float(np.mean(values)), "interval": list(mean_interval(values))} if values else None
+    """Mean and its interval; None without values. Values that are all 0 or 1 are a share."""
+    if not values:
+        return None
+    interval = share_interval(sum(values), len(values)) if _are_shares(values) else mean_interval(values)
+    return {"mean": float(np.mean(values)), "interval": list(interval)}
+
+
+def share_interval(right: float, of: int) -> Interval:
+    """Wilson's score interval of a share (Wilson 1927, equation 1), at 95%."""
+    found = binomtest(round(right), of).proportion_ci(LEVEL, "wilson")
+    return float(found.low), float(found.high)
 
 
 def paired_difference(values: Sequence[float], against: Sequence[float]) -> dict[str, Any] | None:
     """The mean of the differences of pairs with its interval; None without pairs.
 
-    Pairs are resampled whole, so that what both sides of a pair share (an easy question, a slow minute) cancels.
+    Pairs stay together, so that what both sides share (an easy question, a slow minute) cancels.
     """
     if len(values) != len(against):
         raise ValueError("pairs need as many values on either side")
+    if not values:
+        return None
     differences = [a - b for a, b in zip(values, against, strict=True)]
-    found = mean_summary(differences)
-    return None if found is None else {"difference": found["mean"], "interval": found["interval"]}
+    both_shares = _are_shares(values) and _are_shares(against)
+    interval = paired_share_interval(values, against) if both_shares else mean_interval(differences)
+    return {"difference": float(np.mean(differences)), "interval": list(interval)}
+
+
+def paired_share_interval(values: Sequence[float], against: Sequence[float]) -> Interval:
+    """The interval of the difference of two shares on the same questions (Newcombe 1998, method 10), at 95%.
+
+    The squares of both shares' distances to the ends of their Wilson intervals are added, less what they have in common
+    by the correlation of the pairs, corrected for continuity.
+    """
+    n = len(values)
+    both = sum(a and b for a, b in zip(values, against, strict=True))
+    own, other = sum(values), sum(against)
+    neither = n - own - other + both
+    product = both * neither - (own - both) * (other - both)
+    if product > 0:
+        product = max(product - n / 2, 0.0)
+    scale = math.sqrt(own * (n - own) * other * (n - other))
+    correlation = product / scale if scale else 0.0
+    p, q = own / n, other / n
+    (p_low, p_high), (q_low, q_high) = share_interval(own, n), share_interval(other, n)
+
+    def distance(a: float, b: float) -> float:
+        return math.sqrt(max(0.0, a * a - 2 * correlation * a * b + b * b))
+
+    return p - q - distance(p - p_low, q_high - q), p - q + distance(p_high - p, q - q_low)
 
 
 def ratio_interval(values: Sequence[float], against: Sequence[float]) -> dict[str, Any] | None:
-    """The ratio of the means of pairs with its interval; None without pairs or for a mean of 0."""
+    """The ratio of the means of pairs with its bootstrap interval; None without pairs or for a mean of 0."""
     if not values or sum(against) == 0:
         return None
     a, b = np.asarray(values, dtype=np.float64), np.asarray(against, dtype=np.float64)
-    picks = np.random.default_rng(SEED).integers(0, a.size, size=(RESAMPLES, a.size))
+    picks = _picks(a.size)
     ratios = a[picks].mean(axis=1) / np.maximum(b[picks].mean(axis=1), 1e-12)
-    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"ratio": float(a.mean() / b.mean()), "interval": [float(low), float(high)]}
+    return {"ratio": float(a.mean() / b.mean()), "interval": list(_interval(ratios))}
+
+
+def _are_shares(values: Sequence[float]) -> bool:
+    return all(value in (0, 1) for value in values)

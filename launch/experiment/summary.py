@@ -86,9 +86,10 @@ def _arm(
     gpus: int | None,
     failed: int,
 ) -> dict[str, Any]:
-    bounds = [bound_of(run, tree, speeds, config.layer) for run in runs]
+    timed = _at_full_load(runs)
+    bounds = [bound_of(run, tree, speeds, config.layer) for run in timed]
     known = [bound for bound in bounds if bound is not None]
-    latency = [run.seconds for run in runs]
+    latency = [run.seconds for run in timed]
     scores = [run.line.score for run in runs if run.line.score is not None]
     mean_latency = _mean(latency)
     calls = Counter(agent.model for run in runs for agent in run.record.agents if agent.start is not None)
@@ -96,9 +97,10 @@ def _arm(
     return {
         "arm": tree.arm,
         "questions": len(runs),
+        "timed": len(timed),
         "failed": failed,
         "latency_s": latency_summary(latency),
-        "bound_s": _mean(known) if len(known) == len(runs) else None,
+        "bound_s": _mean(known) if len(known) == len(timed) else None,
         "accuracy": mean_summary(scores),
         "tokens": {
             "prompt": _mean([run.record.usage.prompt_tokens for run in runs]),
@@ -107,23 +109,28 @@ def _arm(
             "speculated": _mean([sum(agent.speculation.speculated for agent in run.record.agents) for run in runs]),
             "aborted": _mean([run.aborted_tokens for run in runs]),
         },
-        "critical_path_s": {part: _mean([run.parts[part] for run in runs]) for part in PARTS},
+        "critical_path_s": {part: _mean([run.parts[part] for run in timed]) for part in PARTS},
         "split_by_servers": all(
             agent.server_seconds.prefill is not None
             for run in runs
             for agent in run.record.agents
             if agent.state == "done"
         ),
-        "waiting_for_upstream_s": _mean([run.waiting for run in runs]),
+        "waiting_for_upstream_s": _mean([run.waiting for run in timed]),
         "calls": {model: count / sent for model, count in sorted(calls.items())} if sent else {},
         "exits": _exits(runs),
         "judge": {
-            "seconds": _mean([run.judged for run in runs]),
-            "share_of_latency": _mean([run.parts["judge"] for run in runs]) / mean_latency if mean_latency else 0.0,
+            "seconds": _mean([run.judged for run in timed]),
+            "share_of_latency": _mean([run.parts["judge"] for run in timed]) / mean_latency if mean_latency else 0.0,
         },
         "gpu_seconds": None if gpus is None else gpus * mean_latency / runs[0].line.concurrency,
         "lengths_missed": sum(run.short for run in runs),
     }
+
+
+def _at_full_load(runs: Sequence[RunMeasures]) -> list[RunMeasures]:
+    """The runs of full batches, or all where there are none: what had the machine to itself says nothing of a load."""
+    return [run for run in runs if run.line.in_full_batch] or list(runs)
 
 
 def _exits(runs: Sequence[RunMeasures]) -> dict[str, dict[str, float]]:
@@ -143,13 +150,15 @@ def _pair(name: str, against: str, by_arm: Mapping[str, list[RunMeasures]]) -> d
     """What sets two arms apart, on the questions that both have answered."""
     theirs = {run.line.question: run for run in by_arm[against]}
     both = [(run, theirs[run.line.question]) for run in by_arm[name] if run.line.question in theirs]
-    seconds = [own.seconds for own, _ in both], [other.seconds for _, other in both]
+    timed = [pair for pair in both if all(run.line.in_full_batch for run in pair)] or both
+    seconds = [own.seconds for own, _ in timed], [other.seconds for _, other in timed]
     scores = [(own.line.score, other.line.score) for own, other in both]
     scored = [(own, other) for own, other in scores if own is not None and other is not None]
     return {
         "arm": name,
         "against": against,
         "questions": len(both),
+        "timed": len(timed),
         "latency_s": paired_difference(*seconds),
         "latency_ratio": ratio_interval(*seconds),
         "accuracy": paired_difference([own for own, _ in scored], [other for _, other in scored]),
@@ -161,7 +170,7 @@ def _reduction(by_arm: Mapping[str, list[RunMeasures]]) -> dict[str, Any] | None
     names = ("dense", "tree", "splice", "exit")
     if any(name not in by_arm for name in names):
         return None
-    latencies = {name: {run.line.question: run.seconds for run in by_arm[name]} for name in names}
+    latencies = {name: {run.line.question: run.seconds for run in _at_full_load(by_arm[name])} for name in names}
     common = set.intersection(*(set(found) for found in latencies.values()))
     if not common:
         return None

@@ -43,6 +43,10 @@ def summary_sentences(cell: dict[str, Any]) -> list[str]:
     if failed:
         told = ", ".join(f"{name} {count}" for name, count in failed.items())
         sentences.append(f"failed runs, which the same command repeats: {told}.")
+    untimed = {name: arm["questions"] - arm["timed"] for name, arm in cell["arms"].items()}
+    if any(untimed.values()):
+        told = ", ".join(f"{name} {count}" for name, count in untimed.items() if count)
+        sentences.append(f"runs of batches that were not full, whose times do not count: {told}.")
     missed = sum(arm["lengths_missed"] for arm in cell["arms"].values())
     if missed:
         sentences.append(f"{missed} answers were not as long as asked for: these latencies are not those of the trace.")

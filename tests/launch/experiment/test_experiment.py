@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from rich.console import Console
 from launch.errors import ConfigError, ServerDied
 from launch.experiment import runner
 from launch.experiment.__main__ import main
+from launch.experiment.arm_runs import most_frequent
+from launch.experiment.given_exits import exit_rates
 from launch.experiment.options import parse_arguments
+from launch.experiment.run_line import RunLine
 from launch.experiment.run_log import RUNS, SESSIONS, read_runs, read_sessions
 from launch.experiment.session import ExperimentSession
 from tests.launch.experiment.support import ALONE, ARMS, TREE, FakeRouter, write_config
@@ -129,6 +133,57 @@ async def test_a_router_that_fails_everything_ends_the_experiment(tmp_path: Path
             await run(config, tmp_path / "out", router, "--num-samples", "20")
         assert isinstance(caught.value.exceptions[0], ServerDied)
         assert len(router.runs) == runner.MAX_FAILURES
+
+
+@aio
+async def test_a_run_that_lost_an_agent_is_a_failed_one(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+
+    class Losing(FakeRouter):
+        def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
+            told = super().answer(body)
+            if body["moa"]["arm"] == "tree":
+                told["moa"]["agents"][1]["state"] = "failed"
+            return told
+
+    async with Losing(config) as router:
+        summary, told = await run(config, tmp_path / "out", router, "--num-samples", "1")
+    assert "agent p11 failed, and the run went on without it" in told
+    assert set(summary["cells"][0]["arms"]) == {"dense", "splice", "exit"}
+
+
+@aio
+async def test_only_full_batches_have_times_that_count(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    async with FakeRouter(config) as router:
+        summary, told = await run(config, tmp_path / "out", router, "--num-samples", "5", "--question-batch-size", "3")
+    for arm in summary["cells"][0]["arms"].values():
+        assert (arm["questions"], arm["timed"]) == (5, 3)
+    assert {(pair["questions"], pair["timed"]) for pair in summary["cells"][0]["pairs"]} == {(5, 3)}
+    assert "times do not count: dense 2, tree 2, splice 2, exit 2" in " ".join(told.split())
+
+
+def test_equal_answers_are_one_vote() -> None:
+    def same(a: str, b: str) -> bool:
+        return float(a) == float(b)
+
+    assert most_frequent(["7", "0.5", None, ".5"], same) == 1
+    assert most_frequent(["7", "8"], same) == 0
+    assert most_frequent([None, "8"], same) == 1
+    assert most_frequent([None, None], same) == 0
+
+
+def test_exits_like_anothers_have_its_rate_in_each_layer() -> None:
+    """The leaves exited in 3 of 4 decisions, those above in none: one rate for all would be one half."""
+    agents = [{"cluster": "c1", "layer": 0}, {"cluster": "c2", "layer": 0}, {"cluster": "mid", "layer": 1}]
+
+    def line(*exits: bool) -> RunLine:
+        decisions = [{"cluster": name, "exit": told} for name, told in zip(("c1", "c2", "mid"), exits, strict=True)]
+        return RunLine(
+            benchmark="sums", concurrency=1, question="q", arm="exit", run={"agents": agents, "decisions": decisions}
+        )
+
+    assert exit_rates([line(True, True, False), line(True, False, False)], "exit") == {0: 0.75, 1: 0.0}
 
 
 @aio

@@ -8,6 +8,7 @@ from launch.experiment.statistics import (
     mean_summary,
     paired_difference,
     ratio_interval,
+    share_interval,
 )
 
 
@@ -20,7 +21,9 @@ def test_percentiles_are_interpolated_between_neighbours() -> None:
 
 def test_one_value_is_its_own_interval() -> None:
     assert mean_interval([2.5]) == (2.5, 2.5)
-    assert latency_summary([2.5]) == {"mean": 2.5, "median": 2.5, "p95": 2.5, "p99": 2.5, "interval": [2.5, 2.5]}
+    told = latency_summary([2.5])
+    assert {told["mean"], told["median"], told["p95"], told["p99"], *told["interval"]} == {2.5}
+    assert told["intervals"] == {"median": [2.5, 2.5], "p95": [2.5, 2.5], "p99": [2.5, 2.5]}
 
 
 def test_the_interval_of_two_values_is_all_of_their_range() -> None:
@@ -28,11 +31,42 @@ def test_the_interval_of_two_values_is_all_of_their_range() -> None:
     assert mean_interval([0.0, 1.0]) == (0.0, 1.0)
 
 
-def test_the_interval_of_a_share_is_the_binomial_one() -> None:
-    low, high = mean_interval([1.0] * 60 + [0.0] * 40)
-    # 0.6 -+ 1.96 sqrt(0.6 * 0.4 / 100) = 0.6 -+ 0.096
-    assert low == pytest.approx(0.504, abs=0.02)
-    assert high == pytest.approx(0.696, abs=0.02)
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    # With z = 1.96 and n = 10, all right: the upper end is 1, the lower n / (n + z * z) = 10 / 13.8415.
+    told = mean_summary([1.0] * 10)
+    assert told == {"mean": 1.0, "interval": [pytest.approx(10 / 13.8415, abs=1e-4), 1.0]}
+    # 81 of 263: Newcombe's first example (1998) has 0.2553 to 0.3662.
+    assert share_interval(81, 263) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
+
+
+def test_the_interval_of_a_percentile_is_of_values_that_were_seen() -> None:
+    told = latency_summary([1.0] * 50 + [9.0] * 50)
+    assert told["intervals"]["median"] == [1.0, 9.0]
+    assert told["intervals"]["p99"] == [9.0, 9.0]
+
+
+def test_the_difference_of_paired_shares_without_disagreement_has_a_width() -> None:
+    told = paired_difference([1.0] * 20, [1.0] * 20)
+    # Both Wilson intervals reach z * z / (n + z * z) below 1, and the pairs tell nothing of a correlation.
+    assert told == {"difference": 0.0, "interval": [pytest.approx(-0.1611, abs=1e-4), pytest.approx(0.1611, abs=1e-4)]}
+
+
+def test_the_difference_of_paired_shares_by_hand() -> None:
+    # 40 pairs: both right 20, only one side 10, only the other 5, neither 5; shares 0.75 and 0.625.
+    own = [1.0] * 20 + [1.0] * 10 + [0.0] * 5 + [0.0] * 5
+    other = [1.0] * 20 + [0.0] * 10 + [1.0] * 5 + [0.0] * 5
+    # ad - bc = 20 * 5 - 10 * 5 = 50, less n / 2 = 20 is 30; phi = 30 / sqrt(30 * 10 * 25 * 15) = 30 / 335.41.
+    # Wilson: 0.75 has 0.59806 to 0.85813, 0.625 has 0.47032 to 0.75777.
+    a, b, phi = 0.75 - 0.59806, 0.75777 - 0.625, 30 / 335.41
+    c, d = 0.85813 - 0.75, 0.625 - 0.47032
+    low = 0.125 - (a * a - 2 * phi * a * b + b * b) ** 0.5
+    high = 0.125 + (c * c - 2 * phi * c * d + d * d) ** 0.5
+    told = paired_difference(own, other)
+    assert told == {"difference": 0.125, "interval": [pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4)]}
+
+
+def test_scores_that_are_no_shares_keep_the_bootstrap() -> None:
+    assert mean_summary([0.25, 0.75]) == {"mean": 0.5, "interval": [0.25, 0.75]}
 
 
 def test_pairs_cancel_what_both_sides_share() -> None:

@@ -2,6 +2,13 @@
 
 from launch.experiment.benchmarks.aime25.loader import SOURCE, question
 from launch.experiment.benchmarks.benchmark import Benchmark
-from launch.experiment.benchmarks.reading.mathematics import PACKAGES, find_mathematics, is_right_mathematics
+from launch.experiment.benchmarks.reading.mathematics import (
+    PACKAGES,
+    find_mathematics,
+    is_right_mathematics,
+    same_mathematics,
+)
 
-BENCHMARK = Benchmark("aime25", "AIME25", SOURCE, question, find_mathematics, is_right_mathematics, packages=PACKAGES)
+BENCHMARK = Benchmark(
+    "aime25", "AIME25", SOURCE, question, find_mathematics, is_right_mathematics, same_mathematics, packages=PACKAGES
+)

@@ -30,6 +30,12 @@ def is_right(question: Question, text: str) -> bool:
     return _comparison(target)(line, target)
 
 
+def same_line(a: str, b: str) -> bool:
+    """Whether two answers have the same words, or are the same brackets; either may be written with other marks."""
+    words = _words(plain_math(a))
+    return words == _words(plain_math(b)) if words else _same_brackets(a, b)
+
+
 def _comparison(target: str) -> Callable[[str, str], bool]:
     if _BRACKETS.fullmatch(target):
         return _same_brackets

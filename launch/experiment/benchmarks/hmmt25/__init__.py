@@ -2,6 +2,13 @@
 
 from launch.experiment.benchmarks.benchmark import Benchmark
 from launch.experiment.benchmarks.hmmt25.loader import SOURCE, question
-from launch.experiment.benchmarks.reading.mathematics import PACKAGES, find_mathematics, is_right_mathematics
+from launch.experiment.benchmarks.reading.mathematics import (
+    PACKAGES,
+    find_mathematics,
+    is_right_mathematics,
+    same_mathematics,
+)
 
-BENCHMARK = Benchmark("hmmt25", "HMMT25", SOURCE, question, find_mathematics, is_right_mathematics, packages=PACKAGES)
+BENCHMARK = Benchmark(
+    "hmmt25", "HMMT25", SOURCE, question, find_mathematics, is_right_mathematics, same_mathematics, packages=PACKAGES
+)

@@ -54,11 +54,12 @@ def letter_of(chosen: str, options: Sequence[str]) -> str | None:
     """The letter of what was chosen; None where it is no option's letter and not the words of exactly one."""
     if len(chosen) == 1 and chosen in LETTERS:
         return chosen if LETTERS.index(chosen) < len(options) else None
-    same = [letter for letter, option in zip(LETTERS, options, strict=False) if _same_words(option, chosen)]
+    same = [letter for letter, option in zip(LETTERS, options, strict=False) if same_choice(option, chosen)]
     return same[0] if len(same) == 1 else None
 
 
-def _same_words(option: str, chosen: str) -> bool:
+def same_choice(option: str, chosen: str) -> bool:
+    """Whether an option's words, or another answer, are what was chosen."""
     if _folded(option) == _folded(chosen):
         return True
     a, b = read_answer(option), read_answer(chosen)

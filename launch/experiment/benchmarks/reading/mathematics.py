@@ -26,19 +26,23 @@ def find_mathematics(text: str) -> str | None:
 
 
 def is_right_mathematics(question: Question, text: str) -> bool:
-    """Whether a text gives the right answer.
-
-    It is right when it is written as the right one but for markup, or when math-verify says that both are equal. Where
-    math-verify comes to no end, the answer counts as wrong, as with its own limit of time.
-    """
+    """Whether a text gives the right answer; see `same_mathematics`."""
     given = find_mathematics(text)
-    if given is None or len(given) > _MAX_ANSWER:
+    return given is not None and same_mathematics(question.gold, given)
+
+
+def same_mathematics(gold: str, given: str) -> bool:
+    """Whether an answer is the right one, or another one's equal.
+
+    It is when it is written as the right one but for markup, or when math-verify says that both are equal. Where
+    math-verify comes to no end, the answers count as different, as with its own limit of time.
+    """
+    if len(given) > _MAX_ANSWER or len(gold) > _MAX_ANSWER:
         return False
-    gold = read_answer(question.gold)
-    answer = read_answer(given)
-    if gold is not None and answer is not None and gold.kind in _EXACT and same_answer(gold, answer):
+    right, answer = read_answer(gold), read_answer(given)
+    if right is not None and answer is not None and right.kind in _EXACT and same_answer(right, answer):
         return True
-    return MATHEMATICS.ask({"gold": question.gold, "answer": given}) is True
+    return MATHEMATICS.ask({"gold": gold, "answer": given}) is True
 
 
 def _bare(span: str) -> str:

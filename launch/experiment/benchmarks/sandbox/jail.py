@@ -174,7 +174,7 @@ def main() -> None:
                 execute(request, verdict)
             os._exit(wait(second))
     except OSError as error:
-        os.pwrite(verdict, json.dumps({"cannot": str(error)}).encode(), 0)
+        os.pwrite(verdict, json.dumps({"cannot": str(error), "token": request["token"]}).encode(), 0)
         os._exit(_CANNOT)
     os._exit(wait(first))
 

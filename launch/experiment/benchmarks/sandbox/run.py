@@ -36,10 +36,17 @@ class Isolation(StrEnum):
 @cache
 def isolation() -> Isolation:
     """The strongest that the kernel allows, found out once by trying."""
-    if filter_program() and (found := _run(["pass"], Limits(), Isolation.NAMESPACES)).passed:
-        return Isolation.NAMESPACES
-    reason = found.reason if filter_program() else "the system calls of this machine are not known"
-    log.warning("The sandbox has no namespaces (%s).", reason)
+    reason = "the system calls of this machine are not known"
+    if filter_program():
+        try:
+            found = _run(["pass"], Limits(), Isolation.NAMESPACES)
+        except SandboxError as error:
+            reason = str(error)
+        else:
+            if found.passed:
+                return Isolation.NAMESPACES
+            reason = found.reason
+    log.warning("The sandbox has no namespaces (%s).", reason.rstrip("."))
     return Isolation.LIMITS
 
 
@@ -62,7 +69,7 @@ def run_code(sources: list[str], limits: Limits | None = None) -> Outcome:
     """Run Python sources one after the other in one namespace, each compiled by itself.
 
     Raises:
-        SandboxError: See `require`.
+        SandboxError: See `require`; or the sandbox could not be made this time, which says nothing of the code.
     """
     return _run(sources, limits or Limits(), require())
 
@@ -122,9 +129,9 @@ def _outcome(content: bytes, token: str, code: int, limits: Limits) -> Outcome:
         said = json.loads(content)
     except ValueError:
         said = {}
-    if isinstance(said, dict) and "cannot" in said:
-        return Outcome(passed=False, reason=f"the sandbox could not be made: {said['cannot']}")
     if isinstance(said, dict) and said.get("token") == token:
+        if "cannot" in said:
+            raise SandboxError(f"The sandbox could not be made: {said['cannot']}.")
         return Outcome(passed=said["passed"] is True, reason=str(said["reason"]))
     number = code - 128 if code > 128 else -code
     if number in (signal.SIGXCPU, signal.SIGKILL):
