@@ -91,6 +91,15 @@ class ArmRuns:
         line.score = None if score is None else float(score)
 
 
+def shortened(body: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """A request whose agents answer at most so many tokens, where it says how many."""
+    sampling = {
+        name: {**asked, "max_tokens": min(most, asked["max_tokens"])}
+        for name, asked in body["moa"].get("sampling", {}).items()
+    }
+    return {**body, "moa": {**body["moa"], "sampling": sampling}} if sampling else dict(body)
+
+
 def most_frequent(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> int:
     """The place of the first answer that most others are the same as; one that was not found counts for nothing."""
     votes: dict[int, int] = {}  # by the place of the first of each kind, in this order

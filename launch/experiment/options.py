@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def parse_arguments(arguments: list[str], description: str | None) -> argparse.Namespace:
-    """The command line's options; argparse exits with code 2 when they are wrong."""
+    """The command line's options; argparse exits with code 2 when they are wrong.
+
+    `num_samples` is a mapping: by questions at once how many are asked, None for all.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m launch.experiment",
         description=description,
@@ -23,7 +26,13 @@ def parse_arguments(arguments: list[str], description: str | None) -> argparse.N
     parser.add_argument(
         "--data", metavar="PLACE", help="where the benchmark's data is: a file, a folder (default: its own place)"
     )
-    parser.add_argument("--num-samples", type=_positive, metavar="N", help="questions of each (default: all)")
+    parser.add_argument(
+        "--num-samples",
+        type=_positive,
+        nargs="+",
+        metavar="N",
+        help="questions of each, or a number for each --question-batch-size (default: all)",
+    )
     parser.add_argument(
         "--question-batch-size",
         type=_positive,
@@ -40,6 +49,10 @@ def parse_arguments(arguments: list[str], description: str | None) -> argparse.N
     options = parser.parse_args(arguments)
     if options.config is not None and options.out is None:
         parser.error("--config needs --out DIR")
+    sizes, samples = options.question_batch_size, options.num_samples or [None]
+    if len(samples) not in (1, len(sizes)) or len(set(sizes)) < len(sizes):
+        parser.error("--question-batch-size needs different numbers, and --num-samples one, or as many as these")
+    options.num_samples = dict(zip(sizes, samples * len(sizes) if len(samples) == 1 else samples, strict=True))
     return options
 
 

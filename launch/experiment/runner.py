@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from launch.errors import ConfigError, LaunchError, ServerDied
-from launch.experiment.arm_runs import ArmRuns
+from launch.experiment.arm_runs import ArmRuns, shortened
 from launch.experiment.questions import Benchmark
 from launch.experiment.router_client import ask_router
 from launch.experiment.run_line import RunLine
@@ -15,6 +15,7 @@ from launch.experiment.schedule import Block, blocks
 from router.errors import ConnectFailed, RouterError
 from router.http_client.origin import Origin
 
+WARM_UP_TOKENS = 32
 MAX_FAILURES = 10
 """So many runs that fail one after the other end the experiment: then something is wrong with all of them."""
 
@@ -49,16 +50,20 @@ class Runner:
         self._failures = 0
         self._writing = asyncio.Lock()
 
-    def missing(self, concurrencies: Sequence[int], seed: int) -> list[Block]:
-        """The blocks with what has no answer in the log yet, in order."""
+    def missing(self, samples: Mapping[int, int | None], seed: int) -> tuple[int, list[Block]]:
+        """The number of all runs, and the blocks with those that have no answer in the log yet, in order.
+
+        `samples` has for each number of questions at once how many are asked of each benchmark, None for all.
+        """
         answered = {line.key for line in self._log.lines if line.error is None}
-        counts = [(name, len(questions)) for name, (_, questions) in self._benchmarks.items()]
-        left = []
-        for block in blocks(counts, concurrencies, list(self._arms), seed):
+        counts = {name: len(questions) for name, (_, questions) in self._benchmarks.items()}
+        total, left = 0, []
+        for block in blocks(counts, samples, list(self._arms), seed):
+            total += len(block.questions)
             questions = tuple(index for index in block.questions if self._key(block, index) not in answered)
             if questions:
                 left.append(Block(block.benchmark, block.concurrency, block.arm, questions))
-        return left
+        return total, left
 
     async def run(self, left: Sequence[Block], session: int) -> None:
         """Run blocks one after the other.
@@ -73,15 +78,22 @@ class Runner:
                     group.create_task(self._run_one(block, index))
 
     async def warm_up(self, times: int, left: Sequence[Block]) -> None:
-        """Run each arm a few times on the first question that is left, without a line in the log."""
-        if not left:
-            return
-        first = left[0]
-        question = self._benchmarks[first.benchmark][1][first.questions[0]]
-        for arm in self._arms.values():
-            for _ in range(times):
-                body = arm.body(question, first.questions[0])
-                await ask_router(self._router, body, self._timeout, self._check_alive)
+        """Run each arm a few times on questions that are left, as many at once as later, without a line in the log.
+
+        Where lengths are given, answers are short: what is slow the first time, as a kernel that is compiled for a
+        batch of that size, is so with few tokens, too.
+        """
+        firsts: dict[int, Block] = {}
+        for block in left:
+            firsts.setdefault(block.concurrency, block)
+        for first in firsts.values():
+            questions = self._benchmarks[first.benchmark][1]
+            for arm in self._arms.values():
+                bodies = [shortened(arm.body(questions[index], index), WARM_UP_TOKENS) for index in first.questions]
+                for _ in range(times):
+                    async with asyncio.TaskGroup() as group:
+                        for body in bodies:
+                            group.create_task(ask_router(self._router, body, self._timeout, self._check_alive))
 
     def _key(self, block: Block, index: int) -> tuple[str, int, str, str]:
         return block.benchmark, block.concurrency, self._benchmarks[block.benchmark][1][index].id, block.arm

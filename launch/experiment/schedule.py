@@ -1,7 +1,7 @@
 """The order of runs: arms take turns on each batch of questions, so that what drifts hits all of them alike."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -20,7 +20,7 @@ class Block:
 
 
 def blocks(
-    benchmarks: Sequence[tuple[str, int]], concurrencies: Sequence[int], arms: Sequence[str], seed: int
+    benchmarks: Mapping[str, int], samples: Mapping[int, int | None], arms: Sequence[str], seed: int
 ) -> Iterator[Block]:
     """All runs of an experiment.
 
@@ -30,13 +30,14 @@ def blocks(
     rate is that of the batches before.
 
     Args:
-        benchmarks: Name and number of questions.
-        concurrencies: Numbers of questions at once.
+        benchmarks: By name the number of questions.
+        samples: By number of questions at once how many of a benchmark are asked, the first ones; None for all.
         arms: Names of all arms.
         seed: Of the order.
     """
-    for name, count in benchmarks:
-        for concurrency in concurrencies:
+    for name, available in benchmarks.items():
+        for concurrency, limit in samples.items():
+            count = available if limit is None else min(limit, available)
             order = list(arms)
             random.Random(f"{seed}:{name}:{concurrency}").shuffle(order)
             for start in range(0, count, concurrency):

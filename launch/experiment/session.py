@@ -42,7 +42,10 @@ class ExperimentSession:
             self._config = self._config.model_copy(update={"lengths": options.lengths})
         self._trees = trees_of(self._config)
         self._lengths = _lengths(self._config, self._folder)
-        self._benchmarks = load_questions(options.benchmark, options.data, options.num_samples, options.seed)
+        self._samples: dict[int, int | None] = dict(sorted(options.num_samples.items()))
+        most = max((each for each in self._samples.values() if each is not None), default=None)
+        limit = None if None in self._samples.values() else most
+        self._benchmarks = load_questions(options.benchmark, options.data, limit, options.seed)
         for name, tree in self._trees.items():
             if self._lengths is not None:
                 self._lengths.lengths(0, tree, self._config.arms[name].answers)
@@ -64,9 +67,7 @@ class ExperimentSession:
     async def _run_left(self, log: RunLog, arms: Mapping[str, ArmRuns], servers: Servers) -> None:
         options = self._options
         with _progress(self._console) as progress:
-            total = sum(len(questions) for _, questions in self._benchmarks.values()) * len(arms)
-            total *= len(set(options.question_batch_size))
-            bar = progress.add_task("runs", total=total)
+            bar = progress.add_task("runs")
 
             def on_run(line: RunLine) -> None:
                 progress.update(bar, advance=0 if line.error else 1, description=f"{line.benchmark} {line.arm}")
@@ -82,8 +83,8 @@ class ExperimentSession:
                 check_alive=servers.check_alive,
                 on_run=on_run,
             )
-            left = runner.missing(sorted(set(options.question_batch_size)), options.seed)
-            progress.update(bar, completed=total - sum(len(block.questions) for block in left))
+            total, left = runner.missing(self._samples, options.seed)
+            progress.update(bar, total=total, completed=total - sum(len(block.questions) for block in left))
             if left:
                 about = _about(servers)
                 check_machine(read_sessions(log.folder), about)
@@ -115,7 +116,7 @@ class ExperimentSession:
         told: dict[str, Any] = {
             "config": self._config.model_dump(mode="json"),
             "benchmarks": {name: [q.id for q in questions] for name, (_, questions) in self._benchmarks.items()},
-            "concurrencies": sorted(set(options.question_batch_size)),
+            "samples": {str(at_once): count for at_once, count in self._samples.items()},
             "seed": options.seed,
             "trees": fingerprint({name: to_builtins(tree) for name, tree in self._trees.items()}),
             "length_trace": None if self._lengths is None else fingerprint(self._lengths.questions),

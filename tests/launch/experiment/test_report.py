@@ -18,7 +18,7 @@ from tests.launch.experiment.support import ARMS, FakeRouter, write_config
 from tests.launch.experiment.test_experiment import options, run, timeless
 from tests.router.support.aio import aio
 
-IDENTITY = {"hash": "x", "config": {"arms": ARMS}, "benchmarks": {"sums": []}, "concurrencies": [1], "seed": 0}
+IDENTITY = {"hash": "x", "config": {"arms": ARMS}, "benchmarks": {"sums": []}, "samples": {"1": None}, "seed": 0}
 
 
 async def ran(folder: Path) -> Path:
