@@ -1,6 +1,7 @@
 """The experiment from its command line to its files, against a fake router over real HTTP."""
 
 import argparse
+import asyncio
 import io
 import json
 from collections import Counter
@@ -155,11 +156,18 @@ async def test_a_run_that_lost_an_agent_is_a_failed_one(tmp_path: Path) -> None:
 @aio
 async def test_a_warm_up_has_as_many_at_once_and_short_answers_and_no_lines(tmp_path: Path) -> None:
     config = write_config(tmp_path, warm_up=1)
+    three = asyncio.Barrier(3)
+
+    async def waits_for_two_others(number: int) -> None:
+        if 4 < number <= 16:
+            await three.wait()
+
     async with FakeRouter(config) as router:
+        router.before = waits_for_two_others
         samples = ("--question-batch-size", "1", "3", "--num-samples", "1", "3")
         summary, _ = await run(config, tmp_path / "out", router, *samples)
         warm = router.runs[: 4 * (1 + 3)]
-        assert router.at_once[4:16] == [1, 2, 3] * 4
+        assert router.at_once[:4] == [1] * 4
     told = [asked["max_tokens"] for body in warm for asked in body["moa"]["sampling"].values()]
     assert max(told) == runner.WARM_UP_TOKENS
     assert [(cell["concurrency"], cell["arms"]["tree"]["questions"]) for cell in summary["cells"]] == [(1, 1), (3, 3)]
