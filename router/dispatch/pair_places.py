@@ -48,7 +48,7 @@ class PairPlaceSettings:
         default=None,
         value_type=int,
         minimum=0,
-        help_text="requests that may wait for a pair for these two reasons; by default as many as --queue-size",
+        help_text="requests of a model that may wait for a pair so; by default as many as --queue-size",
     )
     queue_timeout_secs: float | None = flag(
         "--prefill-queue-timeout-secs",
@@ -77,7 +77,7 @@ class PairPlaces:
     Args:
         registry: The workers.
         settings: The limits; by default there are none.
-        queue_size: Requests that may wait, unless the settings say it.
+        queue_size: Requests of a model that may wait, unless the settings say it.
         queue_timeout: Seconds that one may wait for a prefill server, unless the settings say it.
 
     Attributes:
@@ -161,8 +161,9 @@ class PairPlaces:
             return
         role = lacked or ("decode" if self._seconds["decode"] else "prefill")
         seconds = self._seconds[role]
-        if len(self._waiting) >= self._size or not seconds:
-            raise self._refusal(request.model, role, "full", f"{len(self._waiting)} requests wait already")
+        waiting = sum(each.model == request.model for each in self._waiting)
+        if waiting >= self._size or not seconds:
+            raise self._refusal(request.model, role, "full", f"{waiting} requests wait already")
         self.waits[role] += 1
         self._waiting.append(request)
         self._watch()

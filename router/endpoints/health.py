@@ -8,6 +8,7 @@ from router.endpoints.drain import DrainEndpoints
 from router.errors import NoWorker
 from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
+from router.workers.worker import PAIR_ROLES, Pair
 
 TEXT_HEADERS = [(b"content-type", b"text/plain; charset=utf-8")]
 
@@ -76,10 +77,12 @@ class HealthEndpoints:
 
         async def generate() -> None:
             for model in models:
+                # Not by policy: a probe has no prompt whose cache counts, and leaves no trace in what policies learn.
                 if self._registry.served_by_pairs(model):
-                    await self._supervisor.generate(self._dispatcher.choose_pair(model))
+                    prefill, decode = (self._dispatcher.choose_idlest(model, role) for role in PAIR_ROLES)
+                    await self._supervisor.generate(Pair(prefill, decode))
                 else:
-                    await self._supervisor.generate_on_plain(self._dispatcher.choose_plain(model))
+                    await self._supervisor.generate_on_plain(self._dispatcher.choose_idlest(model, "plain"))
 
         await request.body()
         await while_connected(request, generate())

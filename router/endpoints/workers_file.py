@@ -101,8 +101,14 @@ def _parse(path: Path, named: str) -> Any:
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise BadRequest(f"{named} cannot be read ({error.strerror}).") from None
-    except yaml.MarkedYAMLError as error:  # its own text would quote a line, which may have a key
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise BadRequest(f"{named} is not valid ({error.problem}{line}).") from None
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise BadRequest(f"{named} is not valid ({' '.join(str(error).split())}).") from None
+        line = _line_of(error)
+        where = "" if line is None else f" at line {line}"
+        raise BadRequest(f"{named} is not valid {'JSON' if path.suffix == '.json' else 'YAML'}{where}.") from None
+
+
+def _line_of(error: Exception) -> int | None:
+    """The line of what is wrong. The errors' own texts would quote the file, which may have keys."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return error.problem_mark.line + 1
+    return error.lineno if isinstance(error, json.JSONDecodeError) else None

@@ -44,7 +44,7 @@ _BY_REASON: tuple[tuple[str, str], ...] = (
         "smg_router_request_body_path_total smg_router_request_buffers_released_early_bytes_total",
     ),
     (
-        "servers' KV events are not read; prompts that were sent say what is cached",
+        "servers' KV events are read and told by `moa_worker_kv_blocks` and the like, without an index of blocks",
         """smg_kv_event_apply_seconds smg_kv_event_batches_total smg_kv_event_blocks_total smg_kv_event_gaps_total
         smg_kv_event_lag_seconds smg_kv_event_missed_batches_total smg_kv_event_parentless_blocks_total
         smg_kv_event_parentless_stores_total smg_kv_event_resyncs_total smg_kv_event_subscription_failures_total

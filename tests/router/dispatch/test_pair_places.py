@@ -226,3 +226,23 @@ def test_a_limit_that_lets_nothing_through_is_refused(arguments: list[str], caps
         parse([*PAIR, "--prefill-max-inflight-requests-per-worker", *arguments])
     assert ended.value.code == 2
     assert "leaves nothing for some of" in capsys.readouterr().err
+
+
+@aio
+async def test_one_models_queue_does_not_fill_anothers() -> None:
+    busy, idle = windowed(FakePair("busy"), 1), windowed(FakePair("idle"), 1)
+    releases = [held(pair) for pair in (busy, idle)]
+    async with serving(busy, idle, places=places(queue_size=1)) as router:
+        tasks: list[asyncio.Task[Any]] = []
+        for number, (model, pair) in enumerate((("busy", busy), ("idle", idle))):
+            body = {**BODY, "model": model}
+            tasks += start(router, 1, body)
+            await until(lambda pair=pair: len(pair.decode.requests) == 1, "it is sent")  # type: ignore[misc]
+            tasks += start(router, 1, body)
+            waiting = number + 1
+            await until(lambda waiting=waiting: router.app.dispatcher.places.waiting == waiting, "it waits")  # type: ignore[misc]
+            assert (await router.post("/generate", body)).status_code == 503
+        for release in releases:
+            release.set()
+        assert await statuses(tasks) == [200] * 4
+        await router.settled()

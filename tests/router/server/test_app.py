@@ -95,6 +95,36 @@ async def test_information() -> None:
 
 
 @aio
+async def test_health_generate_asks_the_idlest_and_policies_learn_nothing_of_it() -> None:
+    first, second = FakePair(), FakePair()
+    second.rooms = first.rooms  # any prefill server with any decode server
+    async with serving(first, second) as router:
+        busy = [
+            worker for worker in router.app.registry.workers if worker.url in (first.prefill.url, second.decode.url)
+        ]
+        for worker in busy:
+            worker.load += 1
+        before = (await router.http.get("/metrics")).text
+        for _ in range(4):
+            assert (await router.http.get("/health_generate")).status_code == 200
+        for worker in busy:
+            worker.load -= 1
+        assert [len(server.requests) for server in (first.prefill, first.decode, second.prefill, second.decode)] == [
+            0,
+            4,
+            4,
+            0,
+        ]
+        after = (await router.http.get("/metrics")).text
+        chosen = [
+            [line for line in told.splitlines() if line.startswith("smg_worker_selection_total")]
+            for told in (before, after)
+        ]
+        assert chosen[0] == chosen[1]
+        await router.settled()
+
+
+@aio
 async def test_without_any_worker() -> None:
     pair = FakePair()
     pair.prefill.info = pair.decode.info = {}

@@ -230,8 +230,8 @@ URL = "http://127.0.0.1:1"
         ("workers: [{url: 'ftp://x'}]", "at workers[0]: "),
         (f"workers: [{{url: '{URL}'}}, {{url: '{URL}/', worker_type: decode}}]", f"at workers[1]: {URL} is there"),
         (f"workers: [{{url: '{URL}', wrong: 1}}]", "at workers[0]: `wrong` is not known here"),
-        ("workers: [{api_key: 'secret", "is not valid ("),
-        ("\0", "is not valid ("),
+        ("workers: [{api_key: 'secret", "is not valid YAML"),
+        ("\0", "is not valid YAML"),
     ],
 )
 def test_a_wrong_workers_file_is_named_in_one_sentence(text: str, message: str, tmp_path: Path) -> None:
@@ -258,3 +258,21 @@ def test_a_wrong_workers_file_ends_the_start(tmp_path: Path) -> None:
 def test_half_a_pair_may_be_in_the_file(tmp_path: Path) -> None:
     settings = parse(["--pd-disaggregation", "--prefill", URL, "--workers-file", str(tmp_path / "w.yaml")])
     assert settings.workers_file == tmp_path / "w.yaml"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("w.yaml", "workers:\n  - {url: !key-1234 x}\n", "YAML at line 2"),
+        ("w.yaml", "workers:\n  - api_key: *key-1234\n", "YAML at line 2"),
+        ("w.yaml", "api_key: key-1234\0", "YAML"),
+        ("w.yaml", "[" * 100_000, "YAML"),
+        ("w.json", '{"workers": [\n  {"api_key": "key-1234}', "JSON at line 2"),
+    ],
+)
+def test_a_file_that_is_not_valid_is_not_quoted(name: str, text: str, what: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(BadRequest) as refused:
+        read_workers_file(path, FACTORY)
+    assert str(refused.value) == f"the workers file {path} is not valid {what}."
