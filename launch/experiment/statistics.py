@@ -6,11 +6,11 @@ paired shares Newcombe's: bootstrap gives an interval without width where all an
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -67,8 +67,11 @@ def mean_summary(values: Sequence[float]) -> dict[str, Any] | None:
 
 def share_interval(right: float, of: int) -> Interval:
     """Wilson's score interval of a share (Wilson 1927, equation 1), at 95%."""
-    found = binomtest(round(right), of).proportion_ci(LEVEL, "wilson")
-    return float(found.low), float(found.high)
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    share, widened = right / of, 1 + z * z / of
+    middle = (share + z * z / (2 * of)) / widened
+    half = z / widened * math.sqrt(share * (1 - share) / of + (z / (2 * of)) ** 2)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def paired_difference(values: Sequence[float], against: Sequence[float]) -> dict[str, Any] | None:

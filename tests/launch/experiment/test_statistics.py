@@ -34,9 +34,9 @@ def test_the_interval_of_two_values_is_all_of_their_range() -> None:
 def test_the_interval_of_a_share_is_wilsons() -> None:
     # With z = 1.96 and n = 10, all right: the upper end is 1, the lower n / (n + z * z) = 10 / 13.8415.
     told = mean_summary([1.0] * 10)
-    assert told == {"mean": 1.0, "interval": [pytest.approx(10 / 13.8415, abs=1e-4), 1.0]}
+    assert told == {"mean": 1.0, "interval": pytest.approx([10 / 13.8415, 1.0], abs=1e-4)}
     # 81 of 263: Newcombe's first example (1998) has 0.2553 to 0.3662.
-    assert share_interval(81, 263) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
+    assert share_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
 
 
 def test_the_interval_of_a_percentile_is_of_values_that_were_seen() -> None:
