@@ -1,8 +1,8 @@
 """The pictures of a summary, as PNG and SVG: latency by arm, what it consists of, latency against accuracy."""
 
 import re
-from collections.abc import Callable
-from itertools import cycle
+from collections.abc import Callable, Sequence
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +30,24 @@ STYLE = {"svg.hashsalt": "faster-moa", "font.size": 11, "axes.spines.top": False
 
 
 def draw(summary: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw each cell; return the files, which the same summary gives again byte for byte."""
+    """Draw each benchmark and each cell; return the files, which the same summary gives again byte for byte."""
     folder.mkdir(parents=True, exist_ok=True)
-    kinds: dict[str, Callable[[Cell], Figure | None]] = {
-        "latency": latency_bars,
-        "composition": composition_bars,
-        "accuracy": accuracy_plane,
-    }
+    kinds: dict[str, Callable[[Cell], Figure | None]] = {"composition": composition_bars, "accuracy": accuracy_plane}
     written = []
     with mpl.rc_context(STYLE):
-        for cell in summary["cells"]:
-            stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{cell['benchmark']}-{cell['concurrency']}")
-            for kind, picture in kinds.items():
-                figure = picture(cell)
-                if figure is None:
-                    continue
-                written += _save(figure, folder, f"{stem}-{kind}")
+        for benchmark, group in groupby(summary["cells"], key=lambda cell: str(cell["benchmark"])):
+            cells = list(group)
+            written += _save(latency_bars(cells), folder, f"{_file_name(benchmark)}-latency")
+            for cell in cells:
+                for kind, picture in kinds.items():
+                    figure = picture(cell)
+                    if figure is not None:
+                        written += _save(figure, folder, f"{_file_name(benchmark)}-{cell['concurrency']}-{kind}")
     return written
+
+
+def _file_name(benchmark: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark)
 
 
 def draw_curve(curve: dict[str, Any], folder: Path) -> list[Path]:
@@ -84,10 +85,21 @@ def _save(figure: Figure, folder: Path, stem: str) -> list[Path]:
     return written
 
 
-def latency_bars(cell: Cell) -> Figure:
-    """The paper's figure 4(ii): mean latency by arm with its interval, less than the first arm, and the bound."""
+def latency_bars(cells: Sequence[Cell]) -> Figure:
+    """The paper's figure 4(ii) of a benchmark: a panel for each number of questions at once."""
+    figure = Figure(figsize=(sum(max(5.0, 1.35 * len(cell["arms"]) + 1) for cell in cells), 5))
+    for place, cell in enumerate(cells, 1):
+        _latency_panel(figure.add_subplot(1, len(cells), place), cell)
+    figure.axes[0].set_ylabel("seconds from question to answer (mean, 95% interval)")
+    figure.tight_layout()
+    return figure
+
+
+def _latency_panel(axes: Any, cell: Cell) -> None:
+    """Mean latency by arm with its interval, less than the first arm, and the bound."""
     arms = cell["arms"]
-    figure, axes = _axes(cell, len(arms))
+    axes.set_xticks(range(len(arms)), list(arms))
+    axes.set_title(_title(cell), loc="left")
     means = [arm["latency_s"]["mean"] for arm in arms.values()]
     lows = [max(0.0, mean - arm["latency_s"]["interval"][0]) for mean, arm in zip(means, arms.values(), strict=True)]
     highs = [max(0.0, arm["latency_s"]["interval"][1] - mean) for mean, arm in zip(means, arms.values(), strict=True)]
@@ -106,21 +118,19 @@ def latency_bars(cell: Cell) -> Figure:
             fontsize=10,
         )
         if arm["bound_s"] is not None:
-            label = None if labelled else "bound: same lengths and speeds, no queue, no prefill"
+            label = None if labelled else "bound: same lengths and speeds, no queue or prefill"
             axes.hlines(arm["bound_s"], place - 0.36, place + 0.36, colors=BOUND, linewidth=3, label=label)
             labelled = True
-    axes.set_ylabel("seconds from question to answer (mean, 95% interval)")
     axes.set_ylim(0, 1.22 * max(mean + high for mean, high in zip(means, highs, strict=True)))
     if labelled:
         axes.legend(frameon=False, loc="upper right")
-    return figure
 
 
 def composition_bars(cell: Cell) -> Figure:
     """Of each arm, what its critical path consists of; decode, which is most of it, is left out on the right."""
     arms = cell["arms"]
     figure = Figure(figsize=(2 * max(4.0, 0.95 * len(arms) + 1), 5))
-    for place, (parts, title) in enumerate(((PARTS, _title(cell)), (PARTS[:-1], "the same without decode"))):
+    for place, (parts, title) in enumerate(((PARTS, "all of it"), (PARTS[:-1], "without decode"))):
         axes = figure.add_subplot(1, 2, place + 1)
         floor = [0.0] * len(arms)
         for part in parts:
@@ -134,6 +144,7 @@ def composition_bars(cell: Cell) -> Figure:
         if place == 0:
             axes.set_ylabel("seconds of the critical path (mean)")
             handles, labels = axes.get_legend_handles_labels()
+    figure.suptitle(_title(cell), x=0.125, ha="left")
     figure.legend(handles[::-1], labels[::-1], frameon=False, loc="center left", bbox_to_anchor=(0.92, 0.5))
     return figure
 
@@ -159,14 +170,6 @@ def accuracy_plane(cell: Cell) -> Figure | None:
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
-
-
-def _axes(cell: Cell, count: int) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(max(5.0, 1.5 * count + 2), 5))
-    axes = figure.add_subplot()
-    axes.set_xticks(range(count), list(cell["arms"]))
-    axes.set_title(_title(cell), loc="left")
-    return figure, axes
 
 
 def _title(cell: Cell) -> str:

@@ -42,12 +42,13 @@ async def test_pictures_are_drawn_as_png_and_svg(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     out = await ran(tmp_path)
     write_report(out, Console(file=io.StringIO()), pictures=True)
-    names = {f"sums-1-{kind}.{suffix}" for kind in ("latency", "composition", "accuracy") for suffix in ("png", "svg")}
+    kinds = ("latency", "1-composition", "1-accuracy")
+    names = {f"sums-{kind}.{suffix}" for kind in kinds for suffix in ("png", "svg")}
     assert {path.name for path in (out / "pictures").iterdir()} == names
-    assert (out / "pictures" / "sums-1-latency.png").read_bytes().startswith(b"\x89PNG")
-    svg = (out / "pictures" / "sums-1-latency.svg").read_bytes()
+    assert (out / "pictures" / "sums-latency.png").read_bytes().startswith(b"\x89PNG")
+    svg = (out / "pictures" / "sums-latency.svg").read_bytes()
     write_report(out, Console(file=io.StringIO()), pictures=True)
-    assert (out / "pictures" / "sums-1-latency.svg").read_bytes() == svg
+    assert (out / "pictures" / "sums-latency.svg").read_bytes() == svg
 
 
 def test_without_matplotlib_the_rest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
