@@ -65,6 +65,11 @@ JOBS = [
         ),
         minutes=80,
     ),
+    pytest(
+        "splicing of 100 random trees and 60 histories on real pairs",
+        *("tests/e2e/test_splice.py", "--hypothesis-profile=nightly"),
+        minutes=40,
+    ),
     *(pytest(f"the whole suite, {number} of 3", *BOTH, minutes=60) for number in (1, 2, 3)),
     *(
         pytest(f"killed clients and servers, {number} of 5", "tests/e2e/test_kills.py", minutes=20)

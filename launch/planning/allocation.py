@@ -93,6 +93,7 @@ def _gpu_request(spec: ServerSpec, kv_tokens: int) -> GpuRequest:
         tensor_parallel_size=spec.model.tp,
         bytes_per_gpu=spec.requirement.total_bytes(kv_tokens),
         kv_bytes_per_gpu=spec.requirement.kv_pool_bytes(kv_tokens),
+        decode_bytes_per_gpu=0 if spec.role == "prefill" else spec.requirement.weight_bytes,
     )
 
 

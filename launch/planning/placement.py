@@ -19,6 +19,8 @@ class GpuRequest:
     bytes_per_gpu: int
     kv_bytes_per_gpu: int
     """The part of `bytes_per_gpu` that is KV pool."""
+    decode_bytes_per_gpu: int = 0
+    """What one decode step reads of the GPU's memory at least, the weights; 0 for a server that does not decode."""
 
 
 @dataclass(frozen=True)
@@ -36,46 +38,74 @@ Placement = list[tuple[int, ...]]
 def place_servers(requests: Sequence[GpuRequest], available_bytes: Mapping[int, int]) -> Placement | PlacementFailure:
     """GPUs for every server; `available_bytes` is the memory to give out, by GPU index.
 
-    The largest server comes first, on the GPUs with most free memory; among equally free ones a pair is spread
-    over different GPUs, so that prefill does not slow its own decode. Where this does not fit, the GPU with least
-    free memory that still suffices is tried instead, which keeps large gaps for large servers.
+    Decode is most of a run's time, and two decode servers on one GPU slow each other down. So decode servers come
+    first, the one that reads most before the others, each on the GPU on which decode reads least. Prefill servers
+    follow, the largest first, each on another GPU than its partner, that with most free memory. Where this does not
+    fit, the largest server of all comes first, on the GPU with most free memory, among equally free ones another one
+    than its partner; and where that fails too, on the one with least that still suffices, which keeps large gaps for
+    large servers.
     """
-    roomiest = _place(requests, available_bytes, most_free_first=True)
-    if not isinstance(roomiest, PlacementFailure):
-        return roomiest
-    packed = _place(requests, available_bytes, most_free_first=False)
-    return roomiest if isinstance(packed, PlacementFailure) else packed
+    rules = (_Rule(decode_apart=True), _Rule(), _Rule(most_free_first=False))
+    tried = [_place(requests, available_bytes, rules[0])]
+    for rule in rules[1:]:
+        if isinstance(tried[-1], PlacementFailure):
+            tried.append(_place(requests, available_bytes, rule))
+    return tried[1] if isinstance(tried[-1], PlacementFailure) else tried[-1]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """In which order servers are placed, and on which of the GPUs that have room."""
+
+    decode_apart: bool = False
+    most_free_first: bool = True
+
+    def order(self, request: GpuRequest) -> tuple[int, int]:
+        """The first has the highest."""
+        decode = request.decode_bytes_per_gpu * request.tensor_parallel_size if self.decode_apart else 0
+        return decode, request.bytes_per_gpu * request.tensor_parallel_size
 
 
 def _place(
-    requests: Sequence[GpuRequest], available_bytes: Mapping[int, int], *, most_free_first: bool
+    requests: Sequence[GpuRequest], available_bytes: Mapping[int, int], rule: _Rule
 ) -> Placement | PlacementFailure:
     free = dict(available_bytes)
+    decode_bytes = dict.fromkeys(free, 0)
     gpus_of_pair: dict[str, set[int]] = {}
     placed: dict[str, tuple[int, ...]] = {}
-    for request in sorted(requests, key=lambda r: r.bytes_per_gpu * r.tensor_parallel_size, reverse=True):
+    for request in sorted(requests, key=rule.order, reverse=True):
         fitting = [gpu for gpu in free if free[gpu] >= request.bytes_per_gpu]
         if len(fitting) < request.tensor_parallel_size:
             return PlacementFailure(request, tuple(sorted(free.values(), reverse=True)))
         used_by_pair = gpus_of_pair.setdefault(request.pair, set())
-        gpus = _choose_gpus(fitting, free, used_by_pair, request.tensor_parallel_size, most_free_first=most_free_first)
-        for gpu in gpus:
+        busy = dict.fromkeys(free, 0)
+        if rule.decode_apart:
+            busy = decode_bytes if request.decode_bytes_per_gpu else {gpu: gpu in used_by_pair for gpu in free}
+        chosen: list[int] = []
+        for _ in range(request.tensor_parallel_size):
+            left = [gpu for gpu in fitting if gpu not in chosen]
+            chosen.append(_best_gpu(left, busy, free, used_by_pair, most_free_first=rule.most_free_first))
+        for gpu in chosen:
             free[gpu] -= request.bytes_per_gpu
-        used_by_pair.update(gpus)
-        placed[request.name] = gpus
+            decode_bytes[gpu] += request.decode_bytes_per_gpu
+        used_by_pair.update(chosen)
+        placed[request.name] = tuple(sorted(chosen))
     return [placed[request.name] for request in requests]
 
 
-def _choose_gpus(
-    fitting: list[int], free: Mapping[int, int], used_by_pair: set[int], count: int, *, most_free_first: bool
-) -> tuple[int, ...]:
-    chosen: list[int] = []
-    for _ in range(count):
-        candidates = [gpu for gpu in fitting if gpu not in chosen]
-        best = (max if most_free_first else min)(free[gpu] for gpu in candidates)
-        equal = [gpu for gpu in candidates if abs(free[gpu] - best) < EQUAL_FREE_BYTES]
-        chosen.append(min(equal, key=lambda gpu: (gpu in used_by_pair, equal.index(gpu))))
-    return tuple(sorted(chosen))
+def _best_gpu(
+    gpus: Sequence[int],
+    busy: Mapping[int, int],
+    free: Mapping[int, int],
+    used_by_pair: set[int],
+    *,
+    most_free_first: bool,
+) -> int:
+    least = min(busy[gpu] for gpu in gpus)
+    idlest = [gpu for gpu in gpus if busy[gpu] == least]
+    best = (max if most_free_first else min)(free[gpu] for gpu in idlest)
+    equal = [gpu for gpu in idlest if abs(free[gpu] - best) < EQUAL_FREE_BYTES]
+    return min(equal, key=lambda gpu: (gpu in used_by_pair, equal.index(gpu)))
 
 
 def kv_pool_growth(

@@ -1,6 +1,7 @@
 """Plans for machines with GPUs."""
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -118,6 +119,33 @@ def test_memory_in_use_by_others_is_left_alone() -> None:
     plan = plan_for(DUMMY, inventory)
     assert all(server.gpus != (0,) or server.memory_bytes < 20 * GIB for server in plan.servers)
     check_memory(plan, inventory)
+
+
+@pytest.mark.parametrize("config", [DEFAULT, DUMMY], ids=["default", "dummy"])
+def test_on_two_gpus_the_slowest_decode_has_no_other_beside_it(config: LaunchConfig) -> None:
+    placed = places(plan_for(config, empty_gpus(2)))
+    large, *smaller = sorted((model.name for model in config.models), key=lambda name: -_billions(name))
+    assert {placed[f"{name}-decode"] for name in smaller} == {placed[f"{large}-prefill"]}
+    assert placed[f"{large}-decode"] != placed[f"{large}-prefill"]
+
+
+def _billions(name: str) -> float:
+    return float(re.findall(r"([\d.]+)b", name)[-1])
+
+
+def test_decode_servers_share_out_what_they_read() -> None:
+    requests = [GpuRequest(f"{size}", f"{size}", 1, 10, 1, size) for size in (9, 5, 4, 3)]
+    assert place_servers(requests, {0: 100, 1: 100}) == [(0,), (1,), (1,), (0,)]
+
+
+def test_where_decode_servers_cannot_be_apart_memory_decides() -> None:
+    """The large prefill server fits on GPU 0 alone, beside nothing."""
+    requests = [
+        GpuRequest("prefill", "a", 1, 10 * GIB, GIB),
+        GpuRequest("decode", "a", 1, 5 * GIB, GIB, 4 * GIB),
+        GpuRequest("other", "b", 1, 4 * GIB, GIB, 3 * GIB),
+    ]
+    assert place_servers(requests, {0: 10 * GIB, 1: 9 * GIB}) == [(0,), (1,), (1,)]
 
 
 def test_servers_are_packed_where_spreading_them_fails() -> None:

@@ -1,7 +1,7 @@
 """schemathesis over every operation of `/openapi.json`, against healthy workers: nothing may fail but by the document.
 
 The workers are fakes, which answer whatever they are asked: what a real server thinks of a body is not the router's
-doing. FUZZ_CASES says how many requests are made, by default 3,000, or what the hypothesis profile says.
+doing. FUZZ_CASES says how many requests are made, by default 1,000, or what the hypothesis profile says.
 """
 
 import math
@@ -34,7 +34,7 @@ from tests.router.support.threaded import in_thread, threaded
 Operation = APIOperation[Any, Any, Any, Any]
 
 OF_PROFILE = {"quick": 100, "nightly": 100_000}
-CASES = int(os.environ.get("FUZZ_CASES") or OF_PROFILE.get(settings.get_current_profile_name(), 3_000))
+CASES = int(os.environ.get("FUZZ_CASES") or OF_PROFILE.get(settings.get_current_profile_name(), 1_000))
 GENERATING = {"/generate", "/v1/chat/completions", "/v1/completions"}
 CHECKED = (
     "not_a_server_error",
