@@ -15,7 +15,7 @@ from launch.experiment.run_line import RunLine
 from router.errors import RouterError
 from router.moa.tree import Tree
 
-_TEXTS = ("text", "reasoning", "output_ids")  # of an agent: the log would grow by megabytes a run
+_LONG = ("text", "reasoning", "output_ids")  # of an agent: the log would grow by megabytes a run
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class ArmRuns:
         lengths: How long its agents answer; None lets the models decide.
         exits: Gives the exits that are decided beforehand; None where the run decides.
         seed: Of the experiment.
+        keep_texts: Whether lines have what each agent said.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ArmRuns:
     lengths: LengthTrace | None
     exits: Callable[[Tree, int, str], dict[str, int]] | None
     seed: int
+    keep_texts: bool = False
     _agents: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +84,7 @@ class ArmRuns:
             raise ConfigError(
                 f"the router's tree {self.tree.name!r} has other agents; start it with this experiment's trees file."
             )
-        line.run = without_texts(run)
+        line.run = shortened_trace(run, keep_texts=self.keep_texts)
         line.texts = [choice["message"].get("content") or "" for choice in response["choices"]]
         found = [benchmark.extract(text) for text in line.texts]
         line.answers = found
@@ -110,10 +112,11 @@ def most_frequent(answers: Sequence[str | None], same: Callable[[str, str], bool
     return max(votes, key=votes.__getitem__, default=0)  # of equal counts the first that was met
 
 
-def without_texts(run: Mapping[str, Any]) -> dict[str, Any]:
-    """A trace without what agents said, the matrices of decisions, and what is empty."""
+def shortened_trace(run: Mapping[str, Any], *, keep_texts: bool) -> dict[str, Any]:
+    """A trace without what agents said, unless it is kept, the matrices of decisions, and what is empty."""
+    left_out = _LONG[1:] if keep_texts else _LONG
     agents = [
-        {key: value for key, value in agent.items() if key not in _TEXTS and value not in (None, "", [], {})}
+        {key: value for key, value in agent.items() if key not in left_out and value not in (None, "", [], {})}
         for agent in run["agents"]
     ]
     decisions = [

@@ -104,6 +104,7 @@ class ExperimentConfig(_Strict):
         gpus: GPUs behind it.
         timeout: Seconds that one run may take.
         warm_up: Runs of each arm at the start of every session, which do not count.
+        agent_texts: Whether the log keeps what each agent said, for `decision_agreement`; some kilobytes a run.
     """
 
     launch: str | None = None
@@ -116,6 +117,7 @@ class ExperimentConfig(_Strict):
     gpus: Annotated[int, Field(ge=0)] | None = None
     timeout: Annotated[float, Field(gt=0, le=86400)] = 3600.0
     warm_up: Annotated[int, Field(ge=0, le=100)] = 0
+    agent_texts: bool = False
 
     @model_validator(mode="after")
     def _check_arms(self) -> "ExperimentConfig":

@@ -106,6 +106,7 @@ class ExperimentSession:
                 self._lengths,
                 None if arm.exits is None else exits_of_arm(arm.exits, self._folder, lambda: log.lines),
                 self._options.seed,
+                self._config.agent_texts,
             )
             for name, arm in self._config.arms.items()
         }

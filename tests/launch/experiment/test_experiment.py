@@ -136,6 +136,29 @@ async def test_a_router_that_fails_everything_ends_the_experiment(tmp_path: Path
         assert len(router.runs) == runner.MAX_FAILURES
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_agents_said_is_kept_on_request(tmp_path: Path, kept: bool) -> None:
+    class Talking(FakeRouter):
+        def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
+            told = super().answer(body)
+            for agent in told["moa"]["agents"]:
+                agent.update(text=f"{agent['agent']} says so.", output_ids=[1, 2])
+            return told
+
+    @aio
+    async def test() -> None:
+        config = write_config(tmp_path, agent_texts=kept)
+        async with Talking(config) as router:
+            await run(config, tmp_path / "out", router, "--num-samples", "1")
+
+    test()
+    for line in read_runs(tmp_path / "out"):
+        assert [agent.get("text") for agent in line.run["agents"]] == [
+            f"{agent['agent']} says so." if kept else None for agent in line.run["agents"]
+        ]
+        assert not any("output_ids" in agent for agent in line.run["agents"])
+
+
 @aio
 async def test_a_run_that_lost_an_agent_is_a_failed_one(tmp_path: Path) -> None:
     config = write_config(tmp_path)
