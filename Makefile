@@ -4,9 +4,9 @@ PROFILE ?=
 QUESTION ?= Why is the sky blue during the day and red at sunset?
 K ?=
 COVERAGE ?=
-# Processes that share the tests: one has those with common servers, the other one has the rest, among which a launch
-# of six servers is. With less than 16 GB of memory all run in one.
-WORKERS ?= $(shell awk '/MemTotal/ {print ($$2 > 15000000 ? 2 : 0)}' /proc/meminfo)
+# Processes that share the tests: one has those with common servers, one those that start their own, and one the rest.
+# With less than 20 GB of memory the last two are one, with less than 16 GB all run in one.
+WORKERS ?= $(shell awk '/MemTotal/ {print ($$2 > 19000000 ? 3 : $$2 > 15000000 ? 2 : 0)}' /proc/meminfo)
 PYTEST = .venv/bin/python -m pytest
 # Container images like to set it: then each process, of which the tests start hundreds, compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,7 +17,7 @@ help:
 	@echo "make demo        install, start three P/D pairs and answer a question through a tree of agents"
 	@echo "make test        install and run every test, about a quarter of an hour; COVERAGE=1 ends with coverage by package"
 	@echo "make test K=...  only tests that match, as pytest's -k: K=breaker, K='speculative and not e2e'"
-	@echo "make test-quick  every test that needs no SGLang server, properties with fewer examples; a minute"
+	@echo "make test-quick  every test that needs no server and starts no process, properties with fewer examples; a minute"
 	@echo "make test-peers  the suites of sglang-router and smg, downloaded and run against this router; ten minutes"
 	@echo "make test-examples  install agent frameworks (.examples) and test the examples with them, over fake servers"
 	@echo "make test-vllm   install a vLLM for CPUs (3.4 GB, .vllm) and test the launcher with it beside a pair"
@@ -53,7 +53,7 @@ test: install browser curl
 	@$(PYTEST) -n $(WORKERS)
 endif
 
-test-quick: install browser
+test-quick: install
 	@.venv/bin/python -m tests.quick
 
 test-peers: install

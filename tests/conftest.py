@@ -19,9 +19,42 @@ LONG = (
     "test_restarts.py", "test_run_failures.py", "test_fuzz.py", "test_hung_servers.py", "test_refused_launches.py",
     "test_reference_cycles.py", "test_main.py", "test_router_bench.py", "test_interpreter.py",
 )  # fmt: skip
+# What starts processes of its own, such as routers and browsers, or takes seconds otherwise: not in `make test-quick`.
+SLOW = (
+    "launch/experiment/benchmarks/test_humaneval.py",
+    "launch/experiment/benchmarks/test_humaneval_plus.py",
+    "launch/experiment/benchmarks/test_sandbox.py",
+    "launch/experiment/benchmarks/test_workers.py",
+    "launch/machine/test_proxies.py",
+    "launch/models/test_convert_gguf.py",
+    "launch/models/test_hub.py",
+    "launch/supervision/test_supervisor.py",
+    "launch/test_refused_launches.py",
+    "peers/test_runner.py",
+    "qmetric/test_ops.py",
+    "qmetric/triton_kernels/test_compiled.py",
+    "qmetric/triton_kernels/test_interpreter.py",
+    "router/bench/test_router_bench.py",
+    "router/bench/test_routing.py",
+    "router/cli/test_main.py",
+    "router/endpoints/test_fuzz.py",
+    "router/http_client/test_tls.py",
+    "router/observability/test_tracing.py",
+    "router/server/test_faults.py",
+    "router/server/test_processes.py",
+    "router/server/test_reference_cycles.py",
+    "router/server/test_slow_clients.py",
+    "router/server/test_tls.py",
+    "router/timeline/test_browser.py",
+    "sglang_ext/test_tokenizer_fingerprint.py",
+    "sglang_ext/transfer/test_aborted_transfers.py",
+    "surface/test_surface.py",
+    "test_imports.py",
+    "test_quick.py",
+)
 WATCHDOG = 1200  # seconds for an end-to-end test, with the start of its servers
 
-# Two processes share the tests: neither takes more than one core for PyTorch, nor do those they start.
+# Several processes share the tests: none takes more than one core for PyTorch, nor do those they start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No deadlines: a slow machine fails no test. `--hypothesis-profile` chooses another one.
@@ -50,6 +83,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if END_TO_END in item.path.parents:
             item.add_marker("servers")
             item.add_marker(pytest.mark.timeout(WATCHDOG))
+        elif item.path.relative_to(HERE).as_posix() in SLOW:
+            item.add_marker("slow")
     items.sort(key=rank)
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.quick`: every test that needs no SGLang server, properties with fewer examples.
+"""`python -m tests.quick`: every test that needs no server and starts no process, properties with fewer examples.
 
 Several pytest processes at once, each with folders of its own. As workers of pytest-xdist each of them would collect
 all tests, for seconds, and report each one to another process. Arguments go to every pytest. The exit code is 1 when
@@ -17,19 +17,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 AT_ONCE = (os.cpu_count() or 1) + 1  # many tests wait
-# What takes long comes first; all other folders share the last groups.
-LONG = (
-    ("tests/router/server",),
-    ("tests/launch/experiment",),
-    ("tests/launch/supervision", "tests/launch/test_refused_launches.py"),
-    ("tests/sglang_ext",),
-    ("tests/router/moa", "tests/router/agent_runs"),
-    ("tests/qmetric",),
-    ("tests/router/endpoints", "tests/router/dispatch"),
+# About as long as each other: each process imports what its tests need, for seconds. All other folders are one more.
+GROUPS = (
+    (
+        *("tests/sglang_ext", "tests/qmetric", "tests/launch/experiment", "tests/router/dispatch", "tests/router/http"),
+        *("tests/router/parity", "tests/router/service_discovery", "tests/router/workers"),
+    ),
+    ("tests/router/server", "tests/router/moa", "tests/router/agent_runs", "tests/router/endpoints"),
 )
-OTHER_GROUPS = 4
 WIDE = ("launch", "router")  # of these each folder counts by itself
-OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", "not servers", "--hypothesis-profile=quick")
+OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", "not servers and not slow", "--hypothesis-profile=quick")
 NO_TESTS = 5  # pytest's exit code
 _SUMMARY = re.compile(r"^(?:=+ )?(\d+ \w+[\w ,]*) in [\d.]+s", re.MULTILINE)
 
@@ -58,9 +55,8 @@ class Done:
 
 def groups() -> list[tuple[str, ...]]:
     """What each pytest gets: every folder, and every loose module, once."""
-    named = {path for group in LONG for path in group}
-    others = [path for path in sorted(_test_paths()) if path not in named]
-    return [*LONG, *(tuple(others[start::OTHER_GROUPS]) for start in range(OTHER_GROUPS))]
+    named = {path for group in GROUPS for path in group}
+    return [*GROUPS, tuple(path for path in sorted(_test_paths()) if path not in named)]
 
 
 def _test_paths() -> Iterable[str]:

@@ -2,8 +2,8 @@
 
     python -m launch.experiment.decision_agreement DIR --embedding-model builtin:minilm
 
-Four forms: embeddings of whole answers (pooled) or the correlation of their tokens' hidden states, each with P over pairs
-i < j, or over all (i, j) as in the paper's algorithm 1. With the diagonal P is
+Four forms: embeddings of whole answers (pooled) or the correlation of their tokens' hidden states, each with P over
+pairs i < j, or over all (i, j) as in the paper's algorithm 1. With the diagonal P is
 
     P' = (2 sum over i < j of c_i c_j S_ij + sum of c_i^2) / (2 sum over i < j of c_i c_j + sum of c_i^2)
 
@@ -67,7 +67,9 @@ def recorded_decisions(lines: Iterable[RunLine], arm: str, parameters: FormulaPa
     return found
 
 
-def q_of(confidences: Sequence[float], s: Sequence[Sequence[float]], parameters: FormulaParameters, diagonal: bool) -> float:
+def q_of(
+    confidences: Sequence[float], s: Sequence[Sequence[float]], parameters: FormulaParameters, *, diagonal: bool
+) -> float:
     """Q of a cluster by its N confidences and N x N similarities; NaN where a confidence is."""
     n = len(confidences)
     pairs = [(i, j) for i in range(n) for j in range(i)]
@@ -155,7 +157,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"launch: {error}", file=sys.stderr)
         return 2
     console = Console(width=140)
-    console.print(f"{len(recorded)} decisions of {options.arm}, similarities by {options.embedding_model}", highlight=False)
+    by = f"similarities by {options.embedding_model}"
+    console.print(f"{len(recorded)} decisions of {options.arm}, {by}", highlight=False)
     console.print(table_of(decisions_by_form(recorded, similarities, parameters)))
     return 0
 

@@ -30,7 +30,7 @@ def test_no_request_ends_a_server(servers: Servers) -> None:
 
     # Without shrinking and replay: each failure may cost a server.
     @settings(
-        max_examples=100 if SECONDS else 50,
+        max_examples=100 if SECONDS else 20,
         deadline=None,
         database=None,
         derandomize=not SECONDS,

@@ -3,13 +3,32 @@
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
+import yaml
+from msgspec import to_builtins
+
+from launch.config.loading import CONFIGS
+from launch.moa.trees_file import LAUNCHED_TREE
+from router.moa.tree_files import load_trees
 from tests.e2e.launched import Launched
+
+
+def short_tree() -> dict[str, Any]:
+    """The tree that is launched by default, with short answers: what agents say is not the subject here."""
+    tree: dict[str, Any] = to_builtins(load_trees(Path(LAUNCHED_TREE)).trees[0])
+    for layer in tree["layers"]:
+        for cluster in layer["clusters"]:
+            for agent in cluster["agents"]:
+                agent["max_tokens"] = 12
+    return {key: value for key, value in tree.items() if key in ("arm", "layers")}
 
 
 def test_the_main_job(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    arguments = ["--hetero", "3", "--ask", "Why is the sky blue?", "--report", str(report)]
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load((CONFIGS / "cpu.yaml").read_text()) | {"tree": short_tree()}))
+    arguments = ["--hetero", "3", "--config", str(config), "--ask", "Why is the sky blue?", "--report", str(report)]
     # No proxy may come between the servers: nothing listens on the port of `discard`.
     launched = Launched(arguments, tmp_path, http_proxy="http://127.0.0.1:9", ALL_PROXY="http://127.0.0.1:9")
     assert launched.popen.wait(900) == 0, launched.text()

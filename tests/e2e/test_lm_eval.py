@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.servers import MODEL, Servers
 
 HERE = Path(__file__).parent / "lm_eval"
-QUESTIONS = 20
+QUESTIONS = 8
 CHOICES = 4  # of each question of the second task
 OF_TREE = {"local-completions": "/v1/completions", "local-chat-completions": "/v1/chat/completions"}
 
@@ -57,8 +57,9 @@ def _data(task: str, folder: Path) -> Path:
     """The file with a task's questions; each wrong choice is the answer of one of the next questions."""
     capitals = HERE / "capitals.jsonl"
     if task == "capitals":
-        return capitals
-    asked = [json.loads(line) for line in capitals.read_text().splitlines()]
+        (folder / "capitals.jsonl").write_text("\n".join(capitals.read_text().splitlines()[:QUESTIONS]))
+        return folder / "capitals.jsonl"
+    asked = [json.loads(line) for line in capitals.read_text().splitlines()[:QUESTIONS]]
     answers = [each["answer"] for each in asked]
     for at, each in enumerate(asked):
         each["choices"] = sorted((answers + answers)[at : at + CHOICES])
@@ -94,7 +95,7 @@ def runs(servers: Servers, model_folder: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.parametrize("kind", OF_TREE)
-def test_twenty_questions(runs: dict[str, Run], kind: str) -> None:
+def test_every_question_has_an_answer(runs: dict[str, Run], kind: str) -> None:
     runs[kind].results()
     answers = [responses[0][0] for responses in runs[kind].responses()]
     assert len(answers) == QUESTIONS

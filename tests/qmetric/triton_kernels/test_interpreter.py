@@ -16,7 +16,7 @@ def test_kernels_in_the_interpreter() -> None:
         "TRITON_INTERPRET": "1",
         "OMP_NUM_THREADS": "1",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "EXAMPLES": str(max(8, settings().max_examples)),
+        "EXAMPLES": str(max(8, settings().max_examples // 2)),
     }
     options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
     command = [
