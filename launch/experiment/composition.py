@@ -3,7 +3,8 @@
     router      before the run begins and after its last token: HTTP, admission
     waiting     the reader's prompt is not begun, though all that it reads is complete
     judge       the decision of early exit for which a reader waits
-    tokenize    composing the prompt, at the end of what is read
+    tokenize    composing the prompt at the end of what is read, and what servers do before their queue: HTTP,
+                tokenizing, the handshake of a pair
     queue       on the servers, before prefill        (where the servers tell it; else it is part of prefill)
     prefill     of the prompt, or of what of it was left
     transfer    of the KV to the decode server        (where the servers tell it; else it is part of prefill)

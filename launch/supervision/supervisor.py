@@ -23,6 +23,7 @@ from router.http_client.origin import Origin
 
 WATCH_SECONDS = 1.0
 MEMORY_SAMPLE_SECONDS = 2.0
+SETTLED_SAMPLE_SECONDS = 30.0  # a look walks the page tables of all servers, and takes a tenth of a core every 2 s
 SERVER_START_SECONDS = 3600.0
 """Until a server answers; it may have to download its weights first."""
 ROUTER_START_SECONDS = 300.0
@@ -225,7 +226,8 @@ class Supervisor:
     async def _sample_memory(self) -> None:
         while True:
             await self.measure_memory()
-            await asyncio.sleep(MEMORY_SAMPLE_SECONDS)
+            settled = all(service.state == "ready" for service in self.services.values())
+            await asyncio.sleep(SETTLED_SAMPLE_SECONDS if settled else MEMORY_SAMPLE_SECONDS)
 
     def _gpu_used_bytes(self, service: Service) -> int | None:
         """Bytes in use on the GPUs of a service; None on a CPU."""
