@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests import quick
+from tests.conftest import SLOW
 
 TESTS = Path(__file__).parent
 
@@ -14,6 +15,10 @@ def test_every_module_is_in_one_group_and_no_end_to_end_test_is() -> None:
     for module in TESTS.rglob("test_*.py"):
         containing = [path for path in paths if path in (module, *module.parents)]
         assert len(containing) == (0 if TESTS / "e2e" in module.parents else 1), module
+
+
+def test_every_slow_module_is_there() -> None:
+    assert [path for path in SLOW if not (TESTS / path).is_file()] == []
 
 
 @pytest.mark.parametrize(

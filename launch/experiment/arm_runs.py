@@ -3,18 +3,21 @@
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from msgspec import to_builtins
 
 from launch.errors import ConfigError
 from launch.experiment.config import ArmConfig
+from launch.experiment.given_exits import Cell, ExitsOfQuestion
 from launch.experiment.lengths import LengthTrace, sampling_for
 from launch.experiment.questions import Benchmark
 from launch.experiment.run_line import RunLine
 from router.errors import RouterError
 from router.moa.tree import Tree
 
+WARM_UP_TOKENS = 32
 _LONG = ("text", "reasoning", "output_ids")  # of an agent: the log would grow by megabytes a run
 
 
@@ -36,7 +39,7 @@ class ArmRuns:
     config: ArmConfig
     tree: Tree
     lengths: LengthTrace | None
-    exits: Callable[[Tree, int, str], dict[str, int]] | None
+    exits: ExitsOfQuestion | None
     seed: int
     keep_texts: bool = False
     _agents: list[str] = field(init=False)
@@ -48,12 +51,12 @@ class ArmRuns:
         """Tokens of each agent for a question; empty where the models decide."""
         return {} if self.lengths is None else self.lengths.lengths(index, self.tree, self.config.answers)
 
-    def body(self, question: Any, index: int) -> dict[str, Any]:
-        """The request for a question; the seed of its draws is the same in all arms."""
+    def body(self, question: Any, index: int, cell: Cell) -> dict[str, Any]:
+        """The request for a question of a cell; the seed of its draws is the same in all arms."""
         moa: dict[str, Any] = {"arm": self.config.arm, "order": self.config.order}
         moa["seed"] = zlib.crc32(f"{self.seed}:{question.id}".encode())
         if self.exits is not None:
-            exits = self.exits(self.tree, index, f"{self.seed}:{self.name}:{question.id}")
+            exits = self.exits(self.tree, index, question.id, cell)
             moa["exit"] = {"rule": "replay", "exits": exits}
         elif self.tree.arm == "exit":
             moa["exit"] = to_builtins(self.tree.exit)  # the router's tree of this name may be another arm's
@@ -64,6 +67,13 @@ class ArmRuns:
             body["n"] = self.config.answers
         ids = getattr(question, "input_ids", ())
         return {**body, "input_ids": list(ids)} if ids else {**body, "messages": list(question.messages)}
+
+    def warm_up_body(self, question: Any, index: int) -> dict[str, Any]:
+        """The request for a question that does not count: no agent answers more than a few tokens."""
+        names = [*self._agents, *(f"{self._agents[-1]}#{k}" for k in range(2, self.config.answers + 1))]
+        body = self.body(question, index, ("", 0))
+        body["moa"]["sampling"] = {name: {"max_tokens": WARM_UP_TOKENS} for name in names}
+        return body
 
     def fill(self, line: RunLine, response: Mapping[str, Any], benchmark: Benchmark, question: Any) -> None:
         """Read the router's response into a line; of several answers the first of the most frequent counts.
@@ -88,18 +98,9 @@ class ArmRuns:
         line.texts = [choice["message"].get("content") or "" for choice in response["choices"]]
         found = [benchmark.extract(text) for text in line.texts]
         line.answers = found
-        line.chosen = most_frequent(found, benchmark.same)
+        line.chosen = most_frequent(found, partial(benchmark.same, question))
         score = benchmark.score(question, line.texts[line.chosen])
         line.score = None if score is None else float(score)
-
-
-def shortened(body: Mapping[str, Any], most: int) -> dict[str, Any]:
-    """A request whose agents answer at most so many tokens, where it says how many."""
-    sampling = {
-        name: {**asked, "max_tokens": min(most, asked["max_tokens"])}
-        for name, asked in body["moa"].get("sampling", {}).items()
-    }
-    return {**body, "moa": {**body["moa"], "sampling": sampling}} if sampling else dict(body)
 
 
 def most_frequent(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> int:

@@ -37,7 +37,7 @@ class GivenExits(_Strict):
 
     Attributes:
         rate: The probability that a cluster exits after each answer from the second on.
-        like: The arm whose rate, layer by layer over all its answers so far, is taken as `rate`.
+        like: The arm whose rate so far, by benchmark, number at once and layer, is taken as `rate`.
         runs: The log of an experiment whose decisions are repeated, question by question, `arm` naming its arm.
     """
 

@@ -7,7 +7,8 @@ pairs i < j, or over all (i, j) as in the paper's algorithm 1. With the diagonal
 
     P' = (2 sum over i < j of c_i c_j S_ij + sum of c_i^2) / (2 sum over i < j of c_i c_j + sum of c_i^2)
 
-since S_ii = 1. Each form is compared with the same u that was drawn for the decision, or with the least Q of the rule.
+since S_ii = 1. Each form is compared with the same u that was drawn for the decision, or with the least Q of the rule,
+and with what was decided: the arm's own form must have decided the same, unless another embedding model is used here.
 """
 
 import argparse
@@ -22,33 +23,31 @@ from rich.console import Console
 from rich.table import Table
 
 from launch.errors import ConfigError, LaunchError
+from launch.experiment.config import ExperimentConfig
 from launch.experiment.run_line import RunLine
 from launch.experiment.run_log import read_identity, read_runs
-from router.early_exit.judge_protocol import BUILTIN_MODEL
+from launch.experiment.trees import trees_of
+from router.early_exit import BUILTIN_MODEL, ExitRule
 
-GAMMA, TAU, LEAST_Q = 0.5, 0.7, 0.5  # of `router.early_exit.ExitRule`, where the arm's own rule does not say them
+AS_RECORDED = "as recorded"
 FORMS = ("pooled", "pooled, i = j", "correlation", "correlation, i = j")
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A decision as the log has it: the answers' texts and confidences, and what Q was compared with."""
+    """A decision of the log: the answers' texts and confidences, the u that was drawn, and whether Q said exit."""
 
     texts: tuple[str, ...]
     confidences: tuple[float, ...]
-    limit: float
+    u: float | None
+    exit: bool
+
+    def says_exit(self, q: float, rule: ExitRule) -> bool:
+        """Whether a Q would have said exit; never for NaN."""
+        return q >= rule.q_min if self.u is None else self.u < q
 
 
-@dataclass(frozen=True)
-class FormulaParameters:
-    """`gamma` and `tau` of Q, and the least Q of the rule `q_threshold`."""
-
-    gamma: float = GAMMA
-    tau: float = TAU
-    q_min: float = LEAST_Q
-
-
-def recorded_decisions(lines: Iterable[RunLine], arm: str, parameters: FormulaParameters) -> list[Recorded]:
+def recorded_decisions(lines: Iterable[RunLine], arm: str) -> list[Recorded]:
     """The decisions of an arm that Q took part in; raises `ConfigError` when the log has no texts of agents."""
     found = []
     for line in lines:
@@ -62,15 +61,13 @@ def recorded_decisions(lines: Iterable[RunLine], arm: str, parameters: FormulaPa
                 continue
             answers = [texts[name] for name in decision["answers"]]
             confidences = [math.nan if each is None else each for each in decision["confidences"]]
-            u = decision.get("u")
-            found.append(Recorded(tuple(answers), tuple(confidences), parameters.q_min if u is None else u))
+            told = Recorded(tuple(answers), tuple(confidences), decision.get("u"), decision.get("by") == "q")
+            found.append(told)
     return found
 
 
-def q_of(
-    confidences: Sequence[float], s: Sequence[Sequence[float]], parameters: FormulaParameters, *, diagonal: bool
-) -> float:
-    """Q of a cluster by its N confidences and N x N similarities; NaN where a confidence is."""
+def q_of(confidences: Sequence[float], s: Sequence[Sequence[float]], rule: ExitRule, *, diagonal: bool) -> float:
+    """Q of a cluster by its N confidences and N x N similarities; NaN where a confidence is, 0 where all are 0."""
     n = len(confidences)
     pairs = [(i, j) for i in range(n) for j in range(i)]
     weights = {(i, j): 2 * confidences[i] * confidences[j] for i, j in pairs}
@@ -79,26 +76,26 @@ def q_of(
     if diagonal:
         squares = sum(c * c for c in confidences)
         total, agreeing = total + squares, agreeing + squares
-    p = agreeing / total
+    p = agreeing / total if total else math.nan
     c = math.sqrt(sum(each * each for each in confidences) / n)
-    b = max(0.0, 1 - abs(p - parameters.tau) / max(parameters.tau, 1 - parameters.tau))
-    return float(c**parameters.gamma * b ** (1 - parameters.gamma))
+    b = max(0.0, 1 - abs(p - rule.tau) / max(rule.tau, 1 - rule.tau))
+    return float(c**rule.gamma * b ** (1 - rule.gamma))
 
 
 def decisions_by_form(
-    recorded: Sequence[Recorded], similarities: Mapping[str, Sequence[Any]], parameters: FormulaParameters
+    recorded: Sequence[Recorded], similarities: Mapping[str, Sequence[Any]], rule: ExitRule
 ) -> dict[str, list[bool]]:
-    """What each form would have decided; `similarities` has the N x N matrices by `pooled` and `correlation`."""
-    return {
+    """What was decided, and what each form would have; `similarities` has the N x N matrices by kind."""
+    return {AS_RECORDED: [each.exit for each in recorded]} | {
         form: [
-            each.limit < q_of(each.confidences, s, parameters, diagonal=form.endswith("i = j"))
+            each.says_exit(q_of(each.confidences, s, rule, diagonal=form.endswith("i = j")), rule)
             for each, s in zip(recorded, similarities[form.split(",")[0]], strict=True)
         ]
         for form in FORMS
     }
 
 
-def measured_similarities(recorded: Sequence[Recorded], model: str) -> dict[str, list[list[list[float]]]]:
+def measured_similarities(recorded: Sequence[Recorded], model: str, m: int) -> dict[str, list[list[list[float]]]]:
     """The similarities of each decision's answers, by a sentence-embedding model on this machine."""
     from qmetric import correlation_cosine, frobenius_cosine
 
@@ -108,7 +105,7 @@ def measured_similarities(recorded: Sequence[Recorded], model: str) -> dict[str,
     assert embedder.tokens is not None
     found: dict[str, list[list[list[float]]]] = {"pooled": [], "correlation": []}
     for each in recorded:
-        vectors = embedder.embed([(text, 1) for text in each.texts])
+        vectors = embedder.embed([(text, m) for text in each.texts])
         stacked = vectors[0].new_empty((1, len(vectors), *vectors[0].shape))
         for row, vector in zip(stacked[0], vectors, strict=True):
             row.copy_(vector)
@@ -119,21 +116,19 @@ def measured_similarities(recorded: Sequence[Recorded], model: str) -> dict[str,
 
 def table_of(decided: Mapping[str, Sequence[bool]]) -> Table:
     """A row for each form: how often it exits, and on how many decisions it agrees with each other one."""
-    table = Table("form", "exits", *(f"agrees with {form}" for form in FORMS), box=None)
-    for form in FORMS:
-        own = decided[form]
-        shares = [sum(a == b for a, b in zip(own, decided[other], strict=True)) / len(own) for other in FORMS]
+    table = Table("form", "exits", *(f"agrees with {form}" for form in decided), box=None)
+    for form, own in decided.items():
+        shares = [sum(a == b for a, b in zip(own, other, strict=True)) / len(own) for other in decided.values()]
         table.add_row(form, f"{sum(own) / len(own):.1%}", *(f"{share:.1%}" for share in shares))
     return table
 
 
-def parameters_of(identity: Mapping[str, Any], arm: str) -> FormulaParameters:
-    """Those of an arm's rule; raises `ConfigError` when there is no such arm."""
-    arms = identity["config"]["arms"]
-    if arm not in arms:
-        raise ConfigError(f"the experiment has no arm {arm!r}; it has {', '.join(arms)}.")
-    rule = arms[arm].get("exit") or {}
-    return FormulaParameters(rule.get("gamma", GAMMA), rule.get("tau", TAU), rule.get("q_min", LEAST_Q))
+def rule_of(identity: Mapping[str, Any], arm: str) -> ExitRule:
+    """An arm's rule; raises `ConfigError` when there is no such arm."""
+    trees = trees_of(ExperimentConfig.model_validate(identity["config"]))
+    if arm not in trees:
+        raise ConfigError(f"the experiment has no arm {arm!r}; it has {', '.join(trees)}.")
+    return trees[arm].exit
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -148,18 +143,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--embedding-model", default=BUILTIN_MODEL, help=f"as of the router (default: {BUILTIN_MODEL})")
     options = parser.parse_args(arguments)
     try:
-        parameters = parameters_of(read_identity(options.folder), options.arm)
-        recorded = recorded_decisions(read_runs(options.folder), options.arm, parameters)
+        rule = rule_of(read_identity(options.folder), options.arm)
+        recorded = recorded_decisions(read_runs(options.folder), options.arm)
         if not recorded:
             raise ConfigError(f"{options.folder} has no decisions by Q of the arm {options.arm!r}.")
-        similarities = measured_similarities(recorded, options.embedding_model)
+        similarities = measured_similarities(recorded, options.embedding_model, rule.m)
     except (LaunchError, RuntimeError, ModuleNotFoundError) as error:
         print(f"launch: {error}", file=sys.stderr)
         return 2
     console = Console(width=140)
     by = f"similarities by {options.embedding_model}"
     console.print(f"{len(recorded)} decisions of {options.arm}, {by}", highlight=False)
-    console.print(table_of(decisions_by_form(recorded, similarities, parameters)))
+    console.print(table_of(decisions_by_form(recorded, similarities, rule)))
     return 0
 
 

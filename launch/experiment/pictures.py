@@ -59,7 +59,7 @@ def draw_curve(curve: dict[str, Any], folder: Path) -> list[Path]:
         lengths = curve["output_tokens"]
         for marker, (name, points) in zip(cycle(MARKERS), curve["arms"].items(), strict=False):
             line = axes.plot(lengths, [point["mean"] for point in points], marker=marker, label=name)
-            lows, highs = zip(*(point["interval"] for point in points), strict=True)
+            lows, highs = zip(*(point["interval"] or [point["mean"]] * 2 for point in points), strict=True)
             axes.fill_between(lengths, lows, highs, color=line[0].get_color(), alpha=0.2)
         axes.set_xlabel("tokens of each output")
         axes.set_ylabel("seconds (mean, 95% interval)")
@@ -101,9 +101,10 @@ def _latency_panel(axes: Any, cell: Cell) -> None:
     axes.set_xticks(range(len(arms)), list(arms))
     axes.set_title(_title(cell), loc="left")
     means = [arm["latency_s"]["mean"] for arm in arms.values()]
-    lows = [max(0.0, mean - arm["latency_s"]["interval"][0]) for mean, arm in zip(means, arms.values(), strict=True)]
-    highs = [max(0.0, arm["latency_s"]["interval"][1] - mean) for mean, arm in zip(means, arms.values(), strict=True)]
-    axes.bar(range(len(arms)), means, width=0.62, color=BAR, yerr=[lows, highs], capsize=4)
+    lows, highs = zip(*(_whiskers(arm["latency_s"]) for arm in arms.values()), strict=True)
+    axes.bar(range(len(arms)), means, width=0.62, color=BAR)
+    if any(lows) or any(highs):
+        axes.errorbar(range(len(arms)), means, yerr=[lows, highs], fmt="none", ecolor="black", capsize=4)
     labelled = False
     for place, (mean, high, arm) in enumerate(zip(means, highs, arms.values(), strict=True)):
         less = 1 - mean / means[0]
@@ -124,6 +125,12 @@ def _latency_panel(axes: Any, cell: Cell) -> None:
     axes.set_ylim(0, 1.22 * max(mean + high for mean, high in zip(means, highs, strict=True)))
     if labelled:
         axes.legend(frameon=False, loc="upper right")
+
+
+def _whiskers(told: dict[str, Any]) -> tuple[float, float]:
+    """How far a mean's interval reaches down and up; not at all where it has none."""
+    low, high = told["interval"] or (told["mean"], told["mean"])
+    return max(0.0, told["mean"] - low), max(0.0, high - told["mean"])
 
 
 def composition_bars(cell: Cell) -> Figure:
@@ -159,8 +166,8 @@ def accuracy_plane(cell: Cell) -> Figure | None:
     for marker, (name, arm) in zip(cycle(MARKERS), arms.items(), strict=False):
         latency, accuracy = arm["latency_s"], arm["accuracy"]
         x, y = latency["mean"], 100 * accuracy["mean"]
-        across = [[max(0.0, x - latency["interval"][0])], [max(0.0, latency["interval"][1] - x)]]
-        up = [[max(0.0, y - 100 * accuracy["interval"][0])], [max(0.0, 100 * accuracy["interval"][1] - y)]]
+        across = [[end] for end in _whiskers(latency)]
+        up = [[100 * end] for end in _whiskers(accuracy)]
         told = f"{name}: {y:.1f}% in {x:.3g} s"
         axes.errorbar(x, y, xerr=across, yerr=up, fmt=marker, capsize=3, markersize=9, label=told)
     axes.set_xlabel("seconds from question to answer (mean; left is better)")
@@ -173,7 +180,7 @@ def accuracy_plane(cell: Cell) -> Figure | None:
 
 
 def _title(cell: Cell) -> str:
-    questions = sorted({arm["questions"] for arm in cell["arms"].values()})
+    questions = sorted({arm["timed"] or arm["questions"] for arm in cell["arms"].values()})
     told = f"{questions[0]}" if len(questions) == 1 else f"{questions[0]} to {questions[-1]}"
     gpus = "" if not cell["gpus"] else f", {cell['gpus']} GPUs"
     at_once = "one at a time" if cell["concurrency"] == 1 else f"{cell['concurrency']} at once"

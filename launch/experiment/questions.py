@@ -47,7 +47,7 @@ class Benchmark(Protocol):
     def extract(self, text: str) -> str | None:
         """The final answer of a text, to be voted on; None where there is none."""
 
-    def same(self, a: str, b: str) -> bool:
+    def same(self, question: Any, a: str, b: str) -> bool:
         """Whether two extracted answers are the same one, so that votes for both count together. It may block."""
 
     def score(self, question: Any, text: str) -> float | None:
@@ -74,7 +74,7 @@ class Sums:
         numbers = re.findall(r"\d+", text)
         return numbers[-1] if numbers else None
 
-    def same(self, a: str, b: str) -> bool:
+    def same(self, question: Question, a: str, b: str) -> bool:
         """The same figures."""
         return a == b
 
@@ -100,7 +100,7 @@ class TokenIds:
     def extract(self, text: str) -> None:
         """There is no answer in them."""
 
-    def same(self, a: str, b: str) -> bool:
+    def same(self, question: Question, a: str, b: str) -> bool:
         """Never asked, since no answer is ever found."""
         return False
 

@@ -41,11 +41,6 @@ class RunLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     error: str | None = None
 
     @property
-    def in_full_batch(self) -> bool:
-        """Whether as many runs began together as the concurrency says; at an end, or after a kill, fewer may have."""
-        return self.beside == self.concurrency
-
-    @property
     def key(self) -> tuple[str, int, str, str]:
         """What was run."""
         return self.benchmark, self.concurrency, self.question, self.arm

@@ -1,8 +1,9 @@
 """What one line of the log tells, as figures."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +30,8 @@ class RunMeasures:
         aborted_tokens: Tokens of agents that early exit ended; those never sent have none.
         judged: How long all its decisions took, and how long the critical path waited for them is in `parts`.
         short: Agents that are done and did not answer as many tokens as was asked for.
+        in_full_batch: Whether as many runs as the concurrency says began with it, and all of them were answered. The
+            last batch may have fewer; of one that was killed or lost a run, only the faster ones may be there.
     """
 
     line: RunLine
@@ -39,6 +42,21 @@ class RunMeasures:
     aborted_tokens: int
     judged: float
     short: int
+    in_full_batch: bool = False
+
+    @property
+    def batch(self) -> int:
+        """The number of its batch in its benchmark and concurrency."""
+        return self.line.index // self.line.concurrency
+
+
+def with_batches(runs: Sequence[RunMeasures]) -> list[RunMeasures]:
+    """The runs of a cell, each with whether its batch is full."""
+    answered = Counter((run.line.arm, run.line.session, run.batch) for run in runs)
+    return [
+        replace(run, in_full_batch=answered[run.line.arm, run.line.session, run.batch] == run.line.concurrency)
+        for run in runs
+    ]
 
 
 def measure(line: RunLine, layer: int | None = None) -> RunMeasures:

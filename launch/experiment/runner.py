@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from launch.errors import ConfigError, LaunchError, ServerDied
-from launch.experiment.arm_runs import ArmRuns, shortened
+from launch.experiment.arm_runs import ArmRuns
 from launch.experiment.questions import Benchmark
 from launch.experiment.router_client import ask_router
 from launch.experiment.run_line import RunLine
@@ -15,7 +15,6 @@ from launch.experiment.schedule import Block, blocks
 from router.errors import ConnectFailed, RouterError
 from router.http_client.origin import Origin
 
-WARM_UP_TOKENS = 32
 MAX_FAILURES = 10
 """So many runs that fail one after the other end the experiment: then something is wrong with all of them."""
 
@@ -77,19 +76,18 @@ class Runner:
                 for index in block.questions:
                     group.create_task(self._run_one(block, index))
 
-    async def warm_up(self, times: int, left: Sequence[Block]) -> None:
-        """Run each arm a few times on questions that are left, as many at once as later, without a line in the log.
+    async def warm_up(self, times: int, questions: Mapping[int, Sequence[Any]]) -> None:
+        """Run each arm a few times on other questions than those that count, without a line in the log.
 
-        Where lengths are given, answers are short: what is slow the first time, as a kernel that is compiled for a
-        batch of that size, is so with few tokens, too.
+        Answers are short: what is slow the first time, as a kernel that is compiled for a batch of that size, is so
+        with few tokens, too. `questions` has, by number of questions at once, so many.
+
+        Raises:
+            RouterError: One failed.
         """
-        firsts: dict[int, Block] = {}
-        for block in left:
-            firsts.setdefault(block.concurrency, block)
-        for first in firsts.values():
-            questions = self._benchmarks[first.benchmark][1]
+        for together in questions.values():
             for arm in self._arms.values():
-                bodies = [shortened(arm.body(questions[index], index), WARM_UP_TOKENS) for index in first.questions]
+                bodies = [arm.warm_up_body(question, index) for index, question in enumerate(together)]
                 for _ in range(times):
                     async with asyncio.TaskGroup() as group:
                         for body in bodies:
@@ -113,7 +111,10 @@ class Runner:
         )
         try:
             response, line.latency_s = await ask_router(
-                self._router, arm.body(question, index), self._timeout, self._check_alive
+                self._router,
+                arm.body(question, index, (block.benchmark, block.concurrency)),
+                self._timeout,
+                self._check_alive,
             )
             await asyncio.to_thread(arm.fill, line, response, benchmark, question)
         except ConnectFailed as error:

@@ -24,6 +24,7 @@ from launch.experiment.report import write_report
 from launch.experiment.run_line import RunLine
 from launch.experiment.run_log import RunLog, read_sessions
 from launch.experiment.runner import Runner
+from launch.experiment.schedule import Block
 from launch.experiment.servers import Servers, running_router, started_servers
 from launch.experiment.trees import trees_of
 from launch.machine.inventory import Inventory
@@ -88,9 +89,19 @@ class ExperimentSession:
             if left:
                 about = _about(servers)
                 check_machine(read_sessions(log.folder), about)
-                await runner.warm_up(self._config.warm_up, left)
+                await self._warm_up(runner, left)
                 session = log.begin_session(about)
                 await runner.run(left, session)
+
+    async def _warm_up(self, runner: Runner, left: Sequence[Block]) -> None:
+        """Warm up for each number at once that is left, with questions of another draw."""
+        sizes = sorted({block.concurrency for block in left})
+        if not self._config.warm_up:
+            return
+        options = self._options
+        drawn = load_questions([left[0].benchmark], options.data, max(sizes), options.seed + 1)
+        _, questions = drawn[left[0].benchmark]
+        await runner.warm_up(self._config.warm_up, {size: questions[:size] for size in sizes})
 
     def _servers(self, out: Path) -> AbstractAsyncContextManager[Servers]:
         if self._options.router is not None:
@@ -98,24 +109,20 @@ class ExperimentSession:
         return started_servers(self._config, self._trees, out, self._folder, self._console)
 
     def _arms(self, log: RunLog) -> dict[str, ArmRuns]:
-        return {
-            name: ArmRuns(
-                name,
-                arm,
-                self._trees[name],
-                self._lengths,
-                None if arm.exits is None else exits_of_arm(arm.exits, self._folder, lambda: log.lines),
-                self._options.seed,
-                self._config.agent_texts,
-            )
-            for name, arm in self._config.arms.items()
-        }
+        return {name: self._arm(name, log) for name in self._config.arms}
+
+    def _arm(self, name: str, log: RunLog) -> ArmRuns:
+        arm, seed, keep = self._config.arms[name], self._options.seed, self._config.agent_texts
+        exits = None
+        if arm.exits is not None:
+            exits = exits_of_arm(arm.exits, self._folder, f"{seed}:{name}", lambda: log.lines)
+        return ArmRuns(name, arm, self._trees[name], self._lengths, exits, seed, keep)
 
     def _identity(self) -> dict[str, Any]:
         """What results depend on, and its hash; where the servers are does not matter."""
         options = self._options
         told: dict[str, Any] = {
-            "config": self._config.model_dump(mode="json"),
+            "config": self._config.model_dump(mode="json", exclude_defaults=True),  # a key that is new changes nothing
             "benchmarks": {name: [q.id for q in questions] for name, (_, questions) in self._benchmarks.items()},
             "samples": {str(at_once): count for at_once, count in self._samples.items()},
             "seed": options.seed,

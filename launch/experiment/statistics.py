@@ -1,7 +1,8 @@
 """Means, percentiles and their intervals at 95%; the same numbers for the same data on every machine.
 
-Latencies have bootstrap intervals, by percentiles. Shares of right answers have Wilson's interval, and differences of
-paired shares Newcombe's: bootstrap gives an interval without width where all answers are right, or all wrong.
+Latencies have bootstrap intervals, by percentiles, over batches of questions that ran at once. Shares of right answers
+have Wilson's interval, and differences of paired shares Newcombe's: bootstrap gives an interval without width where all
+answers are right, or all wrong.
 """
 
 import math
@@ -21,40 +22,61 @@ Interval = tuple[float, float]
 Values = NDArray[np.float64]
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    """The bootstrap interval of the mean, by percentiles, at 95%; of one value that value twice."""
-    return _interval(_resampled(values).mean(axis=1))
+def mean_interval(values: Sequence[float], batches: Sequence[int] | None = None) -> Interval | None:
+    """The bootstrap interval of the mean, by percentiles, at 95%; None of fewer than two batches.
+
+    Values of one batch ran at the same time and share what that minute was like, so batches are resampled whole.
+    Without `batches` each value is one of its own.
+    """
+    return _interval([float(sample.mean()) for sample in _resampled(values, batches)])
 
 
-def _resampled(values: Sequence[float]) -> Values:
+def _resampled(values: Sequence[float], batches: Sequence[int] | None) -> list[Values]:
+    """The samples, as long as the picked batches are together; none of fewer than two batches."""
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:
         raise ValueError("there are no values")
-    return np.asarray(array[_picks(array.size)])
+    grouped = _by_batch(array, batches)
+    return [] if len(grouped) < 2 else [np.concatenate([grouped[i] for i in pick]) for pick in _picks(len(grouped))]
+
+
+def _by_batch(array: Values, batches: Sequence[int] | None) -> list[Values]:
+    if batches is None:
+        return list(array[:, None])
+    labels = np.asarray(batches)
+    return [array[labels == label] for label in dict.fromkeys(batches)]
 
 
 def _picks(size: int) -> NDArray[np.int64]:
     return np.random.default_rng(SEED).integers(0, size, size=(RESAMPLES, size))
 
 
-def _interval(statistics: Values) -> Interval:
+def _interval(statistics: Sequence[float]) -> Interval | None:
+    if not statistics:
+        return None
     low, high = np.quantile(statistics, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def latency_summary(seconds: Sequence[float]) -> dict[str, Any]:
+def latency_summary(seconds: Sequence[float], batches: Sequence[int] | None = None) -> dict[str, Any]:
     """Mean, median, and 95th and 99th percentile (interpolated between neighbours), with their intervals.
 
-    `interval` is the mean's, `intervals` has the others. That of a percentile beyond the largest values, as p99 of
-    fewer than a hundred, says only how much these differ.
+    `interval` is the mean's, `intervals` has the others; `batches` as of `mean_interval`. The interval of a percentile
+    beyond the largest values, as p99 of fewer than a hundred, says only how much these differ.
     """
-    resampled = _resampled(seconds)
-    told: dict[str, Any] = {"mean": float(np.mean(seconds)), "interval": list(_interval(resampled.mean(axis=1)))}
+    resampled = _resampled(seconds, batches)
+    told: dict[str, Any] = {"mean": float(np.mean(seconds))}
+    told["interval"] = _listed(_interval([float(sample.mean()) for sample in resampled]))
     told["intervals"] = {}
     for name, quantile in QUANTILES.items():
         told[name] = float(np.quantile(seconds, quantile))
-        told["intervals"][name] = list(_interval(np.quantile(resampled, quantile, axis=1)))
+        found = [float(np.quantile(sample, quantile)) for sample in resampled]
+        told["intervals"][name] = _listed(_interval(found))
     return told
+
+
+def _listed(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else list(interval)
 
 
 def mean_summary(values: Sequence[float]) -> dict[str, Any] | None:
@@ -62,7 +84,7 @@ def mean_summary(values: Sequence[float]) -> dict[str, Any] | None:
     if not values:
         return None
     interval = share_interval(sum(values), len(values)) if _are_shares(values) else mean_interval(values)
-    return {"mean": float(np.mean(values)), "interval": list(interval)}
+    return {"mean": float(np.mean(values)), "interval": _listed(interval)}
 
 
 def share_interval(right: float, of: int) -> Interval:
@@ -74,10 +96,13 @@ def share_interval(right: float, of: int) -> Interval:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def paired_difference(values: Sequence[float], against: Sequence[float]) -> dict[str, Any] | None:
+def paired_difference(
+    values: Sequence[float], against: Sequence[float], batches: Sequence[int] | None = None
+) -> dict[str, Any] | None:
     """The mean of the differences of pairs with its interval; None without pairs.
 
-    Pairs stay together, so that what both sides share (an easy question, a slow minute) cancels.
+    Pairs stay together, so that what both sides share (an easy question, a slow minute) cancels; `batches` as of
+    `mean_interval`.
     """
     if len(values) != len(against):
         raise ValueError("pairs need as many values on either side")
@@ -85,8 +110,8 @@ def paired_difference(values: Sequence[float], against: Sequence[float]) -> dict
         return None
     differences = [a - b for a, b in zip(values, against, strict=True)]
     both_shares = _are_shares(values) and _are_shares(against)
-    interval = paired_share_interval(values, against) if both_shares else mean_interval(differences)
-    return {"difference": float(np.mean(differences)), "interval": list(interval)}
+    interval = paired_share_interval(values, against) if both_shares else mean_interval(differences, batches)
+    return {"difference": float(np.mean(differences)), "interval": _listed(interval)}
 
 
 def paired_share_interval(values: Sequence[float], against: Sequence[float]) -> Interval:
@@ -113,14 +138,23 @@ def paired_share_interval(values: Sequence[float], against: Sequence[float]) -> 
     return p - q - distance(p - p_low, q_high - q), p - q + distance(p_high - p, q - q_low)
 
 
-def ratio_interval(values: Sequence[float], against: Sequence[float]) -> dict[str, Any] | None:
-    """The ratio of the means of pairs with its bootstrap interval; None without pairs or for a mean of 0."""
+def ratio_interval(
+    values: Sequence[float], against: Sequence[float], batches: Sequence[int] | None = None
+) -> dict[str, Any] | None:
+    """The ratio of the means of pairs with its bootstrap interval; None without pairs or for a mean of 0.
+
+    `batches` as of `mean_interval`.
+    """
     if not values or sum(against) == 0:
         return None
-    a, b = np.asarray(values, dtype=np.float64), np.asarray(against, dtype=np.float64)
-    picks = _picks(a.size)
-    ratios = a[picks].mean(axis=1) / np.maximum(b[picks].mean(axis=1), 1e-12)
-    return {"ratio": float(a.mean() / b.mean()), "interval": list(_interval(ratios))}
+    own, other = (_by_batch(np.asarray(side, dtype=np.float64), batches) for side in (values, against))
+    own_sums, other_sums = (np.asarray([batch.sum() for batch in side]) for side in (own, other))
+    ratio = float(own_sums.sum() / other_sums.sum())
+    if len(own) < 2:
+        return {"ratio": ratio, "interval": None}
+    picks = _picks(len(own))
+    ratios = own_sums[picks].sum(axis=1) / np.maximum(other_sums[picks].sum(axis=1), 1e-12)
+    return {"ratio": ratio, "interval": _listed(_interval(list(ratios)))}
 
 
 def _are_shares(values: Sequence[float]) -> bool:

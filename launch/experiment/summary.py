@@ -15,12 +15,12 @@ from launch.experiment.composition import PARTS
 from launch.experiment.config import ExperimentConfig
 from launch.experiment.run_line import RunLine
 from launch.experiment.run_log import read_identity, read_runs, read_sessions
-from launch.experiment.run_measures import RunMeasures, bound_of, measure, measured_speeds
+from launch.experiment.run_measures import RunMeasures, bound_of, measure, measured_speeds, with_batches
 from launch.experiment.statistics import latency_summary, mean_summary, paired_difference, ratio_interval
 from launch.experiment.trees import trees_of
 from router.moa.tree import Tree
 
-VERSION = 1
+VERSION = 2
 STEPS = (("tree", "dense"), ("splice", "tree"), ("exit", "splice"))
 """What each idea saves: an arm, and the arm that has all of it but this idea."""
 
@@ -46,7 +46,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     cells = []
     for (benchmark, concurrency), group in groupby(answered, key=lambda line: (line.benchmark, line.concurrency)):
         failed = Counter(arm for name, at_once, _, arm in lost if (name, at_once) == (benchmark, concurrency))
-        cell = _cell([measure(line, config.layer) for line in group], config, trees, gpus, failed)
+        cell = _cell(with_batches([measure(line, config.layer) for line in group]), config, trees, gpus, failed)
         cells.append({"gpus": gpus, "concurrency": concurrency, "benchmark": benchmark, **cell})
     asked = {
         "seed": identity["seed"],
@@ -97,9 +97,9 @@ def _arm(
     return {
         "arm": tree.arm,
         "questions": len(runs),
-        "timed": len(timed),
+        "timed": sum(run.in_full_batch for run in runs),
         "failed": failed,
-        "latency_s": latency_summary(latency),
+        "latency_s": latency_summary(latency, _batches(timed)),
         "bound_s": _mean(known) if len(known) == len(timed) else None,
         "accuracy": mean_summary(scores),
         "tokens": {
@@ -123,14 +123,26 @@ def _arm(
             "seconds": _mean([run.judged for run in timed]),
             "share_of_latency": _mean([run.parts["judge"] for run in timed]) / mean_latency if mean_latency else 0.0,
         },
-        "gpu_seconds": None if gpus is None else gpus * mean_latency / runs[0].line.concurrency,
+        "gpu_seconds": None if gpus is None else gpus * _seconds_of_batches(timed) / len(timed),
         "lengths_missed": sum(run.short for run in runs),
     }
 
 
 def _at_full_load(runs: Sequence[RunMeasures]) -> list[RunMeasures]:
     """The runs of full batches, or all where there are none: what had the machine to itself says nothing of a load."""
-    return [run for run in runs if run.line.in_full_batch] or list(runs)
+    return [run for run in runs if run.in_full_batch] or list(runs)
+
+
+def _batches(runs: Sequence[RunMeasures]) -> list[int]:
+    return [run.batch for run in runs]
+
+
+def _seconds_of_batches(runs: Sequence[RunMeasures]) -> float:
+    """How long the batches of some runs took: each as long as its slowest run, for which the next batch waits."""
+    longest: dict[int, float] = {}
+    for run in runs:
+        longest[run.batch] = max(longest.get(run.batch, 0.0), run.seconds)
+    return sum(longest.values())
 
 
 def _exits(runs: Sequence[RunMeasures]) -> dict[str, dict[str, float]]:
@@ -150,7 +162,8 @@ def _pair(name: str, against: str, by_arm: Mapping[str, list[RunMeasures]]) -> d
     """What sets two arms apart, on the questions that both have answered."""
     theirs = {run.line.question: run for run in by_arm[against]}
     both = [(run, theirs[run.line.question]) for run in by_arm[name] if run.line.question in theirs]
-    timed = [pair for pair in both if all(run.line.in_full_batch for run in pair)] or both
+    timed = [pair for pair in both if all(run.in_full_batch for run in pair)] or both
+    batches = [own.batch for own, _ in timed]
     seconds = [own.seconds for own, _ in timed], [other.seconds for _, other in timed]
     scores = [(own.line.score, other.line.score) for own, other in both]
     scored = [(own, other) for own, other in scores if own is not None and other is not None]
@@ -159,8 +172,8 @@ def _pair(name: str, against: str, by_arm: Mapping[str, list[RunMeasures]]) -> d
         "against": against,
         "questions": len(both),
         "timed": len(timed),
-        "latency_s": paired_difference(*seconds),
-        "latency_ratio": ratio_interval(*seconds),
+        "latency_s": paired_difference(*seconds, batches),
+        "latency_ratio": ratio_interval(*seconds, batches),
         "accuracy": paired_difference([own for own, _ in scored], [other for _, other in scored]),
     }
 

@@ -43,7 +43,9 @@ def summary_sentences(cell: dict[str, Any]) -> list[str]:
     if failed:
         told = ", ".join(f"{name} {count}" for name, count in failed.items())
         sentences.append(f"failed runs, which the same command repeats: {told}.")
-    untimed = {name: arm["questions"] - arm["timed"] for name, arm in cell["arms"].items()}
+    untimed = {name: arm["questions"] - arm["timed"] for name, arm in cell["arms"].items() if arm["timed"]}
+    if len(untimed) < len(cell["arms"]):
+        sentences.append(f"no batch of {cell['concurrency']} was full: times of these arms are those of smaller ones.")
     if any(untimed.values()):
         told = ", ".join(f"{name} {count}" for name, count in untimed.items() if count)
         sentences.append(f"runs of batches that were not full, whose times do not count: {told}.")
@@ -59,7 +61,7 @@ def _figures(arm: dict[str, Any]) -> list[str]:
     return [
         f"{arm['questions']}",
         _seconds(latency["mean"]),
-        "-".join(_seconds(end) for end in latency["interval"]),
+        "" if latency["interval"] is None else "-".join(_seconds(end) for end in latency["interval"]),
         _seconds(latency["median"]),
         _seconds(latency["p95"]),
         _seconds(latency["p99"]),

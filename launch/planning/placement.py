@@ -20,7 +20,7 @@ class GpuRequest:
     kv_bytes_per_gpu: int
     """The part of `bytes_per_gpu` that is KV pool."""
     decode_bytes_per_gpu: int = 0
-    """What one decode step reads of the GPU's memory at least, the weights; 0 for a server that does not decode."""
+    """The weights that a decode step reads, all of them at most; 0 for a server that does not decode."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,9 @@ def place_servers(requests: Sequence[GpuRequest], available_bytes: Mapping[int, 
 
     Decode is most of a run's time, and two decode servers on one GPU slow each other down. So decode servers come
     first, the one that reads most before the others, each on the GPU on which decode reads least. Prefill servers
-    follow, the largest first, each on another GPU than its partner, that with most free memory. Where this does not
-    fit, the largest server of all comes first, on the GPU with most free memory, among equally free ones another one
-    than its partner; and where that fails too, on the one with least that still suffices, which keeps large gaps for
-    large servers.
+    follow, the largest first, on the GPU with most free memory, among equally free ones another one than the partner's.
+    Where this does not fit, all servers are placed by free memory alone, the largest first; and where that fails too,
+    on the GPU with least that still suffices, which keeps large gaps for large servers.
     """
     rules = (_Rule(decode_apart=True), _Rule(), _Rule(most_free_first=False))
     tried = [_place(requests, available_bytes, rules[0])]
@@ -78,9 +77,8 @@ def _place(
         if len(fitting) < request.tensor_parallel_size:
             return PlacementFailure(request, tuple(sorted(free.values(), reverse=True)))
         used_by_pair = gpus_of_pair.setdefault(request.pair, set())
-        busy = dict.fromkeys(free, 0)
-        if rule.decode_apart:
-            busy = decode_bytes if request.decode_bytes_per_gpu else {gpu: gpu in used_by_pair for gpu in free}
+        apart = rule.decode_apart and request.decode_bytes_per_gpu > 0
+        busy = decode_bytes if apart else dict.fromkeys(free, 0)
         chosen: list[int] = []
         for _ in range(request.tensor_parallel_size):
             left = [gpu for gpu in fitting if gpu not in chosen]

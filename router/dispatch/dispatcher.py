@@ -1,5 +1,6 @@
 """Chooses pairs by the load-balancing policies, sends requests to both servers of a pair, and aborts them."""
 
+import random
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -126,7 +127,7 @@ class Dispatcher:
         `avoid` and errors as of `choose_pair`.
         """
         workers = available_workers(self.registry.usable(model, role))
-        return min([w for w in workers if w not in avoid] or workers, key=lambda worker: worker.load)
+        return min([w for w in workers if w not in avoid] or workers, key=lambda worker: (worker.load, random.random()))
 
     def can_keep_pair(self, pair: Pair) -> bool:
         """Whether a sticky pair should serve the next request too: both workers are usable and not overloaded."""

@@ -2,7 +2,6 @@
 
 import importlib.util
 import logging
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +64,7 @@ class Benchmark:
             row's own, without the benchmark's name; "" for the row's number.
         finder: The answer that a text gives, None where it gives none.
         scorer: Whether a text answers a question rightly.
-        comparison: Whether two answers that were found are the same one; by default, when they are the same text.
+        comparison: Whether two answers to a question are the same one; by default, when they are the same text.
         metric: What the mean of the scores is called: "accuracy", "pass@1".
         packages: The libraries that score it, as they are imported.
         prepare: Called before the rows are read; raises a `BenchmarkError` where this machine cannot score it.
@@ -77,7 +76,7 @@ class Benchmark:
     question: Callable[[Row], Question]
     finder: Callable[[str], str | None]
     scorer: Callable[[Question, str], bool]
-    comparison: Callable[[str, str], bool] = operator.eq
+    comparison: Callable[[Question, str, str], bool] = lambda _, a, b: a == b
     metric: str = "accuracy"
     packages: tuple[str, ...] = ()
     prepare: Callable[[], None] = lambda: None
@@ -134,9 +133,9 @@ class Benchmark:
         """The answer that a model's text gives; None where it gives none. What it thought before does not count."""
         return self.finder(without_thoughts(text))
 
-    def same(self, a: str, b: str) -> bool:
+    def same(self, question: Question, a: str, b: str) -> bool:
         """Whether two answers that were found are the same one, so that votes for both count together. It may block."""
-        return a == b or self.comparison(a, b)
+        return a == b or self.comparison(question, a, b)
 
     def score(self, question: Question, text: str) -> bool:
         """Whether a model's text answers the question rightly. It blocks, for seconds at worst: call it from a thread.

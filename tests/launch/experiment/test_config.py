@@ -104,5 +104,7 @@ def test_an_exit_arm_asks_for_its_own_rule_and_for_its_trees_own(tmp_path: Path)
     rules = {}
     for name, tree in trees_of(config).items():
         runs = ArmRuns(name, config.arms[name], tree, None, None, seed=0)
-        rules[name] = runs.body(Question("q", ({"role": "user", "content": "?"},)), 0)["moa"]["exit"]["rule"]
+        rules[name] = runs.body(Question("q", ({"role": "user", "content": "?"},)), 0, ("sums", 1))["moa"]["exit"][
+            "rule"
+        ]
     assert rules == {"drawn": "q_draw", "threshold": "q_threshold", "inline": "dmv"}

@@ -17,11 +17,11 @@ from rich.console import Console
 from launch.errors import ConfigError, ServerDied
 from launch.experiment import runner
 from launch.experiment.__main__ import main
-from launch.experiment.arm_runs import most_frequent
-from launch.experiment.given_exits import exit_rates
+from launch.experiment.arm_runs import WARM_UP_TOKENS, most_frequent
+from launch.experiment.given_exits import UNKNOWN_RATE, ExitRates, recorded_exits
 from launch.experiment.options import parse_arguments
 from launch.experiment.run_line import RunLine
-from launch.experiment.run_log import RUNS, SESSIONS, read_runs, read_sessions
+from launch.experiment.run_log import RUNS, SESSIONS, RunLog, read_runs, read_sessions
 from launch.experiment.session import ExperimentSession
 from tests.launch.experiment.support import ALONE, ARMS, TREE, FakeRouter, write_config
 from tests.router.support.aio import aio
@@ -86,7 +86,8 @@ async def test_a_second_start_asks_only_what_is_missing(tmp_path: Path) -> None:
         before = len(router.runs)
         again, _ = await run(config, out, router, "--num-samples", "3")
         assert len(router.runs) - before == 12 - 5
-    assert [line.key for line in read_runs(out)] == [line.key for line in read_runs(out)]
+    keys = [line.key for line in read_runs(out)]
+    assert len(keys) == len(set(keys)) == 12
     assert [each["session"] for each in read_sessions(out)] == [1, 2]
     assert timeless(again) == timeless(first)
 
@@ -191,8 +192,10 @@ async def test_a_warm_up_has_as_many_at_once_and_short_answers_and_no_lines(tmp_
         summary, _ = await run(config, tmp_path / "out", router, *samples)
         warm = router.runs[: 4 * (1 + 3)]
         assert router.at_once[:4] == [1] * 4
-    told = [asked["max_tokens"] for body in warm for asked in body["moa"]["sampling"].values()]
-    assert max(told) == runner.WARM_UP_TOKENS
+    told = {asked["max_tokens"] for body in warm for asked in body["moa"]["sampling"].values()}
+    assert told == {WARM_UP_TOKENS}
+    counted = {body["messages"][0]["content"] for body in router.runs[len(warm) :]}
+    assert not counted & {body["messages"][0]["content"] for body in warm}, "other questions"
     assert [(cell["concurrency"], cell["arms"]["tree"]["questions"]) for cell in summary["cells"]] == [(1, 1), (3, 3)]
 
 
@@ -217,17 +220,65 @@ def test_equal_answers_are_one_vote() -> None:
     assert most_frequent([None, None], same) == 0
 
 
-def test_exits_like_anothers_have_its_rate_in_each_layer() -> None:
+def decided(*exits: bool, question: str = "q", benchmark: str = "sums", concurrency: int = 1) -> RunLine:
+    """A run in which two clusters of leaves and one above decided so."""
+    clusters = ("c1", "c2", "mid")
+    agents = [{"cluster": name, "layer": int(name == "mid")} for name in clusters]
+    decisions = [{"cluster": name, "answers": [1, 2], "exit": told} for name, told in zip(clusters, exits, strict=True)]
+    run = {"agents": agents, "decisions": decisions}
+    return RunLine(benchmark=benchmark, concurrency=concurrency, question=question, arm="exit", run=run)
+
+
+def test_exits_like_anothers_have_its_rate_in_each_layer_of_each_cell() -> None:
     """The leaves exited in 3 of 4 decisions, those above in none: one rate for all would be one half."""
-    agents = [{"cluster": "c1", "layer": 0}, {"cluster": "c2", "layer": 0}, {"cluster": "mid", "layer": 1}]
+    lines = [decided(True, True, False)]
+    rates = ExitRates("exit")
+    assert rates.rate(lines, ("sums", 1), 0) == 1.0
+    lines += [decided(True, False, False), decided(False, False, True, benchmark="hard")]
+    assert rates.rate(lines, ("sums", 1), 0) == 0.75
+    assert rates.rate(lines, ("sums", 1), 1) == 0.0
+    assert rates.rate(lines, ("hard", 1), 1) == 1.0
+    assert rates.rate(lines, ("sums", 32), 0) == UNKNOWN_RATE
 
-    def line(*exits: bool) -> RunLine:
-        decisions = [{"cluster": name, "exit": told} for name, told in zip(("c1", "c2", "mid"), exits, strict=True)]
-        return RunLine(
-            benchmark="sums", concurrency=1, question="q", arm="exit", run={"agents": agents, "decisions": decisions}
-        )
 
-    assert exit_rates([line(True, True, False), line(True, False, False)], "exit") == {0: 0.75, 1: 0.0}
+def test_recorded_exits_are_those_of_the_question(tmp_path: Path) -> None:
+    identity = {"hash": "x", "config": {}, "benchmarks": {}, "samples": {}, "seed": 0}
+    with RunLog(tmp_path, identity) as log:
+        for line in (
+            decided(True, True, True, question="b", concurrency=32),
+            decided(False, True, False, question="a"),
+            decided(True, False, False, question="c", concurrency=32),
+            decided(False, False, True, question="b"),
+        ):
+            log.append(line)
+    assert recorded_exits(tmp_path, "exit") == {"a": {"c2": 2}, "b": {"mid": 2}, "c": {"c1": 2}}
+
+
+@aio
+async def test_of_a_batch_that_was_cut_nothing_is_timed(tmp_path: Path) -> None:
+    """Killed in the middle, a batch has left its faster runs: the slower ones are repeated, with less beside them."""
+    config = write_config(tmp_path)
+    out = tmp_path / "out"
+    asked = ("--num-samples", "6", "--question-batch-size", "3")
+    async with FakeRouter(config) as router:
+        await run(config, out, router, *asked)
+        log = (out / RUNS).read_bytes().splitlines(keepends=True)
+        (out / RUNS).write_bytes(b"".join(log[:-1]))
+        summary, told = await run(config, out, router, *asked)
+    timed = {name: (arm["questions"], arm["timed"]) for name, arm in summary["cells"][0]["arms"].items()}
+    assert sorted(timed.values()) == [(6, 3), (6, 6), (6, 6), (6, 6)]
+    cut = next(name for name, counts in timed.items() if counts == (6, 3))
+    assert f"times do not count: {cut} 3." in " ".join(told.split())
+
+
+@aio
+async def test_a_batch_that_is_never_full_is_told(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    async with FakeRouter(config) as router:
+        summary, told = await run(config, tmp_path / "out", router, "--num-samples", "2", "--question-batch-size", "8")
+    assert {arm["timed"] for arm in summary["cells"][0]["arms"].values()} == {0}
+    assert "no batch of 8 was full" in " ".join(told.split())
+    assert all(arm["latency_s"]["interval"] is None for arm in summary["cells"][0]["arms"].values())
 
 
 @aio

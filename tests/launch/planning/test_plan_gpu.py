@@ -59,10 +59,9 @@ def test_with_enough_gpus_every_server_has_its_own(number: int, config: LaunchCo
     check_memory(plan, inventory)
 
 
-@pytest.mark.parametrize("config", [DEFAULT, DUMMY], ids=["default", "dummy"])
-def test_on_two_gpus_every_pair_is_spread(config: LaunchConfig) -> None:
+def test_on_two_gpus_every_pair_is_spread() -> None:
     inventory = empty_gpus(2)
-    plan = plan_for(config, inventory)
+    plan = plan_for(DEFAULT, inventory)
     for prefill, decode in zip(plan.servers[::2], plan.servers[1::2], strict=True):
         assert {prefill.gpus, decode.gpus} == {(0,), (1,)}
     assert [len(wave) for wave in plan.waves()] == [2, 2, 2]
@@ -122,11 +121,16 @@ def test_memory_in_use_by_others_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("config", [DEFAULT, DUMMY], ids=["default", "dummy"])
-def test_on_two_gpus_the_slowest_decode_has_no_other_beside_it(config: LaunchConfig) -> None:
-    placed = places(plan_for(config, empty_gpus(2)))
+def test_the_slowest_decode_has_no_other_beside_it(config: LaunchConfig) -> None:
     large, *smaller = sorted((model.name for model in config.models), key=lambda name: -_billions(name))
-    assert {placed[f"{name}-decode"] for name in smaller} == {placed[f"{large}-prefill"]}
-    assert placed[f"{large}-decode"] != placed[f"{large}-prefill"]
+    for number in (2, 3, 4):
+        placed = places(plan_for(config, empty_gpus(number)))
+        assert placed[f"{large}-decode"] not in {placed[f"{name}-decode"] for name in smaller}
+
+
+def test_on_three_gpus_the_slowest_decode_is_alone() -> None:
+    placed = places(plan_for(DEFAULT, empty_gpus(3)))
+    assert [name for name, gpus in placed.items() if gpus == placed["qwen3-32b-decode"]] == ["qwen3-32b-decode"]
 
 
 def _billions(name: str) -> float:

@@ -30,10 +30,20 @@ def is_right(question: Question, text: str) -> bool:
     return _comparison(target)(line, target)
 
 
-def same_line(a: str, b: str) -> bool:
-    """Whether two answers have the same words, or are the same brackets; either may be written with other marks."""
-    words = _words(plain_math(a))
-    return words == _words(plain_math(b)) if words else _same_brackets(a, b)
+def same_line(question: Question, a: str, b: str) -> bool:
+    """Whether two answers are the same option, number, word of a pair, words or brackets, whatever is around them."""
+    if options := question.detail["options"]:
+        chosen = _letter(a, options)
+        if chosen is not None:
+            return chosen == _letter(b, options)
+    words, others = _words(plain_math(a)), _words(plain_math(b))
+    if not words:
+        return _same_brackets(a, b)
+    numbers = number_in(a), number_in(b)
+    if None not in numbers and (words[0][-1:].isdigit() or others[0][-1:].isdigit()):
+        return numbers[0] == numbers[1]
+    of_pairs = [each for pair in _PAIRS for each in pair if _same_word(a, each) and _same_word(b, each)]
+    return words == others or bool(of_pairs)
 
 
 def _comparison(target: str) -> Callable[[str, str], bool]:

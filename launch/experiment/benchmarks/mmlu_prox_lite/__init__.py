@@ -2,6 +2,6 @@
 
 from launch.experiment.benchmarks.benchmark import Benchmark
 from launch.experiment.benchmarks.mmlu_prox_lite.loader import SOURCE, question
-from launch.experiment.benchmarks.reading.choices import find_choice, is_right_choice, same_choice
+from launch.experiment.benchmarks.reading.choices import find_choice, is_right_choice, same_option
 
-BENCHMARK = Benchmark("mmlu_prox_lite", "MMLU-ProX-Lite", SOURCE, question, find_choice, is_right_choice, same_choice)
+BENCHMARK = Benchmark("mmlu_prox_lite", "MMLU-ProX-Lite", SOURCE, question, find_choice, is_right_choice, same_option)

@@ -58,6 +58,13 @@ def letter_of(chosen: str, options: Sequence[str]) -> str | None:
     return same[0] if len(same) == 1 else None
 
 
+def same_option(question: Question, a: str, b: str) -> bool:
+    """Whether two answers choose the same option, by its letter or by its words; or say the same words of none."""
+    options = question.detail["options"]
+    chosen = letter_of(a, options)
+    return chosen == letter_of(b, options) if chosen is not None else same_choice(a, b)
+
+
 def same_choice(option: str, chosen: str) -> bool:
     """Whether an option's words, or another answer, are what was chosen."""
     if _folded(option) == _folded(chosen):
