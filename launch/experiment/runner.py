@@ -110,12 +110,8 @@ class Runner:
             lengths=arm.asked_lengths(index),
         )
         try:
-            response, line.latency_s = await ask_router(
-                self._router,
-                arm.body(question, index, (block.benchmark, block.concurrency)),
-                self._timeout,
-                self._check_alive,
-            )
+            body = arm.body(question, index, (block.benchmark, block.concurrency))
+            response, line.latency_s = await ask_router(self._router, body, self._timeout, self._check_alive)
             await asyncio.to_thread(arm.fill, line, response, benchmark, question)
         except ConnectFailed as error:
             raise ServerDied(

@@ -37,7 +37,12 @@ def _resampled(values: Sequence[float], batches: Sequence[int] | None) -> list[V
     if array.size == 0:
         raise ValueError("there are no values")
     grouped = _by_batch(array, batches)
-    return [] if len(grouped) < 2 else [np.concatenate([grouped[i] for i in pick]) for pick in _picks(len(grouped))]
+    if len(grouped) < 2:
+        return []
+    picks = _picks(len(grouped))
+    if len({batch.size for batch in grouped}) == 1:  # as nearly always: then one look-up picks all samples
+        return list(np.stack(grouped)[picks].reshape(RESAMPLES, -1))
+    return [np.concatenate([grouped[i] for i in pick]) for pick in picks]
 
 
 def _by_batch(array: Values, batches: Sequence[int] | None) -> list[Values]:

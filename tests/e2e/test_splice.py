@@ -195,7 +195,7 @@ def test_answers_that_grow_restart_and_are_aborted(servers: Servers, paged: Serv
 def test_little_is_left_to_prefill_after_the_last_upstream_token(servers: Servers) -> None:
     """Three answers of 200 tokens: little of the reader's prompt comes after them.
 
-    How little depends on how fast the machine is; on an idle one it is under 5% (`router.bench.speculative_prefill`).
+    How little depends on how fast the machine is; `router.bench.speculative_prefill` measures it.
 
     They end one after the other, each agent reading the one before. Answers that end at the same
     moment leave all but one of them to the end, in whatever order: a prompt grows at one place.

@@ -234,14 +234,17 @@ async def test_one_models_queue_does_not_fill_anothers() -> None:
     releases = [held(pair) for pair in (busy, idle)]
     async with serving(busy, idle, places=places(queue_size=1)) as router:
         tasks: list[asyncio.Task[Any]] = []
-        for number, (model, pair) in enumerate((("busy", busy), ("idle", idle))):
+
+        async def fill(model: str, pair: FakePair, waiting: int) -> None:
             body = {**BODY, "model": model}
-            tasks += start(router, 1, body)
-            await until(lambda pair=pair: len(pair.decode.requests) == 1, "it is sent")  # type: ignore[misc]
-            tasks += start(router, 1, body)
-            waiting = number + 1
-            await until(lambda waiting=waiting: router.app.dispatcher.places.waiting == waiting, "it waits")  # type: ignore[misc]
+            tasks.extend(start(router, 1, body))
+            await until(lambda: len(pair.decode.requests) == 1, "it is sent")
+            tasks.extend(start(router, 1, body))
+            await until(lambda: router.app.dispatcher.places.waiting == waiting, "it waits")
             assert (await router.post("/generate", body)).status_code == 503
+
+        await fill("busy", busy, 1)
+        await fill("idle", idle, 2)
         for release in releases:
             release.set()
         assert await statuses(tasks) == [200] * 4

@@ -10,12 +10,18 @@ from launch.experiment.benchmarks.sandbox import Limits
 from launch.experiment.benchmarks.sandbox.run import _outcome
 
 OPTIONS = {"bbh": {"A": "the red one", "B": "the blue one"}, "mmlu": ["the red one", "the blue one"]}
+OPEN = "bbh without options"
 
 
-def question(name: str, *, choice: bool) -> Question:
-    """A question of a benchmark; those of BBH have options or not."""
-    options = OPTIONS.get(name, {}) if choice else {}
-    return Question("q", "?", "", detail={"options": options})
+def are_same(name: str, a: str, b: str) -> bool:
+    """Whether a benchmark takes two answers for one; its questions have options, but for those that are `OPEN`."""
+    if name in ("math500", "aime25", "hmmt25"):
+        pytest.importorskip("math_verify")
+    asked = Question("q", "?", "", detail={"options": OPTIONS.get(name, {})})
+    benchmark = BENCHMARKS["bbh" if name == OPEN else name]
+    told = benchmark.same(asked, a, b)
+    assert benchmark.same(asked, b, a) == told
+    return told
 
 
 @pytest.mark.parametrize(
@@ -33,41 +39,16 @@ def question(name: str, *, choice: bool) -> Question:
         ("bbh", "(A) the red one", "(A)"),
         ("bbh", "the red one", "(A)"),
         ("humaneval", "def f(): pass", "def f(): pass"),
+        (OPEN, "] ) }", "])}"),
+        (OPEN, "Ball, cat", "ball cat"),
+        (OPEN, "12 apples", "12"),
+        (OPEN, "1,000", "1000"),
+        (OPEN, "Yes, it is plausible", "Yes"),
+        (OPEN, "not valid", "invalid"),
     ],
 )
 def test_same(name: str, a: str, b: str) -> None:
-    if name in ("math500", "aime25", "hmmt25"):
-        pytest.importorskip("math_verify")
-    asked = question(name, choice=True)
-    assert BENCHMARKS[name].same(asked, a, b)
-    assert BENCHMARKS[name].same(asked, b, a)
-
-
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [
-        ("] ) }", "])}"),
-        ("Ball, cat", "ball cat"),
-        ("12 apples", "12"),
-        ("1,000", "1000"),
-        ("Yes, it is plausible", "Yes"),
-        ("not valid", "invalid"),
-    ],
-)
-def test_the_same_without_options(a: str, b: str) -> None:
-    asked = question("bbh", choice=False)
-    assert BENCHMARKS["bbh"].same(asked, a, b)
-    assert BENCHMARKS["bbh"].same(asked, b, a)
-
-
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [("] ) }", "> }"), ("-35", "35"), ("yes", "no"), ("valid", "invalid"), ("ball cat", "cat ball"), ("12", "21")],
-)
-def test_not_the_same_without_options(a: str, b: str) -> None:
-    asked = question("bbh", choice=False)
-    assert not BENCHMARKS["bbh"].same(asked, a, b)
-    assert not BENCHMARKS["bbh"].same(asked, b, a)
+    assert are_same(name, a, b)
 
 
 @pytest.mark.parametrize(
@@ -80,12 +61,16 @@ def test_not_the_same_without_options(a: str, b: str) -> None:
         ("bbh", "(A)", "the blue one"),
         ("mmlu", "A", "the blue one"),
         ("humaneval", "def f(): pass", "def f(): return 1"),
+        (OPEN, "] ) }", "> }"),
+        (OPEN, "-35", "35"),
+        (OPEN, "yes", "no"),
+        (OPEN, "valid", "invalid"),
+        (OPEN, "ball cat", "cat ball"),
+        (OPEN, "12", "21"),
     ],
 )
 def test_not_the_same(name: str, a: str, b: str) -> None:
-    if name in ("math500", "aime25"):
-        pytest.importorskip("math_verify")
-    assert not BENCHMARKS[name].same(question(name, choice=True), a, b)
+    assert not are_same(name, a, b)
 
 
 def test_a_sandbox_that_was_not_made_says_nothing_of_the_code() -> None:
