@@ -144,10 +144,13 @@ def test_when_one_of_two_servers_dies_no_request_fails(path: PassedPath) -> None
         async with Two() as two:
             first = two.servers[0]
             first.answer = first.help = drops
+            other = two.router.app.registry.workers[1]
+            other.load = 1  # So that what goes to the idlest goes to the first.
             for _ in range(4):
                 answer = await two.router.post(path.paths[0], BODIES[path.server_path])
                 assert answer.status_code == 200, answer.text
             assert first.asked
+            other.load = 0
 
     run(test)
 
