@@ -6,7 +6,8 @@ answers are right, or all wrong.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import NormalDist
 from typing import Any
 
@@ -28,11 +29,15 @@ def mean_interval(values: Sequence[float], batches: Sequence[int] | None = None)
     Values of one batch ran at the same time and share what that minute was like, so batches are resampled whole.
     Without `batches` each value is one of its own.
     """
-    return _interval([float(sample.mean()) for sample in _resampled(values, batches)])
+    resampled = _resampled(values, batches)
+    return _interval(_of_samples(resampled, lambda samples: samples.mean(axis=1))) if resampled else None
 
 
 def _resampled(values: Sequence[float], batches: Sequence[int] | None) -> list[Values]:
-    """The samples, as long as the picked batches are together; none of fewer than two batches."""
+    """The samples, as long as the picked batches are together, as the rows of one array of each length.
+
+    None of fewer than two batches.
+    """
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:
         raise ValueError("there are no values")
@@ -41,8 +46,17 @@ def _resampled(values: Sequence[float], batches: Sequence[int] | None) -> list[V
         return []
     picks = _picks(len(grouped))
     if len({batch.size for batch in grouped}) == 1:  # as nearly always: then one look-up picks all samples
-        return list(np.stack(grouped)[picks].reshape(RESAMPLES, -1))
-    return [np.concatenate([grouped[i] for i in pick]) for pick in picks]
+        return [np.stack(grouped)[picks].reshape(RESAMPLES, -1)]
+    by_length: dict[int, list[Values]] = {}
+    for pick in picks:
+        sample = np.concatenate([grouped[i] for i in pick])
+        by_length.setdefault(sample.size, []).append(sample)
+    return [np.stack(samples) for samples in by_length.values()]
+
+
+def _of_samples(resampled: Sequence[Values], statistic: Callable[[Values], Values]) -> Values:
+    """What a statistic of the rows of an array gives for all samples."""
+    return np.concatenate([statistic(samples) for samples in resampled])
 
 
 def _by_batch(array: Values, batches: Sequence[int] | None) -> list[Values]:
@@ -56,9 +70,7 @@ def _picks(size: int) -> NDArray[np.int64]:
     return np.random.default_rng(SEED).integers(0, size, size=(RESAMPLES, size))
 
 
-def _interval(statistics: Sequence[float]) -> Interval | None:
-    if not statistics:
-        return None
+def _interval(statistics: Values) -> Interval:
     low, high = np.quantile(statistics, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
@@ -70,13 +82,15 @@ def latency_summary(seconds: Sequence[float], batches: Sequence[int] | None = No
     beyond the largest values, as p99 of fewer than a hundred, says only how much these differ.
     """
     resampled = _resampled(seconds, batches)
-    told: dict[str, Any] = {"mean": float(np.mean(seconds))}
-    told["interval"] = _listed(_interval([float(sample.mean()) for sample in resampled]))
-    told["intervals"] = {}
+
+    def summarised(statistic: Callable[[Values], Values]) -> tuple[float, list[float] | None]:
+        (value,) = statistic(np.asarray([seconds], dtype=np.float64))
+        return float(value), list(_interval(_of_samples(resampled, statistic))) if resampled else None
+
+    told: dict[str, Any] = {"intervals": {}}
+    told["mean"], told["interval"] = summarised(lambda samples: samples.mean(axis=1))
     for name, quantile in QUANTILES.items():
-        told[name] = float(np.quantile(seconds, quantile))
-        found = [float(np.quantile(sample, quantile)) for sample in resampled]
-        told["intervals"][name] = _listed(_interval(found))
+        told[name], told["intervals"][name] = summarised(partial(np.quantile, q=quantile, axis=1))
     return told
 
 
@@ -159,7 +173,7 @@ def ratio_interval(
         return {"ratio": ratio, "interval": None}
     picks = _picks(len(own))
     ratios = own_sums[picks].sum(axis=1) / np.maximum(other_sums[picks].sum(axis=1), 1e-12)
-    return {"ratio": ratio, "interval": _listed(_interval(list(ratios)))}
+    return {"ratio": ratio, "interval": list(_interval(ratios))}
 
 
 def _are_shares(values: Sequence[float]) -> bool:
