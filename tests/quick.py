@@ -16,16 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-AT_ONCE = (os.cpu_count() or 1) + 1  # many tests wait
+AT_ONCE = (os.cpu_count() or 1) + 2  # many tests wait
 # About as long as each other: each process imports what its tests need, for seconds. All other folders are one more.
 GROUPS = (
-    (
-        *("tests/sglang_ext", "tests/qmetric", "tests/launch/experiment", "tests/router/dispatch", "tests/router/http"),
-        *("tests/router/parity", "tests/router/service_discovery", "tests/router/workers"),
-    ),
-    ("tests/router/server", "tests/router/moa", "tests/router/agent_runs", "tests/router/endpoints"),
+    ("tests/sglang_ext", "tests/qmetric", "tests/launch", "tests/router/http"),
+    ("tests/router/server", "tests/router/dispatch", "tests/router/parity"),
+    ("tests/router/moa", "tests/router/endpoints", "tests/router/agent_runs", "tests/router/workers"),
 )
-WIDE = ("launch", "router")  # of these each folder counts by itself
+WIDE = ("router",)  # of these each folder counts by itself
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", "not servers and not slow", "--hypothesis-profile=quick")
 NO_TESTS = 5  # pytest's exit code
 _SUMMARY = re.compile(r"^(?:=+ )?(\d+ \w+[\w ,]*) in [\d.]+s", re.MULTILINE)

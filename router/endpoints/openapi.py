@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any
 
 import orjson
@@ -45,11 +46,14 @@ ERROR_SCHEMA = {
 
 
 def openapi_handler(routes: list[Route]) -> Callable[[ClientRequest], Awaitable[None]]:
-    """A handler that answers with the document, which is made once."""
-    document = orjson.dumps(openapi_document(routes))
+    """A handler that answers with the document, which is made when it is first asked for."""
+
+    @cache
+    def document() -> bytes:
+        return orjson.dumps(openapi_document(routes))
 
     async def send_document(request: ClientRequest) -> None:
-        await request.send_response(200, document, JSON_HEADERS)
+        await request.send_response(200, document(), JSON_HEADERS)
 
     return send_document
 
