@@ -17,7 +17,7 @@ help:
 	@echo "make demo        install, start three P/D pairs and answer a question through a tree of agents"
 	@echo "make test        install and run every test, about a quarter of an hour; COVERAGE=1 ends with coverage by package"
 	@echo "make test K=...  only tests that match, as pytest's -k: K=breaker, K='speculative and not e2e'"
-	@echo "make test-quick  every test that needs no server and starts no process, properties with fewer examples; a minute"
+	@echo "make test-quick  every test that needs no SGLang server and is not slow, properties with fewer examples; a minute"
 	@echo "make test-peers  the suites of sglang-router and smg, downloaded and run against this router; ten minutes"
 	@echo "make test-examples  install agent frameworks (.examples) and test the examples with them, over fake servers"
 	@echo "make test-vllm   install a vLLM for CPUs (3.4 GB, .vllm) and test the launcher with it beside a pair"
@@ -53,7 +53,7 @@ test: install browser curl
 	@$(PYTEST) -n $(WORKERS)
 endif
 
-test-quick: install
+test-quick: install curl
 	@.venv/bin/python -m tests.quick
 
 test-peers: install

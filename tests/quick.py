@@ -1,11 +1,13 @@
-"""`python -m tests.quick`: every test that needs no server and starts no process, properties with fewer examples.
+"""`python -m tests.quick`: every test that needs no SGLang server and is not slow, properties with fewer examples.
 
 Several pytest processes at once, each with folders of its own. As workers of pytest-xdist each of them would collect
 all tests, for seconds, and report each one to another process. Arguments go to every pytest. The exit code is 1 when
-any test failed; what failed is printed.
+any test failed; what failed is printed. All shuffle their tests with the seed that is told first: to repeat an order,
+`python -m tests.quick --randomly-seed=N`.
 """
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -25,6 +27,7 @@ GROUPS = (
 )
 WIDE = ("router",)  # of these each folder counts by itself
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", "not servers and not slow", "--hypothesis-profile=quick")
+SEED = "--randomly-seed="
 NO_TESTS = 5  # pytest's exit code
 _SUMMARY = re.compile(r"^(?:=+ )?(\d+ \w+[\w ,]*) in [\d.]+s", re.MULTILINE)
 
@@ -79,6 +82,9 @@ def run(paths: tuple[str, ...], arguments: Sequence[str]) -> Done:
 def main(arguments: Sequence[str]) -> int:
     """Run all groups, tell of each as it ends, and of all at the end; returns the exit code."""
     started_at = time.monotonic()
+    if not any(each.startswith(SEED) for each in arguments):
+        arguments = [f"{SEED}{random.SystemRandom().getrandbits(32)}", *arguments]
+        print(f"order of the tests: {arguments[0]}", flush=True)
     total: dict[str, int] = {}
     failed = False
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -104,11 +104,11 @@ class ArmRuns:
 
 
 def most_frequent(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> int:
-    """The place of the first answer that most others are the same as; one that was not found counts for nothing."""
-    votes: dict[int, int] = {}  # by the place of the first of each kind, in this order
-    for place, answer in enumerate(answers):
+    """The index of the first answer that most others are the same as; one that was not found counts for nothing."""
+    votes: dict[int, int] = {}  # by the index of the first of each kind, in this order
+    for index, answer in enumerate(answers):
         if answer is not None:
-            first = next((each for each in votes if same(str(answers[each]), answer)), place)
+            first = next((each for each in votes if same(str(answers[each]), answer)), index)
             votes[first] = votes.get(first, 0) + 1
     return max(votes, key=votes.__getitem__, default=0)  # of equal counts the first that was met
 

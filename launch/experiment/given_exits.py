@@ -14,7 +14,7 @@ from router.moa.tree import Tree
 
 Cell = tuple[str, int]  # a benchmark, and how many questions run at once
 ExitsOfQuestion = Callable[[Tree, int, str, Cell], dict[str, int]]
-"""The exits of a tree for a question: its place, its id, and its cell."""
+"""The exits of a tree for a question: its index, its id, and its cell."""
 
 LEAST = 2  # answers before a cluster may exit, as in `router.early_exit.ExitRule`
 UNKNOWN_RATE = 0.5  # until the arm that another one is like has decided anything

@@ -28,7 +28,7 @@ class RunMeasures:
         parts: What `seconds` consists of.
         waiting: How long the final agent's prompt was open for what it reads.
         aborted_tokens: Tokens of agents that early exit ended; those never sent have none.
-        judged: How long all its decisions took, and how long the critical path waited for them is in `parts`.
+        judged: What all its decisions on early exit took together; `parts` has those for which its latency waited.
         short: Agents that are done and did not answer as many tokens as was asked for.
         in_full_batch: Whether as many runs as the concurrency says began with it, and all of them were answered. The
             last batch may have fewer; of one that was killed or lost a run, only the faster ones may be there.

@@ -72,16 +72,16 @@ class Dispatcher:
         self.times = times or PairTimes()
 
     def choose_pair(
-        self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = (), rooms: int = 1
+        self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = (), places: int = 1
     ) -> Pair:
         """Choose a usable prefill and decode server of the model by the two policies.
 
-        Workers in `avoid`, and those without places for `rooms` answers, are chosen only if there is no other. Raises
+        Workers in `avoid`, and those without places for `places` answers, are chosen only if there is no other. Raises
         `NotFound` for an unknown model, `NoWorker` if a role has no usable worker or none whose breaker lets a request
         through, and as `target_worker` does.
         """
-        prefill = self._candidates(self._prefill_policy, model, "prefill", context, avoid, rooms)
-        decode = self._candidates(self._decode_policy, model, "decode", context, avoid, rooms)
+        prefill = self._candidates(self._prefill_policy, model, "prefill", context, avoid, places)
+        decode = self._candidates(self._decode_policy, model, "decode", context, avoid, places)
         return Pair(self._prefill_policy.choose(prefill, context), self._decode_policy.choose(decode, context))
 
     def choose_plain(self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = ()) -> Worker:
@@ -106,7 +106,7 @@ class Dispatcher:
         role: Role,
         context: RoutingContext,
         avoid: Collection[Worker],
-        rooms: int = 1,
+        places: int = 1,
     ) -> list[Worker]:
         """The workers among which a policy chooses, never empty: the one that the client wants, or all usable."""
         workers = available_workers(self.registry.usable(model, role, untried=context.tries))
@@ -115,7 +115,7 @@ class Dispatcher:
         spared = workers if self._overload is None else self._overload.spare(workers, model)
         if self.places.enabled and role != "plain":
             # A place comes first: prefill must not begin for an answer that has none.
-            with_place = [worker for worker in workers if self.places.has_place(worker, rooms)]
+            with_place = [worker for worker in workers if self.places.has_place(worker, places)]
             workers = [worker for worker in spared if worker in with_place] or with_place or spared
         else:
             workers = spared

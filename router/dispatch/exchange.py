@@ -46,7 +46,7 @@ class Exchange:
         prefill_body: The request body for prefill, if it gets another one.
         headers: Headers of the client's request that both get.
         on_prefilled: Called once prefill has ended well: then the prompt is in its cache.
-        rooms: The places that it takes on the decode server.
+        places: The places that it takes on the decode server.
 
     Attributes:
         pair: The two workers.
@@ -68,7 +68,7 @@ class Exchange:
         prefill_body: bytes | None = None,
         headers: ClientHeaders = NO_CLIENT_HEADERS,
         on_prefilled: Callable[[], None] | None = None,
-        rooms: int = 1,
+        places: int = 1,
     ) -> None:
         self.pair = pair
         self.trace = trace
@@ -81,7 +81,7 @@ class Exchange:
         self._prefill_chunks: list[bytes] = []
         self._prefill_ended = False
         self._on_prefilled = on_prefilled
-        self._rooms = rooms
+        self._places = places
         self._counted_workers: set[Worker] = set()
         prefill_headers, decode_headers = trace.headers
         if headers is not NO_CLIENT_HEADERS:
@@ -98,7 +98,7 @@ class Exchange:
         for worker in self._counted_workers:
             worker.load += 1
             worker.count_request(pair.decode.model)
-        pair.decode.rooms += rooms
+        pair.decode.places_taken += places
 
     def release_load(self, worker: Worker) -> None:
         """Stop counting this exchange in a worker's load. Calling it again has no effect."""
@@ -106,7 +106,7 @@ class Exchange:
             self._counted_workers.remove(worker)
             worker.load -= 1
             if worker is self.pair.decode:
-                worker.rooms -= self._rooms
+                worker.places_taken -= self._places
             if worker.on_release is not None:
                 worker.on_release()
 
@@ -235,8 +235,8 @@ def _error_in_response(status: int, body: bytes) -> RouterError | None:
     """The error that a prefill server's complete response reports; None if it succeeded."""
     if status >= 400:
         error_type = _RequestRefused if status in CLIENTS_FAULTS else _PrefillRefused
-        refused = error_type(f"the prefill server refused the request with {status}: {error_message(body)}")
-        refused.upstream_status = status
-        return refused
+        refusal = error_type(f"the prefill server refused the request with {status}: {error_message(body)}")
+        refusal.upstream_status = status
+        return refusal
     reason = abort_reason(body)
     return None if reason is None else _PrefillAborted(f"the prefill server gave the request up: {reason}")

@@ -61,7 +61,7 @@ class ExchangeScope:
         self._pair = pair
         self._rid: Any = None
 
-    def _rooms(self) -> int:
+    def _places(self) -> int:
         """The places that it takes: one for each prompt. Those of all samples are taken for the whole request."""
         if self._first is not None:
             return 0
@@ -78,7 +78,7 @@ class ExchangeScope:
 
     async def __aenter__(self) -> Exchange:
         pair, path, attempt = self._pair, self._path, self._attempt
-        added_fields = router_fields(self._body.fields, pair, path, checked=self._first is not None)
+        added_fields = router_fields(self._body.fields, pair, path, is_checked=self._first is not None)
         self._rid = added_fields["rid"]
         request_body = self._body.render(added_fields, dropped=RESERVED_FIELDS)
         prefill_body = None
@@ -88,7 +88,7 @@ class ExchangeScope:
         try:
             trace = UNTRACED_EXCHANGE if self._tracer is None else self._tracer.start_exchange(pair, path)
             attempt.exchange = exchange = Exchange(
-                pair, request_body, path, trace, prefill_body, self._headers, self._on_prefilled, self._rooms()
+                pair, request_body, path, trace, prefill_body, self._headers, self._on_prefilled, self._places()
             )
         except BaseException:
             attempt.cancel()

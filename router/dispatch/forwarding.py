@@ -28,7 +28,7 @@ class RoutedRequest:
         method: The HTTP method; of a GET the body is not sent.
         needs_engine: Whether the server's engine answers. What its HTTP process answers alone, such as a request for
             token ids, says nothing of the engine: a 500 is neither retried nor counted against the server.
-        rooms: The places that it takes on a decode server.
+        places: The places that it takes on a decode server.
     """
 
     path: str
@@ -37,7 +37,7 @@ class RoutedRequest:
     body: Body
     method: str = "POST"
     needs_engine: bool = True
-    rooms: int = 1
+    places: int = 1
 
     def retries(self, status: int) -> bool:
         """Whether a response with this status is retried."""

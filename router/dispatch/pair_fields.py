@@ -27,19 +27,19 @@ MAX_BATCH = 10_000  # prompts of one request
 PROMPT_FIELDS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt",)}
 
 
-def router_fields(fields: Mapping[str, Any], pair: Pair, path: str, *, checked: bool = False) -> dict[str, Any]:
+def router_fields(fields: Mapping[str, Any], pair: Pair, path: str, *, is_checked: bool = False) -> dict[str, Any]:
     """The fields the router adds to a body with `fields`: bootstrap address, a new bootstrap room, a request id.
 
     And what hints of the client add (`hint_fields`).
 
     A batch gets lists with one room and one id for each prompt. A client's `rid` becomes a prefix of the id sent.
-    `checked` tells that another sample of the same request was checked.
+    `is_checked` tells that another sample of the same request was checked.
 
     Raises:
         BadRequest: As of `check_sampling`; the batch is too long; `rid` is not a string; a field is in
             `HARMFUL_FIELDS`; `n` is not 1, above which SGLang 0.5.17 uses one room for all samples and fails.
     """
-    if not checked:
+    if not is_checked:
         _check(fields, pair, path)
     size = batch_size(fields, path)
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port

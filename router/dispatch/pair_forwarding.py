@@ -27,7 +27,7 @@ def on_pairs(dispatcher: Dispatcher) -> ChooseAttempt:
 
     def choose(routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> ForwardingAttempt:
         samples = sample_count(routed.body.fields, routed.path)
-        pair = dispatcher.choose_pair(routed.model, context, avoid, routed.rooms)
+        pair = dispatcher.choose_pair(routed.model, context, avoid, routed.places)
         return (
             PairAttempt(dispatcher, routed, pair) if samples == 1 else SampledAttempt(dispatcher, routed, pair, samples)
         )

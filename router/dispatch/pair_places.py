@@ -63,16 +63,16 @@ class PairPlaceSettings:
 class _Waiting:
     """A request that waits, for any pair of its model or for one."""
 
-    def __init__(self, model: str, groups: Callable[[], Sequence[Group]], rooms: int = 1, pair: Pair | None = None):
+    def __init__(self, model: str, groups: Callable[[], Sequence[Group]], places: int = 1, pair: Pair | None = None):
         self.model = model
         self.groups = groups
-        self.rooms = rooms
+        self.places = places
         self.pair = pair
         self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class PairPlaces:
-    """Lets requests wait for places on pairs. A place is taken by the request that is sent (`Worker.load`, `rooms`).
+    """Lets requests wait for places on pairs. A request that is sent takes places (`Worker.load`, `places_taken`).
 
     Args:
         registry: The workers.
@@ -119,14 +119,14 @@ class PairPlaces:
             return None
         return max(1, worker.most_running // self._processes)
 
-    def has_place(self, worker: Worker, rooms: int = 1) -> bool:
+    def has_place(self, worker: Worker, places: int = 1) -> bool:
         """Whether a server has a place for a request of so many answers; one for more than all places gets them all."""
         if worker.role == "prefill":
             return self._prefills <= 0 or worker.load < self._prefills
         window = self.window(worker)
-        return window is None or worker.rooms == 0 or worker.rooms + rooms <= window
+        return window is None or worker.places_taken == 0 or worker.places_taken + places <= window
 
-    async def wait(self, model: str, rooms: int = 1) -> None:
+    async def wait(self, model: str, places: int = 1) -> None:
         """Return when a prefill and a decode server of the model have a place, or when it has no usable ones.
 
         The place must be taken, by sending the request, before anything else is awaited.
@@ -134,7 +134,7 @@ class PairPlaces:
         Raises:
             NoWorker: There was none in time, or enough requests wait already.
         """
-        await self._wait(_Waiting(model, lambda: self._of_model(model), rooms))
+        await self._wait(_Waiting(model, lambda: self._of_model(model), places))
 
     async def wait_for(self, pair: Pair) -> None:
         """As `wait`, for a place on both servers of one pair."""
@@ -151,7 +151,7 @@ class PairPlaces:
     def _lacks(self, request: _Waiting) -> Role | None:
         """The role of which no server has a place; None where a pair has."""
         for group in reversed(request.groups()):  # decode first, which frees its places later
-            if group and not any(self.has_place(worker, request.rooms) for worker in group):
+            if group and not any(self.has_place(worker, request.places) for worker in group):
                 return group[0].role
         return None
 

@@ -70,7 +70,7 @@ async def admit_samples(request: ClientRequest, routed: RoutedRequest) -> None:
     request.count_copies(count)
 
 
-def rooms_of(request: ClientRequest, routed: RoutedRequest) -> int:
+def places_of(request: ClientRequest, routed: RoutedRequest) -> int:
     """The places that a request takes on a decode server: one for each answer that it gets at once."""
     prompts = batch_size(routed.body.fields, routed.path) or 1
     return prompts * _at_once(request, sample_count(routed.body.fields, routed.path))
@@ -108,7 +108,7 @@ class SampledAttempt(ForwardingAttempt):
         at_once = _at_once(request, self._count)
         self._places = asyncio.Semaphore(at_once)
         others = (at_once - 1) * (batch_size(self._routed.body.fields, self._routed.path) or 1)
-        self._pair.decode.rooms += others  # the first sample takes its own
+        self._pair.decode.places_taken += others  # the first sample takes its own
         try:
             if self._stream:
                 await self._send_stream(request)
@@ -116,17 +116,17 @@ class SampledAttempt(ForwardingAttempt):
                 await self._send_whole(request)
             self.generated = True
             return 200
-        except _SampleRefused as refused:
-            clear_tracebacks(refused)
+        except _SampleRefused as refusal:
+            clear_tracebacks(refusal)
             if request.response_started:
-                raise UpstreamFailed(str(refused)) from None
-            if is_last or refused.upstream_status not in RETRYABLE_STATUSES:
-                await request.send_response(refused.upstream_status, refused.response, refused.headers)
+                raise UpstreamFailed(str(refusal)) from None
+            if is_last or refusal.upstream_status not in RETRYABLE_STATUSES:
+                await request.send_response(refusal.upstream_status, refusal.response, refusal.headers)
             else:
-                self.failed_worker = refused.worker
-            return refused.upstream_status
+                self.failed_worker = refusal.worker
+            return refusal.upstream_status
         finally:
-            self._pair.decode.rooms -= others
+            self._pair.decode.places_taken -= others
             if self._pair.decode.on_release is not None:
                 self._pair.decode.on_release()
 

@@ -35,14 +35,14 @@ def take_hints(
     given = [hint for hint in given_hints(fields, request.header) if hint.is_header or not passed_on]
     if not given:
         return
-    used: set[Effect] = {"session", "length"} if workers else set()
+    effects_in_use: set[Effect] = {"session", "length"} if workers else set()
     groups: Iterable[tuple[Worker, ...]] = product(prefill, workers) if prefill else [(worker,) for worker in workers]
     if any(hint.effect == "priority" for hint in given) and any(common_rule(group) is not None for group in groups):
-        used.add("priority")
+        effects_in_use.add("priority")
     unused = [
         hint.name.removesuffix(":")
         for hint in given
-        if hint.effect not in used or not is_usable(hint, fields, request.header)
+        if hint.effect not in effects_in_use or not is_usable(hint, fields, request.header)
     ]
     if unused:
         request.extra_headers.append((UNUSED_HEADER, ", ".join(unused).encode()))

@@ -15,7 +15,7 @@ from router.dispatch.null_patterns import check_null_patterns
 from router.dispatch.pair_forwarding import on_pairs
 from router.dispatch.plain_fields import plain_fields
 from router.dispatch.plain_forwarding import on_plain
-from router.dispatch.sample_forwarding import admit_samples, rooms_of
+from router.dispatch.sample_forwarding import admit_samples, places_of
 from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.answering import ERROR_EVENT_TIMEOUT, answer_within
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
@@ -131,7 +131,7 @@ class InferenceEndpoints:
             take_hints(request, routed.body.fields, decode, self._registry.serving(routed.model, "prefill"))
             await admit_samples(request, routed)
             if self._dispatcher.places.enabled:
-                routed = replace(routed, rooms=rooms_of(request, routed))
+                routed = replace(routed, places=places_of(request, routed))
             await self._forwarder.forward(request, routed, self._on_pairs, self._pair_places(routed))
         else:
             await self._forward_to_plain(request, routed)
@@ -139,7 +139,7 @@ class InferenceEndpoints:
     def _pair_places(self, routed: RoutedRequest) -> Callable[[], Awaitable[None]] | None:
         """What waits for places on a pair; None where there is no limit."""
         places = self._dispatcher.places
-        return partial(places.wait, routed.model, routed.rooms) if places.enabled else None
+        return partial(places.wait, routed.model, routed.places) if places.enabled else None
 
     async def _forward_to_plain(self, request: ClientRequest, routed: RoutedRequest) -> None:
         check_sampling(routed.body.fields, routed.path)

@@ -1,7 +1,7 @@
 """Hints of clients: what a request says of its session, its importance and its length, by the field's usual names."""
 
+from router.hints.known_hints import HINTS, SESSION_HEADERS, Effect, Hint
 from router.hints.reading import MAX_KEY_BYTES, NO_HINTS, Hints, check_hints, given_hints, is_usable, read_hints
-from router.hints.table import HINTS, SESSION_HEADERS, Effect, Hint
 
 __all__ = [
     "HINTS",

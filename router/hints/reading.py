@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.errors import BadRequest
-from router.hints.table import HINTS, TIERS, Hint
+from router.hints.known_hints import HINTS, TIERS, Hint
 
 MAX_KEY_BYTES = 128  # of a routing key; a longer one is ignored, as smg does
 

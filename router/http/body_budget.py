@@ -17,14 +17,14 @@ class BodyBudget:
 
     Attributes:
         total: Bytes of all bodies at once.
-        used: Bytes of the bodies that are in memory now.
-        refused: Number of requests refused.
+        bytes_in_use: Bytes of the bodies that are in memory now.
+        refusals: Number of requests refused.
     """
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.used = 0
-        self.refused = 0
+        self.bytes_in_use = 0
+        self.refusals = 0
         self._long_bodies = ClientCounts()  # their bytes
         self._client_share = max(int(total * CLIENT_SHARE), LONG_BODY_BYTES)
 
@@ -36,32 +36,32 @@ class BodyBudget:
             Overloaded: There is no room for it now.
         """
         if size > (self.total if size < LONG_BODY_BYTES else self._client_share):
-            self.refused += 1
+            self.refusals += 1
             raise TooLarge(f"the body has {size} bytes, more than the router keeps for a client; send a shorter one.")
-        if self.used + size > self.total:
-            self._refuse(f"the bodies of other requests take {self.used} of {self.total} bytes")
+        if self.bytes_in_use + size > self.total:
+            self._refuse(f"the bodies of other requests take {self.bytes_in_use} of {self.total} bytes")
         if size >= LONG_BODY_BYTES and self._long_bodies.of(client) + size > self._client_share:
             self._refuse(f"your other requests' bodies take {self._long_bodies.of(client)} bytes")
 
     def take(self, size: int, more: int, client: str) -> None:
         """Count `more` bytes of a body of which `size` bytes are counted already; raises `Overloaded`."""
-        if self.used + more > self.total:
-            self._refuse(f"the bodies of all requests take {self.used} of {self.total} bytes")
+        if self.bytes_in_use + more > self.total:
+            self._refuse(f"the bodies of all requests take {self.bytes_in_use} of {self.total} bytes")
         if size + more >= LONG_BODY_BYTES:
             grown = size + more - _long(size)
             if self._long_bodies.of(client) + grown > self._client_share:
                 self._refuse(f"your requests' bodies take {self._long_bodies.of(client)} bytes")
             self._long_bodies.add(client, grown)
-        self.used += more
+        self.bytes_in_use += more
 
     def release(self, size: int, client: str) -> None:
         """A request whose body took `size` bytes is answered."""
-        self.used -= size
+        self.bytes_in_use -= size
         if size >= LONG_BODY_BYTES:
             self._long_bodies.add(client, -size)
 
     def _refuse(self, reason: str) -> None:
-        self.refused += 1
+        self.refusals += 1
         raise Overloaded(f"{reason}; try again later.", retry_after=1.0)
 
 

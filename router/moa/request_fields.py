@@ -81,7 +81,7 @@ OPENAI_FIELDS: dict[str, FieldRule] = {
     **_applied("all", ("chat_template_kwargs", "reasoning_effort", "reasoning", "enable_thinking")),
     **_applied("router", ("model", "messages", "prompt", "input_ids", "n", "stream", "stream_options", "rid")),
     **_applied("label", ("user", "metadata", "safety_identifier", "store", "log_metrics", "no_logs", "custom_labels")),
-    # Hints, by `router/hints/table.py`; those without effect are named in the response's headers.
+    # Hints, by `router/hints/known_hints.py`; those without effect are named in the response's headers.
     **_applied("label", ("nvext", "service_tier", "prompt_cache_key", "prompt_cache_retention", "prediction")),
     **_applied("label", ("routing_key", "conversation_id")),
     "moa": FieldRule("router", None, "it belongs to requests to a tree"),

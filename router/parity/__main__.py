@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from router.parity.markdown import comparison
 from router.parity.peers import PACKAGES, PEERS, Peer, load_peer
-from router.parity.table import table
 
 DOCUMENT = Path(__file__).with_name("SGLANG_ROUTER.md")
 BEGIN, END = "<!-- parity: begin -->\n", "<!-- parity: end -->\n"
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.read and not _read_flags(options.read):
         return 2
-    markdown = table({name: load_peer(name) for name in PEERS})
+    markdown = comparison({name: load_peer(name) for name in PEERS})
     if options.write:
         before, _, rest = DOCUMENT.read_text().partition(BEGIN)
         DOCUMENT.write_text(before + BEGIN + markdown + END + rest.partition(END)[2])

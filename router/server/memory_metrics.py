@@ -42,7 +42,7 @@ class MemoryMetrics(Collector):
         bodies, gate = self._limits.bodies, self._limits.gate
         posts = self._background.running + self._background.waiting
         gauges = {
-            "moa_body_bytes": ("Bytes of the bodies in memory", bodies.used),
+            "moa_body_bytes": ("Bytes of the bodies in memory", bodies.bytes_in_use),
             "moa_queue_bytes": ("Bytes of the bodies of requests that wait for their turn", gate and gate.queued_bytes),
             "moa_runs_active": ("Runs under way", self._run_limits.running),
             "moa_waiting_agents": ("Requests that wait for other agents of their run", self._run_limits.waiting),
@@ -53,4 +53,4 @@ class MemoryMetrics(Collector):
         }
         for name, (words, value) in gauges.items():
             yield GaugeMetricFamily(name, words, value or 0)
-        yield CounterMetricFamily("moa_bodies_refused", "Requests refused for their bodies' length", bodies.refused)
+        yield CounterMetricFamily("moa_bodies_refused", "Requests refused for their bodies' length", bodies.refusals)

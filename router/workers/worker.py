@@ -48,7 +48,7 @@ class Worker:
             is nothing to say.
         load: Requests in flight through this router. On a prefill server a request ends with its prefill.
         sent: Requests that the router sent to it for an answer, by model.
-        rooms: Answers that a decode server owes to them: a batch counts as its prompts.
+        places_taken: Answers that a decode server owes to them: a batch counts as its prompts.
         most_running: As many requests as the server runs at once, all ranks together; None where it does not say that.
         on_release: Called when a request on it has ended; None while nobody waits for that.
         expected_tokens: Tokens that clients expect of the answers in flight, as far as they said so.
@@ -83,7 +83,7 @@ class Worker:
     problem: str | None = None
     load: int = 0
     sent: Counter[str] = field(default_factory=Counter, repr=False)
-    rooms: int = 0
+    places_taken: int = 0
     most_running: int | None = None
     on_release: Callable[[], None] | None = None
     expected_tokens: int = 0

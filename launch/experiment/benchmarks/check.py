@@ -49,18 +49,18 @@ class Checked:
     seconds: float
 
 
-def check(checked: Benchmark, place: str | Path | None, limit: int | None = None, seed: int = 0) -> Checked:
+def check(benchmark: Benchmark, place: str | Path | None, limit: int | None = None, seed: int = 0) -> Checked:
     """Score a data set's right answers, and those of other questions; raises as `Benchmark.load` does."""
     began = time.monotonic()
-    reading = checked.read(place)
+    reading = benchmark.read(place)
     has_gold = any(each.reference for each in reading.questions)
     questions = [each for each in reading.questions if each.reference or not has_gold]
     if limit is not None and len(questions) > limit:
         questions = Random(seed).sample(questions, limit)
     others = shuffled(questions, seed)
     with ThreadPoolExecutor(2) as pool:
-        right = list(pool.map(checked.score, questions, [each.reference for each in questions])) if has_gold else []
-        by_chance = list(pool.map(checked.score, questions, [each.reference or each.prompt for each in others]))
+        right = list(pool.map(benchmark.score, questions, [each.reference for each in questions])) if has_gold else []
+        by_chance = list(pool.map(benchmark.score, questions, [each.reference or each.prompt for each in others]))
     return Checked(
         rows=len(reading.questions) + len(reading.refused),
         refused=len(reading.refused),

@@ -44,8 +44,8 @@ def test_a_reader_that_comes_first(agents: Agents, stream: bool) -> None:
         async with serving(agents.pair) as router:
             asked = chat("reader", "Read: <|answer:a|>, <|answer:b|>; <|answer:a|>.", agent="top", stream=stream)
             reader = asyncio.create_task(router.post(CHAT, asked))
-            await asyncio.sleep(0.05)
-            assert "reader" not in agents.asked or agents.running
+            runs = router.app._agent_runs.runs._runs
+            await until(lambda: ("", "r") in runs and "top" in runs["", "r"].agents, "the reader has come")
             for name in ("b", "a"):
                 told = await router.post(CHAT, chat(name, "Speak.", agent=name))
                 assert told.json()["choices"][0]["message"]["content"] == f"says {name}, done"

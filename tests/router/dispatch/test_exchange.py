@@ -396,9 +396,16 @@ async def test_cancelled_while_it_waits_for_prefills_last_bytes() -> None:
         await call.gone()
 
     async with rig(prefill, lambda call: call.answer({})) as r:
-        task = asyncio.create_task(r.ask())
-        await asyncio.sleep(0.1)
-        assert not task.done(), "decode's answer is whole, prefill's is not: the exchange waits a moment"
+        begun: list[Exchange] = []
+
+        async def ask() -> None:
+            async with r.exchange() as exchange:
+                begun.append(exchange)
+                assert b"".join([piece async for piece in exchange.body()]) == b"{}"
+
+        task = asyncio.create_task(ask())
+        await until(lambda: bool(begun) and begun[0].finished, "decode's answer is whole, prefill's is not")
+        assert not task.done(), "the exchange waits a moment"
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await r.settled([0, 0])

@@ -500,7 +500,7 @@ async def test_copies_of_a_body_are_bounded() -> None:
         answer = await router.post(CHAT_PATH, long)
         assert answer.status_code == 200
         assert [body["messages"] for body in sent(pair)] == [long["messages"]] * 3
-        assert router.app.limits.bodies.used == 0
+        assert router.app.limits.bodies.bytes_in_use == 0
 
 
 @aio

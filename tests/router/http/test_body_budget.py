@@ -37,13 +37,13 @@ def test_the_budget_is_kept_and_comes_back(total: int, bodies: list[tuple[int, s
         except (Overloaded, TooLarge):
             pass
         taken.append((counted, client))
-        assert budget.used == sum(size for size, _ in taken) <= total
+        assert budget.bytes_in_use == sum(size for size, _ in taken) <= total
         for each in "abc":
             long = sum(size for size, owner in taken if owner == each and size >= LONG_BODY_BYTES)
             assert long <= max(total // 2, LONG_BODY_BYTES)
     for size, client in taken:
         budget.release(size, client)
-    assert budget.used == 0
+    assert budget.bytes_in_use == 0
     assert not len(budget._long_bodies)
 
 
@@ -56,7 +56,7 @@ def test_one_client_does_not_take_all() -> None:
     with pytest.raises(TooLarge, match="more than the router keeps for a client"):
         budget.check(6 * MIB, "a")
     budget.check(2 * MIB, "b")
-    assert budget.refused == 2
+    assert budget.refusals == 2
 
 
 def head(length: int, path: str = "/generate") -> bytes:
@@ -90,12 +90,12 @@ async def test_where_there_is_no_room_bodies_are_refused_before_they_are_read() 
             bodies = router.app.limits.bodies
             await slow.send(head(2 * MIB))
             await slow.send(b"x" * (MIB + MIB // 2))
-            await until(lambda: bodies.used > MIB, "half of it is read")
+            await until(lambda: bodies.bytes_in_use > MIB, "half of it is read")
             await other.send(head(MIB))
             assert await status(other) == 503
             assert (await router.post("/generate", {"text": "x"})).status_code == 200, "short ones have room"
             assert "moa_bodies_refused_total 1.0" in (await router.http.get("/metrics")).text
-        await until(lambda: bodies.used == 0, "who left holds nothing")
+        await until(lambda: bodies.bytes_in_use == 0, "who left holds nothing")
 
 
 @aio
@@ -112,11 +112,11 @@ async def test_a_body_counts_until_its_request_is_answered() -> None:
         asked = asyncio.create_task(router.post("/generate", {"text": "x" * 50_000}))
         await until(lambda: len(pair.decode.requests) == 1, "it runs")
         bodies = router.app.limits.bodies
-        assert 50_000 < bodies.used < 51_000
-        assert f"moa_body_bytes {float(bodies.used)}" in await _metrics(router)
+        assert 50_000 < bodies.bytes_in_use < 51_000
+        assert f"moa_body_bytes {float(bodies.bytes_in_use)}" in await _metrics(router)
         release.set()
         assert (await asked).status_code == 200
-        await until(lambda: bodies.used == 0, "it is over")
+        await until(lambda: bodies.bytes_in_use == 0, "it is over")
 
 
 async def _metrics(router: Serving) -> str:

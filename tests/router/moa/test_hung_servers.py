@@ -112,7 +112,7 @@ async def test_the_time_of_an_ordinary_request_counts_too() -> None:
 
 
 @aio
-async def test_a_client_that_takes_long_to_read_is_no_silence() -> None:
+async def test_a_stream_that_began_and_stopped_counts_for_nobody() -> None:
     pair = FakePair()
 
     async def slow(call: Call) -> None:
@@ -133,7 +133,7 @@ async def test_the_next_attempt_goes_to_other_servers(agents: Agents, tmp_path: 
     other = Agents()
     other.pair.rooms = agents.pair.rooms  # any prefill server works with any decode server
     agents.pair.decode.generate = hangs
-    async with serving(agents.pair, other.pair, trees=write_tree(tmp_path, timeout=0.3, retries=1)) as router:
+    async with serving(agents.pair, other.pair, trees=write_tree(tmp_path, timeout=0.8, retries=1)) as router:
         answer = await within(10.0, router.post("/v1/chat/completions", CHAT))
         assert answer.status_code == 200, answer.text
         attempts = {name: agent["attempts"] for name, agent in by_name(answer.json()).items()}
@@ -157,11 +157,11 @@ async def test_a_tree_has_the_time_of_any_request(agents: Agents, tmp_path: Path
 @aio
 async def test_a_tree_that_streams_has_that_time_too(agents: Agents, tmp_path: Path) -> None:
     agents.answer["final"] = streams_then_hangs
-    server = ServerSettings(request_timeout_secs=0.4)
+    server = ServerSettings(request_timeout_secs=1.5)
     async with serving(agents.pair, trees=write_tree(tmp_path), server=server) as router:
         answer = await within(5.0, router.post("/v1/chat/completions", {**CHAT, "stream": True}))
         assert "partial" in answer.text
-        assert "the request was not answered within 0.4 s." in answer.text
+        assert "the request was not answered within 1.5 s." in answer.text
         await router.settled()
 
 
@@ -181,7 +181,7 @@ async def test_a_plain_server_that_hangs_is_avoided(tmp_path: Path) -> None:
         await call.stream(event)
         await call.done()
 
-    trees = write_tree(tmp_path, timeout=0.3, retries=1)
+    trees = write_tree(tmp_path, timeout=0.8, retries=1)
     async with (
         FakeServer(hung) as bad,
         FakeServer(plain) as good,
@@ -197,13 +197,13 @@ async def test_a_slow_answer_is_no_silence(agents: Agents, tmp_path: Path) -> No
     async def slow(call: Call) -> None:
         await call.stream(native_event("a"))
         for length in range(2, 6):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
             await call.event(native_event("a" * length))
         await call.event(native_event("aaaaaa", "stop", (1, 6)))
         await call.done()
 
     agents.answer["p3"] = slow
-    async with serving(agents.pair, trees=write_tree(tmp_path, timeout=0.3, retries=0)) as router:
+    async with serving(agents.pair, trees=write_tree(tmp_path, timeout=1.0, retries=0)) as router:
         assert (await within(5.0, router.post("/v1/chat/completions", CHAT))).status_code == 200
         assert failures(router) == [0, 0]
 

@@ -137,10 +137,10 @@ def test_a_cluster_goes_on_without_an_agent_that_failed(agents: Agents, tmp_path
 @aio
 async def test_a_server_that_hangs_is_left(agents: Agents, tmp_path: Path) -> None:
     agents.answer["p3"] = hangs
-    async with serving(agents.pair, trees=write_tree(tmp_path, timeout=0.2, retries=0)) as router:
+    async with serving(agents.pair, trees=write_tree(tmp_path, timeout=1.0, retries=0)) as router:
         answer = await within(5.0, router.post("/v1/chat/completions", CHAT))
         assert answer.status_code == 504
-        assert "agent p3 failed: its servers said nothing for 0.2 s" in answer.json()["error"]["message"]
+        assert "agent p3 failed: its servers said nothing for 1 s" in answer.json()["error"]["message"]
         await router.freed()
 
 
@@ -380,7 +380,7 @@ async def test_refused_questions_of_128_kib_keep_nothing(agents: Agents, tmp_pat
     async with serving(agents.pair, trees=write_tree(tmp_path, retries=0), max_body=16 << 20) as router:
         for _ in range(5):
             assert (await router.post("/v1/chat/completions", long)).status_code >= 400
-        assert router.app.limits.bodies.used == 0
+        assert router.app.limits.bodies.bytes_in_use == 0
         runs = (await router.http.get("/runs")).json()["runs"]
         assert len(runs) == 5
         for each in runs:
@@ -427,9 +427,9 @@ async def test_patience_with_a_silent_stream() -> None:
         await asyncio.sleep(60)
 
     stream = pieces()
-    with IdleTimeout(0.15) as patience:
+    with IdleTimeout(0.6) as patience:
         assert [await patience.next(stream) for _ in range(3)] == [0, 1, 2]
-        await asyncio.sleep(0.2)  # a slow reader is no silent server
+        await asyncio.sleep(0.7)  # a slow reader is no silent server
         with pytest.raises(TimeoutError):
             await patience.next(stream)
     assert asyncio.current_task() is not None

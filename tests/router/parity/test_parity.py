@@ -12,8 +12,8 @@ from router.endpoints.not_offered import PATHS_NOT_OFFERED
 from router.parity.__main__ import BEGIN, DOCUMENT, END, main
 from router.parity.absent_metrics import ABSENT_METRICS
 from router.parity.differences import FLAGS, METRICS, PATHS
+from router.parity.markdown import comparison, our_flags
 from router.parity.peers import PEERS, PeerName, load_peer
-from router.parity.table import our_flags, table
 
 PAIR = ["--pd-disaggregation", "--prefill", "http://127.0.0.1:1", "8998", "--decode", "http://127.0.0.1:2"]
 STORED = {name: load_peer(name) for name in PEERS}
@@ -24,7 +24,7 @@ PARSER = build_parser()
 def test_the_readme_has_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     told = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
-    assert told == capsys.readouterr().out == table(STORED), "run python -m router.parity --write"
+    assert told == capsys.readouterr().out == comparison(STORED), "run python -m router.parity --write"
     assert len(STORED["sglang-router"].flags) > 90
     assert len(STORED["smg"].flags) > 200
 

@@ -121,7 +121,7 @@ def test_who_begins_again_believes_all_that_know_something(tmp_path: Path, monke
         async with together(pair, folder=tmp_path, count=1, fakes=fakes, again=True) as (router,):
             assert router.app.registry.workers == []
 
-    monkeypatch.setattr("router.server.processes.peers.CATCH_UP_TIMEOUT", 0.2)
+    monkeypatch.setattr("router.server.processes.peers.CATCH_UP_TIMEOUT", 1.0)
     pair = FakePair()
     run(test)
 

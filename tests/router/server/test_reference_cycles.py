@@ -125,8 +125,7 @@ def test_no_body_waits_for_the_garbage_collector(ending: str) -> None:
                     await asking(router)
                 await until(lambda: not router.app._requests, "all are over")
                 await router.settled()
-                await asyncio.sleep(0.15)  # until the watches' rounds are over
-                assert bodies() - before <= 1
+                await until(lambda: bodies() - before <= 1, "the watches are over, and one body is left")
             finally:
                 gc.enable()
 
@@ -136,6 +135,11 @@ def test_no_body_waits_for_the_garbage_collector(ending: str) -> None:
 def bodies() -> int:
     """Bodies that are alive."""
     return len(alive(Body))
+
+
+def closed_connections(but: list[Connection]) -> list[Connection]:
+    """Connections to workers that are closed, and yet are there."""
+    return [each for each in alive(Connection) if each.closed and each not in but]
 
 
 def alive(kind: type[T]) -> list[T]:
@@ -170,9 +174,8 @@ async def test_no_connection_waits_for_the_garbage_collector() -> None:
             await router.http.aclose()
             await router.settled()
             await until(lambda: not router.connections, "no client is there")
-            await asyncio.sleep(0.15)  # until the watches' rounds are over
-            assert not alive(ClientProtocol)
-            assert not [each for each in alive(Connection) if each.closed and each not in before]
+            await until(lambda: not alive(ClientProtocol), "the watches' rounds are over, and no client is kept")
+            await until(lambda: not closed_connections(but=before), "nor any connection that was closed")
         finally:
             gc.enable()
 

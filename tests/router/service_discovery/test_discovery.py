@@ -11,6 +11,7 @@ import pytest
 
 from router.dispatch.retries import RetrySettings
 from router.parity.peers import load_peer
+from router.service_discovery import watcher as pod_watcher
 from router.workers.worker import Worker
 from tests.router.server.test_metrics import scraped, value
 from tests.router.service_discovery.cluster import (
@@ -416,7 +417,7 @@ async def test_a_silent_watch_is_renewed(caplog: pytest.LogCaptureFixture) -> No
     async with FakeCluster() as cluster:
         cluster.put(*pair_of_pods())
         cluster.silent = True
-        async with discovering(cluster, discovery(*PAIRS, watch_secs=0.1, timeout_secs=0.1)) as client:
+        async with discovering(cluster, discovery(*PAIRS, watch_secs=0.1, timeout_secs=1.0)) as client:
             await until(lambda: len(cluster.watches) >= 2, "it watches again")
             assert "said nothing in time; workers stay as they are" in caplog.text
             assert len(cluster.lists) == 1
@@ -426,7 +427,10 @@ async def test_a_silent_watch_is_renewed(caplog: pytest.LogCaptureFixture) -> No
 
 
 @aio
-async def test_watches_that_end_at_once_are_not_asked_for_without_end(caplog: pytest.LogCaptureFixture) -> None:
+async def test_watches_that_end_at_once_are_not_asked_for_without_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pod_watcher, "MIN_WATCH_SECS", 3600.0)
     async with FakeCluster() as cluster:
         cluster.put(*pair_of_pods())
         async with discovering(cluster, discovery(*PAIRS)) as client:

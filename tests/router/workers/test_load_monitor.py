@@ -146,8 +146,6 @@ async def test_a_server_that_tells_nothing_is_rarely_asked() -> None:
 
 @pytest.mark.parametrize("answer", [b"no JSON", {"loads": []}, "silence", "gone"])
 def test_an_old_report_counts_for_some_intervals(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_monitor, "POLL_TIMEOUT", 0.05)
-
     @aio
     async def test() -> None:
         async with Loaded({"/v1/loads": LOADS}) as server:
@@ -157,6 +155,7 @@ def test_an_old_report_counts_for_some_intervals(answer: Any, monkeypatch: pytes
             server.answers = {"/v1/loads": answer}
             if answer == "gone":
                 await server.__aexit__()
+            monkeypatch.setattr(load_monitor, "POLL_TIMEOUT", 0.05)
             assert await one.poll() == load, "it may be a passing fault"
             assert one.metric("moa_worker_load_stale") == 0
             one.worker.server_load = replace(load, asked_at=load.asked_at - STALE_INTERVALS * 10)

@@ -197,10 +197,10 @@ def test_the_path_that_hangs_is_named(path: str) -> None:
             await answering({"/v1/models": MODELS, "/health": 200})(call)
 
         async with FakeServer(handler) as server:
-            health = HealthSettings(failure_threshold=1, interval_secs=1e-9, timeout_secs=0.05)
+            health = HealthSettings(failure_threshold=1, interval_secs=1e-9, timeout_secs=0.5)
             worker = Worker(server.url, "plain", healthy=True, health=health)
             await within(3.0, worker.probe())
-            assert worker.problem == f"{server.url} did not answer {path} within 0.05 s."
+            assert worker.problem == f"{server.url} did not answer {path} within 0.5 s."
             worker.origin.close()
 
     run(test)

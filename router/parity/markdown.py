@@ -12,7 +12,7 @@ from router.parity.differences import FLAGS, METRICS, PATHS
 from router.parity.peers import Peer, PeerName
 
 
-def table(peers: Mapping[PeerName, Peer]) -> str:
+def comparison(peers: Mapping[PeerName, Peer]) -> str:
     """Three tables: flags, paths, metrics."""
     ours = our_flags()
     flags = {name: peer.flags for name, peer in peers.items()}
