@@ -342,4 +342,12 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "18138c830ae1a753"},
         cpu_only=True,
     ),
+    Patch(
+        target="sglang.srt.utils.hf_transformers.tokenizer.get_tokenizer",
+        kind=Kind.AROUND,
+        hook="sglang_ext.cpu.fork:share_tokenizer",
+        reason="each server loads its tokenizer four times, which takes more than half of a forked server's start",
+        expects={"0.5.17": "8c7d5a09b13f4e60"},
+        cpu_only=True,
+    ),
 )

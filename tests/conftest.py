@@ -31,6 +31,7 @@ SLOW = (
     "launch/supervision/test_supervisor.py",
     "launch/test_refused_launches.py",
     "peers/test_runner.py",
+    "qmetric/bench/test_bench.py",
     "qmetric/test_ops.py",
     "qmetric/triton_kernels/test_compiled.py",
     "qmetric/triton_kernels/test_interpreter.py",
@@ -50,7 +51,9 @@ SLOW = (
     "sglang_ext/transfer/test_aborted_transfers.py",
     "surface/test_surface.py",
     "test_imports.py",
+    "test_nightly.py",
     "test_quick.py",
+    "test_watched.py",
 )
 WATCHDOG = 1200  # seconds for an end-to-end test, with the start of its servers
 

@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[1]
 AT_ONCE = (os.cpu_count() or 1) + 2  # many tests wait
 # About as long as each other: each process imports what its tests need, for seconds. All other folders are one more.
 GROUPS = (
-    ("tests/sglang_ext", "tests/qmetric", "tests/launch", "tests/router/http"),
+    ("tests/sglang_ext", "tests/qmetric", "tests/launch", "tests/router/http", "tests/router/workers"),
     ("tests/router/server", "tests/router/dispatch", "tests/router/parity"),
-    ("tests/router/moa", "tests/router/endpoints", "tests/router/agent_runs", "tests/router/workers"),
+    ("tests/router/moa", "tests/router/endpoints", "tests/router/agent_runs"),
 )
 WIDE = ("router",)  # of these each folder counts by itself
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", "not servers and not slow", "--hypothesis-profile=quick")

@@ -19,7 +19,7 @@ import traceback
 from typing import Any
 
 from router.server.processes.parent_death_signal import die_with_parent
-from sglang_ext.cpu.fork import START_METHOD
+from sglang_ext.cpu.fork import START_METHOD, load_tokenizer
 
 PRELOADED_MODULES = (
     "sglang.launch_server",
@@ -58,6 +58,7 @@ def main() -> None:
         *lines, buffer = (buffer + data).split(b"\n")
         for line in lines:
             request = json.loads(line)
+            load_tokenizer(request["argv"])
             _reply({"name": request["name"], "pid": _fork(request)})
 
 

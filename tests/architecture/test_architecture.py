@@ -51,6 +51,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "line"),
     [
@@ -77,6 +78,7 @@ def test_a_wrong_import_breaks_a_contract(tree: Path, module: str, line: str) ->
     assert f"- {importer} -> " in done.stdout, "broken, but by another import"
 
 
+@pytest.mark.slow
 def test_the_contracts_are_kept() -> None:
     done = contracts(ROOT)
     assert done.returncode == 0, done.stdout + done.stderr

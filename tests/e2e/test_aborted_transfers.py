@@ -25,7 +25,7 @@ from tests.e2e.servers import (
     wait_for,
 )
 
-ABORTED = 24  # requests, more than fit at once
+ABORTED = 16  # requests, more than fit at once
 ROUNDS = 5  # at most, until one of them was aborted in its transfer
 LONG = 700  # tokens: six chunks of prefill, which are sent one by one
 

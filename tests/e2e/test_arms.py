@@ -130,12 +130,12 @@ def test_a_run_can_be_looked_at(arms: dict[str, dict[str, Any]], servers: Server
 
 def test_completions_several_prompts_and_several_answers(servers: Servers) -> None:
     client = openai.OpenAI(base_url=f"{servers.router}/v1", api_key="unused")
-    whole = client.completions.create(model="small", prompt=["Name a river.", "Name a city."], n=2, max_tokens=6)
+    whole = client.completions.create(model="tiny", prompt=["Name a river.", "Name a city."], n=2, max_tokens=6)
     assert [choice.index for choice in whole.choices] == [0, 1, 2, 3]
     assert all(choice.text for choice in whole.choices)
     pieces = [
         piece
-        for piece in client.completions.create(model="small", prompt="Name a river.", n=2, max_tokens=6, stream=True)
+        for piece in client.completions.create(model="tiny", prompt="Name a river.", n=2, max_tokens=6, stream=True)
         if piece.choices
     ]
     for index in (0, 1):

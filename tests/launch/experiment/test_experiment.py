@@ -68,8 +68,12 @@ async def test_every_arm_answers_every_question_once_with_the_same_lengths(tmp_p
 async def test_a_batch_runs_together_and_one_arm_at_a_time(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     together = {size: asyncio.Barrier(size) for size in (3, 2)}
+
+    async def all_there(number: int) -> None:
+        await together[3 if number <= 3 * len(ARMS) else 2].wait()
+
     async with FakeRouter(config) as router:
-        router.before = lambda number: together[3 if number <= 3 * len(ARMS) else 2].wait()
+        router.before = all_there
         await run(config, tmp_path / "out", router, "--num-samples", "5", "--question-batch-size", "3")
         assert max(router.at_once) == 3
         arms = [body["moa"]["arm"] for body in router.runs]

@@ -21,9 +21,8 @@ def altered_sglang(folder: Path, file: str, change: tuple[str, str]) -> Path:
     source, target = Path(spec.origin).parent, folder / "sglang"
     target.mkdir(parents=True)
     for part in Path(file).parts:
-        for entry in source.iterdir():
-            # Compiled files of the original would be taken for the rewritten one's.
-            if entry.name not in {part, "__pycache__"}:
+        for entry in source.iterdir():  # compiled files too: that of the rewritten one is older, so it is not taken
+            if entry.name != part:
                 (target / entry.name).symlink_to(entry)
         source, target = source / part, target / part
         if source.is_dir():
