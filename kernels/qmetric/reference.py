@@ -53,12 +53,16 @@ def scores(
     gamma: float,
     tau: float,
     precision: torch.dtype = torch.float32,
+    *,
+    diagonal: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Q, C, P[B] from similarities s[B, N, N] and confidences[B, N]."""
+    """Q, C, P[B] from similarities s[B, N, N] and confidences[B, N]; with `diagonal` P has the pairs i = j, too."""
     zero = torch.zeros((), dtype=precision, device=s.device)
     c = confidences.to(precision)
     valid = torch.ones_like(c, dtype=torch.bool) if mask is None else mask
-    counted = (valid[:, :, None] & valid[:, None, :]).triu(1)
+    counted = valid[:, :, None] & valid[:, None, :]
+    if not diagonal:
+        counted = counted.triu(1)
     weights = torch.where(counted, c[:, :, None] * c[:, None, :], zero)
     agreement = torch.where(counted, weights * s.to(precision), zero).sum((1, 2))
     weight = weights.sum((1, 2))

@@ -68,18 +68,12 @@ def recorded_decisions(lines: Iterable[RunLine], arm: str) -> list[Recorded]:
 
 def q_of(confidences: Sequence[float], s: Sequence[Sequence[float]], rule: ExitRule, *, diagonal: bool) -> float:
     """Q of a cluster by its N confidences and N x N similarities; NaN where a confidence is, 0 where all are 0."""
-    n = len(confidences)
-    pairs = [(i, j) for i in range(n) for j in range(i)]
-    weights = {(i, j): 2 * confidences[i] * confidences[j] for i, j in pairs}
-    total = sum(weights.values())
-    agreeing = sum(weight * s[i][j] for (i, j), weight in weights.items())
-    if diagonal:
-        squares = sum(c * c for c in confidences)
-        total, agreeing = total + squares, agreeing + squares
-    p = agreeing / total if total else math.nan
-    c = math.sqrt(sum(each * each for each in confidences) / n)
-    b = max(0.0, 1 - abs(p - rule.tau) / max(rule.tau, 1 - rule.tau))
-    return float(c**rule.gamma * b ** (1 - rule.gamma))
+    import torch
+    from qmetric.reference import scores
+
+    similarities, weights = (torch.tensor([each], dtype=torch.float64) for each in (s, confidences))
+    q, _, _ = scores(similarities, weights, None, rule.gamma, rule.tau, torch.float64, diagonal=diagonal)
+    return float(q)
 
 
 def decisions_by_form(

@@ -60,11 +60,12 @@ def small_tree() -> dict[str, Any]:
 
 
 def tiny_tree() -> dict[str, Any]:
-    """Two proposers with few words and who reads them."""
-    proposers = [{"name": name, "model": MODEL, "max_tokens": 6} for name in ("p1", "p2")]
-    final = {"name": "final", "model": MODEL, "max_tokens": 8, "reads": ["proposers"]}
+    """Two greedy proposers with few words and who reads them; declared order."""
+    greedy = {"model": MODEL, "sampling": {"temperature": 0.0}}
+    proposers = [{"name": name, "max_tokens": 6, **greedy} for name in ("p1", "p2")]
+    final = {"name": "final", "max_tokens": 8, "reads": ["proposers"], **greedy}
     clusters = [{"name": "proposers", "agents": proposers}], [{"name": "end", "agents": [final]}]
-    return {"name": "tiny", "layers": [{"clusters": each} for each in clusters]}
+    return {"name": "tiny", "order": "declared", "layers": [{"clusters": each} for each in clusters]}
 
 
 @pytest.fixture(scope="session")

@@ -51,17 +51,6 @@ def test_q_by_hand() -> None:
     assert math.isnan(q_of([0.8, math.nan], s, USUAL, diagonal=False))
 
 
-def test_q_is_that_of_the_kernels_package() -> None:
-    torch = pytest.importorskip("torch")
-    from qmetric.reference import scores
-
-    s = torch.tensor([[1.0, 0.9, 0.3], [0.9, 1.0, -0.2], [0.3, -0.2, 1.0]])
-    confidences = [0.9, 0.5, 0.7]
-    q, _, _ = scores(s[None], torch.tensor([confidences]), None, 0.3, 0.6)
-    own = q_of(confidences, s.tolist(), ExitRule(gamma=0.3, tau=0.6), diagonal=False)
-    assert own == pytest.approx(q.item(), abs=1e-6)
-
-
 def test_each_form_decides_with_the_same_draw() -> None:
     """Answers that agree little: the diagonal makes P larger, and so Q."""
     recorded = [Recorded(("x", "y"), (1.0, 1.0), 0.65, exit=told) for told in (True, False)]
