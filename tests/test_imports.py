@@ -4,15 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.servers  # it imports all of SGLang, as these do
 def test_imports_from_the_repository_root() -> None:
     program = (
-        "import sglang, transformers, qmetric, kernels\n"
+        "import transformers.integrations.hub_kernels, qmetric, kernels\n"
         "print(qmetric.__file__)\nprint(kernels.__file__)\nassert hasattr(kernels, 'get_kernel')"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)

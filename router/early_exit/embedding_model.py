@@ -1,15 +1,18 @@
-"""Loads the embedding model through sentence-transformers. Slow to import: only the judge's process imports this."""
+"""Loads the embedding model through sentence-transformers. Slow: only the judge's process loads one."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
-from sentence_transformers import SentenceTransformer
-from torch import Tensor
 
-from router.early_exit.embedder import Embedder
-from router.early_exit.hidden_states import HiddenStates
 from router.early_exit.judge_protocol import BUILTIN_MODEL
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from router.early_exit.embedder import Embedder
 
 BATCH_SIZE = 64  # texts in one forward pass
 HUB_TIMEOUT = 10.0  # seconds until the hub must answer
@@ -22,11 +25,18 @@ def load_embedder(model: str, device: str) -> Embedder:
     the beginning is embedded. Raises whatever loading raises; `RuntimeError` when the hub does not have the model.
     """
     cached = _is_here(model)
+    source = str(_builtin_folder()) if model == BUILTIN_MODEL else model
+    # To import these takes ten seconds, so a model that is not there is told before.
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from router.early_exit.embedder import Embedder
+    from router.early_exit.hidden_states import HiddenStates
+
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         torch.set_num_threads(1)  # the servers on the same machine need the other cores more
-    source = str(_builtin_folder()) if model == BUILTIN_MODEL else model
     loaded = SentenceTransformer(source, device=device, local_files_only=cached)
 
     def encode(texts: list[str]) -> Tensor:

@@ -39,12 +39,12 @@ def load_tokenizer(argv: Sequence[str]) -> None:
 
     What fails here is not told: the server will fail on it too.
     """
-    from sglang.srt.utils.hf_transformers_utils import get_tokenizer
-
     path = next((value for name, value in pairwise(argv) if name in _MODEL_FLAGS), None)
     if path is None or any(flag in argv for flag in _TOKENIZER_FLAGS):
         return
     try:
+        from sglang.srt.utils.hf_transformers_utils import get_tokenizer
+
         # As SGLang's own processes ask for it.
         get_tokenizer(
             path, tokenizer_mode="auto", trust_remote_code=False, revision=None, tokenizer_backend="huggingface"

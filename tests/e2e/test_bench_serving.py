@@ -13,39 +13,42 @@ from tests.e2e.routers import own_router
 from tests.e2e.servers import Servers, nothing_leaked
 
 PROMPTS, INPUT, OUTPUT = 6, 48, 8
+SEVERAL = Path(__file__).parent / "bench_serving" / "several.py"
 
 
 @pytest.fixture(scope="module")
 def results(servers: Servers, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What it writes for each backend; both run at once, since most of their time is imports."""
+    """What it writes for each backend, one after the other in one process, since most of the time is imports."""
     folder = tmp_path_factory.mktemp("bench")
+    backends = {
+        "sglang": [],
+        "sglang-oai-chat": [
+            *("--model", str(model_folder), "--served-model-name", servers.model),
+            *("--extra-request-body", '{"stream_options": {"include_usage": true}}'),
+        ],
+    }
     with own_router(servers) as router:
-        running = {}
-        for backend, flags in {
-            "sglang": [],
-            "sglang-oai-chat": [
-                *("--model", str(model_folder), "--served-model-name", servers.model),
-                *("--extra-request-body", '{"stream_options": {"include_usage": true}}'),
-            ],
-        }.items():
+        runs = []
+        for backend, flags in backends.items():
             arguments = ["--backend", backend, "--base-url", router.url, *flags]
             # Random token ids need no data set; range ratio 1 makes all lengths alike.
             arguments += ["--dataset-name", "random-ids", "--tokenizer", str(model_folder)]
             arguments += ["--num-prompts", f"{PROMPTS}", "--random-input-len", f"{INPUT}"]
             arguments += ["--random-output-len", f"{OUTPUT}", "--random-range-ratio", "1.0"]
             arguments += ["--output-file", str(folder / backend), "--output-details", "--disable-tqdm"]
-            running[backend] = subprocess.Popen(
-                [sys.executable, "-m", "sglang.bench_serving", *arguments],
-                env={**os.environ, "HF_HUB_OFFLINE": "1"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        for process in running.values():
-            output, _ = process.communicate(timeout=600)
-            assert process.returncode == 0, output
+            runs.append(arguments)
+        done = subprocess.run(
+            [sys.executable, str(SEVERAL), json.dumps(runs)],
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
         assert nothing_leaked(router.url)
-    return {backend: json.loads((folder / backend).read_text()) for backend in running}
+    return {backend: json.loads((folder / backend).read_text()) for backend in backends}
 
 
 @pytest.mark.parametrize("backend", ["sglang", "sglang-oai-chat"])

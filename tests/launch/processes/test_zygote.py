@@ -1,16 +1,34 @@
-"""The process that forks servers: it is started again when it has died."""
+"""The process that forks servers: it is started again when it has died.
+
+SGLang is a fake that takes no time to import: how it is forked is seen in each launch of tests/e2e.
+"""
 
 import asyncio
 import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from launch.processes.base import Command, Process
 from launch.processes.zygote import Zygote
+from launch.processes.zygote_main import PRELOADED_MODULES
 
-pytestmark = pytest.mark.servers  # imports all of SGLang, twice
+FAKES = {
+    "sglang.launch_server": "def run_server(argv): print('served with', *argv)",
+    "sglang.srt.server_args": "def prepare_server_args(argv): return argv",
+    "sglang.srt.plugins": "def load_plugins(): pass",
+    "sglang.srt.utils.hf_transformers_utils": "",
+}
+
+
+def fake_sglang(folder: Path) -> Path:
+    """A package with all that the process imports."""
+    for name in (*PRELOADED_MODULES, *FAKES):
+        path = folder.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(FAKES.get(name, ""))
+        for package in path.relative_to(folder).parents[:-1]:
+            (folder / package / "__init__.py").touch()
+    return folder
 
 
 async def ended(process: Process) -> int:
@@ -22,20 +40,18 @@ async def ended(process: Process) -> int:
 
 def test_a_server_starts_also_after_the_zygotes_death(tmp_path: Path) -> None:
     async def body() -> None:
-        env = {"SGLANG_PLATFORM": "faster_moa_cpu", "CUDA_VISIBLE_DEVICES": ""}
+        env = {"PYTHONPATH": os.pathsep.join([str(fake_sglang(tmp_path / "fakes")), str(Path.cwd())])}
         zygote = Zygote(env, tmp_path / "zygote.log")
-        # A server that prints its flags and ends.
-        command = Command("m", ("--help",), env, tmp_path / "m.log")
         try:
-            assert await ended(await zygote.start(command)) == 0
+            assert await ended(await zygote.start(Command("m", ("--port", "1"), {}, tmp_path / "m.log"))) == 0
             assert zygote._process is not None
             os.kill(zygote._process.pid, signal.SIGKILL)
             await zygote._process.wait()
-            commands = [Command(name, ("--help",), env, tmp_path / name) for name in "ab"]
+            commands = [Command(name, ("--port", name), {}, tmp_path / name) for name in "ab"]
             both = await asyncio.gather(*map(zygote.start, commands))
             assert [await ended(process) for process in both] == [0, 0]
         finally:
             await zygote.close()
 
     asyncio.run(body())
-    assert "--model-path" in (tmp_path / "b").read_text()
+    assert (tmp_path / "b").read_text() == "served with --port b\n"
