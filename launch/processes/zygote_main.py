@@ -1,7 +1,8 @@
 """The zygote: a process that imports SGLang once and then forks servers on demand.
 
 On a CPU six servers start this way in a quarter of the time and in a third of the memory of six
-fresh processes, since they share every imported page. There is no device state to inherit.
+fresh processes, since they share every imported page. There is no device state to inherit. The tokenizer of a model is
+loaded here too, before its first server is forked: all processes of its servers share it.
 
 Protocol, JSON lines: on stdin `{"name", "argv", "env", "log"}` starts a server; on stdout
 `{"ready": true}` once, `{"name", "pid"}` for each start, `{"pid", "code"}` for each end.

@@ -1,6 +1,7 @@
 """The access log: one line of JSON for each request."""
 
 import logging
+import re
 import time
 
 import orjson
@@ -9,6 +10,7 @@ from router.http.client_request import ClientRequest
 from router.observability.logs import ACCESS_LOGGER, timestamp
 
 logger = logging.getLogger(ACCESS_LOGGER)
+_TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def log_request(request: ClientRequest, error_code: str = "") -> None:
@@ -23,6 +25,10 @@ def log_request(request: ClientRequest, error_code: str = "") -> None:
         "status": request.status,
         "seconds": round(time.monotonic() - request.started_at, 6),
     }
+    if request.span is not None:
+        line["trace_id"], line["span_id"] = request.span.ids
+    elif (theirs := _TRACEPARENT.fullmatch(request.header(b"traceparent") or "")) is not None:
+        line["trace_id"] = theirs[1]
     if request.model is not None:
         line["model"] = request.model
     if request.workers:

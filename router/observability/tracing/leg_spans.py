@@ -3,7 +3,16 @@
 from types import TracebackType
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    format_span_id,
+    format_trace_id,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from router.errors import RouterError, UpstreamFailed, UpstreamTimeout
@@ -28,6 +37,12 @@ class ParentSpan:
         # An explicit context: without one, each new span would look up the current span.
         self._context = set_span_in_context(span, Context())
         self._attempts = 0
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        """The ids of its trace and of itself, in hex as in `traceparent`."""
+        context = self._span.get_span_context()
+        return format_trace_id(context.trace_id), format_span_id(context.span_id)
 
     def start_leg(self, worker: TracedWorker, path: str, model: str | None = None, method: str = "POST") -> "LegSpan":
         """A request to one worker starts."""

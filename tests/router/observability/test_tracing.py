@@ -26,6 +26,7 @@ from tests.router.moa.test_run_failures import FakeJudge, OpenAIServer, write_tr
 from tests.router.moa.test_tree_runs import CHAT as MOA_CHAT
 from tests.router.moa.test_tree_runs import Agents, hangs, small_tree
 from tests.router.observability.collector import Collector, Span, collecting
+from tests.router.server.test_metrics import access_log
 from tests.router.server.test_peers import run_of
 from tests.router.support.aio import aio, run, until, within
 from tests.router.support.before_plain import BeforePlain
@@ -64,11 +65,14 @@ async def test_a_request_and_its_two_legs(collector: Collector) -> None:
         await call.answer({"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 2}})
 
     pair.decode.generate = decode
-    async with serving(pair, trace=collector.settings) as router:
-        answer = await router.post(PATH, CHAT)
-        assert (await router.http.get("/workers")).status_code == 200
+    with access_log() as lines:
+        async with serving(pair, trace=collector.settings) as router:
+            answer = await router.post(PATH, CHAT)
+            assert (await router.http.get("/workers")).status_code == 200
     assert len(collector.spans) == 3, "nothing but generation is traced"
     request = collector.one(f"POST {PATH}")
+    ids = {line["path"]: (line.get("trace_id"), line.get("span_id")) for line in lines}
+    assert (ids[PATH], ids["/workers"]) == ((request.trace, request.id), (None, None))
     assert (request.kind, request.parent, request.failed, request.events) == ("SERVER", "", False, [])
     assert request.attributes == {
         "http.request.method": "POST",

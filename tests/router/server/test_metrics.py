@@ -279,6 +279,18 @@ async def test_the_access_log() -> None:
 
 
 @aio
+async def test_the_access_log_names_the_clients_trace() -> None:
+    """Also where the router sends no spans; what is no trace is left out."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    with access_log() as lines:
+        async with serving(FakePair()) as client:
+            for given in (f"00-{trace}-b7ad6b7169203331-01", "00-not-a-trace"):
+                await client.http.post("/generate", json={"text": "x"}, headers={"traceparent": given})
+            await until(lambda: len(lines) == 2, "both are logged")
+    assert [(line.get("trace_id"), line.get("span_id")) for line in lines] == [(trace, None), (None, None)]
+
+
+@aio
 async def test_the_access_log_of_a_client_that_left() -> None:
     async def decode(call: Call) -> None:
         pair.room(call).set()
