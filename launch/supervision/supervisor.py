@@ -107,15 +107,15 @@ class Supervisor:
         self._kill_now.set()
 
     async def stop(self) -> None:
-        """End every process; harmless to call twice."""
+        """End every process, the router first, so that its requests end; harmless to call twice."""
         if self._memory_sampler is not None:
             self._memory_sampler.cancel()
             await asyncio.gather(self._memory_sampler, return_exceptions=True)
-        started = [
-            (service.process, service.state) for service in self.services.values() if service.process is not None
-        ]
-        await kill_all([process for process, state in started if state != "ready"])
-        await stop_all([process for process, state in started if state == "ready"], kill_now=self._kill_now)
+        router = self.services[ROUTER]
+        if router.process is not None and router.state == "ready":
+            await stop_all([router.process], kill_now=self._kill_now)
+        # Nobody asks the servers any more, and SGLang would take five to ten seconds to see that.
+        await kill_all([service.process for service in self.services.values() if service.process is not None])
         await asyncio.gather(*(starter.close() for starter in dict.fromkeys(self._starters.values())))
         for service in self.services.values():
             service.origin.close()

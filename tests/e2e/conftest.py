@@ -27,7 +27,7 @@ from launch.planning.plan import make_plan
 from launch.processes.base import Command
 from launch.processes.exit_error import raise_if_exited
 from launch.processes.spawn import SpawnedProcess, Spawner
-from launch.processes.teardown import stop_all
+from launch.processes.teardown import kill_all
 from launch.supervision.readiness import wait_until_ready
 from launch.supervision.supervisor import Supervisor
 from router.http_client.origin import Origin
@@ -90,6 +90,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
     )
     trees = logs / "trees.json"
     shown = trees_json(config, "cpu")
+    for agent in (each for layer in shown["trees"][0]["layers"] for c in layer["clusters"] for each in c["agents"]):
+        agent["max_tokens"] = 24
     shown["trees"] += [small_tree(), tiny_tree()]
     trees.write_bytes(orjson.dumps(shown))
     # Away from the ports of launches, and from those of other runs of the tests.
@@ -118,7 +120,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
                 )
             yield found
         finally:
-            runner.run(stop_all([plain]))
+            runner.run(kill_all([plain]))
             runner.run(supervisor.stop())
 
 
