@@ -1,6 +1,5 @@
 """A real P/D pair over real NIXL behind the router, held against a plain server."""
 
-import itertools
 import json
 import math
 import re
@@ -164,8 +163,9 @@ def test_a_client_that_leaves_frees_both_servers(servers: Servers, *, stream: bo
     }
     if stream:
         with httpx.stream("POST", f"{servers.router}/generate", json=body, timeout=60) as response:
-            lines = [*itertools.islice(response.iter_lines(), 8)]
-            assert wait_for(lambda: not is_quiet(servers.decode)), lines  # it tells its load with a delay
+            lines = response.iter_lines()  # kept: without this iterator httpx closes the connection at once
+            first = [next(lines) for _ in range(8)]
+            assert wait_for(lambda: not is_quiet(servers.decode)), first
     else:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{servers.router}/generate", json=body, timeout=httpx.Timeout(2.0))
