@@ -27,7 +27,7 @@ GROUPS = (
 )
 WIDE = ("router",)  # of these each folder counts by itself
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", "not servers and not slow", "--hypothesis-profile=quick")
-SEED = "--randomly-seed="
+SEED = "--randomly-seed"
 NO_TESTS = 5  # pytest's exit code
 _SUMMARY = re.compile(r"^(?:=+ )?(\d+ \w+[\w ,]*) in [\d.]+s", re.MULTILINE)
 
@@ -82,8 +82,8 @@ def run(paths: tuple[str, ...], arguments: Sequence[str]) -> Done:
 def main(arguments: Sequence[str]) -> int:
     """Run all groups, tell of each as it ends, and of all at the end; returns the exit code."""
     started_at = time.monotonic()
-    if not any(each.startswith(SEED) for each in arguments):
-        arguments = [f"{SEED}{random.SystemRandom().getrandbits(32)}", *arguments]
+    if not any(SEED in each or "no:randomly" in each for each in arguments):
+        arguments = [f"{SEED}={random.SystemRandom().getrandbits(32)}", *arguments]
         print(f"order of the tests: {arguments[0]}", flush=True)
     total: dict[str, int] = {}
     failed = False

@@ -72,6 +72,8 @@ def q_of(confidences: Sequence[float], s: Sequence[Sequence[float]], rule: ExitR
     from qmetric.reference import scores
 
     similarities, weights = (torch.tensor([each], dtype=torch.float64) for each in (s, confidences))
+    if diagonal:
+        similarities[0].fill_diagonal_(1.0)  # also of an answer without words, which is like nothing
     q, _, _ = scores(similarities, weights, None, rule.gamma, rule.tau, torch.float64, diagonal=diagonal)
     return float(q)
 

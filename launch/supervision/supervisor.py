@@ -111,15 +111,27 @@ class Supervisor:
         if self._memory_sampler is not None:
             self._memory_sampler.cancel()
             await asyncio.gather(self._memory_sampler, return_exceptions=True)
-        router = self.services[ROUTER]
-        if router.process is not None and router.state == "ready":
-            await stop_all([router.process], kill_now=self._kill_now)
-        # Nobody asks the servers any more, and SGLang would take five to ten seconds to see that.
-        await kill_all([service.process for service in self.services.values() if service.process is not None])
-        await asyncio.gather(*(starter.close() for starter in dict.fromkeys(self._starters.values())))
+        try:
+            await self._stop_gracefully()
+        finally:
+            await kill_all([service.process for service in self.services.values() if service.process is not None])
+            await asyncio.gather(*(starter.close() for starter in dict.fromkeys(self._starters.values())))
         for service in self.services.values():
             service.origin.close()
             self._set_state(service, "stopped")
+
+    async def _stop_gracefully(self) -> None:
+        """Let the router end its requests, and then servers on GPUs release their memory.
+
+        Nobody asks the servers any more. SGLang takes five to ten seconds to see that, and on a CPU has nothing to do.
+        """
+        ready = [
+            service for service in self.services.values() if service.process is not None and service.state == "ready"
+        ]
+        on_gpus = [service for service in ready if service.device != "CPU"]
+        for services in ([service for service in ready if service.name == ROUTER], on_gpus):
+            processes = [service.process for service in services if service.process is not None]
+            await stop_all(processes, kill_now=self._kill_now)
 
     async def measure_memory(self) -> None:
         """Update `peak_memory_bytes` with what all processes use now."""

@@ -1,16 +1,23 @@
 """Forked servers: one process imports SGLang and loads tokenizers, and all servers share its memory pages."""
 
+import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+logger = logging.getLogger(__name__)
+
 START_METHOD = "SGLANG_EXT_START_METHOD"
-_MODEL_FLAGS = ("--model-path", "--model")
-_TOKENIZER_FLAGS = ("--tokenizer-path", "--tokenizer-mode", "--tokenizer-backend", "--revision", "--trust-remote-code")
-_tokenizers: dict[object, Any] = {}
+_MODEL_FLAGS = frozenset(("--model-path", "--model"))
+_TOKENIZER_FLAGS = frozenset(
+    (
+        *("--tokenizer-path", "--tokenizer-mode", "--tokenizer-backend", "--skip-tokenizer-init"),
+        *("--revision", "--trust-remote-code"),
+    )
+)
+_tokenizers: dict[str, tuple[frozenset[tuple[str, int]], Any]] = {}  # by what was asked for: the files, the tokenizer
 
 
 def restore_start_method(result: Any, *args: Any, **kwargs: Any) -> None:
@@ -23,38 +30,51 @@ def restore_start_method(result: Any, *args: Any, **kwargs: Any) -> None:
 def share_tokenizer(original: Callable[..., Any], path: str, *args: Any, **kwargs: Any) -> Any:
     """AROUND `get_tokenizer`: where servers are forked, return the one that this process, or one above it, has loaded.
 
-    A server's three processes load four, each for more than a second. A folder whose files have changed since is
-    loaded anew.
+    A server's three processes load four, each for more than a second. Only those of folders are shared; one whose files
+    have changed since is loaded anew.
     """
-    if START_METHOD not in os.environ:
+    if START_METHOD not in os.environ or not Path(path).is_dir():
         return original(path, *args, **kwargs)
-    key = path, repr((args, sorted(kwargs.items()))), _modification_times(Path(path))
-    if key not in _tokenizers:
-        _tokenizers[key] = original(path, *args, **kwargs)
-    return _tokenizers[key]
+    asked, files = repr((path, args, sorted(kwargs.items()))), frozenset(_modification_times(path))
+    found, tokenizer = _tokenizers.get(asked, (None, None))
+    if found != files:
+        tokenizer = original(path, *args, **kwargs)
+        _tokenizers[asked] = files, tokenizer
+    return tokenizer
 
 
-def load_tokenizer(argv: Sequence[str]) -> None:
-    """Load the tokenizer of a server that will be started with these arguments, unless they say something else of it.
+def load_tokenizer(argv: Sequence[str]) -> bool:
+    """Load the tokenizer of a server that will be started with these arguments.
 
-    What fails here is not told: the server will fail on it too.
+    Returns:
+        False where the model is no folder, or the arguments say something else of the tokenizer; and where it cannot be
+        loaded, on which the server will fail too.
     """
-    path = next((value for name, value in pairwise(argv) if name in _MODEL_FLAGS), None)
-    if path is None or any(flag in argv for flag in _TOKENIZER_FLAGS):
-        return
+    words = [word for each in argv for word in (each.split("=", 1) if each.startswith("--") else [each])]
+    paths = [words[i + 1] for i, word in enumerate(words[:-1]) if word in _MODEL_FLAGS]
+    if not paths or not Path(paths[-1]).is_dir() or not _TOKENIZER_FLAGS.isdisjoint(words):
+        return False
     try:
         from sglang.srt.utils.hf_transformers_utils import get_tokenizer
 
         # As SGLang's own processes ask for it.
         get_tokenizer(
-            path, tokenizer_mode="auto", trust_remote_code=False, revision=None, tokenizer_backend="huggingface"
+            paths[-1], tokenizer_mode="auto", trust_remote_code=False, revision=None, tokenizer_backend="huggingface"
         )
-    except Exception:
-        return
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic in a tokenizer's Rust is no Exception, and must not end other servers
+        logger.warning("the tokenizer of %s is not loaded ahead: %r", paths[-1], error)
+        return False
+    return True
 
 
-def _modification_times(folder: Path) -> tuple[tuple[str, int], ...]:
-    """Of the files of a local model; none of a name on a hub."""
-    if not folder.is_dir():
-        return ()
-    return tuple(sorted((each.name, each.stat().st_mtime_ns) for each in folder.iterdir()))
+def _modification_times(path: str) -> Iterator[tuple[str, int]]:
+    """Of all files of a model's folder, in ns; a file that has just gone, or a link to nothing, has none."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = os.path.join(folder, name)
+            try:
+                yield file, os.stat(file).st_mtime_ns
+            except OSError:
+                continue

@@ -174,7 +174,6 @@ def test_ordinary_requests_go_first(servers: Servers) -> None:
         for each in slow:
             each.result()
     assert ended[0] == "ordinary"
-    assert ended[-1] == "segment", ended  # the first may have ended before the last ordinary one, which came after it
     assert counters(servers.prefill)["yielded"] > before
     assert answers == [generate(servers.plain, ids, 1)["output_ids"] for ids in plain]
     for prompt, ids in prompts:

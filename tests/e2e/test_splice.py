@@ -189,7 +189,7 @@ def test_answers_that_grow_restart_and_are_aborted(servers: Servers, paged: Serv
             )
 
     check()
-    assert modes[mode], "no prompt was long enough in time for a segment"
+    assert modes[mode] >= 3 * BATCHES, "half of the prompts were sent in segments"
 
 
 def test_little_is_left_to_prefill_after_the_last_upstream_token(servers: Servers) -> None:
@@ -221,7 +221,6 @@ def test_little_is_left_to_prefill_after_the_last_upstream_token(servers: Server
     assert last.prompt_tokens > 300
     tail = last.speculation["tail"]
     assert tail is not None
-    # However slow the machine: two of the three answers were there a hundred decode steps before the last token.
-    assert tail < 0.5 * last.prompt_tokens, last.speculation
+    assert tail < 100, "of the last answer too, some was prefilled while it grew"
     # What the servers say of it: the final request found the rest in the caches.
-    assert last.cached_tokens > 0.5 * last.prompt_tokens
+    assert last.cached_tokens > last.prompt_tokens - 120

@@ -16,6 +16,7 @@ from launch.errors import LaunchError, ServerDied
 from launch.machine.ports import free_ports
 from launch.planning.plan import make_plan
 from launch.processes import teardown
+from launch.processes.base import Process
 from launch.processes.spawn import Spawner
 from launch.supervision import backoff, readiness, starters, supervisor
 from launch.supervision.supervisor import Supervisor
@@ -105,6 +106,32 @@ def test_servers_start_before_the_router_and_nothing_stays(tmp_path: Path) -> No
     assert {service.state for service in launched.supervisor.services.values()} == {"stopped"}
     assert "POST /generate smollm2-a" in (tmp_path / "router.log").read_text()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.parametrize("device", ["CPU", "GPU 0"])
+def test_the_router_ends_before_its_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    """Servers on GPUs are asked to end, too; on a CPU they are killed. Also when the stop itself is cancelled."""
+    asked: list[tuple[list[str], list[bool]]] = []
+
+    async def test(launched: Launched) -> None:
+        await launched.supervisor.start()
+        servers = [launched.supervisor.services[name] for name in NAMES[:-1]]
+
+        async def stop_all(processes: list[Process], **_: object) -> None:
+            live = [server.process is not None and server.process.exit_code() is None for server in servers]
+            asked.append(([process.command.name for process in processes], live))
+            if len(asked) == 2:
+                raise asyncio.CancelledError
+
+        monkeypatch.setattr(supervisor, "stop_all", stop_all)
+        for server in servers:
+            server.device = device
+        await asyncio.gather(launched.supervisor.stop(), return_exceptions=True)
+        assert not any(server.process is not None and server.process.session_processes() for server in servers)
+
+    launched = run(tmp_path, test)
+    assert asked[:2] == [(["router"], [True, True]), (NAMES[:-1] if device != "CPU" else [], [True, True])]
+    assert launched.lines == []
 
 
 def test_a_killed_server_is_restarted(tmp_path: Path) -> None:

@@ -196,10 +196,10 @@ async def test_a_plain_server_that_hangs_is_avoided(tmp_path: Path) -> None:
 async def test_a_slow_answer_is_no_silence(agents: Agents, tmp_path: Path) -> None:
     async def slow(call: Call) -> None:
         await call.stream(native_event("a"))
-        for length in range(2, 6):
+        for length in range(2, 9):
             await asyncio.sleep(0.25)
             await call.event(native_event("a" * length))
-        await call.event(native_event("aaaaaa", "stop", (1, 6)))
+        await call.event(native_event("a" * 9, "stop", (1, 9)))
         await call.done()
 
     agents.answer["p3"] = slow
