@@ -22,12 +22,13 @@ from tests.e2e.servers import (
     is_quiet,
     long_text,
     overlay_state,
+    passes,
     wait_for,
 )
 
 ABORTED = 16  # requests, more than fit at once
 ROUNDS = 5  # at most, until one of them was aborted in its transfer
-LONG = 700  # tokens: six chunks of prefill, which are sent one by one
+LONG, CHUNKS = 700, 6  # tokens, and the chunks in which they are prefilled and sent
 
 
 def abort(base: str, rid: str, answer: "Future[Any]") -> None:
@@ -51,9 +52,10 @@ def test_aborts_in_the_middle_of_transfers(pair: Servers) -> None:
     def aborted(number: int) -> int:
         rid = uuid.uuid4().hex
         with ThreadPoolExecutor(2) as legs:
+            begun = passes(pair)
             asked = submit(legs, pair, some_ids(LONG), {"max_new_tokens": 400, "ignore_eos": True}, rid=rid)
             wait_for(lambda: overlay_state(pair.decode)["requests"]["decode_transfer"] > 0, 5)
-            time.sleep(number / ABORTED)  # so that the aborts fall on different chunks
+            wait_for(lambda: passes(pair) >= begun + number % CHUNKS, 5)  # so that the aborts fall on different chunks
             # Decode first, as when it has waited too long: prefill goes on. It may not have had the request by then.
             for base, answer in zip((pair.decode, pair.prefill), reversed(asked), strict=True):
                 abort(base, rid, answer)
