@@ -29,8 +29,7 @@ def mean_interval(values: Sequence[float], batches: Sequence[int] | None = None)
     Values of one batch ran at the same time and share what that minute was like, so batches are resampled whole.
     Without `batches` each value is one of its own.
     """
-    resampled = _resampled(values, batches)
-    return _interval(_of_samples(resampled, lambda samples: samples.mean(axis=1))) if resampled else None
+    return _interval_of(_resampled(values, batches), _means)
 
 
 def _resampled(values: Sequence[float], batches: Sequence[int] | None) -> list[Values]:
@@ -54,9 +53,14 @@ def _resampled(values: Sequence[float], batches: Sequence[int] | None) -> list[V
     return [np.stack(samples) for samples in by_length.values()]
 
 
-def _of_samples(resampled: Sequence[Values], statistic: Callable[[Values], Values]) -> Values:
-    """What a statistic of the rows of an array gives for all samples."""
-    return np.concatenate([statistic(samples) for samples in resampled])
+def _interval_of(resampled: Sequence[Values], statistic: Callable[[Values], Values]) -> Interval | None:
+    """The interval of a statistic of the rows of an array, over all samples; None without samples."""
+    return _interval(np.concatenate([statistic(samples) for samples in resampled])) if resampled else None
+
+
+def _means(samples: Values) -> Values:
+    means: Values = samples.mean(axis=1)
+    return means
 
 
 def _by_batch(array: Values, batches: Sequence[int] | None) -> list[Values]:
@@ -85,10 +89,10 @@ def latency_summary(seconds: Sequence[float], batches: Sequence[int] | None = No
 
     def summarised(statistic: Callable[[Values], Values]) -> tuple[float, list[float] | None]:
         (value,) = statistic(np.asarray([seconds], dtype=np.float64))
-        return float(value), list(_interval(_of_samples(resampled, statistic))) if resampled else None
+        return float(value), _listed(_interval_of(resampled, statistic))
 
     told: dict[str, Any] = {"intervals": {}}
-    told["mean"], told["interval"] = summarised(lambda samples: samples.mean(axis=1))
+    told["mean"], told["interval"] = summarised(_means)
     for name, quantile in QUANTILES.items():
         told[name], told["intervals"][name] = summarised(partial(np.quantile, q=quantile, axis=1))
     return told

@@ -76,7 +76,7 @@ class Dispatcher:
     ) -> Pair:
         """Choose a usable prefill and decode server of the model by the two policies.
 
-        Workers in `avoid`, and those without places for `places` answers, are chosen only if there is no other. Raises
+        Workers in `avoid`, and those that have not as many `places` free, are chosen only if there is no other. Raises
         `NotFound` for an unknown model, `NoWorker` if a role has no usable worker or none whose breaker lets a request
         through, and as `target_worker` does.
         """

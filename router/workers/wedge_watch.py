@@ -20,9 +20,7 @@ from router.workers.worker import Worker
 logger = logging.getLogger(__name__)
 
 ANSWER_SECS = 25.0  # for the answer; SGLang itself gives up after 20 s, with 503
-AT_ONCE_SECS = (
-    0.5  # a 5xx that comes sooner tells nothing of the engine: the server is starting or stopping, and did not ask it
-)
+AT_ONCE_SECS = 0.5  # a 5xx that comes sooner says nothing of the engine: a server that starts or stops asks it nothing
 ASK_AGAIN_SECS = 5.0  # between questions to a worker that did not work
 BAD_ANSWERS = 2  # in a row, until it counts as wedged: a decode server that waits for long prompts may give one
 

@@ -13,8 +13,12 @@ START_METHOD = "SGLANG_EXT_START_METHOD"
 _MODEL_FLAGS = frozenset(("--model-path", "--model"))
 _TOKENIZER_FLAGS = frozenset(
     (
-        *("--tokenizer-path", "--tokenizer-mode", "--tokenizer-backend", "--skip-tokenizer-init"),
-        *("--revision", "--trust-remote-code"),
+        "--tokenizer-path",
+        "--tokenizer-mode",
+        "--tokenizer-backend",
+        "--skip-tokenizer-init",
+        "--revision",
+        "--trust-remote-code",
     )
 )
 _tokenizers: dict[str, tuple[frozenset[tuple[str, int]], Any]] = {}  # by what was asked for: the files, the tokenizer

@@ -21,7 +21,7 @@ def altered_sglang(folder: Path, file: str, change: tuple[str, str]) -> Path:
     source, target = Path(spec.origin).parent, folder / "sglang"
     target.mkdir(parents=True)
     for part in Path(file).parts:
-        for entry in source.iterdir():  # compiled files too: that of the rewritten one is older, so it is not taken
+        for entry in source.iterdir():  # compiled files too: that of the rewritten one does not fit its time
             if entry.name != part:
                 (target / entry.name).symlink_to(entry)
         source, target = source / part, target / part
@@ -33,11 +33,11 @@ def altered_sglang(folder: Path, file: str, change: tuple[str, str]) -> Path:
     return folder
 
 
-def run(arguments: list[str], path: Path, **env: str) -> "subprocess.CompletedProcess[str]":
+def run(arguments: list[str], path: Path) -> "subprocess.CompletedProcess[str]":
     """Run Python with the altered package first on its path."""
     return subprocess.run(
         [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1", **env},
+        env={**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=120,
