@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,7 @@ from router.speculative_prefill.tokenizer import WorkerTokenizer
 from router.speculative_prefill.upstream_answer import AnswerWatch, UpstreamAnswer
 
 AnswerOrder = Literal["completion", "declared"]
+HEAD_START_SECONDS = 0.5  # of upstream prompts
 PLACES_AT_ONCE = 64  # places filled before the event loop does other work
 AnswerEncoder = Callable[[UpstreamAnswer], Awaitable[Sequence[int]]]  # what is known of an answer -> reader's token ids
 
@@ -81,7 +83,8 @@ async def compose_prompt(
 ) -> AsyncGenerator[Sequence[int] | Truncate]:
     """Token ids to append, and now and then a `Truncate`; ends when the prompt is complete.
 
-    A dropped answer is left out, with the literal between it and the answer before.
+    A dropped answer is left out, with the literal between it and the answer before. The prompt begins when an answer
+    does, or half a second later: until then the prompts of its agents are prefilled, for which the run waits.
 
     Args:
         template: The prompt.
@@ -95,8 +98,6 @@ async def compose_prompt(
         Exception: The error of an answer that failed.
     """
     first, *between, last = template.literals if template.slots else (*template.literals, ())
-    if first:
-        yield first
     position = len(first)
     slots = [answers[name] for name in template.slots]
     separators = [(), *between]  # before each answer
@@ -104,6 +105,9 @@ async def compose_prompt(
     final_ids: dict[UpstreamAnswer, Sequence[int]] = {}  # an answer that stands in many places is encoded once
     kept = 0
     with AnswerWatch(slots) as watch:
+        await _begun(watch)
+        if first:
+            yield first
         for index, slot in enumerate(slots):
             if index % PLACES_AT_ONCE == PLACES_AT_ONCE - 1:
                 await asyncio.sleep(0)
@@ -132,6 +136,14 @@ async def compose_prompt(
             position += len(sent)
     if last:
         yield last
+
+
+async def _begun(watch: AnswerWatch) -> None:
+    """Wait until one of the answers has begun, but not for long: some come whole, and some only after others."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HEAD_START_SECONDS):
+            while watch.answers and not any(answer.version for answer in watch.answers):
+                await watch.changed()
 
 
 async def _next_finished(unplaced: Counter[UpstreamAnswer], watch: AnswerWatch) -> UpstreamAnswer:

@@ -178,8 +178,7 @@ class OpenPrompt:
             self._changed.clear()
             if self._closed:
                 return
-            busy = self._pair is not None and self._pair.prefill.load > 0
-            if len(self.ids) - self._prefilled < pacer.min_tokens(len(self.ids), busy=busy):
+            if len(self.ids) - self._prefilled < pacer.min_tokens():
                 continue
             try:
                 pair = self._sticky_pair()
@@ -199,7 +198,8 @@ class OpenPrompt:
             # After the final request was sent, this segment came too late for it.
             self._set_prefilled(self._prefilled if self._closed else common_prefix(sent, self.ids))
             if not self._closed:
-                pacer.observe(new_tokens, done - started)
+                if before:  # what a prompt begins with may be in the caches
+                    pacer.observe(new_tokens, done - started)
                 self._changed.set()  # the prompt may have grown meanwhile
 
     async def _send_segment(self, pair: Pair, ids: list[int], prefilled: int) -> None:

@@ -38,7 +38,7 @@ QUESTIONS = ("Why is the sky blue?", "Name three rivers.", "What is 12 times 7?"
 class Eager(SegmentPacer):
     """Sends every segment of at least a few tokens, so that short answers are spliced in pieces too."""
 
-    def min_tokens(self, prompt: int, *, busy: bool) -> int:
+    def min_tokens(self) -> int:
         return 3
 
 

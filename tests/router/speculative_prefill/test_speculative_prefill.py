@@ -18,6 +18,7 @@ from router.dispatch.dispatcher import Dispatcher
 from router.errors import BadRequest, UpstreamFailed
 from router.load_balancing import POLICIES, CacheAwareSettings
 from router.observability.prometheus import metrics_text
+from router.speculative_prefill import composition
 from router.speculative_prefill.composition import (
     AnswerOrder,
     Truncate,
@@ -28,9 +29,7 @@ from router.speculative_prefill.composition import (
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.speculative_prefill.open_prompt import OpenPrompt
 from router.speculative_prefill.pacing import (
-    IDLE_FACTOR,
-    IDLE_MAX_SHARE,
-    IDLE_MAX_TOKENS,
+    FORGET_SECONDS,
     MAX_TOKENS,
     MIN_TOKENS,
     START_TOKENS,
@@ -142,6 +141,31 @@ async def test_an_answer_that_fails_fails_its_reader() -> None:
 
 
 @aio
+async def test_a_prompt_begins_when_an_answer_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before that, its segments would be prefilled beside the prompts of the agents that it waits for."""
+    monkeypatch.setattr(composition, "HEAD_START_SECONDS", 60.0)
+    answers = {name: UpstreamAnswer(name) for name in ("a", "b")}
+    template = PromptTemplate(((1, 2), (3,), (4,)), ("a", "b"))
+    parts = compose_prompt(template, answers, "completion", same_tokenizer_ids)
+    first = asyncio.ensure_future(anext(parts))
+    await asyncio.sleep(0.05)
+    assert not first.done()
+    answers["b"].update([9])
+    assert await first == (1, 2)
+    await parts.aclose()
+
+
+@aio
+async def test_a_prompt_does_not_wait_long_for_answers_that_come_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composition, "HEAD_START_SECONDS", 0.01)
+    parts = compose_prompt(
+        PromptTemplate(((1,), ()), ("a",)), {"a": UpstreamAnswer("a")}, "declared", same_tokenizer_ids
+    )
+    assert await anext(parts) == (1,)
+    await parts.aclose()
+
+
+@aio
 async def test_reencoding_holds_the_last_word_back() -> None:
     asked: list[str] = []
 
@@ -164,36 +188,40 @@ async def test_reencoding_holds_the_last_word_back() -> None:
 
 # ---- pacing
 
-LONG = 12_000  # tokens of a prompt
-
 
 @given(st.floats(1e-4, 0.1), st.floats(1e-6, 1e-2))
 def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) -> None:
     pacer = SegmentPacer()
-    assert pacer.min_tokens(LONG, busy=True) == START_TOKENS
+    assert pacer.min_tokens() == START_TOKENS
     for tokens in (20, 60, 200, 90, 40):
         pacer.observe(tokens, fixed + per_token * tokens)
-    for busy, share, most in ((True, 1, MAX_TOKENS), (False, IDLE_FACTOR, IDLE_MAX_TOKENS)):
-        wanted = max(min(share * fixed / per_token, most), MIN_TOKENS)
-        assert pacer.min_tokens(LONG, busy=busy) == pytest.approx(wanted, rel=0.05, abs=1)
+    wanted = min(max(fixed / per_token, MIN_TOKENS), MAX_TOKENS)
+    assert pacer.min_tokens() == pytest.approx(wanted, rel=0.05, abs=1)
 
 
 def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
     pacer = SegmentPacer()
     for _ in range(3):
         pacer.observe(64, 0.02)
-    assert pacer.min_tokens(LONG, busy=True) == START_TOKENS
+    assert pacer.min_tokens() == START_TOKENS
+    pacer.observe(80, 0.01)
+    assert pacer.min_tokens() == START_TOKENS, "one is as good as the other"
     pacer.observe(640, 0.01)
-    assert pacer.min_tokens(LONG, busy=True) == MAX_TOKENS
-    assert pacer.min_tokens(LONG, busy=False) == IDLE_MAX_TOKENS, "it must be able to find out that it was wrong"
+    assert pacer.min_tokens() == MAX_TOKENS
 
 
-def test_of_a_short_prompt_little_waits() -> None:
+def test_the_pacer_finds_out_that_it_was_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No prompt may reach a size that is too large, and then nothing would be observed any more."""
     pacer = SegmentPacer()
     for tokens in (64, 640):
         pacer.observe(tokens, 0.02)
-    assert pacer.min_tokens(2000, busy=False) == IDLE_MAX_SHARE * 2000
-    assert pacer.min_tokens(100, busy=False) == MIN_TOKENS
+    assert pacer.min_tokens() == MAX_TOKENS
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + FORGET_SECONDS + 1)
+    assert pacer.min_tokens() == START_TOKENS
+    for tokens in (64, 128):
+        pacer.observe(tokens, 0.01 + 1e-4 * tokens)
+    assert pacer.min_tokens() == 100, "without what was observed before"
 
 
 # ---- open prompts
@@ -273,7 +301,7 @@ class Fixed(SegmentPacer):
         super().__init__()
         self._least = least
 
-    def min_tokens(self, prompt: int, *, busy: bool) -> int:
+    def min_tokens(self) -> int:
         return self._least
 
 
