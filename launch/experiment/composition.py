@@ -3,8 +3,8 @@
     router      before the run begins and after its last token: HTTP, admission
     waiting     the reader's prompt is not begun, though all that it reads is complete
     judge       the decision of early exit for which a reader waits
-    tokenize    composing the prompt at the end of what is read, and what servers do before their queue: HTTP,
-                tokenizing, the handshake of a pair
+    tokenize    composing the prompt at the end of what is read, and what servers do first: HTTP, tokenizing
+    handshake   of a pair, until its decode server has room  (where the servers tell it; else it is part of tokenize)
     queue       on the servers, before prefill        (where the servers tell it; else it is part of prefill)
     prefill     of the prompt, or of what of it was left
     transfer    of the KV to the decode server        (where the servers tell it; else it is part of prefill)
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from router.timeline.critical_path import critical_path
 from router.timeline.record import AgentRecord, DecisionRecord, RunRecord
 
-PARTS = ("router", "waiting", "judge", "tokenize", "queue", "prefill", "transfer", "decode")
+PARTS = ("router", "waiting", "judge", "tokenize", "handshake", "queue", "prefill", "transfer", "decode")
 
 
 def composition(record: RunRecord, latency: float) -> dict[str, float]:
@@ -86,6 +86,7 @@ def _add_prefill(parts: dict[str, float], agent: AgentRecord, sent: float, first
     """Share out the time from an agent's request to its first token, in the proportions that its servers tell."""
     total = first - sent
     told = {
+        "handshake": agent.server_seconds.handshake,
         "queue": agent.server_seconds.queue,
         "prefill": agent.server_seconds.prefill,
         "transfer": agent.server_seconds.transfer,

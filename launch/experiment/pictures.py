@@ -19,6 +19,7 @@ PART_COLOURS = {
     "waiting": "#000000",
     "judge": "#cc79a7",
     "tokenize": "#f0e442",
+    "handshake": "#0072b2",
     "queue": "#d55e00",
     "prefill": "#e69f00",
     "transfer": "#009e73",

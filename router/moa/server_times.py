@@ -1,15 +1,19 @@
-"""How long the servers of a pair had a request in their queues, prefilled it, and moved its KV.
+"""How long the servers of a pair took to meet, had a request in their queues, prefilled it, and moved its KV.
 
 SGLang tells it in the last event of an answer where it runs with `--enable-metrics`.
 """
 
 import re
+from contextlib import suppress
 
 _NUMBER = rb'"%s"\s*:\s*([0-9.eE+-]+)'
 
 
 def server_times(prefill: bytes, decode: bytes) -> dict[str, float]:
-    """Seconds of `queue`, `prefill` and `transfer`; empty where the servers do not tell.
+    """Seconds of `handshake`, `queue`, `prefill` and `transfer`; empty where the servers do not tell.
+
+    The handshake goes from the prefill server's dispatch until it may begin. A decode server begins it only when it has
+    room for the prompt and an answer. It is left out where the prefill server does not tell when that began.
 
     Args:
         prefill: The prefill server's whole response.
@@ -27,6 +31,8 @@ def server_times(prefill: bytes, decode: bytes) -> dict[str, float]:
         "prefill": ended - began,
         "transfer": decode_began - decode_queued - ended,
     }
+    with suppress(ValueError):
+        seconds["handshake"] = began - queued - _last(prefill, b"api_server_dispatch_finish_ts")
     return {part: round(max(0.0, each), 6) for part, each in seconds.items()}
 
 

@@ -31,8 +31,8 @@ class AgentTrace:
         confidence: exp of the mean log-probability of its tokens; None where log-probabilities were not requested.
         reasoning: What its model thought before it answered, where the server tells that apart; no reader gets it.
         backend: What served it: `pair` or `plain`.
-        server_seconds: Of a pair, where its servers tell: how long it was in their `queue`, and their `prefill` and
-            `transfer` of KV took.
+        server_seconds: Of a pair, where its servers tell: how long their `handshake` took, for which a decode server
+            without room lets it wait, how long it was in their `queue`, and their `prefill` and `transfer` of KV took.
         speculation: The fields of `router.speculative_prefill.speculation.SpeculationStats`; or, where the arm asks for
             speculative prefill and what served the agent has none, `used` 0 and the `reason`.
     """

@@ -36,6 +36,7 @@ class SpeculationRecord(TracePart):
 class ServerSeconds(TracePart):
     """What a pair's servers tell of a request; None where they do not."""
 
+    handshake: Seconds | None = None
     queue: Seconds | None = None
     prefill: Seconds | None = None
     transfer: Seconds | None = None

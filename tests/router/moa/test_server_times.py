@@ -25,6 +25,14 @@ def test_queue_prefill_and_transfer_of_a_pair() -> None:
     assert server_times(PREFILL, decode) == pytest.approx({"queue": 0.1875, "prefill": 0.3, "transfer": 0.1375})
 
 
+def test_the_handshake_lasts_until_the_decode_server_has_room() -> None:
+    told = {"forward_entry_time": 100.2, "prefill_finished_time": 100.5, "queue_time": 0.125}
+    prefill = event("", **told, request_received_ts=97.0, api_server_dispatch_finish_ts=98.0)
+    decode = event("", forward_entry_time=100.7, queue_time=0.0625)
+    seconds = {"handshake": 2.075, "queue": 0.1875, "prefill": 0.3, "transfer": 0.1375}
+    assert server_times(prefill, decode) == pytest.approx(seconds)
+
+
 @pytest.mark.parametrize(
     ("prefill", "decode"),
     [(b"", b""), (PREFILL, event("")), (event("only text"), event("", queue_time=1.0, forward_entry_time=2.0))],
