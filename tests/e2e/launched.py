@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from router.server.processes.parent_death_signal import die_with_parent
 from tests.e2e.servers import wait_for
 from tests.watched import Watched, shared_files
 
@@ -25,6 +26,7 @@ class Launched(Watched):
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160", **environment},
                 start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - it only asks the kernel for a signal
             )
         super().__init__(popen, before)
 
