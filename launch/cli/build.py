@@ -13,6 +13,7 @@ from launch.machine.ports import FIRST_ROUTER_PORT, check_own_address, free_port
 from launch.models.dummy import write_dummy_model
 from launch.models.packaged import cache_folder, prepare, smollm2_folder
 from launch.planning.plan import Plan, make_plan
+from launch.processes.mps import check_mps
 
 
 def build_config(options: argparse.Namespace, inventory: Inventory) -> LaunchConfig:
@@ -29,6 +30,8 @@ def build_config(options: argparse.Namespace, inventory: Inventory) -> LaunchCon
     if overrides and all(model.engine == "vllm" for model in config.models):
         flag = f"--{next(iter(overrides)).replace('_', '-')}"
         raise ConfigError(f"{flag} is for SGLang's servers, but every model runs on vLLM; leave it out.")
+    if options.mps is not None:
+        overrides["mps"] = options.mps
     return config.model_copy(update=overrides)
 
 
@@ -36,8 +39,8 @@ def build_plan(options: argparse.Namespace, config: LaunchConfig, inventory: Inv
     """The plan; models are prepared unless it is only to be printed.
 
     Raises:
-        PlanError: It does not fit, the router's port is taken, no port or address is there for the servers, or vLLM is
-            missing.
+        PlanError: It does not fit, the router's port is taken, no port or address is there for the servers, or vLLM or
+            the daemon of MPS is missing.
     """
     host = options.server_host
     check_own_address(host)
@@ -64,6 +67,8 @@ def build_plan(options: argparse.Namespace, config: LaunchConfig, inventory: Inv
         config, inventory, ports=next_port, host=host, router_port=router_port, model_path_of=model_path_of
     )
     if not options.dry_run:
+        if plan.mps:
+            check_mps()
         environments = {server.python: server.env for server in plan.servers if server.model.engine == "vllm"}
         for python, env in environments.items():
             check_importable(python, "vllm", "let vllm_python name the python of an environment that has vLLM", env)

@@ -30,6 +30,11 @@ def parse_arguments(arguments: list[str], description: str | None) -> argparse.N
     )
     parser.add_argument("--attention-backend", help="over the config's attention_backend")
     parser.add_argument("--sampling-backend", help="over the config's sampling_backend")
+    parser.add_argument(
+        "--mps",
+        action=argparse.BooleanOptionalAction,
+        help="whether servers use a shared GPU at once; over the config",
+    )
     parser.add_argument("--inventory", type=Path, metavar="FILE", help="plan for the machine this JSON file describes")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="folder for logs (default: a new temporary one)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="with --ask: write times and memory as JSON")

@@ -167,6 +167,8 @@ class LaunchConfig(_Strict):
     """More flags for every SGLang server."""
     vllm_python: str | None = None
     """The Python of the environment that has vLLM; None is the launcher's own."""
+    mps: bool = False
+    """Let servers that share a GPU use it at the same time, by NVIDIA's Multi-Process Service; not for a CPU."""
     env: dict[str, str] = {}
     """More environment variables for every server."""
     router_args: Annotated[list[str], AfterValidator(refuse_router_flags)] = []

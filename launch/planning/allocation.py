@@ -1,5 +1,6 @@
 """Shares out the machine's memory: GPUs and KV pool of every server."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,12 +79,21 @@ def allocate_on_gpus(
         raise PlanError(gpu_refusal(config, requests, placement, inventory))
     if contexts < max(MIN_KV_POOL_CONTEXTS):
         notes.append("Memory is tight: a KV pool may hold less than two full contexts, so long requests queue.")
-    for gpu in inventory.gpus:
-        sharing = sum(gpu.index in gpus for gpus in placement)
-        if sharing > 1:
-            notes.append(f"GPU {gpu.index} is shared by {sharing} servers, which start one after the other.")
     kv_tokens = [_grow(config, tokens, factor) for factor in kv_pool_growth(requests, placement, available)]
-    return [Allocation(gpus, tokens) for gpus, tokens in zip(placement, kv_tokens, strict=True)], notes
+    allocations = [Allocation(gpus, tokens) for gpus, tokens in zip(placement, kv_tokens, strict=True)]
+    for gpu, count in sorted(servers_by_gpu(allocations).items()):
+        if count > 1:
+            notes.append(f"GPU {gpu} is shared by {count} servers, which start one after the other{_sharing(config)}.")
+    return allocations, notes
+
+
+def servers_by_gpu(allocations: Sequence[Allocation]) -> Counter[int]:
+    """How many servers each GPU has, by NVML index."""
+    return Counter(gpu for allocation in allocations for gpu in allocation.gpus)
+
+
+def _sharing(config: LaunchConfig) -> str:
+    return " and then use it at the same time (MPS)" if config.mps else ""
 
 
 def _gpu_request(spec: ServerSpec, kv_tokens: int) -> GpuRequest:

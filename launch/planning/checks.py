@@ -8,6 +8,12 @@ from launch.planning.memory import PAIR, kv_cache_dtype
 from launch.planning.server_flags import extra_arguments
 
 
+def check_config(config: LaunchConfig, inventory: Inventory) -> None:
+    """Raise `PlanError` where the config, whatever its models, asks for what the machine does not have."""
+    if config.mps and not inventory.gpus:
+        raise PlanError("mps is for servers that share a GPU, and this machine has none; leave mps out.")
+
+
 def check_model(config: LaunchConfig, model: ModelConfig, shape: ModelShape, inventory: Inventory) -> None:
     """Raise `PlanError` unless a model can be served on the machine as the config says, whatever memory is free."""
     if shape.max_context is not None and config.context_length > shape.max_context:

@@ -8,8 +8,8 @@ from launch.machine.inventory import Device, Inventory
 from launch.machine.ports import LOOPBACK, address_to_connect
 from launch.models.lookup import shape_of
 from launch.models.shapes import ModelShape
-from launch.planning.allocation import Allocation, ServerSpec, allocate_on_cpu, allocate_on_gpus
-from launch.planning.checks import check_model
+from launch.planning.allocation import Allocation, ServerSpec, allocate_on_cpu, allocate_on_gpus, servers_by_gpu
+from launch.planning.checks import check_config, check_model
 from launch.planning.memory import PAIR, Role, cpu_requirement, gpu_requirement
 from launch.planning.programs import PROGRAMS, Program
 from launch.planning.server_flags import extra_arguments, server_argv, server_env
@@ -59,6 +59,8 @@ class Plan:
     """What a user should know about this plan, one sentence each."""
     router_args: tuple[str, ...] = ()
     """More flags for the router."""
+    mps: bool = False
+    """Whether the servers are clients of a daemon of NVIDIA's Multi-Process Service, which the launch starts."""
 
     def waves(self) -> list[list[ServerPlan]]:
         """The servers in groups to start one group after the other, each group in parallel.
@@ -101,6 +103,7 @@ def make_plan(
         PlanError: The servers do not fit, with the arithmetic.
         ConfigError: The size of a model cannot be found out.
     """
+    check_config(config, inventory)
     shapes = {model.name: shape_of(path=model.path, shape=model.shape) for model in config.models}
     for model in config.models:
         check_model(config, model, shapes[model.name], inventory)
@@ -118,7 +121,14 @@ def make_plan(
         for model in config.models
         if model.is_plain and model.shape is not None
     ]
-    return Plan(tuple(servers), router, inventory.device, (*inventory.notes, *notes), tuple(config.router_args))
+    return Plan(
+        tuple(servers),
+        router,
+        inventory.device,
+        (*inventory.notes, *notes),
+        tuple(config.router_args),
+        mps=config.mps and any(count > 1 for count in servers_by_gpu(allocations).values()),
+    )
 
 
 def _server_plan(

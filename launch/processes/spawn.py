@@ -1,4 +1,4 @@
-"""The start method for fresh processes: `python -m MODULE ...`."""
+"""Fresh processes: of any program (`spawn`), and the start method for `python -m MODULE ...` (`Spawner`)."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 
 from launch.processes.base import Command, Process, Starter
 from router.server.processes.parent_death_signal import die_with_parent
@@ -21,6 +22,27 @@ class SpawnedProcess(Process):
     def exit_code(self) -> int | None:
         """None while the process runs; else its exit code, negative for a signal."""
         return self._popen.poll()
+
+
+def spawn(program: Sequence[str], command: Command, env: Mapping[str, str]) -> SpawnedProcess:
+    """Start a program with a command's arguments, in a session of its own; it gets SIGTERM when this process dies.
+
+    Args:
+        program: The program, with the arguments that come before the command's.
+        command: Its arguments, and the log that gets its output.
+        env: The whole environment.
+    """
+    with command.log.open("wb") as log:
+        popen = subprocess.Popen(
+            [*program, *command.argv],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - the launcher has one thread when it starts servers
+        )
+    return SpawnedProcess(command, popen)
 
 
 class Spawner(Starter):
@@ -48,17 +70,7 @@ class Spawner(Starter):
             # Short, since paths of sockets are limited.
             self._folder = tempfile.mkdtemp(prefix="moa-", dir=env.get("TMPDIR"))
             env["TMPDIR"] = self._folder
-        with command.log.open("wb") as log:
-            popen = subprocess.Popen(  # noqa: ASYNC220 - starting takes milliseconds, and Popen reaps by polling
-                [self._python, "-m", self._module, *command.argv],
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - the launcher has one thread when it starts servers
-            )
-        return SpawnedProcess(command, popen)
+        return spawn([self._python, "-m", self._module], command, env)
 
     async def close(self) -> None:
         """Remove what processes left in their folder; the spawner runs no process of its own."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from launch.planning.plan import Plan, ServerPlan
 from launch.planning.router_flags import router_argv
 from launch.processes.base import Command, Process, proportional_set_size
 from launch.processes.exit_error import exit_error, raise_if_exited, start_timeout
+from launch.processes.mps import MpsDaemon
 from launch.processes.teardown import kill_all, stop_all
 from launch.supervision.backoff import MAX_FAILED_STARTS, Backoff
 from launch.supervision.readiness import check_overlay, wait_until_ready
@@ -61,6 +63,7 @@ class Supervisor:
         }
         self._commands[ROUTER] = Command(ROUTER, router_argv(plan, trees_file), {}, logs / f"{ROUTER}.log")
         self._starters = starters_of(plan, logs / "zygote.log", fork=fork)
+        self._mps = MpsDaemon(logs / "mps.log") if plan.mps else None
         self._memory_sampler: asyncio.Task[None] | None = None
         self._kill_now = asyncio.Event()
 
@@ -73,7 +76,7 @@ class Supervisor:
         """Start everything and send one real generation to each model.
 
         Raises:
-            ServerDied: A server ended while it started, or did not come up in time.
+            ServerDied: A server, or the daemon of MPS, ended while it started or did not come up in time.
             LaunchError: An SGLang server runs without the overlay.
         """
         self._memory_sampler = asyncio.create_task(self._sample_memory())
@@ -116,6 +119,8 @@ class Supervisor:
         finally:
             await kill_all([service.process for service in self.services.values() if service.process is not None])
             await asyncio.gather(*(starter.close() for starter in dict.fromkeys(self._starters.values())))
+            if self._mps is not None:
+                await self._mps.stop()
         for service in self.services.values():
             service.origin.close()
             self._set_state(service, "stopped")
@@ -149,7 +154,11 @@ class Supervisor:
         service.ready_at = None
         server = self._servers.get(service.name)
         starter = self._starters[service.name]
-        service.process = process = await starter.start(self._commands[service.name])
+        command = self._commands[service.name]
+        if self._mps is not None and server is not None:
+            await self._mps.ensure_running()
+            command = replace(command, env=command.env | self._mps.env)
+        service.process = process = await starter.start(command)
         seconds = ROUTER_START_SECONDS if service.name == ROUTER else SERVER_START_SECONDS
         try:
             await wait_until_ready(service.origin, path, lambda: raise_if_exited(process), seconds=seconds)

@@ -87,6 +87,7 @@ def test_float32_doubles_weights_and_cache() -> None:
     ("change", "message"),
     [
         ({"attention_backend": "flashinfer"}, "attention_backend is flashinfer, which needs a GPU"),
+        ({"mps": True}, "mps is for servers that share a GPU, and this machine has none; leave mps out"),
         ({"sampling_backend": "flashinfer"}, "sampling_backend is flashinfer, which needs a GPU"),
         ({"context_length": 9000, "max_total_tokens": 9000}, "made for 8192 tokens"),
         ({"models": [ModelConfig(name="m", shape="smollm2-135m", tp=2)]}, "no GPU; leave tp at 1"),

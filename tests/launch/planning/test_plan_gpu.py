@@ -76,6 +76,7 @@ def test_three_dummy_pairs_share_one_h200() -> None:
     assert all(server.kv_tokens >= DUMMY.context_length for server in plan.servers)
     assert any("tight" in note for note in plan.notes)
     assert any("shared by 6 servers" in note for note in plan.notes)
+    assert not plan.mps
     check_memory(plan, inventory)
 
 
@@ -262,3 +263,14 @@ def test_no_plan_gives_out_more_than_there_is(config: LaunchConfig, inventory: I
     check_memory(plan, inventory)
     assert sum(len(wave) for wave in plan.waves()) == len(plan.servers) == 2 * len(config.models)
     assert all(server.kv_tokens >= config.context_length for server in plan.servers)
+
+
+def test_mps_is_for_gpus_that_are_shared() -> None:
+    config = DUMMY.model_copy(update={"mps": True})
+    shared = plan_for(config, empty_gpus(2))
+    assert shared.mps
+    assert len(shared.notes) == 2
+    assert all(
+        note.endswith("start one after the other and then use it at the same time (MPS).") for note in shared.notes
+    )
+    assert not plan_for(config, empty_gpus(6)).mps

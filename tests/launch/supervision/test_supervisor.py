@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from launch.config.loading import first_models, load_config
@@ -19,8 +20,10 @@ from launch.processes import teardown
 from launch.processes.base import Process
 from launch.processes.spawn import Spawner
 from launch.supervision import backoff, readiness, starters, supervisor
+from launch.supervision.service import Service
 from launch.supervision.supervisor import Supervisor
 from tests.launch.machines import cpu_machine
+from tests.launch.processes.fake_mps import put_on_path
 
 FAKE_SERVER = "tests.launch.supervision.fake_server"
 NAMES = ["smollm2-a-prefill", "smollm2-a-decode", "router"]
@@ -29,13 +32,13 @@ NAMES = ["smollm2-a-prefill", "smollm2-a-decode", "router"]
 class Launched:
     """A supervisor whose changes of state can be waited for."""
 
-    def __init__(self, logs: Path, config: LaunchConfig) -> None:
+    def __init__(self, logs: Path, config: LaunchConfig, *, mps: bool) -> None:
         self.lines: list[str] = []
         self.states: list[tuple[str, str]] = []
         self._last_states: dict[str, str] = {}
         self._changed = asyncio.Event()
         ports = free_ports(start=32000)
-        plan = make_plan(config, cpu_machine(20), ports=lambda: next(ports))
+        plan = replace(make_plan(config, cpu_machine(20), ports=lambda: next(ports)), mps=mps)
         trees = logs / "trees.json"
         self.supervisor = Supervisor(plan, logs, trees, self.lines.append, fork=False, on_change=self._on_change)
 
@@ -67,12 +70,13 @@ def run(
     test: Callable[[Launched], Coroutine[Any, Any, None]],
     *,
     count: int = 1,
+    mps: bool = False,
     **changes: object,
 ) -> Launched:
     config = first_models(load_config(None, device="cpu"), count).model_copy(update=changes)
 
     async def body() -> Launched:
-        launched = Launched(logs, config)
+        launched = Launched(logs, config, mps=mps)
         try:
             await test(launched)
         finally:
@@ -132,6 +136,39 @@ def test_the_router_ends_before_its_servers(tmp_path: Path, monkeypatch: pytest.
     launched = run(tmp_path, test)
     assert asked[:2] == [(["router"], [True, True]), (NAMES[:-1] if device != "CPU" else [], [True, True])]
     assert launched.lines == []
+
+
+def test_servers_share_gpus_through_the_daemon_of_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is started again after the daemon died, which ends its clients."""
+    put_on_path(tmp_path / "bin", monkeypatch)
+    folders: list[Path] = []
+
+    def folder_of(service: Service) -> Path | None:
+        assert service.process is not None
+        found = psutil.Process(service.process.pid).environ().get("CUDA_MPS_PIPE_DIRECTORY")
+        return None if found is None else Path(found)
+
+    async def test(launched: Launched) -> None:
+        await launched.supervisor.start()
+        prefill, decode, router = launched.supervisor.services.values()
+        folder = folder_of(prefill)
+        assert folder is not None
+        assert folder == folder_of(decode)
+        assert folder_of(router) is None
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(launched.supervisor.watch())
+            assert decode.process is not None
+            os.kill(int((folder / "control").read_text()), signal.SIGKILL)
+            os.kill(decode.process.pid, signal.SIGKILL)
+            await launched.until(lambda: decode.restarts == 1 and decode.state == "ready")
+            watch.cancel()
+        again = folder_of(decode)
+        assert again is not None
+        assert again != folder
+        folders.extend((folder, again))
+
+    run(tmp_path, test, mps=True)
+    assert not any(folder.exists() for folder in folders)
 
 
 def test_a_killed_server_is_restarted(tmp_path: Path) -> None:
