@@ -83,8 +83,9 @@ async def compose_prompt(
 ) -> AsyncGenerator[Sequence[int] | Truncate]:
     """Token ids to append, and now and then a `Truncate`; ends when the prompt is complete.
 
-    A dropped answer is left out, with the literal between it and the answer before. The prompt begins when an answer
-    does, or half a second later: until then the prompts of its agents are prefilled, for which the run waits.
+    A dropped answer is left out, with the literal between it and the answer before. The prompt begins when one of its
+    answers does, or half a second later. Before that the prompts of the answers' agents are usually being prefilled,
+    and unlike this one they hold up the run.
 
     Args:
         template: The prompt.

@@ -6,13 +6,16 @@ meanwhile and by whoever decodes on the same GPU. So a segment pays off from the
 both are learned from the segments themselves.
 
 That also holds on a server without other requests. Segments of ten tokens there left fewer tokens to the end, but on
-two H200 they made every decode beside them 5 to 15% slower, which cost a run eight times what they saved. What waits
-for the end costs at most `fixed` there: the time of one small segment.
+two H200 they made every decode beside them 5 to 15% slower, which cost a run 15 times what they saved. What waits for
+the end costs at most `fixed` there: the time of one small segment.
+
+Costs can only be told apart where sizes differ, and a streamed answer gives segments of the one size that is asked for.
+So while they are too alike, segments of three sizes are asked for in turn.
 """
 
 import time
 
-START_TOKENS = 64  # until segments of different sizes were observed
+TRIAL_TOKENS = (64, 128, 256)  # in turn, until the observed sizes differ
 MIN_TOKENS, MAX_TOKENS = 8, 512
 HISTORY_WEIGHT = 0.9  # of past segments at each observation
 MIN_SPREAD = 0.1  # of their sizes: variance by squared mean; chance decides the slope where it is less
@@ -27,12 +30,14 @@ class SegmentPacer:
         # Weighted sums over the observed segments: 1, tokens, seconds, tokens^2, tokens * seconds.
         self._count = self._tokens = self._seconds = self._tokens_squared = self._tokens_seconds = 0.0
         self._observed_at = 0.0
+        self._trial = 0
 
     def observe(self, tokens: int, seconds: float) -> None:
-        """Take one segment's new tokens, none of which the servers had cached, and the seconds until both had them."""
+        """Take one segment's new tokens, hardly any of which should have been cached, and the seconds it took."""
         if self._is_outdated():
             self._count = self._tokens = self._seconds = self._tokens_squared = self._tokens_seconds = 0.0
         self._observed_at = time.monotonic()
+        self._trial = (self._trial + 1) % len(TRIAL_TOKENS)
         self._count = HISTORY_WEIGHT * self._count + 1.0
         self._tokens = HISTORY_WEIGHT * self._tokens + tokens
         self._seconds = HISTORY_WEIGHT * self._seconds + seconds
@@ -42,7 +47,7 @@ class SegmentPacer:
     def min_tokens(self) -> int:
         """The fewest new tokens that are worth a segment."""
         size = None if self._is_outdated() else self._break_even_tokens()
-        return START_TOKENS if size is None else round(min(max(size, MIN_TOKENS), MAX_TOKENS))
+        return TRIAL_TOKENS[self._trial] if size is None else round(min(max(size, MIN_TOKENS), MAX_TOKENS))
 
     def _is_outdated(self) -> bool:
         return time.monotonic() - self._observed_at > FORGET_SECONDS

@@ -212,7 +212,9 @@ def test_little_is_left_to_prefill_after_the_last_upstream_token(servers: Server
 
     async def splice() -> RunTrace:
         async with context(servers) as shared:
-            shared._pacers.clear()  # the rule that is used in earnest
+            shared._pacers[servers.model] = pacer = SegmentPacer()  # the rule that is used in earnest
+            for tokens in (20, 80):
+                pacer.observe(tokens, 0.3 + tokens / 100)  # about what segments cost here: they pay from 30 tokens on
             return await play(shared, Tree(name="three", layers=tuple(layers)), servers.model, "Why?", "splice")
 
     trace = asyncio.run(splice())

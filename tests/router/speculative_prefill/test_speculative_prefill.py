@@ -32,7 +32,7 @@ from router.speculative_prefill.pacing import (
     FORGET_SECONDS,
     MAX_TOKENS,
     MIN_TOKENS,
-    START_TOKENS,
+    TRIAL_TOKENS,
     SegmentPacer,
 )
 from router.speculative_prefill.template import PromptTemplate
@@ -192,7 +192,7 @@ async def test_reencoding_holds_the_last_word_back() -> None:
 @given(st.floats(1e-4, 0.1), st.floats(1e-6, 1e-2))
 def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) -> None:
     pacer = SegmentPacer()
-    assert pacer.min_tokens() == START_TOKENS
+    assert pacer.min_tokens() == TRIAL_TOKENS[0]
     for tokens in (20, 60, 200, 90, 40):
         pacer.observe(tokens, fixed + per_token * tokens)
     wanted = min(max(fixed / per_token, MIN_TOKENS), MAX_TOKENS)
@@ -201,13 +201,25 @@ def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) ->
 
 def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
     pacer = SegmentPacer()
-    for _ in range(3):
+    for size in (*TRIAL_TOKENS, *TRIAL_TOKENS):
+        assert pacer.min_tokens() == size
         pacer.observe(64, 0.02)
-    assert pacer.min_tokens() == START_TOKENS
     pacer.observe(80, 0.01)
-    assert pacer.min_tokens() == START_TOKENS, "one is as good as the other"
+    assert pacer.min_tokens() in TRIAL_TOKENS, "one is as good as the other"
     pacer.observe(640, 0.01)
     assert pacer.min_tokens() == MAX_TOKENS
+
+
+@pytest.mark.parametrize("pays_from", [100, 200, 400])
+def test_the_pacer_learns_from_an_answer_that_is_only_streamed(pays_from: int) -> None:
+    """Each segment then has just the size that was asked for."""
+    pacer = SegmentPacer()
+    sizes = []
+    for _ in range(100):
+        sizes.append(pacer.min_tokens())
+        pacer.observe(sizes[-1], 1e-4 * (pays_from + sizes[-1]))
+    assert sizes.count(pays_from) > 30
+    assert {*sizes} <= {*TRIAL_TOKENS, pays_from}
 
 
 def test_the_pacer_finds_out_that_it_was_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +230,7 @@ def test_the_pacer_finds_out_that_it_was_wrong(monkeypatch: pytest.MonkeyPatch) 
     assert pacer.min_tokens() == MAX_TOKENS
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + FORGET_SECONDS + 1)
-    assert pacer.min_tokens() == START_TOKENS
+    assert pacer.min_tokens() in TRIAL_TOKENS
     for tokens in (64, 128):
         pacer.observe(tokens, 0.01 + 1e-4 * tokens)
     assert pacer.min_tokens() == 100, "without what was observed before"
