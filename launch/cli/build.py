@@ -42,6 +42,8 @@ def build_plan(options: argparse.Namespace, config: LaunchConfig, inventory: Inv
         PlanError: It does not fit, the router's port is taken, no port or address is there for the servers, or vLLM or
             the daemon of MPS is missing.
     """
+    if config.mps and inventory.gpus and not options.dry_run:
+        check_mps()
     host = options.server_host
     check_own_address(host)
     if options.port is not None and not options.dry_run and not is_free(options.port):
@@ -67,8 +69,6 @@ def build_plan(options: argparse.Namespace, config: LaunchConfig, inventory: Inv
         config, inventory, ports=next_port, host=host, router_port=router_port, model_path_of=model_path_of
     )
     if not options.dry_run:
-        if plan.mps:
-            check_mps()
         environments = {server.python: server.env for server in plan.servers if server.model.engine == "vllm"}
         for python, env in environments.items():
             check_importable(python, "vllm", "let vllm_python name the python of an environment that has vLLM", env)

@@ -92,7 +92,11 @@ async def started_servers(
         with status:
             await supervisor.start()
         gpus = {gpu for server in plan.servers for gpu in server.gpus}
-        about = {"servers": [[server.name, *server.argv] for server in plan.servers], "launch": config.launch}
+        about = {
+            "servers": [[server.name, *server.argv] for server in plan.servers],
+            "launch": config.launch,
+            "mps": plan.mps,
+        }
         yield Servers(supervisor.router, len(gpus), about, supervisor.check_alive)
     finally:
         await supervisor.stop()

@@ -60,7 +60,7 @@ class Plan:
     router_args: tuple[str, ...] = ()
     """More flags for the router."""
     mps: bool = False
-    """Whether the servers are clients of a daemon of NVIDIA's Multi-Process Service, which the launch starts."""
+    """Whether all servers are clients of a daemon of NVIDIA's Multi-Process Service, which the launch starts."""
 
     def waves(self) -> list[list[ServerPlan]]:
         """The servers in groups to start one group after the other, each group in parallel.
@@ -121,13 +121,16 @@ def make_plan(
         for model in config.models
         if model.is_plain and model.shape is not None
     ]
+    is_shared = any(count > 1 for count in servers_by_gpu(allocations).values())
+    if config.mps and not is_shared:
+        notes.append("No GPU is shared, so mps has no effect.")
     return Plan(
         tuple(servers),
         router,
         inventory.device,
         (*inventory.notes, *notes),
         tuple(config.router_args),
-        mps=config.mps and any(count > 1 for count in servers_by_gpu(allocations).values()),
+        mps=config.mps and is_shared,
     )
 
 

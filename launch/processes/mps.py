@@ -1,25 +1,28 @@
 """NVIDIA's Multi-Process Service (MPS): servers that share a GPU use it at the same time.
 
 Without it a GPU belongs to one process at a time. Each waits for the turns of the others, also where its own kernels
-would leave most of the GPU idle, as those of decode do. MPS merges them into one context; the price is that a kernel
-which ends in an error ends all servers on that GPU.
+would leave most of the GPU idle, as those of decode do. MPS merges the processes on a GPU into one context. The price
+is that what ends one of them in an error ends the others.
 """
 
 import asyncio
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from launch.errors import PlanError
+from launch.errors import PlanError, ServerDied
 from launch.processes.base import Command, Process
-from launch.processes.exit_error import raise_if_exited, start_timeout
+from launch.processes.exit_error import exit_error, raise_if_exited, start_timeout
 from launch.processes.spawn import spawn
 from launch.processes.teardown import kill_all
 
 CONTROL = "nvidia-cuda-mps-control"
 START_SECONDS = 30.0
+STOP_SECONDS = 5.0
+"""For its own end, after which it is killed."""
 ANSWER_SECONDS = 5.0
 """For one command to the daemon."""
 POLL_SECONDS = 0.1
@@ -34,72 +37,106 @@ def check_mps() -> None:
 class MpsDaemon:
     """The control daemon of one launch, with its sockets in a folder of its own: it meets no other daemon.
 
+    It serves every GPU of the machine, and takes some 75 MiB of each while it has clients.
+
     Args:
-        log: File that gets its output.
+        logs: Folder for its output (`daemon.log`) and its own logs, made if need be.
     """
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
-        self._folder: Path | None = None
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs.absolute()
+        self._sockets: Path | None = None
         self._process: Process | None = None
+        self._answered = False
         self._starting = asyncio.Lock()
 
     @property
     def env(self) -> dict[str, str]:
-        """Variables by which a program becomes a client; empty before the start."""
-        if self._folder is None:
+        """Variables by which a program becomes a client; empty where the daemon was not started."""
+        if self._sockets is None:
             return {}
-        return {"CUDA_MPS_PIPE_DIRECTORY": str(self._folder), "CUDA_MPS_LOG_DIRECTORY": str(self._folder)}
+        return {"CUDA_MPS_PIPE_DIRECTORY": str(self._sockets), "CUDA_MPS_LOG_DIRECTORY": str(self._logs)}
 
-    async def ensure_running(self) -> None:
-        """Start the daemon, also again if it has died; return once it answers.
+    def error(self) -> ServerDied | None:
+        """Why it has ended by itself; None while it runs, and where it was stopped or not started."""
+        if self._process is None or not self._answered or (exit_code := self._process.exit_code()) is None:
+            return None
+        return exit_error(self._process.command, exit_code)
+
+    async def ensure_running(self) -> bool:
+        """Start the daemon, also again if it has died; return once it answers, and whether it was started.
+
+        Clients of a daemon that died cannot go on with another one.
 
         Raises:
             ServerDied: It ended at its start, or did not answer.
         """
         async with self._starting:
-            if self._process is not None and self._process.exit_code() is None:
-                return
+            if self._process is not None and self._answered and self._process.exit_code() is None:
+                return False
             await self.stop()
-            # Short, since paths of sockets are limited.
-            self._folder = Path(tempfile.mkdtemp(prefix="mps-"))
-            # It serves every GPU, in the order in which the servers count them.
-            env = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
-            env |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **self.env}
-            command = Command("mps", ("-f",), env, self._log)
-            self._process = process = spawn([CONTROL], command, env)
             try:
-                async with asyncio.timeout(START_SECONDS):
-                    while not await self._tell("get_server_list"):
-                        raise_if_exited(process)
-                        await asyncio.sleep(POLL_SECONDS)
-            except TimeoutError:
-                raise start_timeout(command, START_SECONDS) from None
+                await self._start()
+            except BaseException:
+                await self.stop()
+                raise
+            return True
 
     async def stop(self) -> None:
-        """End the daemon and what it started, once its clients have ended; harmless to call twice."""
-        if self._process is not None:
-            await self._tell("quit")
-            await kill_all([self._process])
-            self._process = None
-        if self._folder is not None:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
-            self._folder = None
+        """End the daemon and what it started, also where clients are left; harmless to call twice."""
+        process, sockets, env = self._process, self._sockets, self.env
+        self._process, self._sockets, self._answered = None, None, False
+        try:
+            if process is not None:
+                if await _tell("quit", env):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(STOP_SECONDS):
+                            while process.session_processes():  # noqa: ASYNC110 - no event tells the end of a process
+                                await asyncio.sleep(POLL_SECONDS)
+                await kill_all([process])
+        finally:
+            if sockets is not None:
+                await asyncio.to_thread(shutil.rmtree, sockets, ignore_errors=True)
 
-    async def _tell(self, order: str) -> bool:
-        """Give the daemon an order; whether it took it."""
+    async def _start(self) -> None:
+        self._logs.mkdir(exist_ok=True)
+        self._sockets = Path(tempfile.mkdtemp(prefix="mps-"))
+        # It counts the GPUs as the servers do, and each server chooses its own among all.
+        env = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+        env |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **self.env}
+        command = Command("mps", ("-f",), {}, self._logs / "daemon.log")
+        self._process = process = spawn([CONTROL], command, env)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await _tell("get_server_list", self.env):
+                    raise_if_exited(process)
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise start_timeout(command, START_SECONDS) from None
+        self._answered = True
+
+
+async def _tell(order: str, env: Mapping[str, str]) -> bool:
+    """Give a daemon an order, with the variables of its clients; whether it took it."""
+    try:
         client = await asyncio.create_subprocess_exec(
             CONTROL,
-            env=os.environ | self.env,
+            env=os.environ | env,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
         )
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await client.communicate(f"{order}\n".encode())
-        except TimeoutError:
+    except OSError:
+        return False
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await client.communicate(f"{order}\n".encode())
+    except TimeoutError:
+        return False
+    finally:
+        if client.returncode is None:
             with suppress(ProcessLookupError):
                 client.kill()
             await client.wait()
-        return client.returncode == 0
+    return client.returncode == 0

@@ -40,7 +40,7 @@ def spawn(program: Sequence[str], command: Command, env: Mapping[str, str]) -> S
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - the launcher has one thread when it starts servers
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, with no lock
         )
     return SpawnedProcess(command, popen)
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Supervisor:
         }
         self._commands[ROUTER] = Command(ROUTER, router_argv(plan, trees_file), {}, logs / f"{ROUTER}.log")
         self._starters = starters_of(plan, logs / "zygote.log", fork=fork)
-        self._mps = MpsDaemon(logs / "mps.log") if plan.mps else None
+        self._mps = MpsDaemon(logs / "mps") if plan.mps else None
         self._memory_sampler: asyncio.Task[None] | None = None
         self._kill_now = asyncio.Event()
 
@@ -98,9 +98,13 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             for service in self.services.values():
                 group.create_task(self._keep_running(service))
+            if self._mps is not None:
+                group.create_task(self._watch_mps(self._mps))
 
     def check_alive(self) -> None:
         """Raise `ServerDied` when a process that was started has ended."""
+        if self._mps is not None and (error := self._mps.error()) is not None:
+            raise error
         for service in self.services.values():
             if service.process is not None:
                 raise_if_exited(service.process)
@@ -117,10 +121,12 @@ class Supervisor:
         try:
             await self._stop_gracefully()
         finally:
-            await kill_all([service.process for service in self.services.values() if service.process is not None])
-            await asyncio.gather(*(starter.close() for starter in dict.fromkeys(self._starters.values())))
-            if self._mps is not None:
-                await self._mps.stop()
+            try:
+                await kill_all([service.process for service in self.services.values() if service.process is not None])
+                await asyncio.gather(*(starter.close() for starter in dict.fromkeys(self._starters.values())))
+            finally:
+                if self._mps is not None:
+                    await self._mps.stop()
         for service in self.services.values():
             service.origin.close()
             self._set_state(service, "stopped")
@@ -148,16 +154,15 @@ class Supervisor:
 
     async def _start_service(self, service: Service, path: str) -> None:
         """Start a service and wait until it answers a GET of `path`."""
-        gpu_before = self._gpu_used_bytes(service)
-        service.started_at = time.monotonic()
         self._set_state(service, "starting")
         service.ready_at = None
         server = self._servers.get(service.name)
-        starter = self._starters[service.name]
         command = self._commands[service.name]
-        if self._mps is not None and server is not None:
-            await self._mps.ensure_running()
-            command = replace(command, env=command.env | self._mps.env)
+        if server is not None:
+            command = replace(command, env=command.env | await self._mps_env())
+        gpu_before = self._gpu_used_bytes(service)
+        service.started_at = time.monotonic()
+        starter = self._starters[service.name]
         service.process = process = await starter.start(command)
         seconds = ROUTER_START_SECONDS if service.name == ROUTER else SERVER_START_SECONDS
         try:
@@ -189,27 +194,59 @@ class Supervisor:
             self._print_line(str(exit_error(process.command, exit_code)))
             # Its children must be gone before its ports can be taken again.
             await kill_all([process])
-            await self._end_memory_holders(service)
+            await self._end_affected(service)
             delay = backoff.next_delay(None if service.ready_at is None else time.monotonic() - service.ready_at)
             if not await self._restart(service, backoff, delay):
                 self._give_up(service, process)
                 return
 
-    async def _end_memory_holders(self, service: Service) -> None:
-        """End the processes that keep the GPU memory of a decode server that died; they are then restarted too.
+    async def _mps_env(self) -> dict[str, str]:
+        """Variables by which a server is a client of the daemon of MPS, which then runs; none without MPS."""
+        if self._mps is None:
+            return {}
+        if await self._mps.ensure_running():
+            await self._end(self._server_services(), "whose daemon of MPS is gone")
+        return self._mps.env
+
+    async def _watch_mps(self, daemon: MpsDaemon) -> None:
+        """End the servers when the daemon dies, since they cannot go on; the first that starts again starts it too."""
+        while True:
+            while (error := daemon.error()) is None:  # noqa: ASYNC110 - no event tells the end of a process
+                await asyncio.sleep(WATCH_SECONDS)
+            self._print_line(str(error))
+            await self._end(self._server_services(), "whose daemon of MPS is gone")
+            while daemon.error() is not None:  # noqa: ASYNC110
+                await asyncio.sleep(WATCH_SECONDS)
+
+    async def _end_affected(self, service: Service) -> None:
+        """End the servers that cannot go on when a server has died; they are then restarted too.
 
         UCX maps a decode server's KV pool into its prefill server, and unmaps it only when that process ends (UCX's
         issue 11753). Until then the memory is not free, and the decode server could not start again.
+
+        With MPS the servers on a GPU share one context. After an error in it no server can start there before all of
+        them have ended.
         """
         dead = self._servers.get(service.name)
-        if dead is None or dead.role != "decode" or not dead.gpus:
+        if dead is None or not dead.gpus:
             return
-        for server in self.plan.servers:
-            holder = self.services[server.name]
-            held = server.role == "prefill" and server.model.name == dead.model.name and holder.state == "ready"
-            if held and holder.process is not None:
-                self._print_line(f"ending {server.name} too, which holds the GPU memory of {service.name}")
-                await kill_all([holder.process])
+        for server in self._servers.values():
+            affected = [self.services[server.name]]
+            if dead.role == "decode" and server.role == "prefill" and server.model.name == dead.model.name:
+                await self._end(affected, f"which holds the GPU memory of {service.name}")
+            elif self._mps is not None and not {*server.gpus}.isdisjoint(dead.gpus):
+                await self._end(affected, f"which shares a GPU with {service.name} by MPS")
+
+    async def _end(self, services: Sequence[Service], why: str) -> None:
+        """End services that are ready; whoever watches them starts them again."""
+        for service in services:
+            if service.state == "ready" and service.process is not None:
+                self._print_line(f"ending {service.name} too, {why}")
+                self._set_state(service, "dead")
+                await kill_all([service.process])
+
+    def _server_services(self) -> list[Service]:
+        return [self.services[name] for name in self._servers]
 
     async def _restart(self, service: Service, backoff: Backoff, delay: float | None) -> bool:
         """Start a service after each delay until it is ready; False when the backoff has no delay left."""

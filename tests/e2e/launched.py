@@ -26,7 +26,7 @@ class Launched(Watched):
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160", **environment},
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - it only asks the kernel for a signal
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, with no lock
             )
         super().__init__(popen, before)
 

@@ -162,7 +162,7 @@ def _start_router(rig: Rig, port: int, stack: ExitStack) -> str:
             stdout=out,
             stderr=out,
             start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - it only asks the kernel for a signal
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, with no lock
         )
     rig.watched.append(Watched(popen, before))
     stack.callback(_end, rig.watched[-1])

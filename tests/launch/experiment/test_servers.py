@@ -61,7 +61,7 @@ async def test_the_launchers_servers_get_the_arms_trees_with_sizes_and_are_stopp
     made.clear()
     config, folder = load_experiment(write_config(tmp_path, launch="h200-dummy", arms={"a": {"tree": "tree-9-3-1"}}))
     server = SimpleNamespace(name="s", argv=("--x",), gpus=(0, 1))
-    plan = SimpleNamespace(notes=("a note",), device="gpu", servers=(server,))
+    plan = SimpleNamespace(notes=("a note",), device="gpu", servers=(server,), mps=True)
     asked: list[LaunchConfig] = []
 
     def build_plan(options: Any, launch: LaunchConfig, *_: Any) -> Any:
@@ -74,6 +74,7 @@ async def test_the_launchers_servers_get_the_arms_trees_with_sizes_and_are_stopp
         async with servers.started_servers(config, trees_of(config), tmp_path, folder, console) as running:
             assert str(running.router) == "the router"
             assert running.gpus == 2
+            assert running.about["mps"]
             raise RuntimeError("the work failed")
 
     faked = mock.patch.multiple(servers, Supervisor=FakeSupervisor, build_plan=build_plan)

@@ -273,4 +273,6 @@ def test_mps_is_for_gpus_that_are_shared() -> None:
     assert all(
         note.endswith("start one after the other and then use it at the same time (MPS).") for note in shared.notes
     )
-    assert not plan_for(config, empty_gpus(6)).mps
+    alone = plan_for(config, empty_gpus(6))
+    assert not alone.mps
+    assert alone.notes == ("No GPU is shared, so mps has no effect.",)

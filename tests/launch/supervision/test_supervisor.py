@@ -24,6 +24,7 @@ from launch.supervision.service import Service
 from launch.supervision.supervisor import Supervisor
 from tests.launch.machines import cpu_machine
 from tests.launch.processes.fake_mps import put_on_path
+from tests.router.support.aio import until
 
 FAKE_SERVER = "tests.launch.supervision.fake_server"
 NAMES = ["smollm2-a-prefill", "smollm2-a-decode", "router"]
@@ -138,37 +139,109 @@ def test_the_router_ends_before_its_servers(tmp_path: Path, monkeypatch: pytest.
     assert launched.lines == []
 
 
-def test_servers_share_gpus_through_the_daemon_of_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that is started again after the daemon died, which ends its clients."""
-    put_on_path(tmp_path / "bin", monkeypatch)
-    folders: list[Path] = []
+def mps_folder(service: Service) -> Path | None:
+    """Where the daemon is that a running service is a client of."""
+    assert service.process is not None
+    found = psutil.Process(service.process.pid).environ().get("CUDA_MPS_PIPE_DIRECTORY")
+    return None if found is None else Path(found)
 
-    def folder_of(service: Service) -> Path | None:
-        assert service.process is not None
-        found = psutil.Process(service.process.pid).environ().get("CUDA_MPS_PIPE_DIRECTORY")
-        return None if found is None else Path(found)
+
+def kill_daemon(service: Service) -> Path:
+    """Kill the daemon of a running service; its folder."""
+    folder = mps_folder(service)
+    assert folder is not None
+    os.kill(int((folder / "control").read_text()), signal.SIGKILL)
+    return folder
+
+
+def is_alive(watched: Supervisor) -> bool:
+    try:
+        watched.check_alive()
+    except ServerDied:
+        return False
+    return True
+
+
+def test_servers_are_clients_of_one_daemon_that_goes_with_the_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_on_path(tmp_path / "bin", monkeypatch)
+    folders: list[Path | None] = []
 
     async def test(launched: Launched) -> None:
         await launched.supervisor.start()
-        prefill, decode, router = launched.supervisor.services.values()
-        folder = folder_of(prefill)
-        assert folder is not None
-        assert folder == folder_of(decode)
-        assert folder_of(router) is None
-        async with asyncio.TaskGroup() as group:
-            watch = group.create_task(launched.supervisor.watch())
-            assert decode.process is not None
-            os.kill(int((folder / "control").read_text()), signal.SIGKILL)
-            os.kill(decode.process.pid, signal.SIGKILL)
-            await launched.until(lambda: decode.restarts == 1 and decode.state == "ready")
-            watch.cancel()
-        again = folder_of(decode)
-        assert again is not None
-        assert again != folder
-        folders.extend((folder, again))
+        launched.supervisor.check_alive()
+        folders.extend(mps_folder(service) for service in launched.supervisor.services.values())
 
     run(tmp_path, test, mps=True)
-    assert not any(folder.exists() for folder in folders)
+    prefill, decode, router = folders
+    assert prefill is not None
+    assert prefill == decode
+    assert router is None
+    assert not prefill.exists()
+
+
+def test_without_their_daemon_all_servers_are_restarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the daemon does not start at once."""
+    put_on_path(tmp_path / "bin", monkeypatch)
+
+    async def test(launched: Launched) -> None:
+        await launched.supervisor.start()
+        servers = [launched.supervisor.services[name] for name in NAMES[:-1]]
+        monkeypatch.setenv("MPS_FAILS", "1")
+        old = kill_daemon(servers[0])
+        await until(lambda: not is_alive(launched.supervisor), "the daemon's end is seen")
+        watch = asyncio.create_task(launched.supervisor.watch())
+        failed = "did not start: mps ended with exit code 1"
+        await launched.until(lambda: any(failed in line for line in launched.lines))
+        monkeypatch.delenv("MPS_FAILS")
+        await launched.until(lambda: all(service.restarts and service.state == "ready" for service in servers))
+        assert mps_folder(servers[0]) == mps_folder(servers[1]) != old
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+    launched = run(tmp_path, test, mps=True)
+    assert any(line.startswith("mps was killed by signal 9") for line in launched.lines)
+    for name in NAMES[:-1]:
+        assert f"ending {name} too, whose daemon of MPS is gone" in launched.lines
+
+
+def test_a_launch_whose_daemon_does_not_start_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_on_path(tmp_path / "bin", monkeypatch)
+    monkeypatch.setenv("MPS_FAILS", "1")
+
+    async def test(launched: Launched) -> None:
+        with pytest.raises(ExceptionGroup) as failed:
+            await launched.supervisor.start()
+        assert "no GPU is there" in str(failed.value.exceptions[0])
+
+    run(tmp_path, test, mps=True)
+
+
+@pytest.mark.parametrize(("mps", "restarts"), [(True, 1), (False, 0)])
+def test_what_shares_a_gpu_by_mps_is_restarted_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mps: bool, restarts: int
+) -> None:
+    """The GPU is made up. Without MPS a decode server does not mind that its prefill server died."""
+    put_on_path(tmp_path / "bin", monkeypatch)
+    monkeypatch.setattr(supervisor, "used_bytes", lambda _: 0)
+
+    async def test(launched: Launched) -> None:
+        await launched.supervisor.start()
+        services, servers = launched.supervisor.services, launched.supervisor._servers
+        servers.update({name: replace(server, gpus=(0,)) for name, server in servers.items()})
+        decode, prefill = services["smollm2-a-decode"], services["smollm2-a-prefill"]
+        assert prefill.process is not None
+        watch = asyncio.create_task(launched.supervisor.watch())
+        os.kill(prefill.process.pid, signal.SIGKILL)
+        await launched.until(lambda: prefill.restarts == 1 and prefill.state == "ready")
+        await launched.until(lambda: decode.restarts == restarts and decode.state == "ready")
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+    launched = run(tmp_path, test, mps=mps)
+    ending = "ending smollm2-a-decode too, which shares a GPU with smollm2-a-prefill by MPS"
+    assert (ending in launched.lines) == mps
 
 
 def test_a_killed_server_is_restarted(tmp_path: Path) -> None:
