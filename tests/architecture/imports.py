@@ -32,20 +32,31 @@ def children(package: str) -> list[str]:
 
 
 @cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Everything in a file."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def imported(path: Path) -> frozenset[str]:
     """The dotted names that a file imports: of `from a import b` both `a` and `a.b`, which may be a module."""
     return frozenset(_imported(path))
 
 
 def _imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             yield node.module
             yield from (f"{node.module}.{each.name}" for each in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+        elif isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__"):
             yield from (each.value for each in node.args if isinstance(each, ast.Constant) and type(each.value) is str)
+
+
+def _name(node: ast.expr) -> str | None:
+    """The last part of a dotted name."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
 
 
 def files_of(package: str, child: str) -> list[Path]:
@@ -57,7 +68,7 @@ def files_of(package: str, child: str) -> list[Path]:
 def taken_from_outside(package: str) -> frozenset[str]:
     """The names in a package and below it that the rest of the product imports, without modules."""
     found = set()
-    for path in (each for folder in FOLDERS.values() for each in folder.rglob("*.py")):
+    for path in _all_files():
         if not path.is_relative_to(folder_of(package)):
             for name in imported(path):
                 module, _, last = name.rpartition(".")
@@ -66,6 +77,12 @@ def taken_from_outside(package: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
+def _all_files() -> tuple[Path, ...]:
+    return tuple(each for folder in FOLDERS.values() for each in folder.rglob("*.py"))
+
+
+@cache
 def _is_module(name: str) -> bool:
     return folder_of(name).is_dir() or folder_of(name).with_suffix(".py").exists()
 

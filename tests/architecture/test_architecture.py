@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.architecture.imports import (
     files_of,
     folder_of,
     imported,
+    nodes_of,
     outside,
     packages,
     taken_from_outside,
@@ -102,17 +104,18 @@ def test_a_package_has_no_circle(package: str) -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError
 
 
-def _from_imports(path: Path) -> set[str]:
+@cache
+def _from_imports(path: Path) -> frozenset[str]:
     """Packages of which a file imports names that are no modules, and relative ones as `.`."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom):
             module = node.module or ""
             known = module.split(".")[0] in FOLDERS and folder_of(module).is_dir()
             names = {each.name for each in node.names}
             if node.level or (known and not names <= set(children(module))):
                 found.add(module or ".")
-    return found
+    return frozenset(found)
 
 
 def test_no_file_is_long() -> None:

@@ -1,6 +1,6 @@
 """The process that forks servers: it is started again when it has died.
 
-SGLang is a fake that takes no time to import: how it is forked is seen in each launch of tests/e2e.
+SGLang and transformers are fakes that take no time to import: how they are forked is seen in each launch of tests/e2e.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ FAKES = {
     "sglang.srt.server_args": "def prepare_server_args(argv): return argv",
     "sglang.srt.plugins": "def load_plugins(): pass",
     "sglang.srt.utils.hf_transformers_utils": "",
+    "transformers": "AutoTokenizer = PreTrainedTokenizerFast = None",
 }
 
 
