@@ -4,7 +4,7 @@ from typing import Literal
 
 import orjson
 
-Role = Literal["prefill", "decode"]
+Role = Literal["prefill", "decode", "plain"]
 
 MODEL = "fake"
 GENERATED = orjson.dumps({"text": "one two", "meta_info": {"id": "0", "finish_reason": {"type": "stop", "matched": 2}}})
@@ -24,8 +24,9 @@ DONE = b"data: [DONE]"
 
 def worker_info(role: Role) -> dict[str, bytes]:
     """Responses to GET, by path: all that either router asks a worker before it sends requests to it."""
+    mode = "null" if role == "plain" else role
     server = orjson.dumps(
-        {"served_model_name": MODEL, "disaggregation_mode": role, "version": "0.5.17", "tp_size": 1, "dp_size": 1}
+        {"served_model_name": MODEL, "disaggregation_mode": mode, "version": "0.5.17", "tp_size": 1, "dp_size": 1}
     )
     model = orjson.dumps({"served_model_name": MODEL, "is_generation": True})
     return {

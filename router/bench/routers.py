@@ -87,14 +87,27 @@ def _wait_until_ready(process: Process, port: int, model: str | None) -> None:
 
 def sglang_router_version(python: str) -> str:
     """The version of sglang-router in an environment; raises `BenchError` when it has none."""
-    code = "from importlib.metadata import version; import sglang_router.launch_router; print(version('sglang-router'))"
+    return version_of("sglang-router", "sglang_router.launch_router", python, "--rust")
+
+
+def version_of(package: str, module: str, python: str, flag: str) -> str:
+    """The version of a package in an environment.
+
+    Args:
+        package: Its name.
+        module: What of it must run.
+        python: The interpreter of the environment.
+        flag: Where the user gave that one.
+
+    Raises:
+        BenchError: It has none, or none that runs.
+    """
+    code = f"from importlib.metadata import version; import {module}; print(version('{package}'))"
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     except OSError as error:
-        raise BenchError(f"{python} does not run ({error.strerror}); give --rust a Python interpreter.") from None
+        raise BenchError(f"{python} does not run ({error.strerror}); give {flag} a Python interpreter.") from None
     if done.returncode:
         cause = (done.stderr.strip().splitlines() or ["no cause was given"])[-1]
-        raise BenchError(
-            f"{python} has no sglang-router that runs ({cause}); `pip install sglang-router==0.3.2` there."
-        )
+        raise BenchError(f"{python} has no {package} that runs ({cause}); `pip install {package}` there.")
     return done.stdout.strip()

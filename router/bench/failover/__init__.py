@@ -1,0 +1,1 @@
+"""What clients notice when one of two servers dies."""
