@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router.server.processes.parent_death_signal import die_with_parent
+from router.server.processes.parent_death_signal import start_child
 from tests.idle_state import is_idle
 
 START_SECONDS = 900.0
@@ -97,12 +97,7 @@ def launched(config: str, more: Sequence[str]) -> Iterator[Launched]:
     command = [sys.executable, "-m", "launch.pd", "--config", config, "--port", str(ROUTER_PORT), *more]
     output = folder / "launch.out"
     with output.open("ab") as out:
-        process = subprocess.Popen(
-            [*command, "--logs", str(folder / "logs")],
-            stdout=out,
-            stderr=out,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, with no lock
-        )
+        process = start_child([*command, "--logs", str(folder / "logs")], stdout=out, stderr=out)
     try:
         wait(START_SECONDS, "the launch", lambda: "\nready: " in output.read_text(), process)
         ports = {f"{name}-{role}": int(port) for name, role, port in PORT.findall(output.read_text())}

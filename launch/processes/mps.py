@@ -17,7 +17,7 @@ from launch.errors import PlanError, ServerDied
 from launch.processes.base import Command, Process
 from launch.processes.exit_error import exit_error, raise_if_exited, start_timeout
 from launch.processes.spawn import spawn
-from launch.processes.teardown import kill_all
+from launch.processes.teardown import stop_all
 
 CONTROL = "nvidia-cuda-mps-control"
 START_SECONDS = 30.0
@@ -88,12 +88,8 @@ class MpsDaemon:
         self._process, self._sockets, self._answered = None, None, False
         try:
             if process is not None:
-                if await _tell("quit", env):
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(STOP_SECONDS):
-                            while process.session_processes():  # noqa: ASYNC110 - no event tells the end of a process
-                                await asyncio.sleep(POLL_SECONDS)
-                await kill_all([process])
+                grace_seconds = STOP_SECONDS if await _tell("quit", env) else 0.0
+                await stop_all([process], grace_seconds=grace_seconds)
         finally:
             if sockets is not None:
                 await asyncio.to_thread(shutil.rmtree, sockets, ignore_errors=True)

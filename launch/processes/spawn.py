@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 from launch.processes.base import Command, Process, Starter
-from router.server.processes.parent_death_signal import die_with_parent
+from router.server.processes.parent_death_signal import start_child
 
 
 class SpawnedProcess(Process):
@@ -33,14 +33,13 @@ def spawn(program: Sequence[str], command: Command, env: Mapping[str, str]) -> S
         env: The whole environment.
     """
     with command.log.open("wb") as log:
-        popen = subprocess.Popen(
+        popen = start_child(
             [*program, *command.argv],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, with no lock
         )
     return SpawnedProcess(command, popen)
 

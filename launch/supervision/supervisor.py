@@ -210,13 +210,14 @@ class Supervisor:
 
     async def _watch_mps(self, daemon: MpsDaemon) -> None:
         """End the servers when the daemon dies, since they cannot go on; the first that starts again starts it too."""
+        known = False
         while True:
-            while (error := daemon.error()) is None:  # noqa: ASYNC110 - no event tells the end of a process
-                await asyncio.sleep(WATCH_SECONDS)
-            self._print_line(str(error))
-            await self._end(self._server_services(), "whose daemon of MPS is gone")
-            while daemon.error() is not None:  # noqa: ASYNC110
-                await asyncio.sleep(WATCH_SECONDS)
+            error = daemon.error()
+            if error is not None and not known:
+                self._print_line(str(error))
+                await self._end(self._server_services(), "whose daemon of MPS is gone")
+            known = error is not None
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def _end_affected(self, service: Service) -> None:
         """End the servers that cannot go on when a server has died; they are then restarted too.

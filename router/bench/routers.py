@@ -87,14 +87,14 @@ def _wait_until_ready(process: Process, port: int, model: str | None) -> None:
 
 def sglang_router_version(python: str) -> str:
     """The version of sglang-router in an environment; raises `BenchError` when it has none."""
-    return version_of("sglang-router", "sglang_router.launch_router", python, "--rust")
+    return version_of("sglang-router==0.3.2", "sglang_router.launch_router", python, "--rust")
 
 
-def version_of(package: str, module: str, python: str, flag: str) -> str:
+def version_of(requirement: str, module: str, python: str, flag: str) -> str:
     """The version of a package in an environment.
 
     Args:
-        package: Its name.
+        requirement: What is to be installed there: its name, and the version if it matters.
         module: What of it must run.
         python: The interpreter of the environment.
         flag: Where the user gave that one.
@@ -102,6 +102,7 @@ def version_of(package: str, module: str, python: str, flag: str) -> str:
     Raises:
         BenchError: It has none, or none that runs.
     """
+    package = requirement.partition("==")[0]
     code = f"from importlib.metadata import version; import {module}; print(version('{package}'))"
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
@@ -109,5 +110,5 @@ def version_of(package: str, module: str, python: str, flag: str) -> str:
         raise BenchError(f"{python} does not run ({error.strerror}); give {flag} a Python interpreter.") from None
     if done.returncode:
         cause = (done.stderr.strip().splitlines() or ["no cause was given"])[-1]
-        raise BenchError(f"{python} has no {package} that runs ({cause}); `pip install {package}` there.")
+        raise BenchError(f"{python} has no {package} that runs ({cause}); `pip install {requirement}` there.")
     return done.stdout.strip()

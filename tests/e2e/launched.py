@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from router.server.processes.parent_death_signal import die_with_parent
+from router.server.processes.parent_death_signal import start_child
 from tests.e2e.servers import wait_for
 from tests.watched import Watched, shared_files
 
@@ -20,13 +20,12 @@ class Launched(Watched):
         self.output = folder / "launch.out"
         before = shared_files()
         with self.output.open("wb") as out:
-            popen = subprocess.Popen(
+            popen = start_child(
                 [sys.executable, "-m", "launch.pd", "--logs", str(folder / "logs"), *arguments],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160", **environment},
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, with no lock
             )
         super().__init__(popen, before)
 

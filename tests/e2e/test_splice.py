@@ -22,31 +22,17 @@ from router.moa.tree import Agent, Arm, Cluster, Layer, Tree
 from router.observability.run_trace import RunTrace
 from router.speculative_prefill.composition import Truncate, compose_prompt, same_tokenizer_ids
 from router.speculative_prefill.open_prompt import OpenPrompt
-from router.speculative_prefill.pacing import SegmentPacer
 from router.speculative_prefill.transport import FallbackTransport, SegmentTransport, transport_for
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
 from tests.e2e.servers import TIMEOUT, Servers, generate, wait_for
+from tests.router.support.pacers import FixedPacer
 from tests.router.workers.histories import History, histories
 
 # Of ten trees, and of six histories; each takes ten seconds and more.
 BATCHES = 10 if settings.get_current_profile_name() == "nightly" else 2
 QUESTIONS = ("Why is the sky blue?", "Name three rivers.", "What is 12 times 7?", "Who wrote Hamlet?")
-
-
-class Fixed(SegmentPacer):
-    """Sends segments of at least a few tokens, so that short answers are spliced in pieces too.
-
-    What segments cost here is mostly chance: the servers share two cores with other tests.
-    """
-
-    def __init__(self, tokens: int) -> None:
-        super().__init__()
-        self._least = tokens
-
-    def min_tokens(self) -> int:
-        return self._least
 
 
 CARRIERS: dict[str, Callable[[Pair], SegmentTransport]] = {
@@ -62,7 +48,7 @@ async def context(servers: Servers, mode: str = "overlay") -> AsyncIterator[RunC
     await registry.probe()
     dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
     shared = RunContext(dispatcher, CARRIERS[mode])
-    shared._pacers[servers.model] = Fixed(3)
+    shared._pacers[servers.model] = FixedPacer(3)
     try:
         yield shared
     finally:
@@ -158,7 +144,9 @@ def test_answers_that_grow_restart_and_are_aborted(servers: Servers, paged: Serv
     async def splice(shared: RunContext, model: str, history: History) -> list[int]:
         answers = {name: UpstreamAnswer(name) for name in history.template.slots}
         pair = shared.dispatcher.choose_pair(model)
-        async with OpenPrompt(shared.dispatcher, lambda: pair, Fixed(3), new_transport=shared.make_transport) as prompt:
+        async with OpenPrompt(
+            shared.dispatcher, lambda: pair, FixedPacer(3), new_transport=shared.make_transport
+        ) as prompt:
 
             async def write() -> None:
                 async for part in compose_prompt(history.template, answers, "declared", same_tokenizer_ids):
@@ -219,7 +207,7 @@ def test_little_is_left_to_prefill_after_the_last_upstream_token(servers: Server
 
     async def splice() -> RunTrace:
         async with context(servers) as shared:
-            shared._pacers[servers.model] = Fixed(30)
+            shared._pacers[servers.model] = FixedPacer(30)
             return await play(shared, Tree(name="three", layers=tuple(layers)), servers.model, "Why?", "splice")
 
     trace = asyncio.run(splice())

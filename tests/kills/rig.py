@@ -15,7 +15,7 @@ import orjson
 import psutil
 
 from launch.machine.ports import free_ports
-from router.server.processes.parent_death_signal import die_with_parent
+from router.server.processes.parent_death_signal import start_child
 from tests.e2e.launched import Launched
 from tests.e2e.servers import is_quiet, overlay_state, wait_for
 from tests.kills.record import REQUEST_SECONDS, Held
@@ -157,13 +157,7 @@ def _start_router(rig: Rig, port: int, stack: ExitStack) -> str:
     before = shared_files()
     with (rig.folder / "router.out").open("wb") as out:
         command = [sys.executable, "-m", "router", *arguments]
-        popen = subprocess.Popen(
-            command,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, with no lock
-        )
+        popen = start_child(command, stdout=out, stderr=out, start_new_session=True)
     rig.watched.append(Watched(popen, before))
     stack.callback(_end, rig.watched[-1])
     url = f"http://127.0.0.1:{port}"

@@ -38,6 +38,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return pids
 
 
+@pytest.fixture
+def silent(logs: Path, monkeypatch: pytest.MonkeyPatch) -> MpsDaemon:
+    """A daemon that runs and answers nothing."""
+    monkeypatch.setenv("MPS_IS_SILENT", "1")
+    return MpsDaemon(logs)
+
+
 def sockets(daemon: MpsDaemon) -> Path:
     return Path(daemon.env["CUDA_MPS_PIPE_DIRECTORY"])
 
@@ -87,31 +94,25 @@ async def test_one_that_ends_at_its_start_is_told_with_its_log(logs: Path, monke
 
 @aio
 async def test_one_that_does_not_answer_is_told_each_time(
-    logs: Path, started: list[int], monkeypatch: pytest.MonkeyPatch
+    silent: MpsDaemon, started: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MPS_IS_SILENT", "1")
     monkeypatch.setattr(mps, "START_SECONDS", 0.2)
-    daemon = MpsDaemon(logs)
     for _ in range(2):
         with pytest.raises(ServerDied, match=r"mps was not ready after 0\.2 s"):
-            await daemon.ensure_running()
+            await silent.ensure_running()
     assert len(started) == 2
     assert not any(psutil.pid_exists(pid) for pid in started)
-    assert daemon.env == {}
+    assert silent.env == {}
 
 
 @aio
-async def test_a_start_that_is_cancelled_leaves_nothing(
-    logs: Path, started: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MPS_IS_SILENT", "1")
-    daemon = MpsDaemon(logs)
-    start = asyncio.create_task(daemon.ensure_running())
+async def test_a_start_that_is_cancelled_leaves_nothing(silent: MpsDaemon, started: list[int]) -> None:
+    start = asyncio.create_task(silent.ensure_running())
     await until(lambda: bool(started), "it has begun")
-    folder = sockets(daemon)
+    folder = sockets(silent)
     start.cancel()
     await asyncio.gather(start, return_exceptions=True)
-    assert daemon.env == {}
+    assert silent.env == {}
     assert not folder.exists()
     assert not psutil.pid_exists(started[0])
 

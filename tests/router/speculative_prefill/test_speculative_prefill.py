@@ -47,6 +47,7 @@ from sglang_ext.open_prompt.settings import Settings
 from sglang_ext.open_prompt.table import OpenPromptTable
 from tests.router.support.aio import aio, run, until
 from tests.router.support.fakes import Call, FakePair, started
+from tests.router.support.pacers import FixedPacer
 from tests.router.workers.histories import History, Step, histories, whole
 
 # ---- templates
@@ -298,23 +299,12 @@ class Segments:
             register_worker_metrics(self.registry, registry)
             metrics = OpenPromptMetrics(self.registry)
             async with OpenPrompt(
-                dispatcher, lambda: Pair(prefill, decode), Fixed(4), limit, metrics=metrics
+                dispatcher, lambda: Pair(prefill, decode), FixedPacer(4), limit, metrics=metrics
             ) as prompt:
                 yield prompt
         finally:
             await dispatcher.close()
             registry.close()
-
-
-class Fixed(SegmentPacer):
-    """A pacer that does not learn."""
-
-    def __init__(self, least: int) -> None:
-        super().__init__()
-        self._least = least
-
-    def min_tokens(self) -> int:
-        return self._least
 
 
 async def finish(prompt: OpenPrompt) -> None:
@@ -340,7 +330,7 @@ def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
             balance = CacheAwareSettings(balance_abs_threshold=2, balance_rel_threshold=1.5)
             dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"](), balance)
             left = iter(pairs)
-            async with OpenPrompt(dispatcher, lambda: next(left), Fixed(4)) as prompt:
+            async with OpenPrompt(dispatcher, lambda: next(left), FixedPacer(4)) as prompt:
                 prompt.append([1, 2, 3, 4, 5])
                 await until(lambda: prompt.speculation.segments == 1, "the segment is ready")
                 first = pairs[0].decode
