@@ -93,7 +93,9 @@ def servers_by_gpu(allocations: Sequence[Allocation]) -> Counter[int]:
 
 
 def _sharing(config: LaunchConfig) -> str:
-    return " and then use it at the same time (MPS)" if config.mps else ""
+    if config.mps:
+        return " and then use it at the same time (MPS)"
+    return " and then take turns on it (--mps: use it at the same time)"
 
 
 def _gpu_request(spec: ServerSpec, kv_tokens: int) -> GpuRequest:

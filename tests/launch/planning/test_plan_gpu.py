@@ -273,6 +273,8 @@ def test_mps_is_for_gpus_that_are_shared() -> None:
     assert all(
         note.endswith("start one after the other and then use it at the same time (MPS).") for note in shared.notes
     )
+    in_turn = plan_for(DUMMY, empty_gpus(2))
+    assert all(note.endswith("take turns on it (--mps: use it at the same time).") for note in in_turn.notes)
     alone = plan_for(config, empty_gpus(6))
     assert not alone.mps
     assert alone.notes == ("No GPU is shared, so mps has no effect.",)
