@@ -1,6 +1,7 @@
 """`python -m router`: parse the command line and serve, with one process or several."""
 
 import gc
+import os
 import resource
 import socket
 import ssl
@@ -16,6 +17,7 @@ from router.errors import RouterError
 from router.observability.logs import configure_logging
 from router.server.app import App
 from router.server.connections.serve import serve
+from router.server.processes.default_count import with_process_count
 from router.server.processes.limit_shares import process_share
 from router.server.processes.peers import Peers
 from router.server.processes.process_manager import ProcessIdentity, ProcessManager, run_in_child
@@ -26,7 +28,7 @@ from router.tls.contexts import WorkerTls, client_context
 
 def main() -> int:
     """Serve until SIGINT or SIGTERM; return the exit code."""
-    settings = parse(sys.argv[1:])
+    settings = with_process_count(parse(sys.argv[1:]), len(os.sched_getaffinity(0)))
     raise_open_files_limit()
     run = run_single_process if settings.server.workers == 1 else run_multi_process
     return exit_code_of(run, settings)

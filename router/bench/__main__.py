@@ -1,4 +1,4 @@
-"""Measure this router, and sglang-router beside it, in front of the same fake servers on the same cores."""
+"""Measure this router, and sglang-router and smg beside it, in front of the same fake servers on the same cores."""
 
 import argparse
 import os
@@ -24,12 +24,15 @@ MIN_WIDTH = 110  # columns
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Parse the command line; exits with code 2 on a wrong option."""
     parser = argparse.ArgumentParser(prog="python -m router.bench", description=__doc__)
-    parser.add_argument("--rust", metavar="PYTHON", help="a Python interpreter that has sglang-router 0.3.2")
+    for peer in routers.PEERS:
+        parser.add_argument(f"--{peer}", metavar="PYTHON", help=f"a Python interpreter that has {peer}")
     parser.add_argument("--workers", type=int, metavar="N", help="this router with N processes too")
+    parser.add_argument("--plain", action="store_true", help="in front of a plain server instead of a pair")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each case and target (%(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a measurement (%(default)s)")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 50, 400], help="of the short requests")
     parser.add_argument("--streams", type=int, default=50, help="streams at the same time (%(default)s)")
+    parser.add_argument("--open-streams", type=int, default=1000, help="slow streams at the same time (%(default)s)")
     parser.add_argument("--body-mib", type=int, default=16, help="the long body, MiB (%(default)s)")
     parser.add_argument("--cores", type=int, default=2, help="cores that all processes share (%(default)s)")
     parser.add_argument(
@@ -37,7 +40,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
     options = parser.parse_args(arguments)
-    counts = {name: [getattr(options, name)] for name in ("rounds", "streams", "body_mib", "cores")}
+    counts = {name: [getattr(options, name)] for name in ("rounds", "streams", "open_streams", "body_mib", "cores")}
     for name, values in {**counts, "connections": options.connections}.items():
         if min(values) < 1:
             parser.error(f"--{name.replace('_', '-')} {min(values)} measures nothing; give at least 1.")
@@ -58,8 +61,9 @@ def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Run all cases, print the tables, return the results for JSON. Raises `BenchError`."""
     limit_cores(options.cores)
     versions = report.environment()
-    if options.rust is not None:
-        versions["sglang-router"] = routers.sglang_router_version(options.rust)
+    given = {peer: getattr(options, peer.replace("-", "_")) for peer in routers.PEERS}
+    peers = {peer: python for peer, python in given.items() if python is not None}
+    versions |= {peer: routers.peer_version(peer, python) for peer, python in peers.items()}
     if not options.pure:
         versions["wrk"] = wrk.version()
     command = ["python", "-m", "router.bench", *sys.argv[1:]]
@@ -67,12 +71,12 @@ def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.print(", ".join(f"{name} {value}" for name, value in versions.items()), soft_wrap=True)
     plan = {
         "short requests": (
-            Harness(fake_pair if options.pure else nginx_pair, options.rust, options.workers),
+            Harness(fake_pair if options.pure else nginx_pair, peers, options.workers, options.plain),
             short_cases(options.connections),
         ),
         "streams and long bodies": (
-            Harness(fake_pair, options.rust, options.workers),
-            body_cases(options.streams, options.body_mib),
+            Harness(fake_pair, peers, options.workers, options.plain),
+            body_cases(options.streams, options.open_streams, options.body_mib),
         ),
     }
     samples: dict[str, Samples] = {}

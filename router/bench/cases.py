@@ -8,10 +8,11 @@ from typing import Literal
 import orjson
 
 from router.bench import load_generator, wrk
+from router.bench.fake_responses import MODEL
 from router.bench.routers import Target
 from router.bench.sample import Sample
 
-PATH = "/generate"
+PATH, CHAT = "/generate", "/v1/chat/completions"
 MIB = 1 << 20
 SHORT = orjson.dumps({"text": "Why is the sky blue?", "sampling_params": {"max_new_tokens": 8, "temperature": 0.7}})
 
@@ -25,6 +26,7 @@ class Case:
         kind: Short requests, streams or long bodies.
         connections: Connections that send requests at the same time.
         body: Of each request.
+        path: Of each request.
         limit: Most requests on a connection; None for as many as time allows.
     """
 
@@ -32,6 +34,7 @@ class Case:
     kind: Literal["short", "stream", "long"]
     connections: int
     body: bytes = SHORT
+    path: str = PATH
     limit: int | None = None
 
 
@@ -46,16 +49,27 @@ def long_body(size: int) -> bytes:
     return empty.replace(b'""', b'"%b"' % (b"word " * (size // 5 + 1))[: size - len(empty)])
 
 
+def chat_body(size: int) -> bytes:
+    """A chat of two messages, of `size` bytes."""
+    words = [{"role": role, "content": text} for role, text in (("system", ""), ("user", "Why is the sky blue?"))]
+    empty = orjson.dumps({"model": MODEL, "messages": words, "max_tokens": 8})
+    return empty.replace(b'""', b'"%b"' % (b"word " * (size // 5 + 1))[: size - len(empty)])
+
+
 def short_cases(connections: Sequence[int]) -> list[Case]:
     """Short requests, answered at once."""
     return [Case(f"{count} connection{'s' if count > 1 else ''}", "short", count) for count in connections]
 
 
-def body_cases(streams: int, body_mib: int) -> list[Case]:
-    """Streams at full speed, streams at the pace of a model, and one long body after another."""
+def body_cases(streams: int, open_streams: int, body_mib: int) -> list[Case]:
+    """Streams at full speed, streams at the pace of a model, few and many of a slow one, chats and long bodies."""
+    slow = stream_body(1000, 100_000)
     return [
-        Case(f"{streams} streams, full speed", "stream", streams, stream_body(2000, 0)),
-        Case(f"{streams} streams, 200 tokens/s each", "stream", streams, stream_body(2000, 5000)),
+        Case(f"{streams} streams, full speed", "stream", streams, stream_body(1000, 0)),
+        Case(f"{streams} streams, 200 tokens/s each", "stream", streams, stream_body(1000, 5000)),
+        Case("1 stream, 10 tokens/s", "stream", 1, slow),
+        Case(f"{open_streams} streams, 10 tokens/s each", "stream", open_streams, slow),
+        Case("100 kB chat, 8 connections", "long", 8, chat_body(100_000), CHAT),
         Case(f"{body_mib} MiB body", "long", 1, long_body(body_mib * MIB), limit=10),
     ]
 
@@ -79,11 +93,11 @@ class Load:
         before = target.process.cpu() if target.process else 0.0
         if case.kind == "short" and self.use_wrk:
             sample = wrk.measure(
-                target.url, PATH, case.body, connections=case.connections, seconds=self.seconds, folder=self.folder
+                target.url, case.path, case.body, connections=case.connections, seconds=self.seconds, folder=self.folder
             )
         else:
             sample = load_generator.measure(
-                target.url, PATH, case.body, connections=case.connections, seconds=self.seconds, limit=case.limit
+                target.url, case.path, case.body, connections=case.connections, seconds=self.seconds, limit=case.limit
             )
         if target.process is None:
             return sample

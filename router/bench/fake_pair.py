@@ -1,7 +1,8 @@
-"""A fake prefill and decode server in Python, for what nginx cannot do: streams, and bodies read to their end.
+"""Fake servers in Python, for what nginx cannot do: streams, and bodies read to their end.
 
-`python -m router.bench.fake_pair PREFILL_PORT DECODE_PORT`. A request whose text has `tokens=N tick=US` is
-answered with a stream of N tokens, one write each, every US microseconds; 0 is as fast as the client reads.
+`python -m router.bench.fake_pair PREFILL_PORT DECODE_PORT` runs a pair, and with `plain` behind it two plain servers.
+A request whose text has `tokens=N tick=US` is answered with a stream of N tokens, one write each, every US
+microseconds; 0 is as fast as the client reads.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import cast
 
 import uvloop
 
-from router.bench.fake_responses import DONE, EVENT, GENERATED, Role, worker_info
+from router.bench.fake_responses import DONE, EVENT, GENERATED, Role, fake_roles, worker_info
 from router.bench.processes import free_port, running, wait_until_listening
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -84,7 +85,7 @@ class Server(asyncio.Protocol):
         if method == b"GET":
             self._transport.write(self._get_responses.get(path, response(b"{}")))
             return
-        match = STREAM_REQUEST.search(body) if self._role == "decode" else None
+        match = STREAM_REQUEST.search(body) if self._role != "prefill" else None
         if match is None:
             self._transport.write(response(GENERATED))
             return
@@ -115,27 +116,25 @@ class Server(asyncio.Protocol):
         self._send_token()
 
 
-async def serve(prefill: int, decode: int) -> None:
+async def serve(ports: tuple[int, int], plain: bool) -> None:
     """Serve both roles until SIGTERM."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    roles: tuple[tuple[Role, int], ...] = (("prefill", prefill), ("decode", decode))
-    for role, port in roles:
+    for role, port in zip(fake_roles(plain), ports, strict=True):
         await loop.create_server(partial(Server, role), "127.0.0.1", port, backlog=4096)
     await stop.wait()
 
 
 @contextmanager
-def fake_pair(folder: Path) -> Iterator[tuple[str, str]]:
-    """Run the fake servers in a process; gives the addresses of the prefill and the decode server."""
+def fake_pair(folder: Path, plain: bool = False) -> Iterator[tuple[str, str]]:
+    """Run the fake servers in a process; gives the addresses of the prefill and the decode server, or of plain ones."""
     prefill, decode = free_port(), free_port()
-    with running(
-        "fake", [sys.executable, "-m", "router.bench.fake_pair", str(prefill), str(decode)], folder
-    ) as process:
+    command = [sys.executable, "-m", "router.bench.fake_pair", str(prefill), str(decode)]
+    with running("fake", [*command, "plain"] if plain else command, folder) as process:
         wait_until_listening(process, decode)
         yield f"http://127.0.0.1:{prefill}", f"http://127.0.0.1:{decode}"
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2])))
+    uvloop.run(serve((int(sys.argv[1]), int(sys.argv[2])), plain="plain" in sys.argv[3:]))

@@ -22,6 +22,11 @@ EVENT = b"data: " + orjson.dumps(
 DONE = b"data: [DONE]"
 
 
+def fake_roles(plain: bool) -> tuple[Role, Role]:
+    """What the two fake servers are."""
+    return ("plain", "plain") if plain else ("prefill", "decode")
+
+
 def worker_info(role: Role) -> dict[str, bytes]:
     """Responses to GET, by path: all that either router asks a worker before it sends requests to it."""
     mode = "null" if role == "plain" else role

@@ -1,8 +1,8 @@
 """Runs fake servers with the routers in front of them, and measures all cases."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from router.bench import routers
@@ -11,7 +11,7 @@ from router.bench.processes import Process, free_port
 from router.bench.report import Memory
 from router.bench.routers import Target
 
-FakePair = Callable[[Path], AbstractContextManager[tuple[str, str]]]
+FakeServers = Callable[[Path, bool], AbstractContextManager[tuple[str, str]]]
 WARM_UP = 1.0  # seconds
 
 
@@ -20,24 +20,27 @@ class Harness:
     """Which fake servers, and which routers in front of them.
 
     Attributes:
-        fake_pair: Runs the fake servers, with files in a folder; gives the addresses of prefill and decode.
-        rust: A Python interpreter that has sglang-router; None measures without it.
+        fake_servers: Runs two fake servers, with files in a folder: a pair, or plain ones; gives their addresses.
+        peers: Other routers to measure: a Python interpreter that has it, by the name in `PEERS`.
         workers: Also measures this router with so many processes; None does not.
+        plain: Whether the servers are plain ones, of which the second is used, and no pair.
     """
 
-    fake_pair: FakePair
-    rust: str | None = None
+    fake_servers: FakeServers
+    peers: Mapping[str, str] = field(default_factory=dict)
     workers: int | None = None
+    plain: bool = False
 
     def measure(
         self, cases: Sequence[Case], rounds: int, load: Load, report_progress: Callable[[str], None]
     ) -> tuple[dict[str, Samples], dict[str, Memory]]:
         """Measure all cases: samples by case, memory by router. Raises `BenchError`."""
         with ExitStack() as stack:
-            prefill, decode = stack.enter_context(self.fake_pair(load.folder))
+            prefill, decode = stack.enter_context(self.fake_servers(load.folder, self.plain))
             processes: dict[str, Process] = {}
             targets = [Target("direct", decode)]
-            for name, command in self._commands(prefill, decode).items():
+            servers = ["--worker-urls", decode] if self.plain else routers.pair_arguments(prefill, decode)
+            for name, command in self._commands(servers).items():
                 target = stack.enter_context(routers.running_router(name, *command, load.folder))
                 assert target.process is not None
                 processes[name] = target.process
@@ -51,15 +54,16 @@ class Harness:
             }
         return samples, memory
 
-    def _commands(self, prefill: str, decode: str) -> dict[str, tuple[list[str], int]]:
+    def _commands(self, servers: Sequence[str]) -> dict[str, tuple[list[str], int]]:
         """Command line and port of each router."""
+        commands: dict[str, tuple[list[str], int]] = {}
+        for peer, python in self.peers.items():
+            port = free_port()
+            commands[peer] = routers.peer_command(peer, python, servers, port), port
         port = free_port()
-        commands = {"ours": (routers.router_command(prefill, decode, port), port)}
+        commands["ours"] = routers.router_command(servers, port), port
         if self.workers is not None:
             port = free_port()
-            command = [*routers.router_command(prefill, decode, port), "--workers", str(self.workers)]
-            commands[f"ours, {self.workers} workers"] = command, port
-        if self.rust is not None:
-            port = free_port()
-            commands = {"rust": (routers.sglang_router_command(self.rust, prefill, decode, port), port), **commands}
+            command = routers.router_command(servers, port, "--workers", str(self.workers))
+            commands[f"ours, --workers {self.workers}"] = command, port
         return commands

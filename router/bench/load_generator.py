@@ -25,6 +25,7 @@ class _Totals:
     deadline: float
     limit: int | None  # requests on each connection
     latencies: list[float]
+    gaps: list[float]
     tokens: int = 0
     errors: int = 0
 
@@ -41,6 +42,7 @@ class _Connection(asyncio.Protocol):
         self._rest = b""  # the head until it is complete; then the end of the stream so far, where a mark may be cut
         self._body_left: int | None = None  # bytes; None before the head and in chunked bodies
         self._streaming = False
+        self._token_at: float | None = None  # when the last token of this stream came
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -62,6 +64,7 @@ class _Connection(asyncio.Protocol):
         self._rest = b""
         self._body_left = None
         self._streaming = False
+        self._token_at = None
         self._transport.write(self._request)
 
     def _finish(self) -> None:
@@ -95,13 +98,18 @@ class _Connection(asyncio.Protocol):
 
     def _read_stream(self, data: bytes) -> None:
         data = self._rest + data
-        self._totals.tokens += data.count(TOKEN_MARK)
+        now = time.perf_counter()
+        if found := data.count(TOKEN_MARK):
+            self._totals.tokens += found
+            if self._token_at is not None:
+                self._totals.gaps.append(now - self._token_at)
+            self._token_at = now
         if data.endswith(STREAM_END):
             self._record_response()
             return
         # Shorter than the mark, so that no mark is counted twice; long enough to recognise the end of the stream.
         self._rest = data[-(len(TOKEN_MARK) - 1) :]
-        if time.perf_counter() >= self._totals.deadline:
+        if now >= self._totals.deadline:
             self._finish()
 
     def _record_response(self) -> None:
@@ -122,7 +130,7 @@ async def _measure(url: str, raw: bytes, connections: int, seconds: float, limit
     address = urlsplit(url)
     host, port = address.hostname or "", address.port or 80
     started = time.perf_counter()
-    totals = _Totals(started + seconds, limit, [])
+    totals = _Totals(started + seconds, limit, [], [])
     pairs = await asyncio.gather(
         *(loop.create_connection(lambda: _Connection(raw, totals), host, port) for _ in range(connections))
     )
@@ -143,6 +151,7 @@ async def _measure(url: str, raw: bytes, connections: int, seconds: float, limit
         tokens=totals.tokens,
         seconds=elapsed,
         errors=totals.errors,
+        gap=percentile(sorted(totals.gaps), 0.99) * 1e6 if totals.gaps else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""nginx as a fake prefill and decode server: static responses, from one process."""
+"""nginx as fake servers, a prefill and a decode server or two plain ones: static responses, from one process."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from router.bench.errors import BenchError
-from router.bench.fake_responses import GENERATED, Role, worker_info
+from router.bench.fake_responses import GENERATED, Role, fake_roles, worker_info
 from router.bench.processes import free_port, running, wait_until_listening
 
 # One process on purpose: the router and the load generator share the cores with it.
@@ -24,8 +24,8 @@ http {{
 
 
 @contextmanager
-def nginx_pair(folder: Path) -> Iterator[tuple[str, str]]:
-    """Run nginx; gives the addresses of the prefill and the decode server.
+def nginx_pair(folder: Path, plain: bool = False) -> Iterator[tuple[str, str]]:
+    """Run nginx; gives the addresses of the prefill and the decode server, or of two plain ones.
 
     Raises:
         BenchError: It is not installed or does not start.
@@ -35,7 +35,8 @@ def nginx_pair(folder: Path) -> Iterator[tuple[str, str]]:
         raise BenchError("nginx is missing; install it (Debian: `apt-get install nginx-light`) or give --pure.")
     prefill, decode = free_port(), free_port()
     config = folder / "nginx.conf"
-    servers = "\n".join((_server("prefill", prefill), _server("decode", decode)))
+    first, second = fake_roles(plain)
+    servers = "\n".join((_server(first, prefill), _server(second, decode)))
     config.write_text(CONFIG.format(folder=folder, servers=servers))
     with running("nginx", [program, "-e", "stderr", "-c", str(config)], folder) as process:
         wait_until_listening(process, decode)

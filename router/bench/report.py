@@ -36,6 +36,7 @@ class Row:
         tokens: Tokens per second.
         cpu: CPU time of the router per request or token, microseconds; None for the fake servers.
         errors: Failed requests of all rounds.
+        gap: The 99th percentile of the time between tokens of a stream, microseconds, as it came; None without streams.
     """
 
     p50: float
@@ -44,6 +45,7 @@ class Row:
     tokens: float
     cpu: float | None
     errors: int
+    gap: float | None
 
 
 def rows(samples: Samples) -> dict[str, Row]:
@@ -56,6 +58,7 @@ def rows(samples: Samples) -> dict[str, Row]:
 def _row(samples: Sequence[Sample], direct: Sequence[Sample]) -> Row:
     pairs = list(zip(samples, direct, strict=True))
     costs = [sample.cpu for sample in samples if sample.cpu is not None]
+    gaps = [sample.gap for sample in samples if sample.gap is not None]
     return Row(
         p50=median(routed.p50 - base.p50 for routed, base in pairs),
         p99=median(routed.p99 - base.p99 for routed, base in pairs),
@@ -63,6 +66,7 @@ def _row(samples: Sequence[Sample], direct: Sequence[Sample]) -> Row:
         tokens=median(sample.token_rate for sample in samples),
         cpu=median(costs) if costs else None,
         errors=sum(sample.errors for sample in samples),
+        gap=median(gaps) if gaps else None,
     )
 
 
@@ -71,7 +75,7 @@ def table(cases: Mapping[str, Samples]) -> Table:
     result = _table(
         "microseconds: direct, what a router adds (+), and its CPU time a request or token; medians",
         ("case", "target"),
-        ("p50", "p99", "requests/s", "tokens/s", "CPU", "errors"),
+        ("p50", "p99", "requests/s", "tokens/s", "gap p99", "CPU", "errors"),
     )
     for case, samples in cases.items():
         result.add_section()
@@ -84,6 +88,7 @@ def table(cases: Mapping[str, Samples]) -> Table:
                 target,
                 *(("", "", "") if row.tokens else requests),
                 _number(row.tokens) if row.tokens else "",
+                "" if row.gap is None else _number(row.gap),
                 "" if row.cpu is None else _number(row.cpu),
                 str(row.errors or ""),
             )

@@ -4,7 +4,7 @@ import http.client
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,20 @@ NO_PROXY = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"
 
 
 @dataclass(frozen=True)
+class Peer:
+    """Another router: what `python -m` runs, and what is to be installed for it."""
+
+    module: str
+    requirement: str
+
+
+PEERS = {
+    "sglang-router": Peer("sglang_router.launch_router", "sglang-router==0.3.2"),
+    "smg": Peer("smg.launch_router", "smg"),
+}
+
+
+@dataclass(frozen=True)
 class Target:
     """An address to measure; `process` is None for the fake decode server."""
 
@@ -31,23 +45,27 @@ class Target:
     process: Process | None = None
 
 
-def router_command(prefill: str, decode: str, port: int) -> list[str]:
-    """The command line of this router."""
-    arguments = _common_arguments(prefill, decode, port)
-    return [sys.executable, "-m", "router", *arguments, "--worker-probe-interval", PROBE_INTERVAL]
+def pair_arguments(prefill: str, decode: str) -> list[str]:
+    """The flags, the same of all routers, for a pair of servers."""
+    return ["--pd-disaggregation", "--prefill", prefill, "8998", "--decode", decode]
 
 
-def sglang_router_command(python: str, prefill: str, decode: str, port: int) -> list[str]:
-    """The command line of sglang-router in the environment of `python`."""
+def router_command(servers: Sequence[str], port: int, *flags: str) -> list[str]:
+    """The command line of this router, with the flags for its servers and further ones."""
+    arguments = _common_arguments(servers, port)
+    return [sys.executable, "-m", "router", *arguments, "--worker-probe-interval", PROBE_INTERVAL, *flags]
+
+
+def peer_command(peer: str, python: str, servers: Sequence[str], port: int) -> list[str]:
+    """The command line of one of `PEERS` in the environment of `python`."""
     metrics = ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port())]
-    arguments = _common_arguments(prefill, decode, port)
-    return [python, "-m", "sglang_router.launch_router", *arguments, *metrics]
+    return [python, "-m", PEERS[peer].module, *_common_arguments(servers, port), *metrics]
 
 
-def _common_arguments(prefill: str, decode: str, port: int) -> list[str]:
-    arguments = ["--pd-disaggregation", "--prefill", prefill, "8998", "--decode", decode, "--policy", "round_robin"]
+def _common_arguments(servers: Sequence[str], port: int) -> list[str]:
     # Errors only: writing a log line for each request would be measured too.
-    return [*arguments, "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    rest = ["--policy", "round_robin", "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    return [*servers, *rest]
 
 
 @contextmanager
@@ -85,29 +103,19 @@ def _wait_until_ready(process: Process, port: int, model: str | None) -> None:
     raise BenchError(f"{process.name} answered no request within {READY_TIMEOUT:g} s; its last words: {last}")
 
 
-def sglang_router_version(python: str) -> str:
-    """The version of sglang-router in an environment; raises `BenchError` when it has none."""
-    return version_of("sglang-router==0.3.2", "sglang_router.launch_router", python, "--rust")
-
-
-def version_of(requirement: str, module: str, python: str, flag: str) -> str:
-    """The version of a package in an environment.
-
-    Args:
-        requirement: What is to be installed there: its name, and the version if it matters.
-        module: What of it must run.
-        python: The interpreter of the environment.
-        flag: Where the user gave that one.
+def peer_version(peer: str, python: str) -> str:
+    """The version of one of `PEERS` in the environment of `python`.
 
     Raises:
         BenchError: It has none, or none that runs.
     """
+    module, requirement = PEERS[peer].module, PEERS[peer].requirement
     package = requirement.partition("==")[0]
     code = f"from importlib.metadata import version; import {module}; print(version('{package}'))"
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     except OSError as error:
-        raise BenchError(f"{python} does not run ({error.strerror}); give {flag} a Python interpreter.") from None
+        raise BenchError(f"{python} does not run ({error.strerror}); give --{peer} a Python interpreter.") from None
     if done.returncode:
         cause = (done.stderr.strip().splitlines() or ["no cause was given"])[-1]
         raise BenchError(f"{python} has no {package} that runs ({cause}); `pip install {requirement}` there.")

@@ -14,6 +14,7 @@ class Sample:
         p99: The 99th percentile of it.
         requests: Complete responses.
         tokens: Streamed tokens.
+        gap: The 99th percentile of the time between two arrivals of tokens on a stream, microseconds; None without.
         seconds: Length of the measurement.
         errors: Responses with a status other than 200, and lost connections.
         cpu: CPU time of the router per request, or per token of streams, microseconds; None for the fake servers.
@@ -26,6 +27,7 @@ class Sample:
     tokens: int = 0
     errors: int = 0
     cpu: float | None = None
+    gap: float | None = None
 
     @property
     def rate(self) -> float:

@@ -26,7 +26,14 @@ class ServerSettings:
 
     host: str = flag("--host", default="0.0.0.0", help_text="address to listen on")  # noqa: S104 - as sglang-router
     port: int = flag("--port", default=30000, minimum=0, maximum=65535, help_text="port to listen on; 0 is a free one")
-    workers: int = flag("--workers", default=1, minimum=1, maximum=256, help_text="processes on the port")
+    workers: int = flag(
+        "--workers",
+        default=0,
+        minimum=0,
+        maximum=256,
+        help_text="processes on the port; 0: one for each core, at most 4, where the policy remembers no requests, no "
+        "limit is set and no --trees are given, else one",
+    )
     api_key: str | None = flag(
         "--api-key", default=None, help_text="key that clients must send, and that is sent to the workers"
     )

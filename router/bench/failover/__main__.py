@@ -14,11 +14,10 @@ from rich.table import Table
 from router.bench.errors import BenchError
 from router.bench.failover.measure import Requests, Servers, measure
 from router.bench.report import environment
-from router.bench.routers import version_of
+from router.bench.routers import PEERS, peer_version
 
 KINDS: tuple[Servers, ...] = ("plain", "pairs")
 OURS = "this one"
-PEERS = {"sglang-router": "sglang_router.launch_router", "smg": "smg.launch_router"}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -37,7 +36,7 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
     found = {OURS: [sys.executable, "-m", "router"]}
     for peer, python in given.items():
         if python is not None:
-            found[f"{peer} {version_of(peer, PEERS[peer], python, f'--{peer}')}"] = [python, "-m", PEERS[peer]]
+            found[f"{peer} {peer_version(peer, python)}"] = [python, "-m", PEERS[peer].module]
     return found
 
 

@@ -52,7 +52,8 @@ def test_six_servers_on_two_gpus() -> None:
         "1    NVIDIA H200  139.8 GiB  139.0 GiB  136.2 GiB  2.8 GiB  2.8 GiB",
     ]
     assert "start 3: qwen3-32b-prefill, qwen3-32b-decode" in lines
-    assert "note: GPU 0 is shared by 3 servers, which start one after the other." in lines
+    (note,) = (line for line in lines if line.startswith("note: GPU 0 is shared by 3 servers, which start one after"))
+    assert note.endswith("take turns on it (--mps: use it at the same time).")
 
 
 def test_a_command_line_can_be_pasted_into_a_shell() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from router.bench import load_generator, routers, wrk
 from router.bench.__main__ import parse
-from router.bench.cases import PATH, SHORT, Load, body_cases, long_body, short_cases, stream_body
+from router.bench.cases import PATH, SHORT, Load, body_cases, chat_body, long_body, short_cases, stream_body
 from router.bench.errors import BenchError
 from router.bench.fake_pair import fake_pair
 from router.bench.fake_responses import worker_info
@@ -31,11 +31,17 @@ def _children() -> set[int]:
 def test_the_harness_with_ours(tmp_path: Path) -> None:
     """Every kind of case goes through the real router, and its figures into the table and the file."""
     load = Load(0.15, tmp_path, use_wrk=False)
-    cases = [*short_cases([2]), *body_cases(2, 1)]
+    cases = [*short_cases([2]), *body_cases(2, 3, 1)]
     heard: list[str] = []
     before = _children()
     found, memory = Harness(fake_pair).measure(cases, 1, load, heard.append)
-    assert list(found) == ["2 connections", "2 streams, full speed", "2 streams, 200 tokens/s each", "1 MiB body"]
+    streams = [
+        "2 streams, full speed",
+        "2 streams, 200 tokens/s each",
+        "1 stream, 10 tokens/s",
+        "3 streams, 10 tokens/s each",
+    ]
+    assert list(found) == ["2 connections", *streams, "100 kB chat, 8 connections", "1 MiB body"]
     for samples in found.values():
         assert list(samples) == ["direct", "ours"]
         assert not any(sample.errors for each in samples.values() for sample in each)
@@ -48,6 +54,26 @@ def test_the_harness_with_ours(tmp_path: Path) -> None:
     assert table(found).row_count == 2 * len(cases)
     assert memory_table({"all": memory}).row_count == 1
     assert _children() <= before
+
+
+def test_plain_servers_and_several_processes(tmp_path: Path) -> None:
+    load = Load(0.15, tmp_path, use_wrk=False)
+    found, memory = Harness(fake_pair, workers=2, plain=True).measure(
+        [short_cases([2])[0], body_cases(2, 2, 1)[0]], 1, load, lambda _: None
+    )
+    assert list(memory) == ["ours", "ours, --workers 2"]
+    for samples in found.values():
+        assert not any(sample.errors for each in samples.values() for sample in each)
+        assert all(sample.requests or sample.tokens for each in samples.values() for sample in each)
+
+
+def test_the_time_between_tokens_of_a_stream_is_measured(tmp_path: Path) -> None:
+    """Tokens come every 20 ms, with a whole stream's pause before the next stream that is no gap."""
+    with fake_pair(tmp_path) as (_, decode):
+        sample = load_generator.measure(decode, PATH, stream_body(4, 20_000), connections=2, seconds=10, limit=2)
+    assert (sample.requests, sample.tokens) == (4, 16)
+    assert sample.gap is not None
+    assert sample.gap >= 15_000
 
 
 def test_the_fake_server_and_the_client_agree(tmp_path: Path) -> None:
@@ -65,7 +91,9 @@ def test_the_fake_server_and_the_client_agree(tmp_path: Path) -> None:
 def test_what_the_client_counts_as_errors(tmp_path: Path) -> None:
     with fake_pair(tmp_path) as (_, decode):
         port = free_port()
-        command = routers.router_command(decode, decode, port)  # a decode server as prefill: the router has no pair
+        command = routers.router_command(
+            routers.pair_arguments(decode, decode), port
+        )  # a decode server as prefill: the router has no pair
         with running("router", command, tmp_path) as process:
             wait_until_listening(process, port)
             sample = load_generator.measure(f"http://127.0.0.1:{port}", PATH, SHORT, connections=2, seconds=10)
@@ -75,6 +103,8 @@ def test_what_the_client_counts_as_errors(tmp_path: Path) -> None:
 
 
 def test_long_bodies_are_as_long_as_said() -> None:
+    assert len(chat_body(100_000)) == 100_000
+    assert orjson.loads(chat_body(100_000))["messages"][0]["content"].startswith("word word ")
     body = long_body(1 << 20)
     assert len(body) == 1 << 20
     assert orjson.loads(body)["text"].startswith("word word ")
@@ -107,14 +137,14 @@ def test_a_missing_program_is_named(
         start()
 
 
-def test_an_interpreter_without_the_rust_router(tmp_path: Path) -> None:
+def test_an_interpreter_without_the_router_that_is_asked_for(tmp_path: Path) -> None:
     bare = tmp_path / "python"
     bare.write_text("#!/bin/sh\necho 'ModuleNotFoundError: no' >&2; exit 1\n")
     bare.chmod(0o755)
     with pytest.raises(BenchError, match=r"has no sglang-router that runs \(ModuleNotFoundError: no\)"):
-        routers.sglang_router_version(str(bare))
-    with pytest.raises(BenchError, match="does not run"):
-        routers.sglang_router_version(str(tmp_path / "none"))
+        routers.peer_version("sglang-router", str(bare))
+    with pytest.raises(BenchError, match=r"does not run .*; give --smg a Python interpreter"):
+        routers.peer_version("smg", str(tmp_path / "none"))
 
 
 def test_a_process_that_ends_is_told_with_its_last_line(tmp_path: Path) -> None:

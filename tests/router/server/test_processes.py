@@ -336,7 +336,7 @@ def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
     for flags, words in (
         (["--trees", str(trees)], f"router: the trees file {trees} is wrong at trees: "),
         (["--max-concurrent-requests", "1"], "python -m router: error: --max-concurrent-requests 1 leaves nothing"),
-        (["--workers", "0"], "python -m router: error: --workers 0 is out of bounds"),
+        (["--workers", "-1"], "python -m router: error: --workers -1 is out of bounds"),
     ):
         command = router(*PAIR, "--workers", "2", *flags)
         out, err = command.communicate(timeout=60)

@@ -1,0 +1,140 @@
+"""Sends a trace, made shorter and slower, through a router to real SGLang servers."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+
+from router.bench.errors import BenchError
+from router.bench.routing.traces import TracedRequest
+
+TIMEOUT = 300.0  # seconds for what hangs
+SESSION_HEADER = "x-smg-routing-key"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of one trace under one policy, as the client saw it.
+
+    Attributes:
+        ttft_mean_ms: Mean milliseconds to the first token.
+        ttft_p50_ms: Their median.
+        ttft_p99_ms: Their 99th percentile.
+        latency_mean_ms: Mean milliseconds to the last token.
+        hit_rate: Share of the prompts' tokens that were in the cache, by the servers' own count.
+    """
+
+    ttft_mean_ms: float
+    ttft_p50_ms: float
+    ttft_p99_ms: float
+    latency_mean_ms: float
+    hit_rate: float
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What becomes of a trace for small servers.
+
+    A prompt keeps every `shorter`-th token, so that prompts which begin alike still do.
+
+    Attributes:
+        shorter: By which lengths are divided.
+        slower: By which times between requests are multiplied.
+    """
+
+    shorter: int = 1
+    slower: float = 1.0
+
+    def body(self, request: TracedRequest) -> bytes:
+        """The request as a body of `/generate`."""
+        sampling = {"max_new_tokens": max(2, len(request.answer) // self.shorter), "temperature": 0, "ignore_eos": True}
+        ids = [ord(token) for token in request.prompt[:: self.shorter]]
+        return orjson.dumps({"input_ids": ids, "sampling_params": sampling, "stream": True})
+
+
+@dataclass
+class _Live:
+    """One trace on its way."""
+
+    client: httpx.AsyncClient
+    url: str
+    trace: Sequence[TracedRequest]
+    scale: Scale
+    ended: list[asyncio.Event]
+    started: float = field(default_factory=time.perf_counter)
+    ttfts: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+    async def send(self, number: int) -> None:
+        """Send a request when its time has come, which is after the answers that it waits for."""
+        request = self.trace[number]
+        for upstream in request.after:
+            await self.ended[upstream].wait()
+        since = time.perf_counter() if request.after else self.started
+        await asyncio.sleep(max(0.0, since + request.delay * self.scale.slower - time.perf_counter()))
+        headers = {"content-type": "application/json"}
+        if request.key is not None:
+            headers[SESSION_HEADER] = request.key.decode()
+        sent, first, last = time.perf_counter(), None, b""
+        body = self.scale.body(request)
+        async with self.client.stream("POST", f"{self.url}/generate", content=body, headers=headers) as response:
+            if response.status_code != 200:
+                raise BenchError(f"{self.url} answered {response.status_code}: {(await response.aread())[:200]!r}")
+            async for line in response.aiter_lines():
+                if line.startswith("data: {"):
+                    first = first or time.perf_counter()
+                    last = line.removeprefix("data: ").encode()
+        if first is None:
+            raise BenchError(f"{self.url} sent no token.")
+        usage: dict[str, Any] = orjson.loads(last)["meta_info"]
+        self.prompt_tokens += usage["prompt_tokens"]
+        self.cached_tokens += usage["cached_tokens"]
+        self.ttfts.append(first - sent)
+        self.latencies.append(time.perf_counter() - sent)
+        self.ended[number].set()
+
+
+async def send_trace(url: str, trace: Sequence[TracedRequest], scale: Scale) -> Measured:
+    """Send a trace through the router at `url`.
+
+    Raises:
+        BenchError: A request failed, or the router cannot be reached.
+    """
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False) as client:
+        live = _Live(client, url, trace, scale, [asyncio.Event() for _ in trace])
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(len(trace)):
+                    group.create_task(live.send(number))
+        except* httpx.HTTPError as errors:
+            raise BenchError(f"{url} cannot be reached ({errors.exceptions[0]!r}).") from None
+        except* BenchError as errors:
+            raise errors.exceptions[0] from None
+    cuts = statistics.quantiles(live.ttfts, n=100, method="inclusive")
+    return Measured(
+        ttft_mean_ms=1000 * statistics.fmean(live.ttfts),
+        ttft_p50_ms=1000 * cuts[49],
+        ttft_p99_ms=1000 * cuts[98],
+        latency_mean_ms=1000 * statistics.fmean(live.latencies),
+        hit_rate=live.cached_tokens / live.prompt_tokens,
+    )
+
+
+async def empty_caches(servers: Sequence[str]) -> None:
+    """Have the servers forget all prompts; raises `BenchError` when one does not."""
+    async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
+        for server in servers:
+            try:
+                response = await client.post(f"{server}/flush_cache")
+            except httpx.HTTPError as error:
+                raise BenchError(f"{server} cannot be reached ({error!r}).") from None
+            if response.status_code != 200:
+                raise BenchError(f"{server} did not empty its cache ({response.status_code}).")

@@ -1,0 +1,101 @@
+"""`python -m router.bench.routing.live_main --servers URL URL`: every policy on every trace, on running SGLang servers.
+
+The servers stand alone, without a router; one is started for each policy. Before each trace their caches are emptied.
+"""
+
+import argparse
+import asyncio
+import json
+import math
+import random
+import shlex
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from router.bench.errors import BenchError
+from router.bench.processes import free_port
+from router.bench.report import environment
+from router.bench.routers import router_command, running_router
+from router.bench.routing.live import Measured, Scale, empty_caches, send_trace
+from router.bench.routing.traces import TRACES
+from router.load_balancing import POLICIES
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line; exits with code 2 on a wrong option."""
+    parser = argparse.ArgumentParser(prog="python -m router.bench.routing.live_main", description=__doc__)
+    parser.add_argument("--servers", nargs="+", required=True, metavar="URL", help="SGLang servers of one model")
+    parser.add_argument("--requests", type=int, default=100, help="requests a trace (%(default)s)")
+    parser.add_argument("--shorter", type=int, default=10, help="by which lengths are divided (%(default)s)")
+    parser.add_argument("--slower", type=float, default=10.0, help="by which pauses are multiplied (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="traces of each kind; figures are means (%(default)s)")
+    parser.add_argument("--traces", nargs="+", choices=list(TRACES), default=list(TRACES), help="traces (all)")
+    parser.add_argument("--policies", nargs="+", choices=sorted(POLICIES), default=sorted(POLICIES), help="(all)")
+    parser.add_argument("--router-args", nargs=argparse.REMAINDER, default=[], help="further flags of the router, last")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file for the record, JSON")
+    options = parser.parse_args(arguments)
+    for flag, least in {"requests": 10, "shorter": 1, "seeds": 1}.items():
+        if getattr(options, flag) < least:
+            parser.error(f"--{flag} {getattr(options, flag)} is too few; give at least {least}.")
+    if not 0 < options.slower < math.inf:
+        parser.error(f"--slower {options.slower:g} is no factor; give a number above 0.")
+    return options
+
+
+def measure(trace: str, policy: str, options: argparse.Namespace, folder: Path) -> Measured:
+    """The means of a policy's figures over the seeds; raises `BenchError`."""
+    scale = Scale(options.shorter, options.slower)
+    found = []
+    for seed in range(1, options.seeds + 1):
+        requests = list(TRACES[trace](options.requests, len(options.servers), random.Random(seed)))
+        asyncio.run(empty_caches(options.servers))
+        port = free_port()
+        flags = ["--policy", policy, "--workers", "1", *options.router_args]
+        command = router_command(["--worker-urls", *options.servers], port, *flags)
+        with running_router(policy, command, port, folder) as target:
+            found.append(asdict(asyncio.run(send_trace(target.url, requests, scale))))
+    return Measured(**{each.name: statistics.fmean(one[each.name] for one in found) for each in fields(Measured)})
+
+
+def run(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, Any]:
+    """Measure all, print it as it comes, and return the record; raises `BenchError`."""
+    record: dict[str, Any] = {
+        "command": shlex.join(["python", "-m", "router.bench.routing.live_main", *arguments]),
+        "surroundings": environment(),
+        "traces": {},
+    }
+    print(record["command"])
+    print(", ".join(f"{name} {value}" for name, value in record["surroundings"].items()))
+    titles = ("TTFT mean", "p50", "p99", "latency", "hits")
+    with tempfile.TemporaryDirectory(prefix="routing-") as folder:
+        for trace in options.traces:
+            figures = record["traces"][trace] = {}
+            print(f"\n{trace:<20}" + "".join(f"{title:>11}" for title in titles), flush=True)
+            for policy in options.policies:
+                done = measure(trace, policy, options, Path(folder))
+                figures[policy] = {name: round(value, 4) for name, value in asdict(done).items()}
+                *times, hits = asdict(done).values()
+                print(f"{policy:<20}" + "".join(f"{value:>11.1f}" for value in times) + f"{hits:>11.1%}", flush=True)
+    return record
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark; returns the exit code."""
+    options = parse(arguments)
+    try:
+        record = run(options, arguments)
+    except BenchError as error:
+        print(f"router.bench.routing.live_main: {error}", file=sys.stderr)
+        return 1
+    if options.out is not None:
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
