@@ -1,7 +1,7 @@
 """`python -m router`: parse the command line and serve, with one process or several."""
 
 import gc
-import os
+import logging
 import resource
 import socket
 import ssl
@@ -17,20 +17,23 @@ from router.errors import RouterError
 from router.observability.logs import configure_logging
 from router.server.app import App
 from router.server.connections.serve import serve
-from router.server.processes.default_count import with_process_count
+from router.server.processes.default_count import available_cores, default_process_count
 from router.server.processes.limit_shares import process_share
 from router.server.processes.peers import Peers
-from router.server.processes.process_manager import ProcessIdentity, ProcessManager, run_in_child
+from router.server.processes.process_manager import NoPrivateSockets, ProcessIdentity, ProcessManager, run_in_child
 from router.server.processes.sockets import listen, listen_on_other_ports
 from router.server.settings import RouterSettings, ServerSettings
 from router.tls.contexts import WorkerTls, client_context
 
+logger = logging.getLogger(__name__)
+
 
 def main() -> int:
     """Serve until SIGINT or SIGTERM; return the exit code."""
-    settings = with_process_count(parse(sys.argv[1:]), len(os.sched_getaffinity(0)))
+    settings = parse(sys.argv[1:])
     raise_open_files_limit()
-    run = run_single_process if settings.server.workers == 1 else run_multi_process
+    count = settings.server.workers or default_process_count(settings, available_cores())
+    run = run_single_process if count == 1 else partial(run_multi_process, count)
     return exit_code_of(run, settings)
 
 
@@ -67,8 +70,8 @@ def run_single_process(settings: RouterSettings) -> int:
     return serve(app, listeners, server, client_tls)
 
 
-def run_multi_process(settings: RouterSettings) -> int:
-    """Serve from `--workers` child processes, which this process starts and watches."""
+def run_multi_process(count: int, settings: RouterSettings) -> int:
+    """Serve from child processes, which this process starts and watches."""
     server = settings.server
     _configure_logging(server)
     # The garbage collector writes to every object it visits; frozen objects stay shared between the processes.
@@ -82,7 +85,13 @@ def run_multi_process(settings: RouterSettings) -> int:
     shared = Shared(
         KeyRing.load(server.api_key, server.api_keys_file), WorkerTls(settings.tls), client_context(settings.tls)
     )
-    manager = ProcessManager(server, server.workers, partial(run_child_process, settings, shared))
+    try:
+        manager = ProcessManager(server, count, partial(run_child_process, settings, shared))
+    except NoPrivateSockets as error:
+        if server.workers:
+            raise
+        logger.warning("%s; so there is one process alone.", error.strerror)
+        return run_single_process(settings)
     log_start_warnings(server.host, server.port, server.api_key, server.api_keys_file)
     return manager.run()
 
@@ -110,7 +119,7 @@ def run_child_process(
     server = settings.server
     _configure_logging(server, f"router-{identity.index}")
     peers = Peers(identity.index, identity.paths, restarted=identity.restarted)
-    share = process_share(settings, identity.index, server.workers)
+    share = process_share(settings, identity.index, len(identity.paths))
     app = App(share, peers=peers, keys=shared.keys, worker_tls=shared.worker_tls)
     return serve(app, listeners, server, shared.client_tls)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -26,7 +27,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m router.bench", description=__doc__)
     for peer in routers.PEERS:
         parser.add_argument(f"--{peer}", metavar="PYTHON", help=f"a Python interpreter that has {peer}")
-    parser.add_argument("--workers", type=int, metavar="N", help="this router with N processes too")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[], metavar="N", help="this router with N processes too"
+    )
     parser.add_argument("--plain", action="store_true", help="in front of a plain server instead of a pair")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each case and target (%(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a measurement (%(default)s)")
@@ -41,7 +44,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
     options = parser.parse_args(arguments)
     counts = {name: [getattr(options, name)] for name in ("rounds", "streams", "open_streams", "body_mib", "cores")}
-    for name, values in {**counts, "connections": options.connections}.items():
+    for name, values in {**counts, "connections": options.connections, "workers": options.workers or [1]}.items():
         if min(values) < 1:
             parser.error(f"--{name.replace('_', '-')} {min(values)} measures nothing; give at least 1.")
     if not 0 < options.seconds <= 60:
@@ -60,6 +63,8 @@ def limit_cores(count: int) -> None:
 def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Run all cases, print the tables, return the results for JSON. Raises `BenchError`."""
     limit_cores(options.cores)
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # of all that this starts too
     versions = report.environment()
     given = {peer: getattr(options, peer.replace("-", "_")) for peer in routers.PEERS}
     peers = {peer: python for peer, python in given.items() if python is not None}

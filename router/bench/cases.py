@@ -1,5 +1,6 @@
 """The cases of the benchmark, and the order in which targets are measured."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from router.bench.sample import Sample
 
 PATH, CHAT = "/generate", "/v1/chat/completions"
 MIB = 1 << 20
+FEW = 100  # connections that may begin at once
+SETTLE = 0.2  # seconds between two measurements
 SHORT = orjson.dumps({"text": "Why is the sky blue?", "sampling_params": {"max_new_tokens": 8, "temperature": 0.7}})
 
 
@@ -28,6 +31,7 @@ class Case:
         body: Of each request.
         path: Of each request.
         limit: Most requests on a connection; None for as many as time allows.
+        times_longer: How many times as long as other cases it takes.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Case:
     body: bytes = SHORT
     path: str = PATH
     limit: int | None = None
+    times_longer: int = 1
 
 
 def stream_body(tokens: int, tick: int) -> bytes:
@@ -63,12 +68,12 @@ def short_cases(connections: Sequence[int]) -> list[Case]:
 
 def body_cases(streams: int, open_streams: int, body_mib: int) -> list[Case]:
     """Streams at full speed, streams at the pace of a model, few and many of a slow one, chats and long bodies."""
-    slow = stream_body(1000, 100_000)
+    slow = stream_body(1000, 50_000)
     return [
         Case(f"{streams} streams, full speed", "stream", streams, stream_body(1000, 0)),
         Case(f"{streams} streams, 200 tokens/s each", "stream", streams, stream_body(1000, 5000)),
-        Case("1 stream, 10 tokens/s", "stream", 1, slow),
-        Case(f"{open_streams} streams, 10 tokens/s each", "stream", open_streams, slow),
+        Case("1 stream, 20 tokens/s", "stream", 1, slow, times_longer=5),
+        Case(f"{open_streams} streams, 20 tokens/s each", "stream", open_streams, slow, times_longer=5),
         Case("100 kB chat, 8 connections", "long", 8, chat_body(100_000), CHAT),
         Case(f"{body_mib} MiB body", "long", 1, long_body(body_mib * MIB), limit=10),
     ]
@@ -97,7 +102,13 @@ class Load:
             )
         else:
             sample = load_generator.measure(
-                target.url, case.path, case.body, connections=case.connections, seconds=self.seconds, limit=case.limit
+                target.url,
+                case.path,
+                case.body,
+                connections=case.connections,
+                seconds=self.seconds * case.times_longer,
+                ramp=min(1.0, self.seconds) if case.connections > FEW else 0.0,
+                limit=case.limit,
             )
         if target.process is None:
             return sample
@@ -119,4 +130,5 @@ def run_case(
         for target in (direct, *(reversed(routers) if turn % 2 else routers)):
             report_progress(f"{case.name}, round {turn + 1} of {rounds}: {target.name}")
             samples[target.name].append(load.measure(case, target))
+            time.sleep(SETTLE)  # servers and routers close what was cut off
     return samples

@@ -1,6 +1,6 @@
 """Runs fake servers with the routers in front of them, and measures all cases."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,13 +22,13 @@ class Harness:
     Attributes:
         fake_servers: Runs two fake servers, with files in a folder: a pair, or plain ones; gives their addresses.
         peers: Other routers to measure: a Python interpreter that has it, by the name in `PEERS`.
-        workers: Also measures this router with so many processes; None does not.
+        workers: Also measures this router with so many processes, for each of the numbers.
         plain: Whether the servers are plain ones, of which the second is used, and no pair.
     """
 
     fake_servers: FakeServers
     peers: Mapping[str, str] = field(default_factory=dict)
-    workers: int | None = None
+    workers: Sequence[int] = ()
     plain: bool = False
 
     def measure(
@@ -60,10 +60,12 @@ class Harness:
         for peer, python in self.peers.items():
             port = free_port()
             commands[peer] = routers.peer_command(peer, python, servers, port), port
-        port = free_port()
-        commands["ours"] = routers.router_command(servers, port), port
-        if self.workers is not None:
+        for name, flags in self._ours():
             port = free_port()
-            command = routers.router_command(servers, port, "--workers", str(self.workers))
-            commands[f"ours, --workers {self.workers}"] = command, port
+            commands[name] = routers.router_command(servers, port, *flags), port
         return commands
+
+    def _ours(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        yield "ours", ()
+        for count in self.workers:
+            yield f"ours, --workers {count}", ("--workers", str(count))

@@ -23,6 +23,7 @@ class _Totals:
     """Counts over all connections."""
 
     deadline: float
+    opened: float  # when all connections had begun: from then on gaps count
     limit: int | None  # requests on each connection
     latencies: list[float]
     gaps: list[float]
@@ -101,7 +102,7 @@ class _Connection(asyncio.Protocol):
         now = time.perf_counter()
         if found := data.count(TOKEN_MARK):
             self._totals.tokens += found
-            if self._token_at is not None:
+            if self._token_at is not None and now >= self._totals.opened:
                 self._totals.gaps.append(now - self._token_at)
             self._token_at = now
         if data.endswith(STREAM_END):
@@ -125,15 +126,18 @@ def encode_request(url: str, path: str, body: bytes) -> bytes:
     ).encode() + body
 
 
-async def _measure(url: str, raw: bytes, connections: int, seconds: float, limit: int | None) -> Sample:
+async def _measure(url: str, raw: bytes, connections: int, seconds: float, ramp: float, limit: int | None) -> Sample:
     loop = asyncio.get_running_loop()
     address = urlsplit(url)
     host, port = address.hostname or "", address.port or 80
     started = time.perf_counter()
-    totals = _Totals(started + seconds, limit, [], [])
-    pairs = await asyncio.gather(
-        *(loop.create_connection(lambda: _Connection(raw, totals), host, port) for _ in range(connections))
-    )
+    totals = _Totals(started + ramp + seconds, started + ramp, limit, [], [])
+
+    async def connect(number: int) -> tuple[asyncio.Transport, _Connection]:
+        await asyncio.sleep(ramp * number / connections)
+        return await loop.create_connection(lambda: _Connection(raw, totals), host, port)
+
+    pairs = await asyncio.gather(*(connect(number) for number in range(connections)))
     try:
         async with asyncio.timeout(seconds + DRAIN_TIMEOUT):
             await asyncio.gather(*(connection.done for _, connection in pairs))
@@ -155,15 +159,25 @@ async def _measure(url: str, raw: bytes, connections: int, seconds: float, limit
     )
 
 
-def measure(url: str, path: str, body: bytes, *, connections: int, seconds: float, limit: int | None = None) -> Sample:
+def measure(
+    url: str,
+    path: str,
+    body: bytes,
+    *,
+    connections: int,
+    seconds: float,
+    ramp: float = 0.0,
+    limit: int | None = None,
+) -> Sample:
     """Post `body` on each connection, again after each response, for `seconds` or `limit` times.
 
-    Of streams in flight at the end, only the tokens count.
+    Connections begin one after the other over `ramp` seconds, which come before the others; until then no time between
+    tokens counts. Of streams in flight at the end, only the tokens count.
 
     Raises:
         BenchError: A response does not come, or the server cannot be reached.
     """
     try:
-        return uvloop.run(_measure(url, encode_request(url, path, body), connections, seconds, limit))
+        return uvloop.run(_measure(url, encode_request(url, path, body), connections, seconds, ramp, limit))
     except OSError as error:
         raise BenchError(f"{url} cannot be reached ({error}).") from None

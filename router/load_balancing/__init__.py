@@ -61,8 +61,14 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 }
 
 
-def make_policy(name: str, cache_aware: CacheAwareSettings, settings: PolicySettings | None = None) -> Policy:
-    """Create a policy by its name in `POLICIES`; raises `KeyError` for an unknown name."""
+def make_policy(
+    name: str, cache_aware: CacheAwareSettings, settings: PolicySettings | None = None, process: int = 0
+) -> Policy:
+    """Create a policy by its name in `POLICIES`, for process `process` of the router.
+
+    Raises:
+        KeyError: There is none of this name.
+    """
     with_parameters: dict[str, Callable[[], Policy]] = {
         "bucket": lambda: Bucket(settings, cache_aware),
         "cache_aware": lambda: CacheAware(cache_aware),
@@ -70,5 +76,6 @@ def make_policy(name: str, cache_aware: CacheAwareSettings, settings: PolicySett
         "manual": lambda: Manual(settings),
         "predicted_latency": lambda: PredictedLatency(cache_aware),
         "prefix_hash": lambda: PrefixHash(settings),
+        "round_robin": lambda: RoundRobin(process),
     }
     return with_parameters.get(name, POLICIES[name])()

@@ -20,15 +20,22 @@ class RoundRobin(Policy):
 
     The time of the last choice is kept instead of an index into the list, so that the workers that stay get equal
     shares while others come and go.
+
+    Args:
+        first: The place, among workers that were never chosen, of the one that comes first. Several processes of a
+            router begin with different ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
+        self._first = first
         self._last_chosen: WeakKeyDictionary[Worker, int] = WeakKeyDictionary()
         self._choices = count(1)
 
     def choose(self, workers: Sequence[Worker], context: RoutingContext = NO_CONTEXT) -> Worker:
         """Choose the next worker; one that was never chosen comes first."""
-        chosen = workers[0] if len(workers) == 1 else min(workers, key=lambda worker: self._last_chosen.get(worker, 0))
+        start = self._first % len(workers)
+        in_order = (*workers[start:], *workers[:start]) if start else workers
+        chosen = min(in_order, key=lambda worker: self._last_chosen.get(worker, 0))
         self._last_chosen[chosen] = next(self._choices)
         return chosen
 

@@ -150,13 +150,15 @@ def build_components(
         "decode": settings.decode_policy or settings.policy,
         "plain": settings.policy,
     }
-    by_role = {role: make_policy(name, settings.cache_aware, settings.policies) for role, name in policies.items()}
+    process, processes = (0, 1) if peers is None else (peers.index, len(peers.indexes))
+    by_role = {
+        role: make_policy(name, settings.cache_aware, settings.policies, process) for role, name in policies.items()
+    }
     prometheus.register(PolicyMetrics(by_role.values()))
     dispatcher = _dispatcher(settings, registry, by_role, prometheus)
     supervisor = _supervisor(settings, dispatcher, by_role, prometheus)
 
     # Clients' requests: limits and metrics.
-    process, processes = (0, 1) if peers is None else (peers.index, len(peers.indexes))
     clients = [client_share(each, process, processes, server.workers) for each in keys.clients]
     limits = AdmissionLimits(settings.limits, clients)
     requests: set[ClientRequest] = set()

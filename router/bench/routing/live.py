@@ -50,11 +50,12 @@ class Scale:
     shorter: int = 1
     slower: float = 1.0
 
-    def body(self, request: TracedRequest) -> bytes:
-        """The request as a body of `/generate`."""
-        sampling = {"max_new_tokens": max(2, len(request.answer) // self.shorter), "temperature": 0, "ignore_eos": True}
+    def body(self, request: TracedRequest) -> tuple[bytes, int]:
+        """The request as a body of `/generate`, and how many tokens it asks for."""
+        tokens = max(2, len(request.answer) // self.shorter)
+        sampling = {"max_new_tokens": tokens, "temperature": 0, "ignore_eos": True}
         ids = [ord(token) for token in request.prompt[:: self.shorter]]
-        return orjson.dumps({"input_ids": ids, "sampling_params": sampling, "stream": True})
+        return orjson.dumps({"input_ids": ids, "sampling_params": sampling, "stream": True}), tokens
 
 
 @dataclass
@@ -82,8 +83,8 @@ class _Live:
         headers = {"content-type": "application/json"}
         if request.key is not None:
             headers[SESSION_HEADER] = request.key.decode()
+        body, asked = self.scale.body(request)
         sent, first, last = time.perf_counter(), None, b""
-        body = self.scale.body(request)
         async with self.client.stream("POST", f"{self.url}/generate", content=body, headers=headers) as response:
             if response.status_code != 200:
                 raise BenchError(f"{self.url} answered {response.status_code}: {(await response.aread())[:200]!r}")
@@ -93,7 +94,9 @@ class _Live:
                     last = line.removeprefix("data: ").encode()
         if first is None:
             raise BenchError(f"{self.url} sent no token.")
-        usage: dict[str, Any] = orjson.loads(last)["meta_info"]
+        usage: dict[str, Any] = orjson.loads(last).get("meta_info", {})
+        if usage.get("completion_tokens") != asked:
+            raise BenchError(f"{self.url} ended an answer early: {last[:200]!r}")
         self.prompt_tokens += usage["prompt_tokens"]
         self.cached_tokens += usage["cached_tokens"]
         self.ttfts.append(first - sent)
@@ -109,15 +112,16 @@ async def send_trace(url: str, trace: Sequence[TracedRequest], scale: Scale) -> 
     """
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False) as client:
+        problem: Exception | None = None
         live = _Live(client, url, trace, scale, [asyncio.Event() for _ in trace])
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(len(trace)):
                     group.create_task(live.send(number))
-        except* httpx.HTTPError as errors:
-            raise BenchError(f"{url} cannot be reached ({errors.exceptions[0]!r}).") from None
-        except* BenchError as errors:
-            raise errors.exceptions[0] from None
+        except* (httpx.HTTPError, BenchError) as errors:
+            problem = errors.exceptions[0]
+    if problem is not None:
+        raise BenchError(f"a request to {url} failed: {problem}.") from problem
     cuts = statistics.quantiles(live.ttfts, n=100, method="inclusive")
     return Measured(
         ttft_mean_ms=1000 * statistics.fmean(live.ttfts),

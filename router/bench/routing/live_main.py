@@ -62,8 +62,8 @@ def measure(trace: str, policy: str, options: argparse.Namespace, folder: Path) 
     return Measured(**{each.name: statistics.fmean(one[each.name] for one in found) for each in fields(Measured)})
 
 
-def run(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, Any]:
-    """Measure all, print it as it comes, and return the record; raises `BenchError`."""
+def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Measure all; print it and write the record as it comes. Raises `BenchError`."""
     record: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "router.bench.routing.live_main", *arguments]),
         "surroundings": environment(),
@@ -81,19 +81,18 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, Any]
                 figures[policy] = {name: round(value, 4) for name, value in asdict(done).items()}
                 *times, hits = asdict(done).values()
                 print(f"{policy:<20}" + "".join(f"{value:>11.1f}" for value in times) + f"{hits:>11.1%}", flush=True)
-    return record
+                if options.out is not None:
+                    options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def main(arguments: list[str]) -> int:
     """Run the benchmark; returns the exit code."""
     options = parse(arguments)
     try:
-        record = run(options, arguments)
+        run(options, arguments)
     except BenchError as error:
         print(f"router.bench.routing.live_main: {error}", file=sys.stderr)
         return 1
-    if options.out is not None:
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
 

@@ -1,35 +1,45 @@
 """How many processes a router has where `--workers` does not say it."""
 
+import math
+import os
 from dataclasses import replace
+from pathlib import Path
 
+from router.dispatch.pair_places import PairPlaceSettings
+from router.moa.settings import RunSettings
+from router.server.admission import AdmissionSettings
 from router.server.settings import RouterSettings
 
-MAX_DEFAULT_PROCESSES = 4
+MAX_DEFAULT_PROCESSES = 2
 # They choose by the request alone, or in turn: no process need know what the others sent where.
 MEMORYLESS_POLICIES = frozenset({"consistent_hashing", "random", "round_robin"})
-
-
-def with_process_count(settings: RouterSettings, cores: int) -> RouterSettings:
-    """The same settings with a number of processes, that of `default_process_count` where they have none."""
-    server = settings.server
-    return replace(settings, server=replace(server, workers=server.workers or default_process_count(settings, cores)))
 
 
 def default_process_count(settings: RouterSettings, cores: int) -> int:
     """One process for each core, at most `MAX_DEFAULT_PROCESSES`; one alone where several would do worse.
 
-    That is where the policy remembers requests, which each process would do for its own; where a limit is set, of which
-    a client with one connection would get one process's share; and with trees of one's own, whose judge each process
-    would load.
+    That is where the policy remembers requests, which each process would do for its own; where a limit is given, of
+    which each process would have a share; with trees of one's own, whose judge each would load; and with log files, of
+    which each would have its own. Limits that are not given hold for each of the processes.
     """
     policies = {settings.prefill_policy or settings.policy, settings.decode_policy or settings.policy, settings.policy}
-    is_limited = (
-        settings.limits.max_concurrent > 0
-        or settings.limits.rate is not None
-        or settings.places.prefills > 0
-        or settings.places.decode_wait_secs is not None
+    has_limits = (
+        settings.limits != AdmissionSettings()
+        or settings.places != PairPlaceSettings()
+        or replace(settings.runs, embedding_model=RunSettings.embedding_model) != RunSettings()
         or settings.server.api_keys_file is not None
     )
-    if settings.trees is not None or is_limited or not policies <= MEMORYLESS_POLICIES:
+    has_files = settings.trees is not None or settings.server.log_dir is not None
+    if has_files or has_limits or not policies <= MEMORYLESS_POLICIES:
         return 1
     return max(1, min(cores, MAX_DEFAULT_PROCESSES))
+
+
+def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """The cores that this process may use: those it may run on, or fewer where its container has a quota of time."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return min(cores, max(1, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control groups of version 2, or "max"
+        return cores

@@ -61,6 +61,10 @@ class ChildProcess:
     backoff: float = MIN_BACKOFF
 
 
+class NoPrivateSockets(OSError):
+    """There is no folder for the sockets over which processes speak to each other."""
+
+
 class ProcessManager:
     """Runs `serve` in several forked processes. The process that forks must have no other threads.
 
@@ -70,7 +74,8 @@ class ProcessManager:
         serve: Serves on the sockets it gets, and returns the exit code.
 
     Raises:
-        OSError: The port is taken, or the private sockets cannot be created.
+        NoPrivateSockets: The private sockets cannot be created.
+        OSError: The port is taken.
     """
 
     def __init__(
@@ -79,17 +84,16 @@ class ProcessManager:
         self._serve = serve
         self._stop_timeout = server.grace_secs + STOP_MARGIN
         self._children: list[ChildProcess] = []
-        port_listeners = listen_many(server.host, server.port, count)
-        other_listeners = listen_on_other_ports(server)
-        self._folder = Path(tempfile.mkdtemp(prefix="router-"))
+        self._folder, private_listeners = _listen_privately(count)
         self._paths = [self._folder / str(index) for index in range(count)]
         try:
-            for index, listener in enumerate(port_listeners):
-                private = listen_privately(self._paths[index])
-                self._children.append(ChildProcess(index, [listener, *other_listeners, private]))
+            port_listeners = listen_many(server.host, server.port, count)
+            other_listeners = listen_on_other_ports(server)
         except OSError:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
+        for index, (listener, private) in enumerate(zip(port_listeners, private_listeners, strict=True)):
+            self._children.append(ChildProcess(index, [listener, *other_listeners, private]))
 
     def run(self) -> int:
         """Run until SIGINT or SIGTERM; return the exit code."""
@@ -186,6 +190,19 @@ class ProcessManager:
         for child in self._children:
             if child.pid is not None:
                 os.kill(child.pid, number)
+
+
+def _listen_privately(count: int) -> tuple[Path, list[socket.socket]]:
+    """A folder, and a listening socket there for each process."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="router-"))
+    except OSError as error:
+        raise NoPrivateSockets(error.errno, f"TMPDIR names no folder for sockets ({error.strerror})") from None
+    try:
+        return folder, [listen_privately(folder / str(index)) for index in range(count)]
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise NoPrivateSockets(error.errno, error.strerror) from None
 
 
 def run_in_child(function: Callable[[], int]) -> int:

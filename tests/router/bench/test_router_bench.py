@@ -38,8 +38,8 @@ def test_the_harness_with_ours(tmp_path: Path) -> None:
     streams = [
         "2 streams, full speed",
         "2 streams, 200 tokens/s each",
-        "1 stream, 10 tokens/s",
-        "3 streams, 10 tokens/s each",
+        "1 stream, 20 tokens/s",
+        "3 streams, 20 tokens/s each",
     ]
     assert list(found) == ["2 connections", *streams, "100 kB chat, 8 connections", "1 MiB body"]
     for samples in found.values():
@@ -58,7 +58,7 @@ def test_the_harness_with_ours(tmp_path: Path) -> None:
 
 def test_plain_servers_and_several_processes(tmp_path: Path) -> None:
     load = Load(0.15, tmp_path, use_wrk=False)
-    found, memory = Harness(fake_pair, workers=2, plain=True).measure(
+    found, memory = Harness(fake_pair, workers=[2], plain=True).measure(
         [short_cases([2])[0], body_cases(2, 2, 1)[0]], 1, load, lambda _: None
     )
     assert list(memory) == ["ours", "ours, --workers 2"]

@@ -366,6 +366,14 @@ def test_round_robin_while_workers_come_and_go(present: list[set[int]]) -> None:
         turns[chosen] = turn
 
 
+def test_processes_of_a_router_begin_their_rounds_at_different_workers() -> None:
+    group = workers(0, 0, 0)
+    firsts = [make_policy("round_robin", CacheAwareSettings(), process=process).choose(group) for process in range(4)]
+    assert firsts == [*group, group[0]]
+    second = make_policy("round_robin", CacheAwareSettings(), process=1)
+    assert [second.choose(group) for _ in range(6)] == [group[1], group[2], group[0]] * 2
+
+
 def test_power_of_two_follows_the_live_load() -> None:
     """Each choice becomes load at once, as it does in a dispatcher: loads stay close."""
     random.seed(3)

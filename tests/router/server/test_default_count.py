@@ -1,9 +1,11 @@
 """How many processes a router has by itself."""
 
+from pathlib import Path
+
 import pytest
 
 from router.cli.parser import parse
-from router.server.processes.default_count import MAX_DEFAULT_PROCESSES, default_process_count, with_process_count
+from router.server.processes.default_count import MAX_DEFAULT_PROCESSES, available_cores, default_process_count
 
 PAIR = ["--pd-disaggregation", "--prefill", "http://127.0.0.1:1", "8998", "--decode", "http://127.0.0.1:2"]
 IN_TURN = ["--policy", "round_robin"]
@@ -40,15 +42,27 @@ def test_one_for_each_core_where_the_policy_remembers_nothing(policy: str) -> No
         [*IN_TURN, "--prefill-max-inflight-requests-per-worker", "5"],
         [*IN_TURN, "--api-keys-file", "keys.yaml"],
         [*IN_TURN, "--trees", "dense"],
+        [*IN_TURN, "--log-dir", "logs"],
+        [*IN_TURN, "--max-runs-per-client", "8"],
+        [*IN_TURN, "--queue-size", "2"],
+        [*IN_TURN, "--max-body-bytes-in-flight", "1000000"],
     ],
 )
 def test_one_where_several_would_do_worse(flags: list[str]) -> None:
     assert count(*flags) == 1
 
 
-def test_a_number_that_is_given_counts() -> None:
-    settings = parse([*PAIR, *IN_TURN])
-    assert settings.server.workers == 0
-    assert with_process_count(settings, 2).server.workers == 2
-    assert with_process_count(parse(PAIR), 2).server.workers == 1
-    assert with_process_count(parse([*PAIR, "--workers", "3"]), 2).server.workers == 3
+def test_a_model_of_embeddings_is_no_limit() -> None:
+    assert count(*IN_TURN, "--embedding-model", "elsewhere") == MAX_DEFAULT_PROCESSES
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("100000 100000", 1), ("150000 100000", 2), ("max 100000", 64), (None, 64)]
+)
+def test_a_container_has_no_more_cores_than_its_quota(
+    quota: str | None, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota + "\n")
+    assert available_cores(tmp_path) == cores

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from router.cli.parser import parse
 from router.moa.settings import RunSettings
 from router.server.admission import AdmissionSettings
+from router.server.processes.default_count import MAX_DEFAULT_PROCESSES, available_cores
 from router.server.processes.limit_shares import process_share
 from router.server.processes.merged_responses import merge_metrics, merge_runs, merge_workers
 from router.server.processes.peers import Peers
@@ -355,6 +356,41 @@ def test_a_folder_with_too_long_a_name(tmp_path: Path, monkeypatch: pytest.Monke
     assert not list(folder.iterdir())
 
 
+def test_by_itself_a_router_has_one_process_where_processes_have_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    process = _serving(free_port())
+    assert not psutil.Process(process.pid).children()
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert "TMPDIR names no folder for sockets: cannot listen on" in err
+    assert "so there is one process alone." in err
+
+
+def test_by_itself_a_router_has_several_processes() -> None:
+    if available_cores() == 1:
+        pytest.skip("one core")
+    port = free_port()
+    process = _serving(port)
+    try:
+        while not httpx.get(f"http://127.0.0.1:{port}/liveness", timeout=60).is_success:
+            assert process.poll() is None
+        assert len(psutil.Process(process.pid).children()) == MAX_DEFAULT_PROCESSES
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def _serving(port: int) -> "subprocess.Popen[str]":
+    process = router(*PAIR, "--policy", "round_robin", "--port", str(port), "--log-level", "warn")
+    while not accepts(port):
+        assert process.poll() is None
+    return process
+
+
 def test_a_second_router_on_the_port_is_refused() -> None:
     port = str(free_port())
     first = router(*PAIR, "--port", port, "--workers", "2", "--log-level", "error")
@@ -372,7 +408,8 @@ def test_a_second_router_on_the_port_is_refused() -> None:
 @given(st.integers(1, 7), st.integers(7, 500), st.integers(0, 500), st.none() | st.floats(0.1, 100))
 def test_shares_add_up(count: int, most: int, queue: int, rate: float | None) -> None:
     limits = AdmissionSettings(max_concurrent=most, queue_size=queue, rate=rate)
-    settings = RouterSettings(prefill=(), decode=(), limits=limits, runs=RunSettings(total=most, per_client=most))
+    runs, server = RunSettings(total=most, per_client=most), ServerSettings(workers=count)
+    settings = RouterSettings(prefill=(), decode=(), limits=limits, runs=runs, server=server)
     shares = [process_share(settings, index, count) for index in range(count)]
     assert sum(each.limits.max_concurrent for each in shares) == most
     assert sum(each.limits.queue_size for each in shares) == queue
@@ -383,9 +420,14 @@ def test_shares_add_up(count: int, most: int, queue: int, rate: float | None) ->
 
 
 def test_no_limit_stays_none() -> None:
-    assert process_share(parse(PAIR), 1, 4).limits == AdmissionSettings(
+    assert process_share(parse([*PAIR, "--workers", "4"]), 1, 4).limits == AdmissionSettings(
         queue_size=25, queue_bytes=64 << 20, body_bytes=256 << 20
     )
+
+
+def test_limits_that_are_not_given_are_not_shared_where_the_number_of_processes_is_not_given_either() -> None:
+    settings = parse([*PAIR, "--policy", "random"])
+    assert process_share(settings, 0, 2) == settings
 
 
 @given(st.text(), st.integers(1, 9))
