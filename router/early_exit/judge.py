@@ -13,10 +13,11 @@ from router.early_exit.judge_process import JudgeProcess, start_judge_process
 from router.early_exit.judge_protocol import BUILTIN_MODEL, nan_from_null
 
 MAX_RESTART_BACKOFF = 60.0  # seconds between attempts to start a process that does not start
+STABLE_AFTER = 60.0  # seconds of a process's life after which its death is the first one again
 
 
 class Judge:
-    """An `AgreementJudge` that starts its process at the first request, and again when it has died.
+    """An `AgreementJudge` that starts its process at the first request, and again as soon as it has died.
 
     Args:
         model: `BUILTIN_MODEL` (all-MiniLM-L6-v2 from an installed package, no network), a folder, or a name on the
@@ -35,6 +36,7 @@ class Judge:
         self._retry_at = 0.0
         self._last_problem = ""
         self._closed = False
+        self._revival: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -102,6 +104,9 @@ class Judge:
     async def close(self) -> None:
         """End the process; pending requests and all later ones raise `JudgeError`."""
         self._closed = True
+        if self._revival is not None:
+            self._revival.cancel()
+            await asyncio.gather(self._revival, return_exceptions=True)
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
@@ -135,13 +140,29 @@ class Judge:
     async def _start_process(self) -> JudgeProcess | JudgeError:
         """Start the process. A failure is returned: raised, nobody might retrieve it once all callers gave up."""
         try:
-            self._process = await start_judge_process(self._model, self._device, self._start_timeout)
-            return self._process
+            process = await start_judge_process(self._model, self._device, self._start_timeout)
+            self._process = process
+            self._revival = asyncio.create_task(self._revive(process))
+            return process
         except JudgeError as error:
             self._record_failure(str(error))
             return error
         finally:
             self._starting = None
+
+    async def _revive(self, process: JudgeProcess) -> None:
+        """Start another process once this one has died, so that no decision waits for its model."""
+        born = time.monotonic()
+        await process.wait_until_ended()
+        if time.monotonic() - born > STABLE_AFTER:
+            self._failures = 0
+        while not self._closed:
+            try:
+                await self._running_process()
+            except JudgeError:
+                await asyncio.sleep(max(0.1, self._retry_at - time.monotonic()))
+            else:
+                return
 
     def _record_failure(self, problem: str) -> None:
         """Set the backoff after a failed start or a death: none after the first failure, then ever longer."""

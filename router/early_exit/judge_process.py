@@ -86,6 +86,10 @@ class JudgeProcess:
         """Wait for the model; raises `JudgeError` when it cannot be loaded."""
         await asyncio.shield(self._loaded)  # a cancelled caller does not cancel the future that others await
 
+    async def wait_until_ended(self) -> None:
+        """Wait until the process has ended."""
+        await asyncio.wait([self._receive_task])
+
     async def request(self, message: dict[str, Any]) -> dict[str, Any]:
         """The response to a request; raises `JudgeError` when the process refuses it or dies. May be cancelled."""
         if self.problem is not None:

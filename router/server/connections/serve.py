@@ -98,6 +98,7 @@ def serve(
         access_log=False,
         timeout_graceful_shutdown=settings.grace_secs,
     )
+    config.timeout_keep_alive = settings.keep_alive_secs  # type: ignore[assignment]
     _return_large_blocks()
     # Imported objects stay for ever; without `freeze`, each full collection would walk them, for 20 ms.
     gc.collect()

@@ -16,6 +16,7 @@ import pytest
 
 from router.cli.parser import parse
 from router.load_balancing import POLICIES
+from router.server.settings import ServerSettings
 from tests.router.support.aio import run, until
 from tests.router.support.fakes import Call, FakePair, chat_event, started
 from tests.router.support.processes import free_port, router, wait_for
@@ -172,6 +173,25 @@ def test_the_time_limit_of_clients() -> None:
         wait_for(f"http://127.0.0.1:{port}/liveness", process)
         with socket.create_connection(("127.0.0.1", port), timeout=60) as silent:
             assert silent.recv(1) == b""
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_how_long_a_connection_may_lie_idle() -> None:
+    """Longer than clients keep theirs, or than proxies do: both send requests until the moment of closing."""
+    assert ServerSettings().keep_alive_secs > 60
+    port = free_port()
+    process = router(*PAIR, "--host", "127.0.0.1", "--port", str(port), "--keep-alive-secs", "0.2")
+    try:
+        wait_for(f"http://127.0.0.1:{port}/liveness", process)
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as idle:
+            idle.sendall(b"GET /liveness HTTP/1.1\r\nhost: x\r\n\r\n")
+            told = b""
+            while data := idle.recv(4096):
+                told += data
+        assert told.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" not in told.lower()
     finally:
         process.kill()
         process.communicate()

@@ -14,6 +14,7 @@ import torch
 from router.early_exit import Agreement, Judge, JudgeError, judge_process
 from router.early_exit.embedder import Embedder
 from router.early_exit.judge_main import process_batch
+from tests.router.support.aio import until
 
 pytestmark = pytest.mark.servers  # the judge's process, with its embedding model
 
@@ -114,6 +115,17 @@ def test_a_killed_judge_comes_back(judge: Judge, runner: asyncio.Runner) -> None
         raise AssertionError("it did not come back")
 
     assert runner.run(kill()) > 0.8
+
+
+def test_a_killed_judge_comes_back_before_anybody_needs_it(judge: Judge, runner: asyncio.Runner) -> None:
+    async def kill() -> None:
+        pid = judge.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: judge.pid not in (None, pid), "another one has loaded its model", PATIENCE)
+
+    runner.run(kill())
+    assert runner.run(judge.agreement(ALIKE, [0.5, 0.5], within=PATIENCE)).P > 0.8
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.02, 0.5])
