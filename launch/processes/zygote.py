@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,8 @@ class Zygote(Starter):
         self._env = env
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
-        self._reader_task: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[None]
-        self._pending_pids: dict[str, asyncio.Future[int]] = {}
+        self._readers: list[asyncio.Task[None]] = []
+        self._waiting: _Waiting
         self._exit_codes: dict[int, int] = {}
         self._starting = asyncio.Lock()
 
@@ -52,12 +52,12 @@ class Zygote(Starter):
         async with self._starting:
             if self._process is None or self._process.returncode is not None:
                 await self._start_zygote()
-        process = self._process
+        process, waiting = self._process, self._waiting
         assert process is not None
         assert process.stdin is not None
-        await _wait_shielded(self._ready)
+        await _wait_shielded(waiting.ready)
         pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._pending_pids[command.name] = pid
+        waiting.pids[command.name] = pid
         request = {"name": command.name, "argv": command.argv, "env": command.env, "log": str(command.log)}
         process.stdin.write(json.dumps(request).encode() + b"\n")
         try:
@@ -84,13 +84,12 @@ class Zygote(Starter):
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
-        if self._reader_task is not None:
-            await self._reader_task
+        await asyncio.gather(*self._readers)
 
     async def _start_zygote(self) -> None:
-        self._ready = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(asyncio.get_running_loop().create_future())
         with self._log.open("wb") as log:
-            self._process = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "launch.processes.zygote_main",
@@ -101,27 +100,36 @@ class Zygote(Starter):
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
-        self._reader_task = asyncio.create_task(self._read_replies())
+        self._process, self._waiting = process, waiting
+        self._readers.append(asyncio.create_task(self._read_replies(process, waiting)))
 
-    async def _read_replies(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            self._handle_reply(json.loads(line))
-        await self._process.wait()
-        waiting: list[asyncio.Future[Any]] = [self._ready, *self._pending_pids.values()]
-        for future in waiting:
+    async def _read_replies(self, process: asyncio.subprocess.Process, waiting: "_Waiting") -> None:
+        """Read what one process says, until its end, at which its successor may be there already."""
+        assert process.stdout is not None
+        async for line in process.stdout:
+            self._handle_reply(json.loads(line), waiting)
+        await process.wait()
+        futures: list[asyncio.Future[Any]] = [waiting.ready, *waiting.pids.values()]
+        for future in futures:
             if not future.done():
                 future.set_exception(LaunchError(f"the process that forks the servers died; its log is {self._log}."))
 
-    def _handle_reply(self, message: dict[str, Any]) -> None:
+    def _handle_reply(self, message: dict[str, Any], waiting: "_Waiting") -> None:
         if message.get("ready"):
-            self._ready.set_result(None)
+            waiting.ready.set_result(None)
         elif "code" in message:
             self._exit_codes[message["pid"]] = message["code"]
         else:
             self._exit_codes.pop(message["pid"], None)  # the kernel may give a number again
-            self._pending_pids[message["name"]].set_result(message["pid"])
+            waiting.pids[message["name"]].set_result(message["pid"])
+
+
+@dataclass
+class _Waiting:
+    """What is awaited of one zygote: that it can fork, and the process ids of servers by name."""
+
+    ready: asyncio.Future[None]
+    pids: dict[str, asyncio.Future[int]] = field(default_factory=dict)
 
 
 async def _wait_shielded(future: "asyncio.Future[Any]") -> Any:

@@ -1,8 +1,8 @@
 """One set of running servers for all end-to-end tests: two P/D pairs, their router, a plain server.
 
-All serve SmolLM2 in float32, where greedy output does not flip on near-ties. The pairs are forked, as
-the launcher does it on a CPU; the plain server is a fresh `python -m sglang.launch_server`. It and the
-second pair have pages of 16 tokens, so that both start paths and both KV allocators are exercised.
+All serve the first layers of SmolLM2 in float32, where greedy output does not flip on near-ties. The pairs are forked,
+as the launcher does it on a CPU; the plain server is a fresh `python -m sglang.launch_server`. It and the second pair
+have pages of 16 tokens, so that both start paths and both KV allocators are exercised.
 
 Where several processes share the tests, one of them starts these servers first of all and has all tests that need
 them, while another one is busy with the others (`tests/conftest.py`).
@@ -31,9 +31,11 @@ from launch.processes.teardown import kill_all
 from launch.supervision.readiness import wait_until_ready
 from launch.supervision.supervisor import Supervisor
 from router.http_client.origin import Origin
+from tests.e2e.fewer_layers import first_layers
 from tests.e2e.servers import MODEL, Servers
 
 PAGED = "smol-paged"
+LAYERS = 8  # of 30
 CONTEXT = 2048
 CHUNK = 128  # tokens that prefill takes at once
 TTL = 20.0  # seconds that an open prompt lives without a word
@@ -69,8 +71,8 @@ def tiny_tree() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def model_folder() -> Path:
-    return prepare("smollm2")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return first_layers(prepare("smollm2"), LAYERS, tmp_path_factory.mktemp("models") / "smollm2")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 from launch.processes.base import Command, Process
 from launch.processes.zygote import Zygote
 from launch.processes.zygote_main import PRELOADED_MODULES
+from tests.router.support.aio import until
 
 FAKES = {
     "sglang.launch_server": "def run_server(argv): print('served with', *argv)",
@@ -48,9 +49,12 @@ def test_a_server_starts_also_after_the_zygotes_death(tmp_path: Path) -> None:
             assert zygote._process is not None
             os.kill(zygote._process.pid, signal.SIGKILL)
             await zygote._process.wait()
+            dead, of_dead = zygote._process, zygote._waiting
             commands = [Command(name, ("--port", name), {}, tmp_path / name) for name in "ab"]
-            both = await asyncio.gather(*map(zygote.start, commands))
-            assert [await ended(process) for process in both] == [0, 0]
+            both = asyncio.gather(*map(zygote.start, commands))
+            await until(lambda: zygote._process is not dead, "another one is started")
+            await zygote._read_replies(dead, of_dead)  # that the first one ended is seen only now
+            assert [await ended(process) for process in await both] == [0, 0]
         finally:
             await zygote.close()
 
