@@ -85,12 +85,14 @@ def run_multi_process(count: int, settings: RouterSettings) -> int:
     shared = Shared(
         KeyRing.load(server.api_key, server.api_keys_file), WorkerTls(settings.tls), client_context(settings.tls)
     )
+    manager = None
     try:
         manager = ProcessManager(server, count, partial(run_child_process, settings, shared))
     except NoPrivateSockets as error:
         if server.workers:
             raise
         logger.warning("%s; so there is one process alone.", error.strerror)
+    if manager is None:  # not in the handler, where every later error would quote that one
         return run_single_process(settings)
     log_start_warnings(server.host, server.port, server.api_key, server.api_keys_file)
     return manager.run()

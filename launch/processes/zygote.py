@@ -56,6 +56,8 @@ class Zygote(Starter):
         assert process is not None
         assert process.stdin is not None
         await _wait_shielded(waiting.ready)
+        if process.returncode is not None:
+            raise LaunchError(self._death())
         pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         waiting.pids[command.name] = pid
         request = {"name": command.name, "argv": command.argv, "env": command.env, "log": str(command.log)}
@@ -64,7 +66,7 @@ class Zygote(Starter):
             await _wait_shielded(pid)
         except asyncio.CancelledError:
             # The request was sent: nobody else would know of the server that comes of it.
-            await kill_all([ForkedProcess(command, await pid, self._exit_codes, process)])
+            await kill_all([ForkedProcess(command, await _wait_shielded(pid), self._exit_codes, process)])
             raise
         return ForkedProcess(command, pid.result(), self._exit_codes, process)
 
@@ -84,7 +86,10 @@ class Zygote(Starter):
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
-        await asyncio.gather(*self._readers)
+        _, unread = await asyncio.wait(self._readers, timeout=5)
+        for reader in unread:
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
 
     async def _start_zygote(self) -> None:
         waiting = _Waiting(asyncio.get_running_loop().create_future())
@@ -112,7 +117,10 @@ class Zygote(Starter):
         futures: list[asyncio.Future[Any]] = [waiting.ready, *waiting.pids.values()]
         for future in futures:
             if not future.done():
-                future.set_exception(LaunchError(f"the process that forks the servers died; its log is {self._log}."))
+                future.set_exception(LaunchError(self._death()))
+
+    def _death(self) -> str:
+        return f"the process that forks the servers died; its log is {self._log}."
 
     def _handle_reply(self, message: dict[str, Any], waiting: "_Waiting") -> None:
         if message.get("ready"):

@@ -70,6 +70,7 @@ def _fork(request: dict[str, Any]) -> int:
     if pid == 0:
         code = 1
         try:
+            os.close(_reply_descriptor)  # its end is that of this process, and of no server
             _become_server(request)
         except SystemExit as exit_request:
             code = exit_request.code if isinstance(exit_request.code, int) else 1

@@ -1,6 +1,7 @@
 """A load generator in Python for streams and long bodies: one request at a time on each connection."""
 
 import asyncio
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class _Totals:
     """Counts over all connections."""
 
     deadline: float
-    opened: float  # when all connections had begun: from then on gaps count
+    opened: float  # when all connections had begun: from then on tokens count
     limit: int | None  # requests on each connection
     latencies: list[float]
     gaps: list[float]
@@ -101,9 +102,10 @@ class _Connection(asyncio.Protocol):
         data = self._rest + data
         now = time.perf_counter()
         if found := data.count(TOKEN_MARK):
-            self._totals.tokens += found
-            if self._token_at is not None and now >= self._totals.opened:
-                self._totals.gaps.append(now - self._token_at)
+            if now >= self._totals.opened:
+                self._totals.tokens += found
+                if self._token_at is not None:
+                    self._totals.gaps.append(now - self._token_at)
             self._token_at = now
         if data.endswith(STREAM_END):
             self._record_response()
@@ -131,13 +133,16 @@ async def _measure(url: str, raw: bytes, connections: int, seconds: float, ramp:
     address = urlsplit(url)
     host, port = address.hostname or "", address.port or 80
     started = time.perf_counter()
-    totals = _Totals(started + ramp + seconds, started + ramp, limit, [], [])
+    totals = _Totals(math.inf, math.inf, limit, [], []) if ramp else _Totals(started + seconds, started, limit, [], [])
 
     async def connect(number: int) -> tuple[asyncio.Transport, _Connection]:
         await asyncio.sleep(ramp * number / connections)
         return await loop.create_connection(lambda: _Connection(raw, totals), host, port)
 
     pairs = await asyncio.gather(*(connect(number) for number in range(connections)))
+    if ramp:
+        started = totals.opened = time.perf_counter()
+        totals.deadline = started + seconds
     try:
         async with asyncio.timeout(seconds + DRAIN_TIMEOUT):
             await asyncio.gather(*(connection.done for _, connection in pairs))
@@ -171,8 +176,8 @@ def measure(
 ) -> Sample:
     """Post `body` on each connection, again after each response, for `seconds` or `limit` times.
 
-    Connections begin one after the other over `ramp` seconds, which come before the others; until then no time between
-    tokens counts. Of streams in flight at the end, only the tokens count.
+    Connections begin one after the other over `ramp` seconds, which come before the others and whose tokens do not
+    count. Of streams in flight at the end, only the tokens count.
 
     Raises:
         BenchError: A response does not come, or the server cannot be reached.

@@ -5,12 +5,16 @@ process, every open stream would wait for it.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from router.early_exit.agreement import Agreement, JudgeError, balance
 from router.early_exit.judge_process import JudgeProcess, start_judge_process
 from router.early_exit.judge_protocol import BUILTIN_MODEL, nan_from_null
+
+logger = logging.getLogger(__name__)
 
 MAX_RESTART_BACKOFF = 60.0  # seconds between attempts to start a process that does not start
 STABLE_AFTER = 60.0  # seconds of a process's life after which its death is the first one again
@@ -104,12 +108,8 @@ class Judge:
     async def close(self) -> None:
         """End the process; pending requests and all later ones raise `JudgeError`."""
         self._closed = True
-        if self._revival is not None:
-            self._revival.cancel()
-            await asyncio.gather(self._revival, return_exceptions=True)
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
+        await _end(self._starting)
+        await _end(self._revival)  # last: a start that just succeeded has begun one
         if self._process is not None:
             await self._process.close()
 
@@ -154,12 +154,17 @@ class Judge:
         """Start another process once this one has died, so that no decision waits for its model."""
         born = time.monotonic()
         await process.wait_until_ended()
+        if not self._closed:
+            logger.warning("the judge is started again: %s", process.problem)
         if time.monotonic() - born > STABLE_AFTER:
             self._failures = 0
         while not self._closed:
             try:
                 await self._running_process()
-            except JudgeError:
+            except JudgeError as error:
+                if self._closed:
+                    return
+                logger.warning("the judge did not come back, and is tried again: %s", error)
                 await asyncio.sleep(max(0.1, self._retry_at - time.monotonic()))
             else:
                 return
@@ -170,3 +175,9 @@ class Judge:
         backoff = 0.0 if self._failures == 1 else min(MAX_RESTART_BACKOFF, 0.5 * 2.0 ** (self._failures - 2))
         self._retry_at = time.monotonic() + backoff
         self._last_problem = problem
+
+
+async def _end(task: "asyncio.Task[Any] | None") -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

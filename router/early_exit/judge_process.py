@@ -140,7 +140,7 @@ class JudgeProcess:
     def _check_silence(self) -> None:
         """Kill the process when it has left a request unanswered, and said nothing else, for `SILENCE_LIMIT`.
 
-        It may hang inside a library, and would never take another request. The next request starts a new one.
+        It may hang inside a library, and would never take another request.
         """
         loop = asyncio.get_running_loop()
         oldest = next(iter(self._unanswered.values()), None)
@@ -162,6 +162,19 @@ class JudgeProcess:
 
     async def _receive(self) -> None:
         """Pass each response to the request that awaits it, until the process ends."""
+        try:
+            await self._pass_on_responses()
+        except Exception as error:
+            self._fail(f"the judge's process sent what is no message ({error!r})")
+            self._kill()
+        self._stop_checking()
+        status = await self._process.wait()
+        await asyncio.wait([self._log_task])  # so that its last line is known
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
+        last = f"; its last words were: {self._last_log_line[-1]}" if self._last_log_line else ""
+        self._fail(f"the judge's process {how}{last}")
+
+    async def _pass_on_responses(self) -> None:
         assert self._process.stdout is not None
         while (message := await receive_message(self._process.stdout)) is not None:
             if "id" not in message:
@@ -179,12 +192,6 @@ class JudgeProcess:
                 _resolve(pending, JudgeError(f"the judge could not measure: {message['problem']}"))
             else:
                 _resolve(pending, message)
-        self._stop_checking()
-        status = await self._process.wait()
-        await asyncio.wait([self._log_task])  # so that its last line is known
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
-        last = f"; its last words were: {self._last_log_line[-1]}" if self._last_log_line else ""
-        self._fail(f"the judge's process {how}{last}")
 
     async def _forward_log(self) -> None:
         """Log its stderr, line by line."""

@@ -121,7 +121,8 @@ async def send_trace(url: str, trace: Sequence[TracedRequest], scale: Scale) -> 
         except* (httpx.HTTPError, BenchError) as errors:
             problem = errors.exceptions[0]
     if problem is not None:
-        raise BenchError(f"a request to {url} failed: {problem}.") from problem
+        words = str(problem) if isinstance(problem, BenchError) else f"{url} cannot be reached ({problem!r})."
+        raise BenchError(words) from problem
     cuts = statistics.quantiles(live.ttfts, n=100, method="inclusive")
     return Measured(
         ttft_mean_ms=1000 * statistics.fmean(live.ttfts),

@@ -24,6 +24,8 @@ from router.server.settings import ServerSettings
 # busy loop take 20 ms, so with one descriptor hundreds of new clients would wait for seconds.
 DESCRIPTORS_PER_SOCKET = 8
 
+TLS_GOODBYE_SECS = 1.0  # that an idle client has to answer the end of a connection; many never read it
+
 M_MMAP_THRESHOLD = -3  # a parameter of glibc's `mallopt`
 LARGE_BLOCK_BYTES = 1 << 20
 
@@ -57,7 +59,11 @@ class _Server(Server):
         loop = asyncio.get_running_loop()
         for each in self._encrypted:
             server = await loop.create_server(
-                self._protocol, sock=each, ssl=self._context, ssl_handshake_timeout=self._handshake_secs
+                self._protocol,
+                sock=each,
+                ssl=self._context,
+                ssl_handshake_timeout=self._handshake_secs,
+                ssl_shutdown_timeout=TLS_GOODBYE_SECS,
             )
             self.servers.append(server)
 

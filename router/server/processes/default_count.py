@@ -18,9 +18,9 @@ MEMORYLESS_POLICIES = frozenset({"consistent_hashing", "random", "round_robin"})
 def default_process_count(settings: RouterSettings, cores: int) -> int:
     """One process for each core, at most `MAX_DEFAULT_PROCESSES`; one alone where several would do worse.
 
-    That is where the policy remembers requests, which each process would do for its own; where a limit is given, of
-    which each process would have a share; with trees of one's own, whose judge each would load; and with log files, of
-    which each would have its own. Limits that are not given hold for each of the processes.
+    That is where the policy remembers requests, which each process would do for its own; where a limit has not its
+    default, of which each process would have a share; with trees of one's own, whose judge each would load; and with
+    log files, of which each would have its own. The defaults hold for each of the processes.
     """
     policies = {settings.prefill_policy or settings.policy, settings.decode_policy or settings.policy, settings.policy}
     has_limits = (

@@ -10,7 +10,7 @@ from router.server.settings import RouterSettings
 def process_share(settings: RouterSettings, index: int, count: int) -> RouterSettings:
     """The settings of process `index` of `count`; the first processes get the remainder of a whole number.
 
-    Where the router has several processes by itself, no limit is given, and each process has all of the usual ones.
+    Where the router has several processes by itself, limits have their defaults, and these hold for each process.
     """
     if settings.server.workers == 0:
         return settings
