@@ -32,7 +32,7 @@ class ServerSettings:
         minimum=0,
         maximum=256,
         help_text="processes on the port; 0: one for each core, at most 2, where the policy remembers no requests, "
-        "limits have their defaults, and no --trees or --log-dir is given, else one",
+        "limits and the breaker have their defaults, and no --trees or --log-dir is given, else one",
     )
     api_key: str | None = flag(
         "--api-key", default=None, help_text="key that clients must send, and that is sent to the workers"

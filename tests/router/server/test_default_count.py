@@ -45,6 +45,7 @@ def test_one_for_each_core_where_the_policy_remembers_nothing(policy: str) -> No
         [*IN_TURN, "--log-dir", "logs"],
         [*IN_TURN, "--max-runs-per-client", "8"],
         [*IN_TURN, "--queue-size", "2"],
+        [*IN_TURN, "--cb-failure-threshold", "3"],
         [*IN_TURN, "--max-body-bytes-in-flight", "1000000"],
     ],
 )
