@@ -66,11 +66,10 @@ class ServerSettings:
         exclusive_minimum=0,
         help_text="seconds in which a client must send its request, and for which it may take nothing of its answer",
     )
-    keep_alive_secs: float = flag(
+    keep_alive_secs: int = flag(
         "--keep-alive-secs",
         default=75,
-        value_type=float,
-        exclusive_minimum=0,
+        minimum=1,
         help_text="seconds that a connection may lie idle between two requests of HTTP/1.1; longer than clients and "
         "proxies keep theirs, else they send requests on connections that are being closed",
     )

@@ -7,8 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 LAYER = re.compile(r"\.layers\.(\d+)\.")
 
@@ -22,8 +21,8 @@ def first_layers(model: Path, count: int, folder: Path) -> Path:
     config = json.loads((model / "config.json").read_text())
     (folder / "config.json").unlink()
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": count}))
-    with safe_open(model / "model.safetensors", "pt") as weights:
-        kept = {name: weights.get_tensor(name) for name in weights.keys() if _layer(name) < count}  # noqa: SIM118 - no dict
+    weights = load_file(model / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if _layer(name) < count}
     save_file(kept, folder / "model.safetensors", {"format": "pt"})
     return folder
 

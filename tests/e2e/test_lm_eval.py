@@ -106,6 +106,7 @@ def test_a_task_of_multiple_choice_is_the_same_through_a_pair(runs: dict[str, Ru
     pair, plain = runs["pair"], runs["plain"]
     for metric in ("acc,none", "acc_norm,none"):
         assert pair.results()[metric] == plain.results()[metric]
+    assert plain.results()["acc,none"] > 1 / CHOICES, "better than guessing: log-likelihoods mean something"
     told = [_likelihood(choice) for question in plain.responses() for choice in question]
     assert len(set(told)) > QUESTIONS, "choices have log-likelihoods of their own"
     for of_pair, of_plain in zip(pair.responses(), plain.responses(), strict=True):

@@ -120,4 +120,4 @@ def test_public_case_loglikelihood(servers: Servers, model_folder: Path) -> None
     ours, plain = scores(servers.router), scores(servers.plain)
     same([list(each) for each in ours], [list(each) for each in plain])
     assert all(score < 0 for score, _ in ours)
-    assert ours[0][0] > ours[1][0], "one word is likelier than three"
+    assert ours[0][0] > ours[1][0], "blue is likelier than a wooden chair"

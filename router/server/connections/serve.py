@@ -102,9 +102,9 @@ def serve(
         # uvicorn logs errors in full by itself; the router's own log leaves their messages out.
         log_config=None if settings.redact_text else LOGGING_CONFIG,
         access_log=False,
+        timeout_keep_alive=settings.keep_alive_secs,
         timeout_graceful_shutdown=settings.grace_secs,
     )
-    config.timeout_keep_alive = settings.keep_alive_secs  # type: ignore[assignment]
     _return_large_blocks()
     # Imported objects stay for ever; without `freeze`, each full collection would walk them, for 20 ms.
     gc.collect()

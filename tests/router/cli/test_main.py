@@ -182,7 +182,7 @@ def test_how_long_a_connection_may_lie_idle() -> None:
     """Longer than clients keep theirs, or than proxies do: both send requests until the moment of closing."""
     assert ServerSettings().keep_alive_secs > 60
     port = free_port()
-    process = router(*PAIR, "--host", "127.0.0.1", "--port", str(port), "--keep-alive-secs", "0.2")
+    process = router(*PAIR, "--host", "127.0.0.1", "--port", str(port), "--keep-alive-secs", "1")
     try:
         wait_for(f"http://127.0.0.1:{port}/liveness", process)
         with socket.create_connection(("127.0.0.1", port), timeout=60) as idle:
