@@ -108,6 +108,17 @@ def works(router: str) -> bool:
         return False
 
 
+def test_the_whole_model_knows_what_it_is_asked(router: str) -> None:
+    """The common servers have its first layers alone, whose words mean nothing."""
+    greedy = {"model": MODEL, "temperature": 0, "max_tokens": 8}
+    chat = {**greedy, "messages": [{"role": "user", "content": "What is the capital of France?"}]}
+    told = httpx.post(f"{router}/v1/chat/completions", json=chat, timeout=120).json()["choices"][0]
+    assert "Paris" in told["message"]["content"]
+    completion = {**greedy, "prompt": "The capital of France is"}
+    told = httpx.post(f"{router}/v1/completions", json=completion, timeout=120).json()["choices"][0]
+    assert "Paris" in told["text"]
+
+
 def test_a_killed_client(router: str) -> None:
     pair = Pair(router)
     arguments = [sys.executable, "-c", CLIENT, router]
