@@ -6,31 +6,22 @@ import math
 import platform
 import random
 import shlex
-import statistics
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from router.bench.routing.replay import Replayed, replay
+from router.bench.routing.trace_flags import add_trace_flags, check_least
 from router.bench.routing.traces import TRACES
-from router.load_balancing import POLICIES, CacheAwareSettings
-
-COLUMNS = {
-    "ttft_mean_ms": "TTFT mean",
-    "ttft_p50_ms": "p50",
-    "ttft_p99_ms": "p99",
-    "latency_mean_ms": "latency",
-    "hit_rate": "hits",
-    "balance": "busiest",
-}
+from router.load_balancing import CacheAwareSettings
 
 
 def main(arguments: list[str]) -> None:
     """Print a table a trace, and write a record of all if asked for."""
     parser = argparse.ArgumentParser(prog="python -m router.bench.routing", description=__doc__)
-    parser.add_argument("--requests", type=int, default=2_000, help="requests a trace (%(default)s)")
+    add_trace_flags(parser, requests=2_000)
     parser.add_argument("--servers", type=int, default=8, help="modelled servers (%(default)s)")
     parser.add_argument("--load", type=float, default=1.0, help="times the usual rate of requests (%(default)s)")
     parser.add_argument("--slow", type=int, default=0, help="of these, servers at half the speed (%(default)s)")
@@ -41,14 +32,9 @@ def main(arguments: list[str]) -> None:
         default=CacheAwareSettings.balance_abs_threshold,
         help="of cache_aware, as the router's (%(default)s)",
     )
-    parser.add_argument("--seeds", type=int, default=1, help="traces of each kind; figures are means (%(default)s)")
-    parser.add_argument("--traces", nargs="+", choices=list(TRACES), default=list(TRACES), help="traces (all)")
-    parser.add_argument("--policies", nargs="+", choices=sorted(POLICIES), default=sorted(POLICIES), help="(all)")
     parser.add_argument("--out", type=Path, help="file for the record, JSON")
     options = parser.parse_args(arguments)
-    for flag, least in {"requests": 10, "servers": 1, "seeds": 1}.items():
-        if getattr(options, flag) < least:
-            parser.error(f"--{flag} {getattr(options, flag)} is too few; give at least {least}.")
+    check_least(parser, options, servers=1)
     if not 0 < options.load < math.inf:
         parser.error(f"--load {options.load:g} is no rate; give a number above 0.")
     try:
@@ -66,10 +52,10 @@ def main(arguments: list[str]) -> None:
     print(f"{options.requests} requests, {options.servers} servers, {options.slow} of them slow; milliseconds\n")
     for trace in options.traces:
         figures = record["traces"][trace] = {}
-        print(f"{trace:<20}" + "".join(f"{title:>11}" for title in COLUMNS.values()), flush=True)
+        print(Replayed.head(trace), flush=True)
         for policy, done in _replays(trace, options):
             figures[policy] = {name: round(value, 4) for name, value in asdict(done).items()}
-            print(f"{policy:<20}" + _cells(done), flush=True)
+            print(done.row(policy), flush=True)
         print()
     if options.out is not None:
         options.out.write_text(json.dumps(record, indent=1) + "\n")
@@ -84,33 +70,16 @@ def _replays(name: str, options: argparse.Namespace) -> Iterator[tuple[str, Repl
     ]
     for policy in options.policies:
         done = [
-            asdict(
-                replay(
-                    policy,
-                    trace,
-                    slowness,
-                    kv_events=options.kv_events,
-                    balance_abs_threshold=options.balance_abs_threshold,
-                )
+            replay(
+                policy,
+                trace,
+                slowness,
+                kv_events=options.kv_events,
+                balance_abs_threshold=options.balance_abs_threshold,
             )
             for trace in traces
         ]
-        means = {each.name: statistics.fmean(one[each.name] for one in done) for each in fields(Replayed)}
-        yield policy, Replayed(**means)
-
-
-def _cells(done: Replayed) -> str:
-    values = asdict(done)
-    cells = []
-    for name in COLUMNS:
-        match name:
-            case "hit_rate":
-                cells.append(f"{values[name]:>11.1%}")
-            case "balance":
-                cells.append(f"{values[name]:>10.2f}x")
-            case _:
-                cells.append(f"{values[name]:>11.1f}")
-    return "".join(cells)
+        yield policy, Replayed.mean(done)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Sends a trace, made shorter and slower, through a router to real SGLang servers."""
 
 import asyncio
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,29 +10,11 @@ import httpx
 import orjson
 
 from router.bench.errors import BenchError
+from router.bench.routing.figures import Figures
 from router.bench.routing.traces import TracedRequest
 
 TIMEOUT = 300.0  # seconds for what hangs
 SESSION_HEADER = "x-smg-routing-key"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What came of one trace under one policy, as the client saw it.
-
-    Attributes:
-        ttft_mean_ms: Mean milliseconds to the first token.
-        ttft_p50_ms: Their median.
-        ttft_p99_ms: Their 99th percentile.
-        latency_mean_ms: Mean milliseconds to the last token.
-        hit_rate: Share of the prompts' tokens that were in the cache, by the servers' own count.
-    """
-
-    ttft_mean_ms: float
-    ttft_p50_ms: float
-    ttft_p99_ms: float
-    latency_mean_ms: float
-    hit_rate: float
 
 
 @dataclass(frozen=True)
@@ -104,7 +85,7 @@ class _Live:
         self.ended[number].set()
 
 
-async def send_trace(url: str, trace: Sequence[TracedRequest], scale: Scale) -> Measured:
+async def send_trace(url: str, trace: Sequence[TracedRequest], scale: Scale) -> Figures:
     """Send a trace through the router at `url`.
 
     Raises:
@@ -123,14 +104,7 @@ async def send_trace(url: str, trace: Sequence[TracedRequest], scale: Scale) -> 
     if problem is not None:
         words = str(problem) if isinstance(problem, BenchError) else f"{url} cannot be reached ({problem!r})."
         raise BenchError(words) from problem
-    cuts = statistics.quantiles(live.ttfts, n=100, method="inclusive")
-    return Measured(
-        ttft_mean_ms=1000 * statistics.fmean(live.ttfts),
-        ttft_p50_ms=1000 * cuts[49],
-        ttft_p99_ms=1000 * cuts[98],
-        latency_mean_ms=1000 * statistics.fmean(live.latencies),
-        hit_rate=live.cached_tokens / live.prompt_tokens,
-    )
+    return Figures.of(live.ttfts, live.latencies, live.cached_tokens / live.prompt_tokens)
 
 
 async def empty_caches(servers: Sequence[str]) -> None:

@@ -9,11 +9,10 @@ import json
 import math
 import random
 import shlex
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +20,29 @@ from router.bench.errors import BenchError
 from router.bench.processes import free_port
 from router.bench.report import environment
 from router.bench.routers import router_command, running_router
-from router.bench.routing.live import Measured, Scale, empty_caches, send_trace
+from router.bench.routing.figures import Figures
+from router.bench.routing.live import Scale, empty_caches, send_trace
+from router.bench.routing.trace_flags import add_trace_flags, check_least
 from router.bench.routing.traces import TRACES
-from router.load_balancing import POLICIES
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Parse the command line; exits with code 2 on a wrong option."""
     parser = argparse.ArgumentParser(prog="python -m router.bench.routing.live_main", description=__doc__)
     parser.add_argument("--servers", nargs="+", required=True, metavar="URL", help="SGLang servers of one model")
-    parser.add_argument("--requests", type=int, default=100, help="requests a trace (%(default)s)")
+    add_trace_flags(parser, requests=100)
     parser.add_argument("--shorter", type=int, default=10, help="by which lengths are divided (%(default)s)")
     parser.add_argument("--slower", type=float, default=10.0, help="by which pauses are multiplied (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=1, help="traces of each kind; figures are means (%(default)s)")
-    parser.add_argument("--traces", nargs="+", choices=list(TRACES), default=list(TRACES), help="traces (all)")
-    parser.add_argument("--policies", nargs="+", choices=sorted(POLICIES), default=sorted(POLICIES), help="(all)")
     parser.add_argument("--router-args", nargs=argparse.REMAINDER, default=[], help="further flags of the router, last")
     parser.add_argument("--out", type=Path, metavar="FILE", help="file for the record, JSON")
     options = parser.parse_args(arguments)
-    for flag, least in {"requests": 10, "shorter": 1, "seeds": 1}.items():
-        if getattr(options, flag) < least:
-            parser.error(f"--{flag} {getattr(options, flag)} is too few; give at least {least}.")
+    check_least(parser, options, shorter=1)
     if not 0 < options.slower < math.inf:
         parser.error(f"--slower {options.slower:g} is no factor; give a number above 0.")
     return options
 
 
-def measure(trace: str, policy: str, options: argparse.Namespace, folder: Path) -> Measured:
+def measure(trace: str, policy: str, options: argparse.Namespace, folder: Path) -> Figures:
     """The means of a policy's figures over the seeds; raises `BenchError`."""
     scale = Scale(options.shorter, options.slower)
     found = []
@@ -58,8 +53,8 @@ def measure(trace: str, policy: str, options: argparse.Namespace, folder: Path) 
         flags = ["--policy", policy, "--workers", "1", *options.router_args]
         command = router_command(["--worker-urls", *options.servers], port, *flags)
         with running_router(policy, command, port, folder) as target:
-            found.append(asdict(asyncio.run(send_trace(target.url, requests, scale))))
-    return Measured(**{each.name: statistics.fmean(one[each.name] for one in found) for each in fields(Measured)})
+            found.append(asyncio.run(send_trace(target.url, requests, scale)))
+    return Figures.mean(found)
 
 
 def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -71,16 +66,14 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     }
     print(record["command"])
     print(", ".join(f"{name} {value}" for name, value in record["surroundings"].items()))
-    titles = ("TTFT mean", "p50", "p99", "latency", "hits")
     with tempfile.TemporaryDirectory(prefix="routing-") as folder:
         for trace in options.traces:
             figures = record["traces"][trace] = {}
-            print(f"\n{trace:<20}" + "".join(f"{title:>11}" for title in titles), flush=True)
+            print(f"\n{Figures.head(trace)}", flush=True)
             for policy in options.policies:
                 done = measure(trace, policy, options, Path(folder))
                 figures[policy] = {name: round(value, 4) for name, value in asdict(done).items()}
-                *times, hits = asdict(done).values()
-                print(f"{policy:<20}" + "".join(f"{value:>11.1f}" for value in times) + f"{hits:>11.1%}", flush=True)
+                print(done.row(policy), flush=True)
                 if options.out is not None:
                     options.out.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from router.bench.routing.figures import Figures
 from router.bench.routing.servers import CACHE_TOKENS, RadixCache, ServedRequest, Server
 from router.bench.routing.traces import PAGE, TracedRequest
 from router.load_balancing import (
@@ -36,23 +37,13 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Replayed:
+class Replayed(Figures):
     """What came of one trace under one policy.
 
     Attributes:
-        ttft_mean_ms: Mean milliseconds to the first token.
-        ttft_p50_ms: Their median.
-        ttft_p99_ms: Their 99th percentile.
-        latency_mean_ms: Mean milliseconds to the last token.
-        hit_rate: Share of the prompts' tokens that were in the cache.
         balance: How long the busiest server worked, as a multiple of the average; 1 is even.
     """
 
-    ttft_mean_ms: float
-    ttft_p50_ms: float
-    ttft_p99_ms: float
-    latency_mean_ms: float
-    hit_rate: float
     balance: float
 
 
@@ -132,15 +123,8 @@ class _Replay:
                 break
         busy = [server.busy_secs for server in self._servers.values()]
         tokens = sum(len(request.prompt) for request in self._trace)
-        cuts = statistics.quantiles(self._ttfts, n=100, method="inclusive")
-        return Replayed(
-            ttft_mean_ms=1000 * statistics.fmean(self._ttfts),
-            ttft_p50_ms=1000 * cuts[49],
-            ttft_p99_ms=1000 * cuts[98],
-            latency_mean_ms=1000 * statistics.fmean(self._latencies),
-            hit_rate=self._cached / tokens,
-            balance=max(busy) / statistics.fmean(busy),
-        )
+        balance = max(busy) / statistics.fmean(busy)
+        return Replayed.of(self._ttfts, self._latencies, self._cached / tokens, balance=balance)
 
     def _route(self, number: int) -> None:
         request = self._trace[number]
