@@ -49,9 +49,11 @@ def main() -> None:
     gc.freeze()
     _reply({"ready": True})
     buffer = b""
+    standard_input = select.poll()
+    standard_input.register(0, select.POLLIN)
     while True:
         _reap_children()
-        if not select.select([0], [], [], POLL_SECONDS)[0]:
+        if not standard_input.poll(POLL_SECONDS * 1000):
             continue
         data = os.read(0, 1 << 16)
         if not data:

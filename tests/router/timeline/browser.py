@@ -8,7 +8,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from select import select
+from select import POLLIN, poll
 from time import monotonic
 from typing import Any, Self
 
@@ -36,6 +36,8 @@ class Browser:
         self.problems: list[str] = []
         self.requests: list[str] = []
         self._write, self._read = write, read
+        self._answers = poll()
+        self._answers.register(read, POLLIN)
         self._buffer = b""
         self._count = 0
         self._loaded = 0
@@ -109,7 +111,7 @@ class Browser:
         limit = monotonic() + PATIENCE
         while not until():
             while b"\0" not in self._buffer:
-                if not select([self._read], [], [], max(0.0, limit - monotonic()))[0]:
+                if not self._answers.poll(max(0.0, limit - monotonic()) * 1000):
                     raise TimeoutError(f"Chromium said nothing for {PATIENCE:g} s.")
                 chunk = os.read(self._read, 1 << 20)
                 assert chunk, "Chromium closed its pipe."

@@ -76,8 +76,9 @@ class Worker:
 
     def _line(self, stream: IO[bytes]) -> bytes:
         """A line; less when the process ends or the time is over before."""
-        ready, _, _ = select.select([stream], [], [], self._wall_s)
-        return stream.readline() if ready else b""
+        poll = select.poll()
+        poll.register(stream, select.POLLIN)
+        return stream.readline() if poll.poll(self._wall_s * 1000) else b""
 
     def _end(self) -> None:
         process, self._process = self._process, None

@@ -1,6 +1,9 @@
 """The processes of libraries: what does not end is ended, and the next request is answered."""
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,10 +30,12 @@ serve(answer)
 
 
 @pytest.fixture
-def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     (tmp_path / "odd_server.py").write_text(SERVER)
     monkeypatch.syspath_prepend(str(tmp_path))
-    return Worker("odd_server", cpu_s=0.2, wall_s=30)
+    worker = Worker("odd_server", cpu_s=0.2, wall_s=30)
+    yield worker
+    worker.close()
 
 
 @pytest.mark.parametrize("do", ["spin", "die", "fill"])
@@ -59,6 +64,20 @@ def test_what_the_library_prints_is_no_answer_and_what_it_raises_is_said(worker:
         worker.ask({"do": "fail"})
     assert isinstance(worker.ask({"do": "say"}), int)
     worker.close()
+
+
+def test_a_process_with_many_open_files_can_ask(worker: Worker) -> None:
+    """The C library's select takes no descriptor above 1,023."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert limits[1] > 1400
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 1400), limits[1]))
+    try:
+        with ExitStack() as opened:
+            for _ in range(1100):
+                opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+            assert isinstance(worker.ask({"do": "say"}), int)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_process_that_does_not_start_is_said() -> None:
