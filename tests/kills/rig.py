@@ -1,5 +1,6 @@
 """What is killed: two launched pairs of one model, and a router of several processes that has both."""
 
+import json
 import os
 import re
 import signal
@@ -15,7 +16,9 @@ import orjson
 import psutil
 
 from launch.machine.ports import free_ports
+from launch.models.packaged import prepare
 from router.server.processes.parent_death_signal import start_child
+from tests.e2e.fewer_layers import first_layers
 from tests.e2e.launched import Launched
 from tests.e2e.servers import is_quiet, overlay_state, wait_for
 from tests.kills.record import REQUEST_SECONDS, Held
@@ -24,8 +27,9 @@ from tests.watched import Watched, shared_files
 
 PAIRS = ("a", "b")
 PROCESSES = 2  # of the router that has both pairs
+LAYERS = 8  # of 30: what is tried is how soon the servers are there again, and not how fast a CPU multiplies
 CONFIG = f"""
-models: [{{name: {MODEL}, path: 'builtin:smollm2'}}]
+models: [{{name: {MODEL}, path: {{path}}}}]
 context_length: 1024
 max_total_tokens: 4096
 router_args: ['--request-timeout-secs', '{REQUEST_SECONDS:g}']
@@ -119,19 +123,20 @@ def _command(process: psutil.Process) -> list[str]:
 def running_rig(folder: Path) -> Iterator[Rig]:
     """Start everything, and stop it in the end."""
     rig = Rig(folder)
+    model = first_layers(prepare("smollm2"), LAYERS, folder / "model")
     first = 18_000 + os.getpid() % 80 * 120  # away from the ports of launches and of other runs
     with ExitStack() as stack:
         for index, name in enumerate(PAIRS):
-            rig.pairs.append(_launch(rig, name, first + 40 * index, stack))
+            rig.pairs.append(_launch(rig, name, model, first + 40 * index, stack))
         rig.router = _start_router(rig, next(free_ports(start=first + 80)), stack)
         yield rig
 
 
-def _launch(rig: Rig, name: str, first_port: int, stack: ExitStack) -> Pair:
+def _launch(rig: Rig, name: str, model: Path, first_port: int, stack: ExitStack) -> Pair:
     folder = rig.folder / name
     folder.mkdir(parents=True)
     config = folder / "pair.yaml"
-    config.write_text(CONFIG)
+    config.write_text(CONFIG.format(path=json.dumps(str(model))))
     ports = free_ports(start=first_port)
     arguments = ["--config", str(config), "--port", str(next(ports)), "--server-ports", str(next(ports))]
     launched = Launched(arguments, folder)

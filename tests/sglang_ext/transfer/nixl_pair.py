@@ -4,6 +4,7 @@ What is fake: the common part of their start (ranks, HTTP, heartbeats), and in `
 """
 
 import contextlib
+import gc
 import threading
 import time
 from collections import defaultdict
@@ -43,6 +44,14 @@ class SlowAgent:
         if self.fails:
             raise RuntimeError("the link is down")
         return str(self.agent.transfer(handle))
+
+
+class _Last:
+    """Ends the transfer thread that takes it from its queue, and with it what the thread holds."""
+
+    @property
+    def room(self) -> int:
+        raise SystemExit
 
 
 @dataclass
@@ -88,7 +97,7 @@ class Pair:
 
 @contextlib.contextmanager
 def nixl_pair() -> Iterator[Pair]:
-    """Start both managers; ends the thread of the prefill's that receives messages."""
+    """Start both managers; in the end their threads end, and all that they hold is given back."""
     from sglang.srt.disaggregation.nixl import conn
     from sglang.srt.disaggregation.utils import DisaggregationMode
 
@@ -96,8 +105,15 @@ def nixl_pair() -> Iterator[Pair]:
 
     made, before = [], set(threading.enumerate())
     receives = conn.NixlKVManager._start_bootstrap_thread
+    transfers = conn.NixlKVManager.transfer_worker
+
+    def transfer_until_last(*args: Any) -> None:
+        with contextlib.suppress(SystemExit):
+            transfers(*args)
+
     with (
         patch.object(conn.CommonKVManager, "__init__", _start),
+        patch.object(conn.NixlKVManager, "transfer_worker", transfer_until_last),
         patch.object(conn.CommonKVManager, "_start_heartbeat_checker_thread", lambda _: None),
         patch.object(conn.NixlKVManager, "_start_bootstrap_thread", lambda manager: keep_receiving(receives, manager)),
     ):
@@ -111,7 +127,8 @@ def nixl_pair() -> Iterator[Pair]:
             made.append((manager, pages, aux))
     (prefill, *_), (decode, pages, aux) = made
     agent = prefill.agent = SlowAgent(prefill.agent)
-    receiving = [each for each in set(threading.enumerate()) - before if not each.daemon]
+    started = set(threading.enumerate()) - before
+    receiving = [each for each in started if not each.daemon]
     try:
         yield Pair(prefill, decode, agent, pages, aux)
     finally:
@@ -131,6 +148,16 @@ def nixl_pair() -> Iterator[Pair]:
                 if to_decode is not None:  # a transfer thread may open one more until the context ends
                     to_decode.close()
                 ending.join(0.01)
+        for queue in prefill.transfer_queues:
+            queue.put(_Last())
+        deadline = time.monotonic() + TIMEOUT
+        while any(thread.is_alive() for thread in started) and time.monotonic() < deadline:
+            decode.agent.get_new_notifs()  # what is under way ends when both sides look
+            time.sleep(0.001)
+        for manager in (prefill, decode):
+            vars(manager).clear()  # a test that failed may hold it, and its agent has a hundred open files
+        del agent.agent
+        gc.collect()
 
 
 def _start(manager: Any, args: Any, mode: Any, server_args: Any, is_mla: bool = False) -> None:
