@@ -223,7 +223,7 @@ def test_active_patches_show_in_the_server_info(servers: Servers) -> None:
         assert {"scheduler", "tokenizer"} == state["processes"].keys()
         for process in state["processes"].values():
             assert "sglang.srt.managers.scheduler.Scheduler.on_idle" in process["patches"]
-    workers = httpx.get(f"{servers.router}/workers").json()["workers"]
+    workers = httpx.get(f"{servers.router}/workers", timeout=60).json()["workers"]
     tokenizers |= {worker["overlay"]["tokenizer"] for worker in workers}
     assert len(tokenizers) == 1, "all have the same tokenizer, whatever their model is called"
     assert None not in tokenizers

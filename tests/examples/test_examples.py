@@ -76,7 +76,7 @@ def test_a_dependent_is_spliced(name: str) -> None:
         assert done.returncode == 0, done.stderr
         found = re.search(r"/runs/(\w+)/timeline", done.stdout)
         assert found is not None
-        trace = httpx.get(f"{router.url}/runs/{found[1]}").json()
+        trace = httpx.get(f"{router.url}/runs/{found[1]}", timeout=60).json()
     by_reading = {bool(agent["reads"]): agent for agent in trace["agents"]}
     assert [agent["state"] for agent in trace["agents"]] == ["done"] * 3
     assert sorted(by_reading[True]["reads"]) == ["con", "pro"]

@@ -443,6 +443,6 @@ async def test_a_probe_that_fails_oddly_is_not_the_last(monkeypatch: pytest.Monk
 
 @aio
 async def test_keep_alive_clients() -> None:
-    async with serving(FakePair()) as router, httpx.AsyncClient(base_url=router.url) as client:
+    async with serving(FakePair()) as router, httpx.AsyncClient(base_url=router.url, timeout=60) as client:
         for body, status in ((b"{", 400), (orjson.dumps(CHAT), 200), (b"[]", 400), (orjson.dumps(CHAT), 200)):
             assert (await client.post("/v1/chat/completions", content=body)).status_code == status

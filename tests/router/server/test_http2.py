@@ -181,7 +181,7 @@ def test_an_ordinary_client(tls: bool, tmp_path: Path) -> None:
         async with serving(pair, tls=files(tmp_path).serving if tls else TlsSettings()) as router:
             verify = ssl.create_default_context(cadata=authority().cert_pem.bytes().decode()) if tls else False
             async with httpx.AsyncClient(
-                base_url=router.url, http2=True, http1=tls, verify=verify, trust_env=False
+                base_url=router.url, http2=True, http1=tls, verify=verify, trust_env=False, timeout=60
             ) as http:
                 assert (await http.get("/liveness")).status_code == 200  # then the connection is there for all
                 answers = await asyncio.gather(*(http.post("/v1/chat/completions", json=CHAT) for _ in range(20)))

@@ -166,14 +166,14 @@ async def test_clients_may_come_with_tls(tmp_path: Path) -> None:
         assert (await client.post("/v1/chat/completions", long)).status_code == 200
         assert len(pair.decode.requests[-1].body) > 4 << 20
         context = ssl.create_default_context(cadata=authority().cert_pem.bytes().decode())
-        async with httpx.AsyncClient(verify=context, trust_env=False) as verifying:
+        async with httpx.AsyncClient(verify=context, trust_env=False, timeout=60) as verifying:
             assert (await verifying.get(f"{client.url}/health")).status_code == 200
         await client.freed()
 
 
 def _asks(url: str, trusted: ssl.SSLContext) -> int:
     """The status of an answer in HTTP/2, which ALPN offers."""
-    with httpx.Client(http2=True, verify=trusted, trust_env=False) as http:
+    with httpx.Client(http2=True, verify=trusted, trust_env=False, timeout=60) as http:
         answer = http.get(url)
     assert answer.http_version == "HTTP/2"
     assert "date" in answer.headers
@@ -194,7 +194,7 @@ def test_a_router_speaks_tls_on_its_port_alone(tmp_path: Path, processes: int) -
             assert _asks(f"https://127.0.0.1:{port}/liveness", trusted) == 200
             assert _asks(f"https://127.0.0.1:{port}/workers", trusted) == 200
         with pytest.raises(httpx.TransportError):
-            httpx.get(f"http://127.0.0.1:{port}/liveness", trust_env=False)
+            httpx.get(f"http://127.0.0.1:{port}/liveness", trust_env=False, timeout=60)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
         assert process.returncode == 0
