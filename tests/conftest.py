@@ -37,6 +37,7 @@ SLOW = (
     "qmetric/triton_kernels/test_compiled.py",
     "qmetric/triton_kernels/test_interpreter.py",
     "router/bench/test_failover.py",
+    "router/bench/test_memory.py",
     "router/bench/test_router_bench.py",
     "router/bench/test_routing.py",
     "router/cli/test_main.py",

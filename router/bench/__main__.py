@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from router.bench import report, routers, wrk
+from router.bench import peers, report, wrk
 from router.bench.cases import Load, Samples, body_cases, short_cases
 from router.bench.errors import BenchError
 from router.bench.fake_pair import fake_pair
@@ -25,8 +25,7 @@ MIN_WIDTH = 110  # columns
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Parse the command line; exits with code 2 on a wrong option."""
     parser = argparse.ArgumentParser(prog="python -m router.bench", description=__doc__)
-    for peer in routers.PEERS:
-        parser.add_argument(f"--{peer}", metavar="PYTHON", help=f"a Python interpreter that has {peer}")
+    peers.add_flags(parser)
     parser.add_argument(
         "--workers", type=int, nargs="+", default=[], metavar="N", help="this router with N processes too"
     )
@@ -66,9 +65,8 @@ def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # of all that this starts too
     versions = report.environment()
-    given = {peer: getattr(options, peer.replace("-", "_")) for peer in routers.PEERS}
-    peers = {peer: python for peer, python in given.items() if python is not None}
-    versions |= {peer: routers.peer_version(peer, python) for peer, python in peers.items()}
+    pythons = peers.given(options)
+    versions |= {peer: peers.peer_version(peer, python) for peer, python in pythons.items()}
     if not options.pure:
         versions["wrk"] = wrk.version()
     command = ["python", "-m", "router.bench", *sys.argv[1:]]
@@ -76,11 +74,11 @@ def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.print(", ".join(f"{name} {value}" for name, value in versions.items()), soft_wrap=True)
     plan = {
         "short requests": (
-            Harness(fake_pair if options.pure else nginx_pair, peers, options.workers, options.plain),
+            Harness(fake_pair if options.pure else nginx_pair, pythons, options.workers, options.plain),
             short_cases(options.connections),
         ),
         "streams and long bodies": (
-            Harness(fake_pair, peers, options.workers, options.plain),
+            Harness(fake_pair, pythons, options.workers, options.plain),
             body_cases(options.streams, options.open_streams, options.body_mib),
         ),
     }

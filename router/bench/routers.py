@@ -1,7 +1,6 @@
 """Starts the routers under test, each by its own command line."""
 
 import http.client
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from router.bench.errors import BenchError
+from router.bench.peers import PEERS
 from router.bench.processes import Process, free_port, running
 
 READY_TIMEOUT = 60.0  # seconds
@@ -20,20 +20,6 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": CLOSED_PORT} | dict.fromkeys(
     ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"), CLOSED_PORT
 )
 NO_PROXY = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Another router: what `python -m` runs, and what is to be installed for it."""
-
-    module: str
-    requirement: str
-
-
-PEERS = {
-    "sglang-router": Peer("sglang_router.launch_router", "sglang-router==0.3.2"),
-    "smg": Peer("smg.launch_router", "smg"),
-}
 
 
 @dataclass(frozen=True)
@@ -101,22 +87,3 @@ def _wait_until_ready(process: Process, port: int, model: str | None) -> None:
             connection.close()
         time.sleep(0.1)
     raise BenchError(f"{process.name} answered no request within {READY_TIMEOUT:g} s; its last words: {last}")
-
-
-def peer_version(peer: str, python: str) -> str:
-    """The version of one of `PEERS` in the environment of `python`.
-
-    Raises:
-        BenchError: It has none, or none that runs.
-    """
-    module, requirement = PEERS[peer].module, PEERS[peer].requirement
-    package = requirement.partition("==")[0]
-    code = f"from importlib.metadata import version; import {module}; print(version('{package}'))"
-    try:
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
-    except OSError as error:
-        raise BenchError(f"{python} does not run ({error.strerror}); give --{peer} a Python interpreter.") from None
-    if done.returncode:
-        cause = (done.stderr.strip().splitlines() or ["no cause was given"])[-1]
-        raise BenchError(f"{python} has no {package} that runs ({cause}); `pip install {requirement}` there.")
-    return done.stdout.strip()

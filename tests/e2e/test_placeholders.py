@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import openai
 
+from tests.e2e.open_prompts import counters
 from tests.e2e.servers import MODEL, TIMEOUT, Servers, generate, is_quiet, post, wait_for
 
 GREEDY = {"temperature": 0, "ignore_eos": True}
@@ -34,6 +35,7 @@ def test_a_reader_gets_what_it_would_get_of_the_whole_prompt(servers: Servers) -
         sampling = {**GREEDY, "max_new_tokens": 8}
         prompt = [*head, "<|answer:capital|>", *head[:9], "<|answer:history|>", 198]
         reader = pool.submit(ask, servers, {"run": run, "input_ids": prompt, "sampling_params": sampling})
+        assert wait_for(lambda: counters(servers.prefill)["pinned"] > len(head) // 2), "nothing is prefilled ahead"
         capital, history = pool.map(agent, ("capital", "history"), (12, 40))
     ids = [*head, *capital["output_ids"], *head[:9], *history["output_ids"], 198]
     assert reader.result()["meta_info"]["prompt_tokens"] == len(ids)

@@ -11,10 +11,10 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from router.bench import peers
 from router.bench.errors import BenchError
 from router.bench.failover.measure import Requests, Servers, measure
 from router.bench.report import environment
-from router.bench.routers import PEERS, peer_version
 
 KINDS: tuple[Servers, ...] = ("plain", "pairs")
 OURS = "this one"
@@ -23,8 +23,7 @@ OURS = "this one"
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Parse the command line; exits with code 2 on a wrong option."""
     parser = argparse.ArgumentParser(prog="python -m router.bench.failover", description=__doc__)
-    for peer in PEERS:
-        parser.add_argument(f"--{peer}", metavar="PYTHON", help=f"a Python interpreter that has {peer}")
+    peers.add_flags(parser)
     parser.add_argument("--seconds", type=float, default=5.0, help="before the kill; twice as long after (%(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything as JSON")
     return parser.parse_args(arguments)
@@ -32,11 +31,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def commands(options: argparse.Namespace) -> dict[str, list[str]]:
     """The program of each router that is to be measured; raises `BenchError` when one is not there."""
-    given = {peer: getattr(options, peer.replace("-", "_")) for peer in PEERS}
     found = {OURS: [sys.executable, "-m", "router"]}
-    for peer, python in given.items():
-        if python is not None:
-            found[f"{peer} {peer_version(peer, python)}"] = [python, "-m", PEERS[peer].module]
+    for peer, python in peers.given(options).items():
+        found[f"{peer} {peers.peer_version(peer, python)}"] = [python, "-m", peers.PEERS[peer].module]
     return found
 
 

@@ -9,7 +9,7 @@ import orjson
 import psutil
 import pytest
 
-from router.bench import load_generator, routers, wrk
+from router.bench import load_generator, peers, routers, wrk
 from router.bench.__main__ import parse
 from router.bench.cases import PATH, SHORT, Load, body_cases, chat_body, long_body, short_cases, stream_body
 from router.bench.errors import BenchError
@@ -142,9 +142,9 @@ def test_an_interpreter_without_the_router_that_is_asked_for(tmp_path: Path) -> 
     bare.write_text("#!/bin/sh\necho 'ModuleNotFoundError: no' >&2; exit 1\n")
     bare.chmod(0o755)
     with pytest.raises(BenchError, match=r"has no sglang-router that runs \(ModuleNotFoundError: no\)"):
-        routers.peer_version("sglang-router", str(bare))
+        peers.peer_version("sglang-router", str(bare))
     with pytest.raises(BenchError, match=r"does not run .*; give --smg a Python interpreter"):
-        routers.peer_version("smg", str(tmp_path / "none"))
+        peers.peer_version("smg", str(tmp_path / "none"))
 
 
 def test_a_process_that_ends_is_told_with_its_last_line(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""How much memory routers hold after an hour of mixed requests."""
