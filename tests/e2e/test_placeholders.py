@@ -24,7 +24,7 @@ def ask(servers: Servers, body: dict[str, Any], path: str = "/generate") -> dict
 def test_a_reader_gets_what_it_would_get_of_the_whole_prompt(servers: Servers) -> None:
     """Token by token: the reader comes first, its agents later, in declared order."""
     run = uuid.uuid4().hex
-    head = [504, 338, 260] * 40
+    head = [504, 338, 260] * 200  # longer than any segment that the router may have learnt to wait for
 
     def agent(name: str, tokens: int) -> dict[str, Any]:
         sampling = {**GREEDY, "max_new_tokens": tokens}
