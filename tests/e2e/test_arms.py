@@ -23,8 +23,9 @@ def play(servers: Servers, arm: str, **options: Any) -> dict[str, Any]:
     return trace
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def arms(servers: Servers) -> dict[str, dict[str, Any]]:
+    """All four, before other tests teach the router which segments are worth sending."""
     found = {}
     for arm in ("dense", "tree", "splice"):
         found[arm] = play(servers, arm)
