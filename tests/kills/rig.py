@@ -28,12 +28,6 @@ from tests.watched import Watched, shared_files
 PAIRS = ("a", "b")
 PROCESSES = 2  # of the router that has both pairs
 LAYERS = 8  # of 30: what is tried is how soon the servers are there again, and not how fast a CPU multiplies
-CONFIG = f"""
-models: [{{name: {MODEL}, path: {{path}}}}]
-context_length: 1024
-max_total_tokens: 4096
-router_args: ['--request-timeout-secs', '{REQUEST_SECONDS:g}']
-"""
 START_SECONDS = 600.0
 READY = re.compile(r"ready: (http://[\d.:]+)/v1")
 
@@ -136,7 +130,7 @@ def _launch(rig: Rig, name: str, model: Path, first_port: int, stack: ExitStack)
     folder = rig.folder / name
     folder.mkdir(parents=True)
     config = folder / "pair.yaml"
-    config.write_text(CONFIG.format(path=json.dumps(str(model))))
+    config.write_text(_config(model))
     ports = free_ports(start=first_port)
     arguments = ["--config", str(config), "--port", str(next(ports)), "--server-ports", str(next(ports))]
     launched = Launched(arguments, folder)
@@ -149,6 +143,15 @@ def _launch(rig: Rig, name: str, model: Path, first_port: int, stack: ExitStack)
     told = {worker["role"]: worker for worker in workers}
     prefill, decode = (Server(f"{role} {name}", role, told[role]["url"], launched) for role in ("prefill", "decode"))
     return Pair(name, found.group(1), prefill, decode, told["prefill"]["bootstrap_port"])
+
+
+def _config(model: Path) -> str:
+    return f"""
+models: [{{name: {MODEL}, path: {json.dumps(str(model))}}}]
+context_length: 1024
+max_total_tokens: 4096
+router_args: ['--request-timeout-secs', '{REQUEST_SECONDS:g}']
+"""
 
 
 def _start_router(rig: Rig, port: int, stack: ExitStack) -> str:
