@@ -35,6 +35,7 @@ SLOW = (
     "qmetric/bench/test_bench.py",
     "qmetric/test_ops.py",
     "qmetric/triton_kernels/test_compiled.py",
+    "qmetric/triton_kernels/test_correlation_compiled.py",
     "qmetric/triton_kernels/test_interpreter.py",
     "router/bench/test_failover.py",
     "router/bench/test_memory.py",

@@ -55,7 +55,7 @@ def test_events_that_do_not_go_on_with_the_one_before(answers: list[tuple[str, l
 @pytest.mark.parametrize("without_text", [False, True])
 def test_a_long_answer_is_parsed_once(without_text: bool) -> None:
     """Two events are parsed whole, the first and the last; of the others only what is new."""
-    size = 1000
+    size = 600
     texts = None if without_text else [' w"é\n'] * size
     events = [orjson.dumps(each) for each in stream(texts, [*range(1000, 1000 + size)])]
     reader = GenerateReader("a")

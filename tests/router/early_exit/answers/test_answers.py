@@ -408,6 +408,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 @pytest.mark.parametrize("form", ["{}", "The answer is {}.", "\\boxed{{{}}}", "\\boxed{{\\text{{{}}}}}"])
 def test_hostile_texts_are_read(form: str, piece: str) -> None:
