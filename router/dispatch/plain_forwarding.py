@@ -9,10 +9,10 @@ from router.dispatch.answer_tokens import tokens_of_chunk, tokens_of_response
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, client_headers
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.forwarding import ChooseAttempt, ForwardingAttempt, RoutedRequest
-from router.dispatch.worker_errors import is_unknown_path, without_paths
+from router.dispatch.worker_errors import is_unknown_path, raise_failure, without_paths
 from router.dispatch.worker_headers import passed_headers, stream_headers
 from router.dispatch.worker_use import WorkerUse
-from router.errors import NotFound
+from router.errors import NotFound, UpstreamFailed
 from router.http.client_request import ClientRequest
 from router.http_client.response import Response
 from router.load_balancing import UNWATCHED, RequestWatch, RoutingContext
@@ -91,7 +91,7 @@ class PlainAttempt(ForwardingAttempt):
                     use.status = response.status
                     leg.response_started(response.status)
                     if is_last or not routed.retries(response.status):
-                        await _send_response(request, routed, response, self._watch)
+                        await _send_response(request, routed, response, self._watch, use)
                     finished = True
             if routed.retries(response.status):
                 self.failed_worker = worker
@@ -118,7 +118,7 @@ class PlainAttempt(ForwardingAttempt):
 
 
 async def _send_response(
-    request: ClientRequest, routed: RoutedRequest, response: Response, watch: RequestWatch
+    request: ClientRequest, routed: RoutedRequest, response: Response, watch: RequestWatch, use: WorkerUse
 ) -> None:
     content_type = response.header(b"content-type") or b"application/json"
     if not content_type.startswith(b"text/event-stream"):
@@ -136,6 +136,11 @@ async def _send_response(
     async with aclosing(response.chunks()) as chunks:
         # Headers are sent with the first chunk: a failure before it can still be retried.
         first_chunk = await anext(chunks, b"")
+        try:
+            raise_failure(first_chunk)
+        except UpstreamFailed as failure:
+            use.status = failure.upstream_status or use.status  # for the breaker; the response began with 200
+            raise
         watch.first_token()
         tokens = tokens_of_chunk(first_chunk)
         request.streaming, request.first_chunk_at = True, time.monotonic()

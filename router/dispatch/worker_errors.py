@@ -5,6 +5,8 @@ from typing import Any
 
 import orjson
 
+from router.errors import RouterError, UpstreamFailed
+
 MAX_MESSAGE = 2000  # characters; a worker may quote the request
 # What SGLang and its libraries add to their messages: a time and a C++ source line, a traceback, the places of a
 # validation error.
@@ -85,18 +87,43 @@ def _clean(value: Any) -> Any:
 
 def refusal_in_stream(first_chunk: bytes) -> tuple[int, bytes] | None:
     """Status and body of the error that a stream begins with: SGLang says only there that it refuses a request."""
-    if not first_chunk.startswith(b'data: {"error"') and not (b'"abort"' in first_chunk and abort_reason(first_chunk)):
+    code, message = _first_error(first_chunk)
+    if not 400 <= code < 500:
         return None
+    return code, orjson.dumps({"error": {"message": message, "type": "invalid_request_error", "code": code}})
+
+
+def raise_failure(first_chunk: bytes, cause: RouterError | None = None) -> None:
+    """Raise the failure that a stream begins with: SGLang says only there that it could not serve a request.
+
+    Such as a decode server whose prefill server ended. Nothing of the answer was made, so another attempt may succeed.
+
+    Raises:
+        RouterError: The `cause` of a failure, where it is known.
+        UpstreamFailed: The failure.
+    """
+    code, message = _first_error(first_chunk)
+    if code < 500:
+        return
+    failure = UpstreamFailed(f"a server gave the request up with {code}: {message[:MAX_MESSAGE]}")
+    failure.upstream_status = code
+    try:
+        raise cause or failure
+    finally:
+        del failure, cause  # their tracebacks refer to this frame: a reference cycle
+
+
+def _first_error(first_chunk: bytes) -> tuple[int, str]:
+    """Code and message of the error that a stream begins with; 0 if it begins with none, or one without a code."""
+    if not first_chunk.startswith(b'data: {"error"') and not (b'"abort"' in first_chunk and abort_reason(first_chunk)):
+        return 0, ""
     try:
         event = orjson.loads(first_chunk.partition(b"\n")[0].removeprefix(b"data: "))
         if "error" in event:
-            message, code = str(event["error"]["message"]), event["error"]["code"]
+            message, code = event["error"]["message"], event["error"]["code"]
         else:
             reason = event["meta_info"]["finish_reason"]
-            message, code = str(reason["message"]), reason["status_code"]
+            message, code = reason["message"], reason["status_code"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None
-    if not isinstance(code, int) or not 400 <= code < 500:
-        return None
-    error = {"message": without_traces(message), "type": "invalid_request_error", "code": code}
-    return code, orjson.dumps({"error": error})
+        return 0, ""
+    return (code, without_traces(str(message))) if isinstance(code, int) else (0, "")

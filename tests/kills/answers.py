@@ -42,6 +42,8 @@ def _stream(request: Request, text: str) -> Result:
     if "error" in last:
         return "broken" if int(last["error"]["code"]) >= 500 else "wrong"
     if request.kind == "generate":
+        if (last["meta_info"].get("finish_reason") or {}).get("status_code", 0) >= 500:
+            return "broken"
         return "answer" if last["meta_info"]["completion_tokens"] == request.tokens else "wrong"
     told = [choice for event in events for choice in json.loads(event).get("choices", ())]
     return "answer" if any(choice.get("finish_reason") for choice in told) else "wrong"

@@ -150,6 +150,7 @@ def events(*told: object) -> str:
 
 
 META = {"meta_info": {"completion_tokens": 3}}
+GIVEN_UP = {"completion_tokens": 1, "finish_reason": {"type": "abort", "message": "no KV", "status_code": 500}}
 CHAT = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "length"}], "usage": {"completion_tokens": 3}}
 TEXT = {"choices": [{"text": "Hi", "finish_reason": "length"}], "usage": {"completion_tokens": 3}}
 BEGUN = {"choices": [{"delta": {"content": "Hi"}}]}
@@ -172,6 +173,7 @@ ERROR = {"error": {"message": "a server died", "code": 502}}
         (request("chat"), 400, "no", "wrong"),
         (request("generate", stream=True), 200, events(META, "[DONE]"), "answer"),
         (request("generate", stream=True), 200, events({"meta_info": {"completion_tokens": 2}}, "[DONE]"), "wrong"),
+        (request("generate", stream=True), 200, events({"meta_info": GIVEN_UP}, "[DONE]"), "broken"),
         (request("chat", stream=True), 200, events(BEGUN, OVER, "[DONE]"), "answer"),
         (request("chat", stream=True), 200, events(BEGUN, "[DONE]"), "wrong"),
         (request("exit", stream=True), 200, events(BEGUN, OVER), "wrong"),

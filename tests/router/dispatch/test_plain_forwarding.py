@@ -96,6 +96,25 @@ def test_when_one_of_two_servers_dies_no_request_fails(stream: bool) -> None:
     run(test)
 
 
+@pytest.mark.parametrize("retries", [1, 2])
+def test_a_stream_that_begins_with_a_failure_is_tried_on_another_server(retries: int) -> None:
+    async def fails(call: Call) -> None:
+        await call.stream({"error": {"message": "out of memory", "code": 503}})
+        await call.done()
+
+    async def test() -> None:
+        async with Two(retries=RetrySettings(initial_backoff_ms=1, max_retries=retries)) as two:
+            two.servers[0].answer, two.servers[1].answer = fails, _streaming
+            answers = [await two.chat(stream=True) for _ in range(2)]
+            statuses = sorted(answer.status_code for answer in answers)
+            assert statuses == ([200, 502] if retries == 1 else [200, 200])
+            assert all("out of memory" in answer.text for answer in answers if answer.status_code == 502)
+            workers = {worker.url: worker.breaker.consecutive_failures for worker in two.router.app.registry.workers}
+            assert workers == {two.servers[0].url: retries, two.servers[1].url: 0}, "each request began there"
+
+    run(test)
+
+
 async def _streaming(call: Call) -> None:
     await call.stream({"choices": [{"delta": {"content": "one"}}]})
     await call.done()

@@ -1,6 +1,7 @@
 """Retries: a new room each time, another worker where there is one, nothing after the first byte."""
 
 import asyncio
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -180,6 +181,72 @@ async def test_a_stream_that_breaks_before_its_first_piece_is_retried() -> None:
         assert "error" not in answer.text
         assert answer.text.endswith("data: [DONE]\n\n")
         assert len(pair.decode.requests) == 2
+
+
+# As decode says, under a status of 200, that it could not serve the request.
+GIVEN_UP = {
+    "/generate": {
+        "text": "",
+        "meta_info": {"finish_reason": {"type": "abort", "message": "no KV came", "status_code": 500}},
+    },
+    "/v1/chat/completions": {"error": {"message": "no KV came", "code": 500}},
+}
+
+
+@pytest.mark.parametrize("path", GIVEN_UP)
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_stream_that_begins_with_a_failure_is_retried(path: str, attempts: int) -> None:
+    @aio
+    async def test() -> None:
+        pair = FakePair()
+        well = pair.decode.generate
+
+        async def decode(call: Call) -> None:
+            if len(pair.decode.requests) > 1:
+                await well(call)
+                return
+            pair.room(call).set()
+            await call.stream(GIVEN_UP[path])
+            await call.done()
+
+        pair.decode.generate = decode
+        async with serving(pair, retries=replace(FAST, max_retries=attempts)) as client:
+            answer = await client.post(path, {**CHAT, "text": "x", "stream": True})
+            assert len(pair.decode.requests) == attempts
+            if attempts == 1:
+                assert answer.status_code == 502
+                assert answer.json()["error"]["message"] == "a server gave the request up with 500: no KV came"
+                assert client.app.registry.workers[1].breaker.consecutive_failures == 1
+            else:
+                assert answer.status_code == 200
+                assert "no KV came" not in answer.text
+                assert answer.text.endswith("data: [DONE]\n\n")
+            await client.settled()
+
+    test()
+
+
+@aio
+async def test_a_stream_of_decode_that_prefill_let_down_counts_against_prefill() -> None:
+    pair = FakePair()
+    lost = asyncio.Event()
+
+    async def prefill(call: Call) -> None:
+        call.drop()
+        lost.set()
+
+    async def decode(call: Call) -> None:
+        await call.stream()
+        await lost.wait()
+        await asyncio.sleep(0.05)
+        await call.event(GIVEN_UP["/generate"])
+        await call.done()
+
+    pair.prefill.generate, pair.decode.generate = prefill, decode
+    async with serving(pair, retries=replace(FAST, max_retries=1)) as client:
+        answer = await client.post("/generate", {"text": "x", "stream": True})
+        assert answer.status_code == 502
+        assert [worker.breaker.consecutive_failures for worker in client.app.registry.workers] == [1, 0]
 
 
 @aio

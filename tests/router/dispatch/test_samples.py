@@ -223,9 +223,9 @@ def test_streams_have_indexes_one_id_and_one_usage(path: str) -> None:
     test()
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("failure", ["status", "status of a stream", "event of a stream"])
 @pytest.mark.parametrize("at", [0, 2])
-def test_one_that_fails_before_the_first_byte_repeats_all(stream: bool, at: int) -> None:
+def test_one_that_fails_before_the_first_byte_repeats_all(failure: str, at: int) -> None:
     @aio
     async def test() -> None:
         pair = SamplingPair()
@@ -233,7 +233,11 @@ def test_one_that_fails_before_the_first_byte_repeats_all(stream: bool, at: int)
 
         async def decoded(call: Call) -> None:
             number = len(pair.decode.requests) - 1
-            if number == at:
+            if number == at and failure == "event of a stream":
+                pair.room(call).set()
+                await call.stream({"error": {"message": "try again", "code": 503}})
+                await call.done()
+            elif number == at:
                 pair.room(call).set()
                 await call.answer({"error": {"message": "try again"}}, 503)
             elif number < at:
@@ -244,7 +248,7 @@ def test_one_that_fails_before_the_first_byte_repeats_all(stream: bool, at: int)
 
         pair.decode.generate = decoded
         async with serving(pair, retries=QUICK) as router:
-            answer = await router.post(CHAT_PATH, {**CHAT, "stream": stream})
+            answer = await router.post(CHAT_PATH, {**CHAT, "stream": failure != "status"})
             assert answer.status_code == 200, answer.text
             assert b"try again" not in answer.content
             await router.settled()

@@ -3,11 +3,19 @@
 import orjson
 import pytest
 
-from router.dispatch.worker_errors import error_message, refusal_in_stream, without_paths, without_traces
+from router.dispatch.worker_errors import (
+    error_message,
+    raise_failure,
+    refusal_in_stream,
+    without_paths,
+    without_traces,
+)
+from router.errors import ConnectFailed, UpstreamFailed
 
 TRACE = 'Traceback (most recent call last):\n  File "/usr/lib/a.py", line 7, in f\n    boom()\nValueError: it is wrong'
 
 FRAME = '  File "/usr/x/protocol.py", line 3, in check\n'
+NEITHER = (b'data: {"text":"abort"}\n\n', b"", b'data: {"error"')
 HARMLESS = "see /v1/models and http://a.org/x/y.py for /generate"
 
 
@@ -45,5 +53,13 @@ def test_a_refusal_in_a_stream() -> None:
         status, body = found
         assert status == 400
         assert orjson.loads(body)["error"] == {"message": "no", "type": "invalid_request_error", "code": 400}
-    for other in (openai.replace(b"400", b"500"), b'data: {"text":"abort"}\n\n', b"", b'data: {"error"'):
+        raise_failure(chunk)
+        with pytest.raises(UpstreamFailed, match="a server gave the request up with 503: no") as failed:
+            raise_failure(chunk.replace(b"400", b"503"))
+        assert failed.value.upstream_status == 503
+        with pytest.raises(ConnectFailed, match="the cause"):
+            raise_failure(chunk.replace(b"400", b"503"), ConnectFailed("the cause"))
+    for other in (openai.replace(b"400", b"500"), *NEITHER):
         assert refusal_in_stream(other) is None
+    for other in (openai.replace(b"400", b"200"), openai.replace(b"400", b'"500"'), *NEITHER):
+        raise_failure(other)

@@ -53,8 +53,17 @@ async def half(call: Call) -> None:
     call.drop()
 
 
+async def give_up(call: Call) -> None:
+    await call.stream({"error": {"message": "no", "code": 500}})
+    await call.done()
+
+
 async def ask(router: Serving) -> None:
     await router.post("/v1/chat/completions", CHAT)
+
+
+async def ask_for_a_stream(router: Serving) -> None:
+    assert (await router.post("/v1/chat/completions", {**CHAT, "stream": True})).status_code == 502
 
 
 async def ask_for_another_model(router: Serving) -> None:
@@ -96,10 +105,12 @@ ENDINGS: dict[str, tuple[Callable[[Call], Awaitable[None]] | None, str, Callable
     "prefill drops": (drop, "prefill", ask),
     "decode drops": (drop, "decode", ask),
     "half an answer": (half, "decode", ask),
+    "decode gives up": (give_up, "decode", ask_for_a_stream),
     "several samples": (None, "decode", ask_for_streamed_samples),
     "samples in another form": (None, "decode", ask_for_samples),
     "samples that fail": (answering(503), "decode", ask_for_samples),
     "samples that drop": (drop, "decode", ask_for_samples),
+    "samples that give up": (give_up, "decode", ask_for_streamed_samples),
     "samples that hang": (hang, "decode", ask_for_samples),
 }
 
