@@ -16,7 +16,7 @@ from tests.watched import runs
 
 POLL_SECONDS = 0.05
 BACK_SECONDS = 180.0  # within which everything must be as before
-LEG_SECONDS = 30.0  # for a generation by hand; a server that is about to end may never answer
+LEG_SECONDS = 10.0  # for a generation by hand, which takes one; a pair of which a server is new may never answer the first
 FRESH = 4  # connections at once, some of which go to the new router process
 ROOMS = random.SystemRandom()
 
