@@ -16,7 +16,7 @@ from tests.watched import runs
 
 POLL_SECONDS = 0.05
 BACK_SECONDS = 180.0  # within which everything must be as before
-LEG_SECONDS = 10.0  # for a generation by hand, which takes one; a pair of which a server is new may never answer the first
+LEG_SECONDS = 10.0  # for a generation by hand; a server that is about to end, or new, may never answer
 FRESH = 4  # connections at once, some of which go to the new router process
 ROOMS = random.SystemRandom()
 
