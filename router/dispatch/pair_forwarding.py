@@ -15,7 +15,7 @@ from router.dispatch.pair_responses import event_lines, whole_body
 from router.dispatch.retries import RETRYABLE_STATUSES
 from router.dispatch.sample_count import sample_count
 from router.dispatch.sample_forwarding import SampledAttempt
-from router.dispatch.worker_errors import raise_failure, refusal_in_stream
+from router.dispatch.worker_errors import refusal_in_stream
 from router.dispatch.worker_headers import passed_headers, stream_headers
 from router.http.client_request import ClientRequest
 from router.load_balancing import RoutingContext
@@ -87,7 +87,6 @@ class PairAttempt(ForwardingAttempt):
                 if (refusal := refusal_in_stream(first_chunk)) is not None:
                     await request.send_response(*refusal, [(b"content-type", b"application/json")])
                     return
-                raise_failure(first_chunk, exchange.prefill_error)
                 self._watch.first_token()
                 tokens = tokens_of_chunk(first_chunk)
                 self.generated = True

@@ -6,7 +6,7 @@ from typing import Any
 
 from router.dispatch.exchange import Exchange
 from router.dispatch.prompt_logprobs import stream_with_prompt_logprobs, wants_prompt_logprobs, with_prompt_logprobs
-from router.dispatch.worker_errors import refusal_in_stream, without_paths
+from router.dispatch.worker_errors import raise_failure, refusal_in_stream, without_paths
 
 
 async def whole_body(path: str, fields: Mapping[str, Any], exchange: Exchange) -> bytes:
@@ -20,16 +20,20 @@ async def whole_body(path: str, fields: Mapping[str, Any], exchange: Exchange) -
 
 
 async def event_lines(path: str, fields: Mapping[str, Any], exchange: Exchange) -> AsyncGenerator[bytes, None]:
-    """A response's event stream, in chunks of complete lines; `path` and `fields` are the request's."""
+    """A response's event stream, in chunks of complete lines; `path` and `fields` are the request's.
+
+    Raises:
+        RouterError: As of `raise_failure`, before the first chunk.
+    """
     async with aclosing(_complete_lines(exchange)) as lines:
-        if not wants_prompt_logprobs(path, fields):
-            async for chunk in lines:
-                yield chunk
-            return
         # Decode's first event is awaited first: it tells an error better, and prefill has ended by then or soon after.
         first_chunk = await anext(lines, b"")
-        if refusal_in_stream(first_chunk) is not None:
-            yield first_chunk
+        raise_failure(first_chunk, exchange.prefill_error)
+        if not wants_prompt_logprobs(path, fields) or refusal_in_stream(first_chunk) is not None:
+            if first_chunk:
+                yield first_chunk
+            async for chunk in lines:
+                yield chunk
             return
         prefill = await exchange.prefill_body()
         merged = stream_with_prompt_logprobs(path, prepended(first_chunk, lines), prefill)

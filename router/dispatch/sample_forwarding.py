@@ -21,7 +21,7 @@ from router.dispatch.retries import RETRYABLE_STATUSES
 from router.dispatch.sample_body import sample_body
 from router.dispatch.sample_count import sample_count
 from router.dispatch.sample_merging import merged_response, stream_merger
-from router.dispatch.worker_errors import error_message, raise_failure, refusal_in_stream
+from router.dispatch.worker_errors import error_message, refusal_in_stream
 from router.dispatch.worker_headers import passed_headers, stream_headers
 from router.errors import BadRequest, RouterError, UpstreamFailed, clear_tracebacks
 from router.http.asgi import JSON_HEADERS, Headers
@@ -196,7 +196,6 @@ class SampledAttempt(ForwardingAttempt):
                 if self._stream and exchange.decode.status < 400:
                     async with aclosing(event_lines(routed.path, routed.body.fields, exchange)) as lines:
                         first_chunk = await anext(lines, b"")
-                        raise_failure(first_chunk, exchange.prefill_error)
                         self._prefilled.set()
                         self._first_chunk_at = self._first_chunk_at or exchange.first_chunk_at
                         if (refusal := refusal_in_stream(first_chunk)) is not None:

@@ -227,6 +227,24 @@ def test_a_stream_that_begins_with_a_failure_is_retried(path: str, attempts: int
 
 
 @aio
+async def test_a_failure_of_decode_does_not_wait_for_prefills_part_of_the_stream() -> None:
+    """Prefill has the prompt's log-probabilities, and waits for a decode that gave up."""
+    pair = FakePair()
+
+    async def prefill(call: Call) -> None:
+        await call.gone()
+
+    async def decode(call: Call) -> None:
+        await call.stream(GIVEN_UP["/generate"])
+        await call.done()
+
+    pair.prefill.generate, pair.decode.generate = prefill, decode
+    async with serving(pair, retries=replace(FAST, max_retries=1)) as client:
+        asked = {"text": "x", "stream": True, "return_logprob": True, "logprob_start_len": 0}
+        assert (await within(5.0, client.post("/generate", asked))).status_code == 502
+
+
+@aio
 async def test_a_stream_of_decode_that_prefill_let_down_counts_against_prefill() -> None:
     pair = FakePair()
     lost = asyncio.Event()
