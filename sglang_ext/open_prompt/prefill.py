@@ -31,6 +31,8 @@ def schedule_segments_last(original: GetNewBatch, scheduler: Scheduler, running_
     decision = decide(view)
     if decision.park:
         state.park()
+    if decision.action in (Action.GIVE_WAY, Action.HOLD_FOR_HANDSHAKE):
+        state.count_yielded()
     match decision.action:
         case Action.CONTINUE_ORDINARY:
             return _schedule_ordinary(original, scheduler, running_batch)
@@ -40,7 +42,6 @@ def schedule_segments_last(original: GetNewBatch, scheduler: Scheduler, running_
                 state.count_handshake_hold(handshakes)
             return _no_batch(running_batch)
         case Action.GIVE_WAY:
-            state.prompts.counters.yielded += decision.park
             if any(operation_of(req) is None for req in scheduler.waiting_queue):
                 state.segment_batches_since_ordinary = 0
             plan = _with_room(state, running_batch, partial(_schedule_ordinary, original, scheduler))

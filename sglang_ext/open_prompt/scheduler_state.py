@@ -32,6 +32,7 @@ class OpenPromptScheduler:
         prompts: The open prompts.
         parked_segment: A segment between two chunks that is kept from `scheduler.chunked_req`. Its finished chunks
             are cached and sent, and it keeps its pages.
+        parked_has_yielded: It has been counted as one that an ordinary request went before.
         handshake_hold_steps: Steps in a row in which segments were held for handshakes.
         segment_batches_since_ordinary: Batches of segments since a request of no open prompt last waited.
         hold_steps_by_request: Steps in which segments were held for a request's handshake. The keys are weak: an
@@ -43,6 +44,7 @@ class OpenPromptScheduler:
     scheduler: Scheduler
     prompts: OpenPromptTable
     parked_segment: Request | None = None
+    parked_has_yielded: bool = False
     handshake_hold_steps: int = 0
     segment_batches_since_ordinary: int = FULL_CHUNK_AFTER
     hold_steps_by_request: "WeakKeyDictionary[Request, int]" = field(default_factory=WeakKeyDictionary)
@@ -62,6 +64,13 @@ class OpenPromptScheduler:
     def park(self) -> None:
         """Keep the segment between two chunks from SGLang."""
         self.scheduler.chunked_req, self.parked_segment = None, self.scheduler.chunked_req
+        self.parked_has_yielded = False
+
+    def count_yielded(self) -> None:
+        """Count the parked segment, if there is one, as one that an ordinary request goes before; once a parking."""
+        if self.parked_segment is not None and not self.parked_has_yielded:
+            self.parked_has_yielded = True
+            self.prompts.counters.yielded += 1
 
     def resume_parked(self) -> None:
         """Give the parked segment back to SGLang, unless another request is between two chunks."""

@@ -43,7 +43,7 @@ class Counters:
     closed: int = 0  # without a final request
     expired: int = 0
     refused: int = 0  # invalid operations
-    yielded: int = 0  # segments parked for an ordinary request
+    yielded: int = 0  # segments parked that an ordinary request, or its handshake, went before
     held: int = 0  # steps in which segments waited for a pass to end, or for an ordinary request's handshake
 
 

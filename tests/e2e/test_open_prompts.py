@@ -13,8 +13,9 @@ from tests.e2e.open_prompts import Prompt, counters, send, some_ids, statuses
 from tests.e2e.servers import TIMEOUT, Servers, generate, is_quiet, overlay_state, passes, post, wait_for
 
 
-def quiet(pair: Servers) -> bool:
-    return is_quiet(pair.prefill) and is_quiet(pair.decode)
+def quiet(pair: Servers, seconds: float = TIMEOUT) -> bool:
+    """Whether both become quiet: a server gives up a request's pages a moment after its answer."""
+    return wait_for(lambda: is_quiet(pair.prefill) and is_quiet(pair.decode), seconds)
 
 
 def pinned(pair: Servers) -> list[int]:
@@ -123,12 +124,12 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(servers: Servers) -> N
 
 
 def test_append_after_final(servers: Servers) -> None:
-    prompt = Prompt(servers)
+    prompt, finals = Prompt(servers), counters(servers.prefill)["finals"]
     ids = some_ids(30)
     assert statuses(prompt.append(ids)) == [200, 200]
     with ThreadPoolExecutor(1) as pool:
         final = pool.submit(prompt.final, some_ids(300), 30, 8)
-        assert wait_for(lambda: counters(servers.prefill)["finals"] > 0 and not is_quiet(servers.prefill))
+        assert wait_for(lambda: counters(servers.prefill)["finals"] > finals)
         late = prompt.append(ids, 30)
         assert statuses(final.result()) == [200, 200]
     # While the final request is prefilled the prompt is known to be over, afterwards it is forgotten.
@@ -147,7 +148,7 @@ def test_close_and_flush(servers: Servers) -> None:
         assert overlay_state(base)["kv"]["free"] == overlay_state(base)["kv"]["total"]
     assert statuses(other.append(some_ids(50), 50)) == [200, 200]  # the ids were kept, the pages are made anew
     assert statuses(other.close()) == [200, 200]
-    assert wait_for(lambda: quiet(servers))
+    assert quiet(servers)
 
 
 def test_ordinary_requests_go_first(servers: Servers) -> None:
@@ -197,7 +198,7 @@ def test_segments_leave_a_handshake_its_time(servers: Servers) -> None:
         answers = [post(f"{servers.decode}/generate", legs), first.result()]
     assert statuses(answers) == [200, 200]
     assert statuses(prompt.close()) == [200, 200]
-    assert wait_for(lambda: quiet(servers))
+    assert quiet(servers)
 
 
 @pytest.mark.parametrize("chunks", [1, 3, 7])
@@ -220,7 +221,7 @@ def abort_after(chunks: int, pair: Servers) -> None:
         answers = segment.result()
     for answer in answers:
         assert answer.status_code >= 500 or answer.json()["output_ids"] == []
-    assert wait_for(lambda: quiet(pair))
+    assert quiet(pair)
     assert wait_for(lambda: pinned(pair) == [0, 0], TTL + TIMEOUT)
 
 
@@ -242,5 +243,5 @@ def test_seventy_abandoned_prompts(servers: Servers) -> None:
     assert counters(servers.decode)["taken"] > 0
     # An ordinary request that needs nearly the whole pool takes the pins away.
     assert statuses(send(servers, some_ids(2_000), {"max_new_tokens": 30, "ignore_eos": True})) == [200, 200]
-    assert wait_for(lambda: quiet(servers), TTL + TIMEOUT)
+    assert quiet(servers, TTL + TIMEOUT)
     assert counters(servers.prefill)["open"] == counters(servers.decode)["open"] == 0

@@ -118,6 +118,25 @@ def test_segments_are_held_behind_a_pass(scheduler: FakeScheduler, state: OpenPr
     assert scheduler.plan() is None
     assert scheduler.seen == []
     assert (state.parked_segment, state.prompts.counters.held, state.handshake_hold_steps) == (chunked, 1, 0)
+    assert state.prompts.counters.yielded == 0
+    scheduler.waiting_queue = [ordinary()]
+    for _ in range(3):
+        assert scheduler.plan()
+    assert state.prompts.counters.yielded == 1, "parked for the pass, but an ordinary request went before it"
+
+
+def test_a_segment_held_for_a_handshake_has_yielded_once(
+    monkeypatch: pytest.MonkeyPatch, scheduler: FakeScheduler, state: OpenPromptScheduler
+) -> None:
+    handshake = ordinary()
+    monkeypatch.setattr(state, "pending_handshakes", lambda: [handshake])
+    for parkings in (1, 2):
+        scheduler.chunked_req = segment()
+        assert [scheduler.plan() for _ in range(3)] == [None] * 3
+        scheduler.waiting_queue = [handshake]
+        assert scheduler.plan()
+        assert state.prompts.counters.yielded == parkings
+        scheduler.waiting_queue, state.parked_segment = [], None
 
 
 def test_segments_are_held_for_each_handshake_and_in_a_row_for_a_bounded_time(
