@@ -15,14 +15,14 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo        install, start three P/D pairs and answer a question through a tree of agents"
-	@echo "make test        install and run every test, about a quarter of an hour; COVERAGE=1 ends with coverage by package"
+	@echo "make test        install and run every test, twelve minutes on two idle cores; COVERAGE=1 ends with coverage by package"
 	@echo "make test K=...  only tests that match, as pytest's -k: K=breaker, K='speculative and not e2e'"
 	@echo "make test-quick  every test that needs no SGLang server and is not slow, properties with fewer examples; a minute"
 	@echo "make test-peers  the suites of sglang-router and smg, downloaded and run against this router; ten minutes"
 	@echo "make test-examples  install agent frameworks (.examples) and test the examples with them, over fake servers"
 	@echo "make test-vllm   install a vLLM for CPUs (3.4 GB, .vllm) and test the launcher with it beside a pair"
 	@echo "make nightly     what is too long for CI: more examples, random orders, repeated kills; hours"
-	@echo "make lint        ruff, and the import contracts"
+	@echo "make lint        ruff, the import contracts, and what tests hold the architecture to"
 	@echo "make types       mypy"
 	@echo "make format      let ruff put style and format right"
 	@echo "make clean       remove .venv, .vllm, .examples and caches"
@@ -46,8 +46,7 @@ test: install browser curl
 	@$(PYTEST) -k "$(K)"
 else ifneq ($(strip $(COVERAGE)),)
 test: install browser curl
-	@$(PYTEST) -n $(WORKERS) --cov --cov-report=
-	@.venv/bin/python -m tests.coverage_by_package
+	@$(PYTEST) -n $(WORKERS) --cov --cov-report=; code=$$?; .venv/bin/python -m tests.coverage_by_package; exit $$code
 else
 test: install browser curl
 	@$(PYTEST) -n $(WORKERS)
@@ -75,6 +74,7 @@ nightly: install browser curl
 
 lint: install
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports --no-logo
+	@$(PYTEST) -q tests/architecture
 
 types: install
 	@.venv/bin/mypy

@@ -55,9 +55,7 @@ SLOW = (
     "sglang_ext/transfer/test_aborted_transfers.py",
     "surface/test_surface.py",
     "test_imports.py",
-    "test_nightly.py",
     "test_quick.py",
-    "test_watched.py",
 )
 WATCHDOG = 1200  # seconds for an end-to-end test, with the start of its servers
 

@@ -144,6 +144,8 @@ def main() -> int:
     if given.list:
         print("\n".join(job.name for job in jobs))
         return 0
+    if not jobs:
+        parser.error(f"no job has {given.only!r} in its name; --list prints the names")
     return run(jobs, given.logs)
 
 

@@ -2,8 +2,8 @@
 
 Several pytest processes at once, each with folders of its own. As workers of pytest-xdist each of them would collect
 all tests, for seconds, and report each one to another process. Arguments go to every pytest. The exit code is 1 when
-any test failed; what failed is printed. All shuffle their tests with the seed that is told first: to repeat an order,
-`python -m tests.quick --randomly-seed=N`.
+any test failed, and 2 when none ran; what failed is printed. All shuffle their tests with the seed that is told first:
+to repeat an order, `python -m tests.quick --randomly-seed=N`.
 """
 
 import os
@@ -96,8 +96,10 @@ def main(arguments: Sequence[str]) -> int:
             for kind, number in done.counts.items():
                 total[kind] = total.get(kind, 0) + number
             print(f"{done.seconds:5.1f} s  {_told(done.counts)}  {' '.join(done.paths)}", flush=True)
-    print(f"{'FAILED' if failed else 'passed'}: {_told(total)} in {time.monotonic() - started_at:.1f} s")
-    return int(failed)
+    none = not failed and not total.get("passed")
+    word = "FAILED" if failed else "FAILED, since none ran" if none else "passed"
+    print(f"{word}: {_told(total)} in {time.monotonic() - started_at:.1f} s")
+    return 2 if none else int(failed)
 
 
 def _told(counts: dict[str, int]) -> str:

@@ -16,16 +16,21 @@ def comparison(peers: Mapping[PeerName, Peer]) -> str:
     """Three tables: flags, paths, metrics."""
     ours = our_flags()
     flags = {name: peer.flags for name, peer in peers.items()}
-    only_here = sorted(name for name in ours if not any(name in theirs for theirs in flags.values()))
     versions = " and ".join(f"{name} {peer.version}" for name, peer in peers.items())
+    only_here = ", ".join(f"`{name}`" for name in flags_only_here(peers))
     return (
         f"Against {versions}; made by `python -m router.parity --write`.\n\n"
         + _rows("flag", flags, lambda name: flag_verdict(name, ours))
-        + f"\nOnly here: {', '.join(f'`{name}`' for name in only_here)}.\n\n"
+        + f"\nOnly here: {only_here}.\n\n"
         + _rows("path", {name: peer.paths for name, peer in peers.items()}, path_verdict)
         + "\n"
         + _rows("metric", {name: peer.metrics for name, peer in peers.items()}, metric_verdict)
     )
+
+
+def flags_only_here(peers: Mapping[PeerName, Peer]) -> list[str]:
+    """The flags that none of the peers has."""
+    return sorted(name for name in our_flags() if not any(name in peer.flags for peer in peers.values()))
 
 
 def our_flags() -> dict[str, argparse.Action]:

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # Where the modules of a top-level package lie.
 FOLDERS = {"router": ROOT / "router", "launch": ROOT / "launch", "sglang_ext": ROOT / "sglang_ext"}
-FOLDERS["qmetric"] = ROOT / "kernels" / "qmetric"
+FOLDERS |= {"qmetric": ROOT / "kernels" / "qmetric", "moa_client": ROOT / "client" / "moa_client"}
 
 
 def folder_of(package: str) -> Path:

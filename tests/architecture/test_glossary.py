@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any, get_args
 
 from router.early_exit import ExitRule
+from router.endpoints.hints import UNUSED_HEADER
 from router.moa.tree import Arm
 from router.observability.run_trace import AgentState
+from router.parity.markdown import flags_only_here
+from router.parity.peers import PEERS, load_peer
 from router.speculative_prefill.composition import AnswerOrder
 from router.workers.worker import Capability
 from tests.architecture.imports import ROOT
 
-SURFACE: dict[str, Any] = json.loads((ROOT / "tests" / "surface" / "surface.json").read_text())
+SURFACE: dict[str, Any] = {
+    path.stem: json.loads(path.read_text()) for path in (ROOT / "tests" / "surface" / "stored").glob("*.json")
+}
+HEADERS = {UNUSED_HEADER.decode()}  # of answers, by this router's own names
 # Words of agents' states that need no explanation.
 PLAIN_STATES = {"waiting", "running", "done", "failed"}
 
@@ -37,7 +43,7 @@ def test_the_glossary_names_what_is_there() -> None:
     states = {*get_args(AgentState), *get_args(Capability)}
     named = set().union(*glossary().values())
     assert named
-    assert named - words_of(SURFACE) - states - {"open_prompts"} == set()
+    assert named - words_of(SURFACE) - states - HEADERS - {"open_prompts"} == set()
 
 
 def test_the_projects_own_words_are_explained() -> None:
@@ -45,6 +51,7 @@ def test_the_projects_own_words_are_explained() -> None:
     rules = get_args(ExitRule.__annotations__["rule"])
     own = {*get_args(Arm), *get_args(AnswerOrder), *get_args(Capability), *rules}
     own |= set(get_args(AgentState)) - PLAIN_STATES
+    own |= HEADERS | set(flags_only_here({name: load_peer(name) for name in PEERS}))
     own |= {name for name in SURFACE["metrics"] if name.startswith("moa_")}
     assert own - named == set()
 

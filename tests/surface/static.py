@@ -3,15 +3,12 @@
 import argparse
 import ast
 import inspect
-import io
-import os
 import re
 import runpy
 import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -33,27 +30,25 @@ from sglang_ext.patches import PATCHES
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("router", "sglang_ext", "launch", "kernels/qmetric")
-COMMANDS = (
-    "router",
-    "router.bench",
-    "router.bench.abuse",
-    "router.bench.load_balancing",
-    "router.bench.moa",
-    "router.bench.speculative_prefill",
-    "router.bench.speculative_prefill.tail_profile",
-    "router.parity",
-    "router.timeline",
-    "launch.experiment",
-    "launch.pd",
-    "sglang_ext",
-    "sglang_ext.bench",
-    "qmetric.bench",
-    "qmetric.bench.check",
-    "qmetric.bench.tune",
+INTERNAL = {
+    "launch.experiment.benchmarks.sandbox.jail",
+    "launch.experiment.benchmarks.workers.instructions",
+    "launch.experiment.benchmarks.workers.mathematics",
+    "launch.experiment.lengths",
+    "launch.install",
+    "launch.models.convert_smollm2",
+    "launch.processes.zygote_main",
+    "router.bench.abuse.abuses",
+    "router.bench.abuse.fake_pair",
+    "router.bench.failover.fake_server",
+    "router.bench.fake_pair",
+    "router.bench.moa.clients",
+    "router.bench.moa.fake_pair",
+    "router.early_exit.judge_main",
+}  # modules that `python -m` runs, but that only the product itself starts, or `make`
+_VARIABLE = re.compile(
+    r"(?:SGLANG_EXT|FASTER_MOA|QMETRIC)_[A-Z_]+|SGLANG_PLATFORM|SGLANG_USE_CPU_ENGINE|KUBECONFIG|FORWARDED_ALLOW_IPS|XDG_CACHE_HOME"
 )
-_OPTION = re.compile(r"^  (-.*?)(?:  .*)?$", re.MULTILINE)
-_NAME = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
-_VARIABLE = re.compile(r"(?:SGLANG_EXT|FASTER_MOA|QMETRIC)_[A-Z_]+|KUBECONFIG|FORWARDED_ALLOW_IPS|XDG_CACHE_HOME")
 
 
 def static_surface() -> dict[str, Any]:
@@ -76,24 +71,47 @@ def static_surface() -> dict[str, Any]:
     }
 
 
-def _commands() -> dict[str, list[str]]:
-    """The names of each command's options, as its `--help` lists them."""
-    return {command: _options(command) for command in COMMANDS}
+def _commands() -> dict[str, dict[str, Any]]:
+    """The arguments of each command but the router, as it declares them."""
+    return {command: _arguments(command) for command in sorted({*_modules()} - INTERNAL - {"router"})}
 
 
-def _options(command: str) -> list[str]:
+def _modules() -> Iterator[str]:
+    """What users run by `python -m`."""
+    for folder in PRODUCT:
+        for path in (ROOT / folder).rglob("*.py"):
+            if 'if __name__ == "__main__":' in path.read_text():
+                parts = (
+                    path.relative_to(ROOT / ("kernels" if folder.startswith("kernels") else "")).with_suffix("").parts
+                )
+                yield ".".join(parts[:-1] if parts[-1] == "__main__" else parts)
+
+
+class _Parsed(Exception):
+    """What a command would have parsed its command line with."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.parser = parser
+
+
+def _arguments(command: str) -> dict[str, Any]:
     """As `python -m` runs the command, but in this process: several of them import PyTorch."""
-    told = io.StringIO()
+
+    def parse(parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> None:
+        raise _Parsed(parser)
+
     with (
         warnings.catch_warnings(action="ignore", category=RuntimeWarning),  # other tests have imported some of them
-        mock.patch.object(sys, "argv", [command, "--help"]),
-        mock.patch.dict(os.environ, {"COLUMNS": "400"}),
-        redirect_stdout(told),
-        pytest.raises(SystemExit) as ended,
+        mock.patch.object(sys, "argv", [command]),
+        mock.patch.object(argparse.ArgumentParser, "parse_known_args", parse),
+        pytest.raises(_Parsed) as parsed,
     ):
         runpy.run_module(command, run_name="__main__", alter_sys=True)
-    assert not ended.value.code, f"{command} --help ends with {ended.value.code}"
-    return [name for option in _OPTION.findall(told.getvalue()) for name in _NAME.findall(option.partition("{")[0])]
+    return {
+        " ".join(action.option_strings) or action.dest: _flag(action)
+        for action in parsed.value.parser._actions
+        if not isinstance(action, argparse._HelpAction)
+    }
 
 
 def _entry_points() -> Any:
@@ -133,6 +151,9 @@ def _flag(action: argparse.Action) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """A default as JSON: a path within the project without the folder that the project lies in."""
+    if isinstance(value, Path):
+        return str(value.relative_to(ROOT) if value.is_relative_to(ROOT) else value)
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -19,7 +19,7 @@ from router.http.body import Body
 from router.load_balancing import RoundRobin
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
-from tests.router.support.aio import aio, run, until, within
+from tests.router.support.aio import SLOW, aio, run, until, within
 from tests.router.support.fakes import Call, FakePair, Handler, chat_event, chunk, head, started, whole
 
 
@@ -495,7 +495,7 @@ async def test_many_at_once_with_faults_leave_nothing() -> None:
         what = ("good", "prefill drops", "decode drops", "refused", "abandoned")[number % 5]
         try:
             async with (
-                asyncio.timeout(0.2 if what == "abandoned" else 5.0),
+                asyncio.timeout(0.2 if what == "abandoned" else SLOW * 5.0),
                 r.dispatcher.exchange("/generate", Body({"text": what}), r.pair) as exchange,
             ):
                 answer = b"".join([piece async for piece in exchange.body()])

@@ -10,7 +10,7 @@ from router.errors import Conflict
 from router.workers.health import HealthSettings
 from router.workers.registry import Registry
 from router.workers.worker import Worker
-from tests.router.support.aio import aio, until, within
+from tests.router.support.aio import SLOW, aio, until, within
 from tests.router.support.fakes import Call, FakePair, chat_event, started, whole
 from tests.router.support.serving import Serving, serving
 
@@ -24,7 +24,7 @@ async def listed(client: Serving) -> dict[str, dict[str, Any]]:
 
 async def eventually(client: Serving, path: str, status: int) -> httpx.Response:
     """Ask until the answer has the status."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SLOW * 5):
         while True:
             answer = await client.http.get(path)
             if answer.status_code == status:

@@ -183,8 +183,8 @@ async def test_wrong_requests_leave_too() -> None:
 
 @aio
 async def test_a_rate() -> None:
-    async with serving(FakePair(), limits=AdmissionSettings(rate=0.01)) as client:
+    async with serving(FakePair(), limits=AdmissionSettings(rate=0.001)) as client:
         assert await ask(client) == 200
         answer = await client.post("/generate", {"text": "x"})
         assert answer.status_code == 429
-        assert 90 <= int(answer.headers["retry-after"]) <= 100
+        assert 900 <= int(answer.headers["retry-after"]) <= 1000

@@ -54,12 +54,12 @@ async def test_a_client_has_so_many_requests_at_once(tmp_path: Path) -> None:
 
 @aio
 async def test_a_client_has_so_many_requests_a_second(tmp_path: Path) -> None:
-    server = with_entries(tmp_path, limited("rare", requests_per_second=0.01), limited("free"))
+    server = with_entries(tmp_path, limited("rare", requests_per_second=0.001), limited("free"))
     async with serving(FakePair(), server=server) as client:
         assert (await ask(client, "rare")).status_code == 200
         answer = await ask(client, "rare")
         assert answer.status_code == 429
-        assert 90 <= int(answer.headers["retry-after"]) <= 100
+        assert 900 <= int(answer.headers["retry-after"]) <= 1000
         assert "the key 'rare' sends more requests a second than it may" in answer.json()["error"]["message"]
         for _ in range(5):
             assert (await ask(client, "free")).status_code == 200
@@ -69,7 +69,7 @@ async def test_a_client_has_so_many_requests_a_second(tmp_path: Path) -> None:
 @aio
 async def test_what_the_router_refuses_costs_the_client_nothing(tmp_path: Path) -> None:
     pair = Slow()
-    server = with_entries(tmp_path, limited("a", requests_per_second=0.01, max_concurrent_requests=3), limited("b"))
+    server = with_entries(tmp_path, limited("a", requests_per_second=0.001, max_concurrent_requests=3), limited("b"))
     limits = AdmissionSettings(max_concurrent=1, queue_size=0)
     async with serving(pair, server=server, limits=limits) as client:
         first = ask(client, "b")
