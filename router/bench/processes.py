@@ -1,6 +1,7 @@
 """Starts and ends the processes of a benchmark, and measures their CPU time and memory."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import psutil
 
 from router.bench.errors import BenchError
 
+PORTS = (20_000, 28_000)  # below those that the system gives to connections
 STOP_TIMEOUT = 10.0  # seconds to end after SIGTERM
 MB = 1e6
 
@@ -98,11 +100,15 @@ def _peak_memory(process: psutil.Process) -> int:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that is free now, and that the system gives to nobody who does not name it."""
+    while True:
+        port = random.SystemRandom().randrange(*PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_until_listening(process: Process, port: int, *, timeout: float = 60.0) -> None:

@@ -36,6 +36,7 @@ class SegmentPacer:
         """Take one segment's new tokens, hardly any of which should have been cached, and the seconds it took."""
         if self._is_outdated():
             self._count = self._tokens = self._seconds = self._tokens_squared = self._tokens_seconds = 0.0
+            self._trial = 0
         self._observed_at = time.monotonic()
         self._trial = (self._trial + 1) % len(TRIAL_TOKENS)
         self._count = HISTORY_WEIGHT * self._count + 1.0
@@ -46,7 +47,9 @@ class SegmentPacer:
 
     def min_tokens(self) -> int:
         """The fewest new tokens that are worth a segment."""
-        size = None if self._is_outdated() else self._break_even_tokens()
+        if self._is_outdated():
+            return TRIAL_TOKENS[0]  # the prompts of now might never reach a larger one
+        size = self._break_even_tokens()
         return TRIAL_TOKENS[self._trial] if size is None else round(min(max(size, MIN_TOKENS), MAX_TOKENS))
 
     def _is_outdated(self) -> bool:

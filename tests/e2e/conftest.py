@@ -93,7 +93,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Ite
     trees = logs / "trees.json"
     shown = trees_json(config, "cpu")
     for agent in (each for layer in shown["trees"][0]["layers"] for c in layer["clusters"] for each in c["agents"]):
-        agent["max_tokens"] = 24
+        agent |= {"max_tokens": 24, "sampling": {"ignore_eos": True}}
     shown["trees"] += [small_tree(), tiny_tree()]
     trees.write_bytes(orjson.dumps(shown))
     # Away from the ports of launches, and from those of other runs of the tests.

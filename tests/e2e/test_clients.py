@@ -50,7 +50,7 @@ def test_a_tree_answers_like_a_model(client: openai.OpenAI) -> None:
 
 
 def test_leaving_a_tree_frees_everything(client: openai.OpenAI, servers: Servers) -> None:
-    impatient = client.with_options(timeout=1.0, max_retries=0)
+    impatient = client.with_options(timeout=0.5, max_retries=0)
     with pytest.raises(openai.APITimeoutError):
         impatient.chat.completions.create(model="moa", messages=[{"role": "user", "content": "Count to 1000."}])
     assert wait_for(lambda: is_quiet(servers.prefill) and is_quiet(servers.decode))

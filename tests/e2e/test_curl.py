@@ -59,7 +59,7 @@ def test_generate(router: OwnRouter, servers: Servers) -> None:
 
 def test_generate_in_pieces(router: OwnRouter) -> None:
     pieces = events(router, GENERATE % ', "stream": true')
-    assert len(pieces) > 5
+    assert len(pieces) > 1
     assert pieces[-1]["text"] == answer(router, GENERATE % "")["text"]
     assert pieces[-1]["meta_info"]["finish_reason"] == {"type": "length", "length": 16}
 

@@ -20,7 +20,7 @@ def short_tree() -> dict[str, Any]:
     for layer in tree["layers"]:
         for cluster in layer["clusters"]:
             for agent in cluster["agents"]:
-                agent["max_tokens"] = 12
+                agent |= {"max_tokens": 12, "sampling": {"ignore_eos": True}}
     return {key: value for key, value in tree.items() if key in ("arm", "layers")}
 
 

@@ -18,6 +18,10 @@ def quiet(pair: Servers, seconds: float = TIMEOUT) -> bool:
     return wait_for(lambda: is_quiet(pair.prefill) and is_quiet(pair.decode), seconds)
 
 
+def finals_seen(pair: Servers) -> list[int]:
+    return [counters(base)["finals"] for base in (pair.prefill, pair.decode)]
+
+
 def pinned(pair: Servers) -> list[int]:
     return [counters(base)["pinned"] for base in (pair.prefill, pair.decode)]
 
@@ -124,17 +128,21 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(servers: Servers) -> N
 
 
 def test_append_after_final(servers: Servers) -> None:
-    prompt, finals = Prompt(servers), counters(servers.prefill)["finals"]
+    prompt, finals = Prompt(servers), finals_seen(servers)
     ids = some_ids(30)
     assert statuses(prompt.append(ids)) == [200, 200]
     with ThreadPoolExecutor(1) as pool:
         final = pool.submit(prompt.final, some_ids(300), 30, 8)
-        assert wait_for(lambda: counters(servers.prefill)["finals"] > finals)
+        assert wait_for(lambda: finals_seen(servers) == [seen + 1 for seen in finals])
         late = prompt.append(ids, 30)
         assert statuses(final.result()) == [200, 200]
     # While the final request is prefilled the prompt is known to be over, afterwards it is forgotten.
     assert 400 in statuses(late)
     assert quiet(servers)
+
+
+def flushed(base: str) -> bool:
+    return httpx.post(f"{base}/flush_cache", timeout=TIMEOUT).status_code == 200
 
 
 def test_close_and_flush(servers: Servers) -> None:
@@ -144,7 +152,7 @@ def test_close_and_flush(servers: Servers) -> None:
     assert statuses(prompt.close()) == statuses(prompt.close()) == [200, 200]
     assert pinned(servers) == [50, 50]
     for base in (servers.prefill, servers.decode):
-        assert httpx.post(f"{base}/flush_cache", timeout=TIMEOUT).status_code == 200
+        assert wait_for(partial(flushed, base))  # it is refused while anything is under way
         assert overlay_state(base)["kv"]["free"] == overlay_state(base)["kv"]["total"]
     assert statuses(other.append(some_ids(50), 50)) == [200, 200]  # the ids were kept, the pages are made anew
     assert statuses(other.close()) == [200, 200]

@@ -60,7 +60,7 @@ def test_a_plain_openai_client(servers: Servers) -> None:
             messages=[{"role": "user", "content": question}],
             max_tokens=16,
             temperature=0,
-            extra_body={"run": run, "agent": name},
+            extra_body={"run": run, "agent": name, "ignore_eos": True},
         )
         said[name] = answer.choices[0].message.content or ""
 
@@ -74,7 +74,7 @@ def test_a_plain_openai_client(servers: Servers) -> None:
         temperature=0,
         stream=True,
         stream_options={"include_usage": True},
-        extra_body={"run": run, "agent": "reader", "order": "completion"},
+        extra_body={"run": run, "agent": "reader", "order": "completion", "ignore_eos": True},
     )
     *chunks, usage = pieces
     for thread in threads:

@@ -109,6 +109,7 @@ def test_samples_differ(servers: Servers) -> None:
 
 
 def test_prefill_computes_the_prompt_once(servers: Servers) -> None:
+    assert wait_for(lambda: is_quiet(servers.prefill) and is_quiet(servers.decode))
     before = len(servers.prefill_log.read_text(errors="replace"))
     prompt = long_text("Samples", 30)
     params = {"n": 8, "max_new_tokens": 2, "temperature": 0}
@@ -130,7 +131,7 @@ def test_a_client_that_leaves_frees_both_servers(servers: Servers, *, streamed: 
     params = {"n": 3, "max_new_tokens": 1000, "ignore_eos": True}
     body = {"model": MODEL, "text": f"Leaving {streamed}", "stream": streamed, "sampling_params": params}
     if streamed:
-        with httpx.stream("POST", f"{servers.router}/generate", json=body, timeout=60) as response:
+        with httpx.stream("POST", f"{servers.router}/generate", json=body, timeout=TIMEOUT) as response:
             seen = set()
             for line in response.iter_lines():
                 if line:

@@ -89,11 +89,11 @@ def test_bytes_and_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             text = (await router.http.get("/engine_metrics")).text
             assert f'a{{worker_addr="{good.url}",model_name="m"}} 1\n' in text
             assert f"# {long.url} is left out: its metrics are over 1000 bytes, or all over 1500." in text
-            assert f"# {silent.url} is left out: {silent.url} did not answer /metrics within 0.2 s." in text
+            assert f"# {silent.url} is left out: {silent.url} did not answer /metrics within 1 s." in text
 
     monkeypatch.setattr(engine_metrics, "MAX_BYTES", 1000)
     monkeypatch.setattr(engine_metrics, "MAX_BYTES_OF_ALL", 1500)
-    monkeypatch.setattr(engine_metrics, "SCRAPE_TIMEOUT", 0.2)
+    monkeypatch.setattr(engine_metrics, "SCRAPE_TIMEOUT", 1.0)
     run(test)
 
 

@@ -42,7 +42,7 @@ def failures(router: Serving) -> list[int]:
 
 @pytest.mark.parametrize("path", ["/tokenize", "/detokenize"])
 def test_another_server_tokenizes(agents: Agents, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer, "TOKENIZE_TIMEOUT", 0.1)
+    monkeypatch.setattr(tokenizer, "TOKENIZE_TIMEOUT", 0.5)
 
     @aio
     async def test() -> None:
@@ -62,13 +62,13 @@ def test_another_server_tokenizes(agents: Agents, path: str, tmp_path: Path, mon
 async def test_where_no_server_tokenizes_the_run_fails(
     agents: Agents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenizer, "TOKENIZE_TIMEOUT", 0.1)
+    monkeypatch.setattr(tokenizer, "TOKENIZE_TIMEOUT", 0.5)
     for worker in (agents.pair.prefill, agents.pair.decode):
         hang_at(worker, "/tokenize")
     async with serving(agents.pair, trees=write_tree(tmp_path)) as router:
         answer = await within(5.0, router.post("/v1/chat/completions", CHAT))
         assert answer.status_code == 504
-        assert "did not answer /tokenize within 0.1 s" in answer.json()["error"]["message"]
+        assert "did not answer /tokenize within 0.5 s" in answer.json()["error"]["message"]
         await router.settled()
 
 
@@ -121,9 +121,9 @@ async def test_a_stream_that_began_and_stopped_counts_for_nobody() -> None:
         await call.gone()
 
     pair.decode.generate = slow
-    async with serving(pair, server=ServerSettings(request_timeout_secs=0.3)) as router:
+    async with serving(pair, server=ServerSettings(request_timeout_secs=1.0)) as router:
         answer = await within(5.0, router.post("/generate", {"text": "x", "stream": True}))
-        assert "the request was not answered within 0.3 s." in answer.text
+        assert "the request was not answered within 1 s." in answer.text
         await router.settled()
         assert failures(router) == [0, 0]
 
@@ -157,11 +157,11 @@ async def test_a_tree_has_the_time_of_any_request(agents: Agents, tmp_path: Path
 @aio
 async def test_a_tree_that_streams_has_that_time_too(agents: Agents, tmp_path: Path) -> None:
     agents.answer["final"] = streams_then_hangs
-    server = ServerSettings(request_timeout_secs=1.5)
+    server = ServerSettings(request_timeout_secs=3.0)
     async with serving(agents.pair, trees=write_tree(tmp_path), server=server) as router:
         answer = await within(5.0, router.post("/v1/chat/completions", {**CHAT, "stream": True}))
         assert "partial" in answer.text
-        assert "the request was not answered within 1.5 s." in answer.text
+        assert "the request was not answered within 3 s." in answer.text
         await router.settled()
 
 
@@ -203,7 +203,7 @@ async def test_a_slow_answer_is_no_silence(agents: Agents, tmp_path: Path) -> No
         await call.done()
 
     agents.answer["p3"] = slow
-    async with serving(agents.pair, trees=write_tree(tmp_path, timeout=1.0, retries=0)) as router:
+    async with serving(agents.pair, trees=write_tree(tmp_path, timeout=1.5, retries=0)) as router:
         assert (await within(5.0, router.post("/v1/chat/completions", CHAT))).status_code == 200
         assert failures(router) == [0, 0]
 

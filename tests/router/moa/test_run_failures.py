@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +200,8 @@ async def test_a_reader_that_spliced_a_straggler_takes_it_back(agents: Agents, t
 async def test_a_judge_that_fails_or_is_slow_ends_no_run(agents: Agents, tmp_path: Path) -> None:
     tree = small_tree()["trees"][0]
     tree["layers"][0]["clusters"][0]["agents"].append({"name": "p4", "role": "p4", "max_tokens": 5})
-    agents.answer["p4"] = _late
     for judge in (FakeJudge(problem="the judge has no model"), FakeJudge(q=float("nan"))):
+        agents.answer["p4"] = partial(_late, judge)
         trees = write_tree(tmp_path, arm="exit", layers=tree["layers"])
         async with serving(agents.pair, trees=trees, judge=judge) as router:
             answer = await post(router)
@@ -212,8 +213,8 @@ async def test_a_judge_that_fails_or_is_slow_ends_no_run(agents: Agents, tmp_pat
             await router.settled()
 
 
-async def _late(call: Call) -> None:
-    await asyncio.sleep(0.1)
+async def _late(judge: FakeJudge, call: Call) -> None:
+    await until(lambda: bool(judge.asked), "the judge has been asked")
     await call.stream(native_event("late", "stop", (10, 3)))
     await call.done()
 

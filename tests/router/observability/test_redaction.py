@@ -13,6 +13,7 @@ import pytest
 
 from router.observability.logs import configure_logging
 from router.observability.run_trace import REDACTED, AgentTrace, RunTrace
+from router.observability.tracing import exporter as export
 from router.observability.tracing import start_tracing
 from router.server.connections import serve
 from router.server.settings import ServerSettings
@@ -57,7 +58,8 @@ def in_memory(run_id: str) -> str:
 
 
 @pytest.fixture
-def collector() -> Iterator[Collector]:
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    monkeypatch.setattr(export, "FLUSH_TIMEOUT", 60.0)  # no span is lost on a slow machine
     with collecting() as collector:
         yield collector
 

@@ -334,12 +334,12 @@ async def test_a_client_that_makes_no_room_holds_up_no_other_and_is_left() -> No
     async with (
         serving(pair, server=FAST) as router,
         talking(router) as client,
-        talking(router) as other,
     ):
         client.reads = False
         number = client.post("/v1/chat/completions", STREAM)
         await until(lambda: len(client.text(number)) == 65535, "the window is full")
-        assert (await other.answer(other.begin("/liveness", "GET", end=True)))[0] == 200
+        async with talking(router) as other:
+            assert (await other.answer(other.begin("/liveness", "GET", end=True)))[0] == 200
         await until(client.ended(number), "it is broken off")
         await until(lambda: len(pair.decode.aborted) == 1, "and aborted")
         assert sent < 64 << 20

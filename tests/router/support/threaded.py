@@ -40,7 +40,7 @@ def in_thread(context: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator
             yield value
         finally:
             loop.call_soon_threadsafe(over.set)
-            ended.result(20)
+            ended.result(300)
 
 
 @contextmanager
