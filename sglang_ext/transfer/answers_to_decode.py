@@ -37,12 +37,6 @@ class AnswersToDecode:
         except zmq.ZMQError as error:
             logger.warning("no acknowledgement of an aborted transfer to %s, port %d: %s", host, port, error)
 
-    def close(self) -> None:
-        """Close all sockets without sending what has not been sent."""
-        with self._lock:
-            while self._sockets:
-                self._sockets.popitem()[1].close(0)
-
     def _socket(self, host: str, port: int) -> "zmq.Socket[bytes]":
         from sglang.srt.utils.network import NetworkAddress
 

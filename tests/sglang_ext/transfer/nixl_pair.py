@@ -146,7 +146,8 @@ def nixl_pair() -> Iterator[Pair]:
             deadline = time.monotonic() + TIMEOUT
             while ending.is_alive() and time.monotonic() < deadline:
                 if to_decode is not None:  # a transfer thread may open one more until the context ends
-                    to_decode.close()
+                    for socket in list(to_decode._sockets.values()):
+                        socket.close(0)
                 ending.join(0.01)
         for queue in prefill.transfer_queues:
             queue.put(_Last())
