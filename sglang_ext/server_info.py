@@ -84,11 +84,13 @@ def _kv(scheduler: Scheduler) -> dict[str, int]:
 
 def _requests(scheduler: Scheduler) -> dict[str, int]:
     counts = {"running": len(scheduler.running_batch.reqs), "waiting": len(scheduler.waiting_queue)}
-    if scheduler.disagg_prefill_bootstrap_queue is not None:
-        counts["prefill_bootstrap"] = len(scheduler.disagg_prefill_bootstrap_queue.queue)
-        counts["prefill_inflight"] = len(scheduler.disagg_prefill_inflight_queue)
-    if scheduler.disagg_decode_prealloc_queue is not None:
-        counts["decode_prealloc"] = len(scheduler.disagg_decode_prealloc_queue.queue)
-        counts["decode_retracted"] = len(scheduler.disagg_decode_prealloc_queue.retracted_queue)
-        counts["decode_transfer"] = len(scheduler.disagg_decode_transfer_queue.queue)
+    bootstrap, inflight = scheduler.disagg_prefill_bootstrap_queue, scheduler.disagg_prefill_inflight_queue
+    if bootstrap is not None and inflight is not None:
+        counts["prefill_bootstrap"] = len(bootstrap.queue)
+        counts["prefill_inflight"] = len(inflight)
+    prealloc, transfer = scheduler.disagg_decode_prealloc_queue, scheduler.disagg_decode_transfer_queue
+    if prealloc is not None and transfer is not None:
+        counts["decode_prealloc"] = len(prealloc.queue)
+        counts["decode_retracted"] = len(prealloc.retracted_queue)
+        counts["decode_transfer"] = len(transfer.queue)
     return counts

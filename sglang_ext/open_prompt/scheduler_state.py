@@ -98,9 +98,11 @@ class OpenPromptScheduler:
 
     def pending_handshakes(self) -> list[Request]:
         """Return ordinary requests in their handshake, except those that had `MAX_HOLD_STEPS` steps already."""
+        bootstrap = self.scheduler.disagg_prefill_bootstrap_queue
+        assert bootstrap is not None, "only prefill servers schedule segments"
         return [
             req
-            for req in self.scheduler.disagg_prefill_bootstrap_queue.queue
+            for req in bootstrap.queue
             if not is_segment(req) and self.hold_steps_by_request.get(req, 0) < MAX_HOLD_STEPS
         ]
 
