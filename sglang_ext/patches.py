@@ -1,7 +1,7 @@
 """Every patch to SGLang, in one list.
 
-`python -m sglang_ext` prints it with the fingerprints of the installed version. A hook is named as text, so
-this module imports none of them. Hooks on one target wrap each other in the order of this list.
+`python -m sglang_ext` prints it with the fingerprints of the installed version. Hooks are named as text, and
+`plugin` imports those that it applies. Hooks on one target wrap each other in the order of this list.
 """
 
 from sglang_ext.patching.patch import Kind, Patch
