@@ -6,13 +6,14 @@ this module: `current()`, or `in_use()` where nothing is to be done before the f
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from sglang_ext.open_prompt.operation import is_segment
 from sglang_ext.open_prompt.pins import PinnedPrefixes
-from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS
+from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS_FOR_ONE
 from sglang_ext.open_prompt.settings import Settings
 from sglang_ext.open_prompt.table import OpenPromptTable
 from sglang_ext.upstream.request import AbortRequest, Request
@@ -33,7 +34,7 @@ class OpenPromptScheduler:
         parked_segment: A segment between two chunks that is kept from `scheduler.chunked_req`. Its finished chunks
             are cached and sent, and it keeps its pages.
         parked_has_yielded: It has been counted as one that an ordinary request went before.
-        handshake_hold_steps: Steps in a row in which segments were held for handshakes.
+        hold_steps_in_a_row: Steps in which segments were held for handshakes since they last ran.
         segment_batches_since_ordinary: Batches of segments since a request of no open prompt last waited.
         hold_steps_by_request: Steps in which segments were held for a request's handshake. The keys are weak: an
             entry ends with its request.
@@ -45,7 +46,7 @@ class OpenPromptScheduler:
     prompts: OpenPromptTable
     parked_segment: Request | None = None
     parked_has_yielded: bool = False
-    handshake_hold_steps: int = 0
+    hold_steps_in_a_row: int = 0
     segment_batches_since_ordinary: int = FULL_CHUNK_AFTER
     hold_steps_by_request: "WeakKeyDictionary[Request, int]" = field(default_factory=WeakKeyDictionary)
     placing: Request | None = None
@@ -97,20 +98,24 @@ class OpenPromptScheduler:
         self.parked_segment = None
 
     def pending_handshakes(self) -> list[Request]:
-        """Return ordinary requests in their handshake, except those that had `MAX_HOLD_STEPS` steps already."""
+        """Return ordinary requests in their handshake for which segments may still be held."""
         bootstrap = self.scheduler.disagg_prefill_bootstrap_queue
         assert bootstrap is not None, "only prefill servers schedule segments"
         return [
             req
             for req in bootstrap.queue
-            if not is_segment(req) and self.hold_steps_by_request.get(req, 0) < MAX_HOLD_STEPS
+            if not is_segment(req) and self.hold_steps_by_request.get(req, 0) < MAX_HOLD_STEPS_FOR_ONE
         ]
 
-    def count_handshake_hold(self, handshakes: list[Request]) -> None:
-        """Count one step in which segments were held for these requests."""
+    def count_held(self, handshakes: Sequence[Request]) -> None:
+        """Count one step in which segments were held: for these requests, or for a pass if there are none."""
+        self.prompts.counters.held += 1
+        if not handshakes:
+            return
+        self.count_yielded()
         for req in handshakes:
             self.hold_steps_by_request[req] = self.hold_steps_by_request.get(req, 0) + 1
-        self.handshake_hold_steps += 1
+        self.hold_steps_in_a_row += 1
 
 
 @dataclass
