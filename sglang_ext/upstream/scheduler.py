@@ -8,7 +8,6 @@ from sglang_ext.upstream.request import Request
 from sglang_ext.upstream.transfer import KVReceiver
 
 if TYPE_CHECKING:
-    from sglang.srt.disaggregation.utils import DisaggregationMode
     from torch.distributed import ProcessGroup
 
 
@@ -144,7 +143,6 @@ class Scheduler(Protocol):
     model_config: ModelConfig
     ps: ParallelState
     ipc_channels: IpcChannels
-    disaggregation_mode: "DisaggregationMode"
     max_total_num_tokens: int  # of the KV pool
     max_req_input_len: int
     page_size: int

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
 from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS_FOR_ONE, MAX_HOLD_STEPS_IN_A_ROW
+from sglang_ext.process_state import process_state
 from tests.sglang_ext.open_prompt.fakes import FakeScheduler, final, open_prompts, ordinary, segment
 
 pytestmark = pytest.mark.servers  # imports much of SGLang
@@ -21,7 +21,7 @@ def scheduler() -> FakeScheduler:
 @pytest.fixture
 def state(monkeypatch: pytest.MonkeyPatch, scheduler: FakeScheduler) -> OpenPromptScheduler:
     found = open_prompts(scheduler)
-    monkeypatch.setattr(scheduler_state._this_process, "state", found)
+    monkeypatch.setattr(process_state, "_parts", {OpenPromptScheduler: found})
     return found
 
 

@@ -11,7 +11,7 @@ from sglang_ext.patches import PATCHES
 from sglang_ext.patching.patch import Patch
 
 ROOT = Path(sglang_ext.__path__[0]).parent
-BELOW_PLUGIN = {"cpu", "fixes", "open_prompt", "server_info", "transfer"}
+BELOW_PLUGIN = {"cpu", "fixes", "install", "open_prompt", "server_info", "transfer"}
 
 
 @cache
