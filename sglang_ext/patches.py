@@ -1,12 +1,19 @@
 """Every patch to SGLang, in one list.
 
-`python -m sglang_ext` prints it with the fingerprints of the installed version. A hook is named as text, so
-this module imports none of them. Hooks on one target wrap each other in the order of this list.
+`python -m sglang_ext` prints it with the fingerprints of the installed version. Hooks are named as text, and
+`plugin` imports those that it applies. Hooks on one target wrap each other in the order of this list.
 """
 
 from sglang_ext.patching.patch import Kind, Patch
 
 PATCHES: tuple[Patch, ...] = (
+    Patch(
+        target="sglang.srt.managers.scheduler.Scheduler.init_disaggregation",
+        kind=Kind.BEFORE,
+        hook="sglang_ext.install:for_scheduler",
+        reason="what hooks keep of a scheduler needs its cache, and must be there when KV transfer begins",
+        expects={"0.5.17": "05a060f907b334ed"},
+    ),
     Patch(
         target="sglang.srt.managers.scheduler.Scheduler.get_internal_state",
         kind=Kind.AFTER,
@@ -24,8 +31,8 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         target="sglang.srt.managers.tokenizer_manager.TokenizerManager.init_tokenizer_and_processor",
         kind=Kind.AFTER,
-        hook="sglang_ext.server_info:remember_tokenizer",
-        reason="/server_info tells which tokenizer the server has: models may read each other's token ids or not",
+        hook="sglang_ext.install:for_tokenizer_manager",
+        reason="/server_info tells which tokenizer the server has, and rooms must not be used twice at once",
         expects={"0.5.17": "5088d4509382b929"},
     ),
     Patch(
@@ -104,13 +111,6 @@ PATCHES: tuple[Patch, ...] = (
         hook="sglang_ext.fixes.message_thread:keep_receiving",
         reason="a message that comes while its request is aborted ends the thread that all later requests need",
         expects={"0.5.17": "3ea19ca5ed59385e"},
-    ),
-    Patch(
-        target="sglang.srt.managers.scheduler.Scheduler.init_disaggregation",
-        kind=Kind.AFTER,
-        hook="sglang_ext.open_prompt.scheduler_state:install",
-        reason="open prompts need the scheduler's cache and queues, which exist from here on",
-        expects={"0.5.17": "05a060f907b334ed"},
     ),
     Patch(
         target="sglang.srt.managers.scheduler.Scheduler.handle_generate_request",
@@ -230,13 +230,6 @@ PATCHES: tuple[Patch, ...] = (
         hook="sglang_ext.open_prompt.logits:skip_logits_of_segments",
         reason="a batch of segments needs no logits",
         expects={"0.5.17": "57d31091e4b64049"},
-    ),
-    Patch(
-        target="sglang.srt.managers.scheduler.Scheduler.init_disaggregation",
-        kind=Kind.AFTER,
-        hook="sglang_ext.transfer.page_order:install",
-        reason="the order of free pages needs the KV pool and its radix cache, which exist from here on",
-        expects={"0.5.17": "05a060f907b334ed"},
     ),
     Patch(
         target="sglang.srt.mem_cache.allocator.paged.PagedTokenToKVPoolAllocator.alloc_extend",

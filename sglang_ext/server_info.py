@@ -16,19 +16,18 @@ fingerprint: token ids of servers with the same one mean the same text.
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import psutil
 
 from sglang_ext import __version__
 from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.patching.apply import active_patches, unverified_patches
-from sglang_ext.tokenizer_fingerprint import tokenizer_fingerprint
-from sglang_ext.transfer.transfer_stats import transfer_stats
+from sglang_ext.process_state import process_state
+from sglang_ext.tokenizer_fingerprint import TokenizerFingerprint
+from sglang_ext.transfer.transfer_stats import TransferStats
 from sglang_ext.upstream.scheduler import InternalState, Scheduler, TokenizerManager
 
 KEY = "sglang_ext"
-_fingerprints: WeakKeyDictionary[TokenizerManager, str | None] = WeakKeyDictionary()
 
 
 def add_scheduler_state(result: InternalState, scheduler: Scheduler, *args: Any, **kwargs: Any) -> InternalState:
@@ -40,15 +39,10 @@ def add_scheduler_state(result: InternalState, scheduler: Scheduler, *args: Any,
         "processes": {"scheduler": _process()},
         "kv": _kv(scheduler),
         "requests": _requests(scheduler),
-        "transfer": transfer_stats.to_json(),
+        "transfer": process_state.get(TransferStats).to_json(),
         "open_prompts": _open_prompts(),
     }
     return result
-
-
-def remember_tokenizer(result: None, manager: TokenizerManager) -> None:
-    """AFTER `TokenizerManager.init_tokenizer_and_processor`: a large vocabulary takes a third of a second to read."""
-    _fingerprints[manager] = tokenizer_fingerprint(manager.tokenizer)
 
 
 async def add_tokenizer_state(
@@ -59,7 +53,7 @@ async def add_tokenizer_state(
     for state in states:
         if KEY in state:
             state[KEY]["processes"]["tokenizer"] = _process()
-            state[KEY]["tokenizer"] = _fingerprints.get(manager)
+            state[KEY]["tokenizer"] = process_state.get(TokenizerFingerprint).value
     return states
 
 
@@ -84,11 +78,13 @@ def _kv(scheduler: Scheduler) -> dict[str, int]:
 
 def _requests(scheduler: Scheduler) -> dict[str, int]:
     counts = {"running": len(scheduler.running_batch.reqs), "waiting": len(scheduler.waiting_queue)}
-    if scheduler.disagg_prefill_bootstrap_queue is not None:
-        counts["prefill_bootstrap"] = len(scheduler.disagg_prefill_bootstrap_queue.queue)
-        counts["prefill_inflight"] = len(scheduler.disagg_prefill_inflight_queue)
-    if scheduler.disagg_decode_prealloc_queue is not None:
-        counts["decode_prealloc"] = len(scheduler.disagg_decode_prealloc_queue.queue)
-        counts["decode_retracted"] = len(scheduler.disagg_decode_prealloc_queue.retracted_queue)
-        counts["decode_transfer"] = len(scheduler.disagg_decode_transfer_queue.queue)
+    bootstrap, inflight = scheduler.disagg_prefill_bootstrap_queue, scheduler.disagg_prefill_inflight_queue
+    if bootstrap is not None and inflight is not None:
+        counts["prefill_bootstrap"] = len(bootstrap.queue)
+        counts["prefill_inflight"] = len(inflight)
+    prealloc, transfer = scheduler.disagg_decode_prealloc_queue, scheduler.disagg_decode_transfer_queue
+    if prealloc is not None and transfer is not None:
+        counts["decode_prealloc"] = len(prealloc.queue)
+        counts["decode_retracted"] = len(prealloc.retracted_queue)
+        counts["decode_transfer"] = len(transfer.queue)
     return counts

@@ -1,21 +1,26 @@
-"""Constrained decoding that leaves no token: the request is refused or ended, and not the server.
+"""Where constraints leave no token, the request is refused or ended, and the server goes on.
 
-When a grammar, `min_tokens` and stop tokens together forbid each token, all logits are -inf, sampling raises, and the
-server ends with every client's request.
+A grammar, `min_tokens` and stop tokens can together forbid every token. Then all logits are -inf, sampling raises, and
+the server ends with every client's request.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from sglang_ext.upstream.sampling import Grammar, GrammarBackend, SamplingBatch
+
 if TYPE_CHECKING:
     import torch
+    from sglang.srt.constrained.base_grammar_backend import InvalidGrammarObject
 
-FORBIDDEN = -1e30  # by `min_tokens`: possible when a grammar allows nothing else
-IMPOSSIBLE = -2e30  # by the grammar; divided by the smallest temperature, 1e-6, still a float32
+FORBIDDEN = -1e30  # by `min_tokens`; sampled where a grammar allows nothing else
+IMPOSSIBLE = -2e30  # by the grammar; a float32 even when divided by the smallest temperature, 1e-6
 EMPTY = "it accepts no text at all"
 
 
-def refuse_empty_grammar(result: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
-    """AFTER `XGrammarGrammarBackend._from_context`: a grammar with no first token is invalid, which is a 400."""
+def refuse_empty_grammar(
+    result: Grammar, backend: GrammarBackend, *args: Any, **kwargs: Any
+) -> "InvalidGrammarObject | None":
+    """AFTER `XGrammarGrammarBackend._from_context`: a grammar without a first token is invalid, which is a 400."""
     import xgrammar
     from sglang.srt.constrained.base_grammar_backend import InvalidGrammarObject
 
@@ -25,14 +30,14 @@ def refuse_empty_grammar(result: Any, backend: Any, *args: Any, **kwargs: Any) -
 
 
 def keep_forbidden_possible(mask: object, logits: "torch.Tensor") -> None:
-    """BEFORE `GrammarMask.apply`: what `min_tokens` forbids stays finite, for a grammar may allow only that."""
+    """BEFORE `GrammarMask.apply`: what `min_tokens` forbids stays finite, since a grammar may allow nothing else."""
     _make_finite(logits, FORBIDDEN)
 
 
-def keep_logits_finite(result: object, sampling: Any, logits: "torch.Tensor") -> None:
-    """AFTER `SamplingBatchInfo.apply_logits_bias`: a row with no token left is sampled all the same.
+def keep_logits_finite(result: object, sampling: SamplingBatch, logits: "torch.Tensor") -> None:
+    """AFTER `SamplingBatchInfo.apply_logits_bias`: a row without a possible token is sampled all the same.
 
-    The token is then not in the grammar, which ends its request alone. Batches without constraints are not touched.
+    Its token is not in the grammar, which ends that request alone. Batches without constraints stay as they are.
     """
     penalties = sampling.penalizer_orchestrator
     if (

@@ -21,16 +21,22 @@ def merge_chain(cache: RadixCache, node: TreeNode) -> None:
         node: One of its nodes.
     """
     while node is not cache.root_node:
-        chain, above, tokens = [node], node.parent, len(node.key)
+        chain, above, tokens = [node], _above(node), len(node.key)
         while (
             above is not cache.root_node and _is_only_child(node, above) and tokens + len(above.key) <= MAX_NODE_TOKENS
         ):
             chain.insert(0, above)
             tokens += len(above.key)
-            above = above.parent
+            above = _above(above)
         if len(chain) > 1:
             _merge_into_last(cache, chain)
         node = above
+
+
+def _above(node: TreeNode) -> TreeNode:
+    """Return the parent of a node that is not the root."""
+    assert node.parent is not None
+    return node.parent
 
 
 def _is_only_child(node: TreeNode, above: TreeNode) -> bool:
@@ -48,10 +54,10 @@ def _merge_into_last(cache: RadixCache, chain: list[TreeNode]) -> None:
     for each in chain:
         ids += each.key.token_ids
     hashes = [each.hash_value for each in chain]
-    node.parent = highest.parent
+    node.parent = above = _above(highest)
     node.key = RadixKey(ids, node.key.extra_key)
     node.value = torch.cat([each.value for each in chain])
     node.hash_value = None if None in hashes else [page for each in hashes for page in each or ()]
     node.priority = max(each.priority for each in chain)
     node.creation_time = highest.creation_time
-    node.parent.children[node.key.child_key(cache.page_size)] = node
+    above.children[node.key.child_key(cache.page_size)] = node

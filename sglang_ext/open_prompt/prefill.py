@@ -9,7 +9,7 @@ from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.open_prompt.operation import is_segment, operation_of
 from sglang_ext.open_prompt.pins import MAX_RELEASES
 from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
-from sglang_ext.open_prompt.scheduling import Action, Chunked, StepView, decide
+from sglang_ext.open_prompt.scheduling import Chunked, Step, StepView, decide, decide_again
 from sglang_ext.upstream.request import Request
 from sglang_ext.upstream.scheduler import Batch, BootstrapQueue, NextBatchPlan, PrefillAdder, Scheduler
 
@@ -27,52 +27,36 @@ def schedule_segments_last(original: GetNewBatch, scheduler: Scheduler, running_
     state = scheduler_state.in_use()
     if state is None:
         return original(scheduler, running_batch)
-    view, handshakes = view_step(state)
-    decision = decide(view)
+    decision = decide(view_step(state))
     if decision.park:
         state.park()
-    if decision.action in (Action.GIVE_WAY, Action.HOLD_FOR_HANDSHAKE):
-        state.count_yielded()
-    match decision.action:
-        case Action.CONTINUE_ORDINARY:
+    match decision.step:
+        case Step.ORDINARY_GOES_ON:
             return _schedule_ordinary(original, scheduler, running_batch)
-        case Action.HOLD_FOR_PASS | Action.HOLD_FOR_HANDSHAKE:
-            state.prompts.counters.held += 1
-            if decision.action is Action.HOLD_FOR_HANDSHAKE:
-                state.count_handshake_hold(handshakes)
+        case Step.ORDINARY_FIRST:
+            plan = _schedule_ordinary_first(original, state, running_batch)
+            started, parked = plan.batch_to_run is not None, state.parked_segment is not None
+            if decide_again(ordinary_started=started, segment_parked=parked) is Step.PARKED_GOES_ON:
+                return _schedule_parked(original, state, plan.running_batch)
+            return plan
+        case Step.HELD_FOR_PASS | Step.HELD_FOR_HANDSHAKE:
+            state.count_held(decision.handshakes)
             return _no_batch(running_batch)
-        case Action.GIVE_WAY:
-            if any(operation_of(req) is None for req in scheduler.waiting_queue):
-                state.segment_batches_since_ordinary = 0
-            plan = _with_room(state, running_batch, partial(_schedule_ordinary, original, scheduler))
-            if plan.batch_to_run is not None or state.parked_segment is None:
-                return plan
-            # Nothing starts, and the pages or the place of the parked segment may be just what is missing.
-            plan.running_batch.batch_is_full = False
-            return _with_room(state, plan.running_batch, partial(_schedule_parked, original, state))
-    plan = _with_room(state, running_batch, partial(_schedule_all, original, state))
-    if plan.batch_to_run is not None:
-        state.segment_batches_since_ordinary += 1
-    return plan
+    # UNPARKABLE_GOES_ON, NO_SEGMENT, SEGMENTS_RUN
+    return _schedule_all(original, state, running_batch)
 
 
-def view_step(state: OpenPromptScheduler) -> tuple[StepView, list[Request]]:
-    """Collect what `decide` needs, and the handshakes that segments may have to be held for."""
+def view_step(state: OpenPromptScheduler) -> StepView:
+    """Collect what `decide` needs."""
     scheduler = state.scheduler
-    chunked = _chunked(scheduler.chunked_req)
-    ordinary_waiting = not all(is_segment(req) for req in scheduler.waiting_queue)
-    segment_waiting = state.parked_segment is not None or any(is_segment(req) for req in scheduler.waiting_queue)
-    holdable = not ordinary_waiting and (segment_waiting or chunked is Chunked.SEGMENT)
-    handshakes = state.pending_handshakes() if holdable else []
-    view = StepView(
-        chunked=chunked,
-        ordinary_waiting=ordinary_waiting,
-        segment_waiting=segment_waiting,
+    return StepView(
+        chunked=_chunked(scheduler.chunked_req),
+        ordinary_waiting=not all(is_segment(req) for req in scheduler.waiting_queue),
+        segment_waiting=state.parked_segment is not None or any(is_segment(req) for req in scheduler.waiting_queue),
         pass_in_flight=scheduler.enable_overlap and scheduler.last_batch is not None,
-        handshake_pending=bool(handshakes),
-        handshake_hold_steps=state.handshake_hold_steps,
+        hold_steps_in_a_row=state.hold_steps_in_a_row,
+        handshakes=state.pending_handshakes,
     )
-    return view, handshakes
 
 
 def _chunked(req: Request | None) -> Chunked:
@@ -126,19 +110,42 @@ def reserve_for_parked(result: None, adder: PrefillAdder, *args: Any, **kwargs: 
         adder.rem_total_token_offset += state.tokens_to_finish_parked()
 
 
-def _schedule_all(original: GetNewBatch, state: OpenPromptScheduler, running_batch: Batch) -> NextBatchPlan:
-    """Let SGLang schedule whatever waits, in chunks of segments' size."""
-    state.handshake_hold_steps = 0
-    state.resume_parked()
-    with _small_chunks(state):
-        return original(state.scheduler, running_batch)
+def _schedule_ordinary_first(original: GetNewBatch, state: OpenPromptScheduler, running_batch: Batch) -> NextBatchPlan:
+    """Let SGLang schedule as if no segments waited, and release pins where that is what ordinary requests need."""
+    state.count_yielded()
+    if any(operation_of(req) is None for req in state.scheduler.waiting_queue):
+        state.segment_batches_since_ordinary = 0
+    return _with_room(state, running_batch, partial(_schedule_ordinary, original, state.scheduler))
 
 
 def _schedule_parked(original: GetNewBatch, state: OpenPromptScheduler, running_batch: Batch) -> NextBatchPlan:
-    """Let the parked segment go on. Others that begin now would take the room that an ordinary request waits for."""
-    state.resume_parked()
-    with _small_chunks(state):
-        return _schedule_ordinary(original, state.scheduler, running_batch)
+    """Let the parked segment go on: its pages or its place may be just what ordinary requests lack.
+
+    Segments that begin now would take the room that these wait for.
+    """
+
+    def schedule(batch: Batch) -> NextBatchPlan:
+        state.resume_parked()
+        with _small_chunks(state):
+            return _schedule_ordinary(original, state.scheduler, batch)
+
+    running_batch.batch_is_full = False
+    return _with_room(state, running_batch, schedule)
+
+
+def _schedule_all(original: GetNewBatch, state: OpenPromptScheduler, running_batch: Batch) -> NextBatchPlan:
+    """Let SGLang schedule whatever waits, in chunks of segments' size."""
+
+    def schedule(batch: Batch) -> NextBatchPlan:
+        state.resume_parked()
+        with _small_chunks(state):
+            return original(state.scheduler, batch)
+
+    state.hold_steps_in_a_row = 0
+    plan = _with_room(state, running_batch, schedule)
+    if plan.batch_to_run is not None:
+        state.segment_batches_since_ordinary += 1
+    return plan
 
 
 @contextmanager

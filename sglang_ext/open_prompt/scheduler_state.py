@@ -1,20 +1,20 @@
-"""What the overlay keeps for this process's scheduler, in one object.
+"""The open prompts of this process's scheduler, and what is remembered of their segments between steps.
 
-SGLang runs one scheduler a process, and several patched objects do not know it. So the object is found through
-this module: `current()`, or `in_use()` where nothing is to be done before the first segment.
+Hooks find them by `current()`, or by `in_use()` where nothing is to be done before the first segment.
 """
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from sglang_ext.open_prompt.operation import is_segment
 from sglang_ext.open_prompt.pins import PinnedPrefixes
-from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS
-from sglang_ext.open_prompt.settings import Settings
+from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS_FOR_ONE
+from sglang_ext.open_prompt.settings import Settings, enabled
 from sglang_ext.open_prompt.table import OpenPromptTable
+from sglang_ext.process_state import process_state
 from sglang_ext.upstream.request import AbortRequest, Request
 from sglang_ext.upstream.scheduler import Scheduler
 
@@ -33,7 +33,7 @@ class OpenPromptScheduler:
         parked_segment: A segment between two chunks that is kept from `scheduler.chunked_req`. Its finished chunks
             are cached and sent, and it keeps its pages.
         parked_has_yielded: It has been counted as one that an ordinary request went before.
-        handshake_hold_steps: Steps in a row in which segments were held for handshakes.
+        hold_steps_in_a_row: Steps in which segments were held for handshakes since they last ran.
         segment_batches_since_ordinary: Batches of segments since a request of no open prompt last waited.
         hold_steps_by_request: Steps in which segments were held for a request's handshake. The keys are weak: an
             entry ends with its request.
@@ -45,7 +45,7 @@ class OpenPromptScheduler:
     prompts: OpenPromptTable
     parked_segment: Request | None = None
     parked_has_yielded: bool = False
-    handshake_hold_steps: int = 0
+    hold_steps_in_a_row: int = 0
     segment_batches_since_ordinary: int = FULL_CHUNK_AFTER
     hold_steps_by_request: "WeakKeyDictionary[Request, int]" = field(default_factory=WeakKeyDictionary)
     placing: Request | None = None
@@ -97,71 +97,78 @@ class OpenPromptScheduler:
         self.parked_segment = None
 
     def pending_handshakes(self) -> list[Request]:
-        """Return ordinary requests in their handshake, except those that had `MAX_HOLD_STEPS` steps already."""
+        """Return ordinary requests in their handshake for which segments may still be held."""
+        bootstrap = self.scheduler.disagg_prefill_bootstrap_queue
+        assert bootstrap is not None, "only prefill servers schedule segments"
         return [
             req
-            for req in self.scheduler.disagg_prefill_bootstrap_queue.queue
-            if not is_segment(req) and self.hold_steps_by_request.get(req, 0) < MAX_HOLD_STEPS
+            for req in bootstrap.queue
+            if not is_segment(req) and self.hold_steps_by_request.get(req, 0) < MAX_HOLD_STEPS_FOR_ONE
         ]
 
-    def count_handshake_hold(self, handshakes: list[Request]) -> None:
-        """Count one step in which segments were held for these requests."""
+    def count_held(self, handshakes: Sequence[Request]) -> None:
+        """Count one step in which segments were held: for these requests, or for a pass if there are none."""
+        self.prompts.counters.held += 1
+        if not handshakes:
+            return
+        self.count_yielded()
         for req in handshakes:
             self.hold_steps_by_request[req] = self.hold_steps_by_request.get(req, 0) + 1
-        self.handshake_hold_steps += 1
+        self.hold_steps_in_a_row += 1
 
 
-@dataclass
-class _ThisProcess:
-    state: OpenPromptScheduler | None = None
-    unsupported_reason: str = "they are switched off with SGLANG_EXT_OPEN_PROMPTS=0"
+@dataclass(frozen=True)
+class NoOpenPrompts:
+    """A scheduler has no open prompts.
 
+    Attributes:
+        reason: Why, to follow 'this server has no open prompts:'.
+    """
 
-_this_process = _ThisProcess()
+    reason: str
 
 
 def current() -> OpenPromptScheduler | None:
-    """Return the state of this process's scheduler; None where open prompts are not supported."""
-    return _this_process.state
+    """Return the open prompts of this process's scheduler; None where it has none."""
+    return process_state.find(OpenPromptScheduler)
 
 
 def in_use() -> OpenPromptScheduler | None:
-    """Return the state if a segment has ever come; before, the overlay leaves scheduling to SGLang."""
-    state = _this_process.state
+    """Return them if a segment has ever come; before, the overlay leaves scheduling to SGLang."""
+    state = current()
     return state if state is not None and state.prompts.any_segment_seen else None
 
 
 def unsupported_reason() -> str:
-    """Return why there are no open prompts, to follow 'this server has no open prompts:'."""
-    return _this_process.unsupported_reason
+    """Return why there are none."""
+    return process_state.get(NoOpenPrompts).reason
 
 
-def install(result: None, scheduler: Scheduler, *args: Any, **kwargs: Any) -> None:
-    """AFTER `Scheduler.init_disaggregation`: create the state; everything that it needs exists from here on."""
+def open_prompts_of(scheduler: Scheduler) -> OpenPromptScheduler | NoOpenPrompts:
+    """Make the open prompts of a scheduler, if it can have any."""
+    if not enabled():
+        return NoOpenPrompts("they are switched off with SGLANG_EXT_OPEN_PROMPTS=0")
     reason = _unsupported_reason(scheduler)
-    _this_process.state, _this_process.unsupported_reason = None, reason or ""
     if reason is not None:
         if scheduler.server_args.disaggregation_mode != "null":
             logger.warning("this server has no open prompts, so nothing is prefilled speculatively: %s.", reason)
-    else:
-        settings = Settings.from_environment()
-        pins = PinnedPrefixes(scheduler.tree_cache, budget=int(settings.kv_fraction * scheduler.max_total_num_tokens))
-        prompts = OpenPromptTable(scheduler.max_req_input_len, pins, settings, time.monotonic)
-        _this_process.state = OpenPromptScheduler(scheduler, prompts)
+        return NoOpenPrompts(reason)
+    settings = Settings.from_environment()
+    pins = PinnedPrefixes(scheduler.tree_cache, budget=int(settings.kv_fraction * scheduler.max_total_num_tokens))
+    return OpenPromptScheduler(scheduler, OpenPromptTable(scheduler.max_req_input_len, pins, settings, time.monotonic))
 
 
 def _unsupported_reason(scheduler: Scheduler) -> str | None:
     """Return why a server cannot have open prompts; None when it can."""
-    from sglang.srt.disaggregation.utils import DisaggregationMode
     from sglang.srt.mem_cache.radix_cache import RadixCache
 
     arguments, cache = scheduler.server_args, scheduler.tree_cache
-    is_decode = scheduler.disaggregation_mode == DisaggregationMode.DECODE
+    mode = arguments.disaggregation_mode
     obstacles = {
-        "it is neither a prefill nor a decode server": scheduler.disaggregation_mode == DisaggregationMode.NULL,
+        "it is neither a prefill nor a decode server": mode == "null",
         f"its cache is {type(cache).__name__}, not an enabled RadixCache": type(cache) is not RadixCache
         or cache.disable,
-        "it runs without --disaggregation-decode-enable-radix-cache": is_decode
+        "it runs without --disaggregation-decode-enable-radix-cache": mode == "decode"
         and not arguments.disaggregation_decode_enable_radix_cache,
         "it runs with data parallelism": arguments.dp_size > 1,
         "it runs with pipeline parallelism, and stages would see other segments than the first": scheduler.ps.pp_size

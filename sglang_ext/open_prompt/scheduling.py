@@ -1,15 +1,19 @@
-"""Decides whether segments run in a scheduler step: a pure function of what the scheduler sees.
+"""Decides what the prefill scheduler does with segments in a step, from what it sees and nothing else.
 
 A forward pass cannot be interrupted, so segments start one only when no ordinary request would wait for it.
 All ranks of a server see the same and decide alike.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from sglang_ext.upstream.request import Request
+
 # An idle scheduler's step takes some 0.1 ms on a GPU server and 1 ms on a CPU one, a handshake 3 to 4 ms, or longer
 # where the decode server has no room. Counted in steps, not in time, since all ranks must agree.
-MAX_HOLD_STEPS = 100  # for one request's handshake, and in a row for several
+MAX_HOLD_STEPS_FOR_ONE = 100  # in which segments are held for the handshake of one request
+MAX_HOLD_STEPS_IN_A_ROW = 100  # in which they are held for handshakes before they run once
 
 
 class Chunked(Enum):
@@ -34,65 +38,89 @@ class StepView:
         ordinary_waiting: Ordinary requests are in the waiting queue.
         segment_waiting: A segment is in the waiting queue or parked.
         pass_in_flight: The overlap scheduler plans behind a pass that may end with an ordinary request waiting.
-        handshake_pending: An ordinary request is in its handshake with decode, and segments have been held for
-            it in fewer than `MAX_HOLD_STEPS` steps.
-        handshake_hold_steps: Steps in a row in which segments have been held for handshakes.
+        hold_steps_in_a_row: Steps in which segments were held for handshakes since they last ran.
+        handshakes: Returns the ordinary requests in their handshake with decode for which segments were held in fewer
+            than `MAX_HOLD_STEPS_FOR_ONE` steps. It looks through a queue, so it is called only if it decides the step.
     """
 
     chunked: Chunked = Chunked.NOTHING
     ordinary_waiting: bool = False
     segment_waiting: bool = False
     pass_in_flight: bool = False
-    handshake_pending: bool = False
-    handshake_hold_steps: int = 0
+    hold_steps_in_a_row: int = 0
+    handshakes: Callable[[], Sequence[Request]] = tuple
 
 
-class Action(Enum):
-    """What the scheduler does with segments in one step."""
+class Step(Enum):
+    """What the scheduler does in one step; the table of `decide` has the conditions."""
 
-    CONTINUE_ORDINARY = auto()
-    GIVE_WAY = auto()
-    HOLD_FOR_PASS = auto()
-    HOLD_FOR_HANDSHAKE = auto()
-    RUN = auto()
+    ORDINARY_GOES_ON = auto()
+    ORDINARY_FIRST = auto()
+    PARKED_GOES_ON = auto()
+    UNPARKABLE_GOES_ON = auto()
+    NO_SEGMENT = auto()
+    HELD_FOR_PASS = auto()
+    HELD_FOR_HANDSHAKE = auto()
+    SEGMENTS_RUN = auto()
+
+
+PARKS_FIRST = frozenset((Step.ORDINARY_FIRST, Step.HELD_FOR_PASS, Step.HELD_FOR_HANDSHAKE))
 
 
 @dataclass(frozen=True)
 class Decision:
-    """An action, and whether the segment between two chunks is parked first: it then keeps its pages and waits."""
+    """What to do in one step.
 
-    action: Action
+    Attributes:
+        step: What SGLang is asked for.
+        park: Before that, the segment between two chunks is parked: it keeps its pages and waits.
+        handshakes: The requests for whose handshakes segments are held.
+    """
+
+    step: Step
     park: bool = False
+    handshakes: Sequence[Request] = ()
 
 
 def decide(view: StepView) -> Decision:
     """Decide one step. The first condition that holds counts:
 
-    | | condition                                   | action             | what happens                            |
-    |-|---------------------------------------------|--------------------|-----------------------------------------|
-    |1| an ordinary request is between two chunks   | CONTINUE_ORDINARY  | SGLang schedules without segments       |
-    |2| ordinary requests wait                      | GIVE_WAY           | the same; for want of room pins are     |
-    | |                                             |                    | released; if none starts, a parked      |
-    | |                                             |                    | segment goes on                         |
-    |3| no segment is there, or an unparkable one   | RUN                | SGLang schedules all, in small chunks;  |
-    | | is between two chunks                       |                    | a parked segment goes on                |
-    |4| a pass is in flight                         | HOLD_FOR_PASS      | no batch                                |
-    |5| a handshake is pending, and segments were   | HOLD_FOR_HANDSHAKE | no batch, and the step is counted       |
-    | | held in fewer than `MAX_HOLD_STEPS` steps   |                    |                                         |
-    | | in a row                                    |                    |                                         |
-    |6| otherwise                                   | RUN                | as 3                                    |
+    |  | condition                                  | step               | SGLang schedules                    |
+    |--|--------------------------------------------|--------------------|-------------------------------------|
+    |1 | an ordinary request is between two chunks  | ORDINARY_GOES_ON   | ordinary requests                   |
+    |2 | ordinary requests wait                     | ORDINARY_FIRST     | ordinary requests                   |
+    |2a| then: none started, and a segment is       | PARKED_GOES_ON     | the parked segment in a small       |
+    |  | parked                                     |                    | chunk, and ordinary requests        |
+    |3 | an unparkable segment is between two       | UNPARKABLE_GOES_ON | everything, in small chunks         |
+    |  | chunks                                     |                    |                                     |
+    |4 | no segment waits or is between two chunks  | NO_SEGMENT         | everything, in small chunks         |
+    |5 | a pass is in flight                        | HELD_FOR_PASS      | nothing                             |
+    |6 | ordinary requests are in their handshake,  | HELD_FOR_HANDSHAKE | nothing, and the step is counted    |
+    |  | within both limits                         |                    |                                     |
+    |7 | otherwise                                  | SEGMENTS_RUN       | everything, in small chunks; a      |
+    |  |                                            |                    | parked segment goes on              |
 
-    GIVE_WAY and both HOLDs first park a segment that is between two chunks.
+    In rows 2, 5 and 6, a segment between two chunks is parked first, unless it is unparkable. In rows 2, 2a, 3, 4 and
+    7, pins are released if KV is what the first request lacks. Row 2a is decided by `decide_again`.
     """
-    park = view.chunked is Chunked.SEGMENT
+    handshakes: Sequence[Request] = ()
     if view.chunked is Chunked.ORDINARY:
-        return Decision(Action.CONTINUE_ORDINARY)
-    if view.ordinary_waiting:
-        return Decision(Action.GIVE_WAY, park)
-    if view.chunked is Chunked.UNPARKABLE_SEGMENT or not (park or view.segment_waiting):
-        return Decision(Action.RUN)
-    if view.pass_in_flight:
-        return Decision(Action.HOLD_FOR_PASS, park)
-    if view.handshake_pending and view.handshake_hold_steps < MAX_HOLD_STEPS:
-        return Decision(Action.HOLD_FOR_HANDSHAKE, park)
-    return Decision(Action.RUN)
+        step = Step.ORDINARY_GOES_ON
+    elif view.ordinary_waiting:
+        step = Step.ORDINARY_FIRST
+    elif view.chunked is Chunked.UNPARKABLE_SEGMENT:
+        step = Step.UNPARKABLE_GOES_ON
+    elif not (view.segment_waiting or view.chunked is Chunked.SEGMENT):
+        step = Step.NO_SEGMENT
+    elif view.pass_in_flight:
+        step = Step.HELD_FOR_PASS
+    elif view.hold_steps_in_a_row < MAX_HOLD_STEPS_IN_A_ROW and (handshakes := view.handshakes()):
+        step = Step.HELD_FOR_HANDSHAKE
+    else:
+        step = Step.SEGMENTS_RUN
+    return Decision(step, view.chunked is Chunked.SEGMENT and step in PARKS_FIRST, handshakes)
+
+
+def decide_again(*, ordinary_started: bool, segment_parked: bool) -> Step | None:
+    """Decide the rest of a step ORDINARY_FIRST, row 2a; None if it has ended."""
+    return Step.PARKED_GOES_ON if segment_parked and not ordinary_started else None

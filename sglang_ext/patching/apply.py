@@ -1,13 +1,12 @@
 """Hands patches to SGLang's hook registry."""
 
-import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, Protocol
 
 from sglang_ext.errors import MissingSymbol, OverlayError, UnknownVersion
-from sglang_ext.patching.patch import Patch
+from sglang_ext.patching.patch import Hook, Patch
 from sglang_ext.patching.verify import check_applied, resolve, unverified_allowed, verify
 
 logger = logging.getLogger(__name__)
@@ -35,18 +34,21 @@ def unverified_patches() -> list[str]:
     return list(_unverified)
 
 
-def apply_patches(patches: Iterable[Patch]) -> None:
+def apply_patches(patches: Iterable[Patch], hook_of: Callable[[Patch], Hook]) -> None:
     """Verify patches and register their hooks with SGLang, which applies them after all plugins have loaded.
 
-    Raises `OverlayError` when a patch does not fit and `SGLANG_EXT_ALLOW_UNVERIFIED` is not set.
+    Args:
+        patches: What to apply.
+        hook_of: Returns a patch's hook. It is called once SGLang's modules are imported and the patches verified.
+
+    Raises:
+        OverlayError: A patch does not fit and `SGLANG_EXT_ALLOW_UNVERIFIED` is not set.
     """
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
     _active.update({patch: resolve(patch.target) for patch in patches if _can_apply(patch)})
     for patch in _active:
-        module, name = patch.hook.split(":")
-        hook = getattr(importlib.import_module(module), name)
-        HookRegistry.register(patch.target, hook, HookType(patch.kind.value))
+        HookRegistry.register(patch.target, hook_of(patch), HookType(patch.kind.value))
     _check_after_apply(HookRegistry)
 
 

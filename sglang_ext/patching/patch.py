@@ -1,8 +1,11 @@
 """One patch to SGLang."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
+
+Hook = Callable[..., Any]
 
 
 class Kind(Enum):
@@ -24,7 +27,7 @@ class Patch:
     Attributes:
         target: Dotted path of the function.
         kind: When the hook runs.
-        hook: `module:function` of ours, imported only when the patch is applied.
+        hook: `module:function` of ours; `plugin` imports it when the patch is applied.
         reason: Why SGLang's own behaviour is not enough.
         expects: SGLang version -> `verify.fingerprint` of the target's source there.
         cpu_only: Whether only the CPU platform needs it.

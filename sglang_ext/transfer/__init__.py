@@ -4,9 +4,9 @@ NIXL sends neighbouring pages of a layer as one descriptor if they are neighbour
 descriptor costs some 15 us on an idle H200.
 
 aborted_rooms       what a prefill server is sending, and what decode servers have aborted
-aborts_on_decode    keeps the pages of an aborted request while they are written to
-aborts_on_prefill   tells decode when they are not any more
-answers_to_decode   the sockets for that
+aborts_on_decode    keeps the pages of an aborted request until its prefill server has stopped writing into them
+aborts_on_prefill   tells decode when it has stopped
+answers_to_decode   the sockets by which it does
 page_order          hands out neighbouring pages together
 progress_thread     which servers run NIXL's progress thread
 transfer_stats      counts the pages and runs that were sent

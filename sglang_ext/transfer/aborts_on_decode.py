@@ -3,12 +3,11 @@
 SGLang 0.5.17 frees the pages and the place for the first token at once. The next request that gets them has wrong
 KV, or fails with "Context corruption detected".
 
-A request that has failed looks as if it still waits for its KV, until each rank of the prefill server that was told
-its pages has acknowledged the abort (`aborts_on_prefill`), or a deadline is over. That takes as long as the chunk that
-is being sent.
+Here, a failed request seems to wait for its KV until each rank of the prefill server that knows its pages has
+acknowledged the abort (`aborts_on_prefill`), or a deadline is over. This takes as long as the chunk that is being sent.
 
-A lost prefill server is asked too: SGLang's heartbeat is answered by another process than the one that sends KV, and
-a server that is only slow to answer would send all the rest of each request.
+A lost prefill server is asked too: one that is only slow to answer SGLang's heartbeat, which another of its processes
+does, would send all the rest of each request.
 """
 
 import logging
@@ -19,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 import zmq
 
+from sglang_ext.process_state import process_state
 from sglang_ext.upstream.scheduler import TransferQueue
 from sglang_ext.upstream.transfer import KVManager, KVReceiver
 
@@ -58,7 +58,7 @@ def hold_failed_on_all_ranks(result: list[int], queue: TransferQueue) -> list[in
 
 
 def is_written_to(receiver: KVReceiver) -> bool:
-    """Whether the prefill server may still write into the pages of a request that has failed; asks it once."""
+    """Whether the prefill server may still write into the pages of a failed request; the first call asks it."""
     from sglang.srt.disaggregation.base.conn import KVPoll
 
     # The first one is NIXL's. `send_metadata` sets the second before its first message, the first after its last.
@@ -66,12 +66,9 @@ def is_written_to(receiver: KVReceiver) -> bool:
     if not knows_pages or receiver.conclude_state == KVPoll.Success:
         return False
     manager = receiver.kv_mgr
-    answers = _answers.get(manager)
-    if answers is None:
-        answers = _answers[manager] = Answers(manager)
     # A server that restarted is another one with the same address.
     is_lost = manager.prefill_info_table.get(receiver.bootstrap_addr) is not receiver.prefill_info
-    return answers.is_open(receiver, is_lost=is_lost)
+    return process_state.get(AnswersOfPrefill).is_open(receiver, is_lost=is_lost)
 
 
 @dataclass
@@ -80,16 +77,12 @@ class _Question:
     deadline: float
 
 
-class Answers:
-    """What a decode server's KV manager has asked prefill servers, and the socket for their answers.
+class AnswersOfPrefill:
+    """What a decode server has asked prefill servers, and the socket for their answers. Only its scheduler uses it."""
 
-    Only the scheduler's thread uses it.
-    """
-
-    def __init__(self, manager: KVManager) -> None:
-        from sglang.srt.utils.network import get_zmq_socket_on_host
-
-        self._port, self._socket = get_zmq_socket_on_host(manager._zmq_ctx, zmq.PULL, host=manager.local_ip)
+    def __init__(self) -> None:
+        self._port = 0
+        self._socket: zmq.Socket[bytes] | None = None  # of the KV manager's context, from the first question on
         self._questions: WeakKeyDictionary[KVReceiver, _Question] = WeakKeyDictionary()
 
     def is_open(self, receiver: KVReceiver, *, is_lost: bool) -> bool:
@@ -120,6 +113,7 @@ class Answers:
 
     def _ask(self, receiver: KVReceiver, question: _Question) -> None:
         manager = receiver.kv_mgr
+        self._listen(manager)
         for rank in receiver.bootstrap_infos or []:
             ticket = uuid.uuid4().bytes
             question.tickets.add(ticket)
@@ -131,9 +125,15 @@ class Answers:
             except zmq.ZMQError as error:
                 logger.debug("room %d: %s", receiver.bootstrap_room, error)
 
+    def _listen(self, manager: KVManager) -> None:
+        from sglang.srt.utils.network import get_zmq_socket_on_host
+
+        if self._socket is None:
+            self._port, self._socket = get_zmq_socket_on_host(manager._zmq_ctx, zmq.PULL, host=manager.local_ip)
+
     def _read(self) -> None:
         answered = set()
-        while self._socket.poll(0):
+        while self._socket is not None and self._socket.poll(0):
             answered.add(self._socket.recv())
         for question in self._questions.values() if answered else ():
             question.tickets -= answered
@@ -149,6 +149,3 @@ def _forget_sockets(receiver: KVReceiver) -> None:
     for rank in receiver.bootstrap_infos or []:
         if rank not in known:
             receiver.disconnect_endpoint(NetworkAddress(rank["rank_ip"], rank["rank_port"]).to_tcp())
-
-
-_answers: "WeakKeyDictionary[KVManager, Answers]" = WeakKeyDictionary()

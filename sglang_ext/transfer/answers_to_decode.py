@@ -1,13 +1,12 @@
 """The sockets by which a prefill server answers decode servers.
 
-One for each rank of a decode server, not one for each answer: a ZeroMQ context has 1023 sockets, SGLang's own use the
-same one, and a decode server that aborts all of its requests asks for more answers than that at once.
+There is one for each rank of a decode server. One for each answer would be too many: a ZeroMQ context has 1023 sockets,
+some are SGLang's own, and a decode server that aborts all of its requests asks for more answers than that at once.
 """
 
 import logging
 import threading
 from collections import OrderedDict
-from typing import Any
 
 import zmq
 
@@ -21,10 +20,10 @@ class AnswersToDecode:
     """Sends tickets; any thread may, and none waits.
 
     Args:
-        context: The KV manager's `zmq.Context`.
+        context: The KV manager's.
     """
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
         self._context = context
         self._lock = threading.Lock()
         self._sockets: OrderedDict[tuple[str, int], zmq.Socket[bytes]] = OrderedDict()  # the most recently used last
@@ -36,12 +35,6 @@ class AnswersToDecode:
                 self._socket(host, port).send(ticket, zmq.NOBLOCK)
         except zmq.ZMQError as error:
             logger.warning("no acknowledgement of an aborted transfer to %s, port %d: %s", host, port, error)
-
-    def close(self) -> None:
-        """Close all sockets without sending what has not been sent."""
-        with self._lock:
-            while self._sockets:
-                self._sockets.popitem()[1].close(0)
 
     def _socket(self, host: str, port: int) -> "zmq.Socket[bytes]":
         from sglang.srt.utils.network import NetworkAddress

@@ -1,12 +1,11 @@
 """Hands out neighbouring free pages together, so that a request's KV lies in few runs."""
 
 import os
-import weakref
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
+from sglang_ext.process_state import process_state
 from sglang_ext.upstream.cache import PagedAllocator, RadixCache
 from sglang_ext.upstream.scheduler import Scheduler
 
@@ -15,17 +14,6 @@ MIN_RUN_PAGES = 16  # a shorter run counts as scattered pages
 # One page in so many of the pool is kept free in long runs, and as many again scattered at most. When half of the
 # former is used up, the radix cache evicts old prompts and the free pages are put in order.
 RESERVE_DIVISOR = 16
-
-
-def install(result: None, scheduler: Scheduler, *args: Any, **kwargs: Any) -> None:
-    """AFTER `Scheduler.init_disaggregation`: keep the pool's free pages in order from here on."""
-    from sglang.srt.mem_cache.radix_cache import RadixCache
-
-    cache = scheduler.tree_cache
-    allocator = cache.token_to_kv_pool_allocator
-    if ENABLED and allocator.page_size > 1 and allocator.need_sort:
-        evictable = type(cache) is RadixCache and not cache.disable
-        _orders[allocator] = FreePageOrder(cache if evictable else None)
 
 
 def order_before_alloc_extend(
@@ -54,7 +42,7 @@ def order_before_alloc(allocator: PagedAllocator, pages: int) -> None:
     """Put long runs of neighbours at the front of the free pages, before `pages` of them are taken."""
     order = order_of(allocator)
     if order is not None and pages > 0:
-        order.prepare(allocator, pages)
+        order.prepare(pages)
 
 
 class FreePageOrder:
@@ -69,40 +57,42 @@ class FreePageOrder:
     and the number of pages in runs is copied while the request goes on. All ranks see the same numbers.
 
     Args:
+        allocator: Whose free pages are kept in order.
         cache: What to evict from; None when nothing can be evicted.
     """
 
-    def __init__(self, cache: RadixCache | None) -> None:
-        # Weak, since the cache holds the allocator, which is this object's key in `_orders`.
-        self._cache = weakref.ref(cache) if cache is not None else lambda: None
+    def __init__(self, allocator: PagedAllocator, cache: RadixCache | None) -> None:
+        self.allocator = allocator
+        self._cache = cache
         self._ordered: torch.Tensor | None = None  # the free pages when they were last put in order
         self._pages_in_runs: Callable[[], int] = lambda: 0  # of `_ordered`
 
-    def prepare(self, allocator: PagedAllocator, pages: int) -> None:
+    def prepare(self, pages: int) -> None:
         """Order the free pages if those left in runs are too few for `pages` and half of the reserve."""
+        allocator = self.allocator
         reserve = allocator.num_pages // RESERVE_DIVISOR
-        left = self._left_in_runs(allocator)
+        left = self._left_in_runs()
         if left is not None and left >= pages + reserve // 2:
             return
         scattered = allocator.available_size() // allocator.page_size - (left or 0)
-        self._evict_until_free(allocator, pages + reserve + min(scattered, reserve))
+        self._evict_until_free(pages + reserve + min(scattered, reserve))
         if left is None or len(allocator.release_pages) > 0:
             allocator.merge_and_sort_free()
             allocator.free_pages, in_runs = longest_runs_first(allocator.free_pages)
             self._ordered, self._pages_in_runs = allocator.free_pages, read_later(in_runs)
 
-    def _left_in_runs(self, allocator: PagedAllocator) -> int | None:
+    def _left_in_runs(self) -> int | None:
         """Count the pages in runs that were not taken since the last ordering; None if SGLang undid the order."""
-        free = allocator.free_pages
+        free = self.allocator.free_pages
         if self._ordered is None or free.untyped_storage().data_ptr() != self._ordered.untyped_storage().data_ptr():
             return None
         return max(0, self._pages_in_runs() - (len(self._ordered) - len(free)))
 
-    def _evict_until_free(self, allocator: PagedAllocator, pages: int) -> None:
+    def _evict_until_free(self, pages: int) -> None:
         """Evict old prompts until so many pages are free, or none is left."""
         from sglang.srt.mem_cache.base_prefix_cache import EvictParams
 
-        cache = self._cache()
+        allocator, cache = self.allocator, self._cache
         missing_tokens = pages * allocator.page_size - allocator.available_size()
         if missing_tokens <= 0 or cache is None:
             return
@@ -116,12 +106,22 @@ class FreePageOrder:
                 allocator.free_group_end()
 
 
-_orders: "weakref.WeakKeyDictionary[PagedAllocator, FreePageOrder]" = weakref.WeakKeyDictionary()
+def page_order_of(scheduler: Scheduler) -> FreePageOrder | None:
+    """Make what keeps a scheduler's free pages in order; None where SGLang's order is left as it is."""
+    from sglang.srt.mem_cache.radix_cache import RadixCache
+
+    cache = scheduler.tree_cache
+    allocator = cache.token_to_kv_pool_allocator
+    if not (ENABLED and allocator.page_size > 1 and allocator.need_sort):
+        return None
+    evictable = type(cache) is RadixCache and not cache.disable
+    return FreePageOrder(allocator, cache if evictable else None)
 
 
 def order_of(allocator: PagedAllocator) -> FreePageOrder | None:
-    """Return the order of an allocator's free pages; None where SGLang's is left as it is."""
-    return _orders.get(allocator)
+    """Return what keeps an allocator's free pages in order; None where nothing does."""
+    order = process_state.find(FreePageOrder)
+    return order if order is not None and order.allocator is allocator else None
 
 
 def longest_runs_first(free: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

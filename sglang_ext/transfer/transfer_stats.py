@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sglang_ext.process_state import process_state
 from sglang_ext.upstream.transfer import KVManager
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ class TransferStats:
         return {"pages": self.pages, "runs": self.runs}
 
 
-transfer_stats = TransferStats()
-
-
 def count_transfer(
     manager: KVManager,
     peer_name: str,
@@ -47,4 +45,4 @@ def count_transfer(
     **kwargs: Any,
 ) -> None:
     """BEFORE `NixlKVManager.send_kvcache`, which several transfer threads call."""
-    transfer_stats.count(prefill_kv_indices, dst_kv_indices)
+    process_state.get(TransferStats).count(prefill_kv_indices, dst_kv_indices)

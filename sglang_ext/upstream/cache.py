@@ -1,12 +1,14 @@
 """SGLang's radix cache, its KV pool's size and allocators."""
 
 from array import array
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sglang_ext.upstream.request import Request
 
 if TYPE_CHECKING:
     import torch
+    from sglang.srt.mem_cache.base_prefix_cache import EvictParams, MatchPrefixParams
 
 
 class RadixKey(Protocol):
@@ -18,15 +20,15 @@ class RadixKey(Protocol):
     def __len__(self) -> int:
         """Return the number of tokens."""
 
-    def child_key(self, page_size: int) -> Any:
+    def child_key(self, page_size: int) -> Hashable:
         """Return what the node is found by among its parent's children."""
 
 
 class TreeNode(Protocol):
     """`sglang.srt.mem_cache.radix_cache.TreeNode`: a stretch of tokens whose KV is cached."""
 
-    children: "dict[Any, TreeNode]"
-    parent: "TreeNode"  # None for the root
+    children: "dict[Hashable, TreeNode]"
+    parent: "TreeNode | None"  # None for the root
     key: RadixKey
     value: "torch.Tensor"  # KV slots, int64 of shape [tokens]
     lock_ref: int  # locks on this node or on one below it
@@ -89,8 +91,8 @@ class RadixCache(Protocol):
     root_node: TreeNode
     token_to_kv_pool_allocator: PagedAllocator
 
-    def match_prefix(self, params: Any) -> MatchResult:
-        """Find the longest cached prefix (`MatchPrefixParams`)."""
+    def match_prefix(self, params: "MatchPrefixParams") -> MatchResult:
+        """Find the longest cached prefix."""
 
     def inc_lock_ref(self, node: TreeNode) -> object:
         """Protect a node and those above it from eviction."""
@@ -98,8 +100,8 @@ class RadixCache(Protocol):
     def dec_lock_ref(self, node: TreeNode) -> object:
         """Undo one `inc_lock_ref`."""
 
-    def evict(self, params: Any) -> object:
-        """Free least recently used nodes (`EvictParams`)."""
+    def evict(self, params: "EvictParams") -> object:
+        """Free least recently used nodes."""
 
     def evictable_size(self) -> int:
         """Return the number of cached tokens without a lock."""

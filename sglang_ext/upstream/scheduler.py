@@ -1,11 +1,14 @@
 """SGLang's scheduler and its queues."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sglang_ext.upstream.cache import Allocator, RadixCache
 from sglang_ext.upstream.request import Request
 from sglang_ext.upstream.transfer import KVReceiver
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 class ServerArgs(Protocol):
@@ -29,7 +32,7 @@ class ModelConfig(Protocol):
 
     context_len: int  # tokens
     vocab_size: int
-    hf_config: Any  # of Transformers
+    hf_config: object  # of Transformers
 
 
 class ParallelState(Protocol):
@@ -126,7 +129,7 @@ class TransferQueue(Protocol):
 
     queue: list[DecodeRequest]
     tree_cache: RadixCache
-    gloo_group: Any  # of the ranks that hold parts of the same KV
+    gloo_group: "ProcessGroup"  # of the ranks that hold parts of the same KV
     scheduler: "Scheduler"
 
     def pop_transferred(self, rids_to_check: list[str] | None = None) -> list[Request]:
@@ -140,7 +143,6 @@ class Scheduler(Protocol):
     model_config: ModelConfig
     ps: ParallelState
     ipc_channels: IpcChannels
-    disaggregation_mode: Any  # the enum `DisaggregationMode`
     max_total_num_tokens: int  # of the KV pool
     max_req_input_len: int
     page_size: int
@@ -154,10 +156,10 @@ class Scheduler(Protocol):
     req_to_token_pool: RequestPool
     enable_overlap: bool  # plans a pass while the last one is on the GPU
     last_batch: Batch | None
-    disagg_prefill_bootstrap_queue: BootstrapQueue  # None on other servers, as the next three
-    disagg_prefill_inflight_queue: list[Request]
-    disagg_decode_prealloc_queue: PreallocQueue
-    disagg_decode_transfer_queue: TransferQueue
+    disagg_prefill_bootstrap_queue: BootstrapQueue | None  # None on other servers, as the next three
+    disagg_prefill_inflight_queue: list[Request] | None
+    disagg_decode_prealloc_queue: PreallocQueue | None
+    disagg_decode_transfer_queue: TransferQueue | None
     _pending_chunked_abort_req: Request | None
 
     def get_num_allocatable_reqs(self, running_bs: int) -> int:

@@ -1,7 +1,10 @@
 """SGLang's KV transfer between prefill and decode servers."""
 
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import zmq
 
 
 class KVArgs(Protocol):
@@ -14,10 +17,19 @@ class KVArgs(Protocol):
     kv_data_mem_kinds: list[str]  # "VRAM" or "DRAM", one a buffer
 
 
+class HttpResponse(Protocol):
+    """`requests.Response`."""
+
+    status_code: int
+
+    def json(self) -> dict[str, Any]:
+        """Return the body, a JSON object."""
+
+
 class HttpSession(Protocol):
     """`requests.Session`."""
 
-    def get(self, url: str, *, params: dict[str, Any], timeout: float) -> Any:
+    def get(self, url: str, *, params: dict[str, Any], timeout: float) -> HttpResponse:
         """Send a GET request."""
 
 
@@ -49,12 +61,12 @@ class KVManager(Protocol):
 
     local_ip: str
     rank_port: int  # where it receives the other servers' messages
-    _zmq_ctx: Any  # `zmq.Context`
-    connection_lock: AbstractContextManager[Any]
+    _zmq_ctx: "zmq.Context[zmq.Socket[bytes]]"
+    connection_lock: AbstractContextManager[object]
     connection_pool: dict[str, list[dict[str, Any]]]  # "address_dp_cp_tp" -> where its ranks listen
     prefill_info_table: dict[str, PrefillServer]  # by bootstrap address
     session_pool: dict[str, HttpSession]  # by bootstrap address
-    session_pool_lock: AbstractContextManager[Any]
+    session_pool_lock: AbstractContextManager[object]
 
     def update_status(self, bootstrap_room: int, status: int) -> None:
         """Set a request's `KVPoll`."""
@@ -89,9 +101,11 @@ class KVReceiver(Protocol):
     prefill_info: PrefillServer
     conclude_state: int | None  # a `KVPoll`
     started_transfer: bool  # all ranks of the prefill server were told where the KV goes
-    chunk_staging_infos: list[Any]  # there is none before the first of them is told
+    chunk_staging_infos: list[object]  # there is none before the first of them is told
 
-    def _connect_to_bootstrap_server(self, bootstrap_info: dict[str, Any]) -> tuple[Any, AbstractContextManager[Any]]:
+    def _connect_to_bootstrap_server(
+        self, bootstrap_info: dict[str, Any]
+    ) -> "tuple[zmq.Socket[bytes], AbstractContextManager[object]]":
         """Return the socket to a rank of the prefill server, and its lock."""
 
     def disconnect_endpoint(self, endpoint: str) -> None:

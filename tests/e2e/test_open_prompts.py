@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS
+from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS_FOR_ONE
 from tests.e2e.conftest import TTL
 from tests.e2e.open_prompts import Prompt, counters, send, some_ids, statuses
 from tests.e2e.servers import TIMEOUT, Servers, generate, is_quiet, overlay_state, passes, post, wait_for
@@ -201,7 +201,7 @@ def test_segments_leave_a_handshake_its_time(servers: Servers) -> None:
         first = pool.submit(post, f"{servers.prefill}/generate", legs)
         assert wait_for(lambda: sum(overlay_state(servers.prefill)["requests"].values()) == 1)
         assert statuses(prompt.append(some_ids(20))) == [200, 200]
-        assert counters(servers.prefill)["held"] - before == MAX_HOLD_STEPS
+        assert counters(servers.prefill)["held"] - before == MAX_HOLD_STEPS_FOR_ONE
         assert not first.done()
         answers = [post(f"{servers.decode}/generate", legs), first.result()]
     assert statuses(answers) == [200, 200]

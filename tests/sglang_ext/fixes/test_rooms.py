@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from sglang_ext.fixes import rooms
-from sglang_ext.fixes.rooms import FAKE_HOST, MIN_KEPT, claim_room
+from sglang_ext.fixes.rooms import FAKE_HOST, MIN_KEPT, RoomOwners, claim_room
+from sglang_ext.process_state import process_state
 
 
 @pytest.fixture
 def manager(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(rooms, "_owners", {})
+    monkeypatch.setattr(process_state, "_parts", {RoomOwners: RoomOwners()})
     return SimpleNamespace(rid_to_state={})
 
 
@@ -47,4 +47,4 @@ def test_rooms_of_ended_requests_are_forgotten(manager: Any) -> None:
     for number in range(5 * MIN_KEPT):
         claim_room(manager, request(manager, str(number), number))
         del manager.rid_to_state[str(number)]
-    assert len(rooms._owners) <= MIN_KEPT + 2
+    assert len(process_state.get(RoomOwners)._rids) <= MIN_KEPT + 2

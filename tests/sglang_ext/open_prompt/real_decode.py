@@ -13,13 +13,14 @@ from unittest import mock
 
 import torch
 
-from sglang_ext.open_prompt import decode_room, scheduler_state
+from sglang_ext.open_prompt import decode_room
 from sglang_ext.open_prompt.decode import finish_segments
 from sglang_ext.open_prompt.operation import Operation, is_segment
 from sglang_ext.open_prompt.pins import PinnedPrefixes
 from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
 from sglang_ext.open_prompt.settings import Settings
 from sglang_ext.open_prompt.table import OpenPromptTable
+from sglang_ext.process_state import process_state
 from tests.sglang_ext.open_prompt.real_scheduler import kv_pool, new_request, published, server_args
 
 RESERVED = 4  # tokens that SGLang keeps for each request's answer
@@ -108,7 +109,7 @@ class DecodeServer:
 
         with (
             published(self.arguments),
-            mock.patch.object(scheduler_state._this_process, "state", self.state),
+            mock.patch.object(process_state, "_parts", {OpenPromptScheduler: self.state}),
             mock.patch("sglang_ext.open_prompt.replies.send_finish"),
             _around(DecodePreallocQueue, "pop_preallocated", decode_room.preallocate_segments_last),
             _around(DecodePreallocQueue, "resume_retracted_reqs", decode_room.release_for_retracted),

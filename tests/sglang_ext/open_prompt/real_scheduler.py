@@ -18,7 +18,6 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from launch.models.packaged import prepare
-from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.open_prompt.expiry import release_aborted
 from sglang_ext.open_prompt.operation import CUSTOM_PARAM, Operation, operation_of
 from sglang_ext.open_prompt.pins import PinnedPrefixes
@@ -31,6 +30,7 @@ from sglang_ext.open_prompt.prefill import (
 from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
 from sglang_ext.open_prompt.settings import Settings
 from sglang_ext.open_prompt.table import OpenPromptTable
+from sglang_ext.process_state import process_state
 
 SECONDS = float(os.environ.get("SEARCH_SECONDS", "0"))  # a short look, always the same, without it
 SEARCH = settings(
@@ -215,7 +215,7 @@ class PrefillServer:
             mock.patch.object(
                 Scheduler, "is_fully_idle", lambda *args, **kwargs: count_parked(is_idle(*args, **kwargs), *args)
             ),
-            mock.patch.object(scheduler_state._this_process, "state", self.state),
+            mock.patch.object(process_state, "_parts", {OpenPromptScheduler: self.state}),
         ):
             yield
 

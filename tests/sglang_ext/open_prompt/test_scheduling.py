@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
-from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS
+from sglang_ext.open_prompt.scheduling import MAX_HOLD_STEPS_FOR_ONE, MAX_HOLD_STEPS_IN_A_ROW
+from sglang_ext.process_state import process_state
 from tests.sglang_ext.open_prompt.fakes import FakeScheduler, final, open_prompts, ordinary, segment
 
 pytestmark = pytest.mark.servers  # imports much of SGLang
@@ -21,7 +21,7 @@ def scheduler() -> FakeScheduler:
 @pytest.fixture
 def state(monkeypatch: pytest.MonkeyPatch, scheduler: FakeScheduler) -> OpenPromptScheduler:
     found = open_prompts(scheduler)
-    monkeypatch.setattr(scheduler_state._this_process, "state", found)
+    monkeypatch.setattr(process_state, "_parts", {OpenPromptScheduler: found})
     return found
 
 
@@ -117,7 +117,7 @@ def test_segments_are_held_behind_a_pass(scheduler: FakeScheduler, state: OpenPr
     scheduler.chunked_req = chunked = segment()
     assert scheduler.plan() is None
     assert scheduler.seen == []
-    assert (state.parked_segment, state.prompts.counters.held, state.handshake_hold_steps) == (chunked, 1, 0)
+    assert (state.parked_segment, state.prompts.counters.held, state.hold_steps_in_a_row) == (chunked, 1, 0)
     assert state.prompts.counters.yielded == 0
     scheduler.waiting_queue = [ordinary()]
     for _ in range(3):
@@ -154,14 +154,16 @@ def test_segments_are_held_for_each_handshake_and_in_a_row_for_a_bounded_time(
     handshakes.append(segment())
     assert steps_held() == 0  # its handshake delays nobody
     handshakes.append(ordinary())
-    assert steps_held() == MAX_HOLD_STEPS
+    assert steps_held() == MAX_HOLD_STEPS_FOR_ONE
     assert steps_held() == 0  # it has had its time
     handshakes.append(ordinary())
-    for _ in range(MAX_HOLD_STEPS // 2):
+    first = MAX_HOLD_STEPS_IN_A_ROW // 2
+    for _ in range(first):
         assert scheduler.plan() is None
     handshakes.append(ordinary())
-    assert steps_held() == MAX_HOLD_STEPS - MAX_HOLD_STEPS // 2  # in a row for both
-    assert steps_held() == MAX_HOLD_STEPS // 2  # what the last one has left
+    second = MAX_HOLD_STEPS_IN_A_ROW - first
+    assert steps_held() == second  # in a row for both
+    assert steps_held() == MAX_HOLD_STEPS_FOR_ONE - second  # what the last one has left
     assert steps_held() == 0
 
 

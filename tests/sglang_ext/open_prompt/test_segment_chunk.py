@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.open_prompt.scheduler_state import FULL_CHUNK_AFTER, OpenPromptScheduler
+from sglang_ext.process_state import process_state
 from tests.sglang_ext.open_prompt.fakes import USUAL_CHUNK, FakeScheduler, final, open_prompts, ordinary, segment
 
 pytestmark = pytest.mark.servers  # imports much of SGLang
@@ -22,7 +22,7 @@ def scheduler() -> FakeScheduler:
 @pytest.fixture(autouse=True)
 def state(monkeypatch: pytest.MonkeyPatch, scheduler: FakeScheduler) -> OpenPromptScheduler:
     found = open_prompts(scheduler, segment_chunk=500)
-    monkeypatch.setattr(scheduler_state._this_process, "state", found)
+    monkeypatch.setattr(process_state, "_parts", {OpenPromptScheduler: found})
     return found
 
 

@@ -6,9 +6,10 @@ from unittest import mock
 
 import pytest
 
-from sglang_ext.open_prompt import scheduler_state
 from sglang_ext.open_prompt.operation import CUSTOM_PARAM
 from sglang_ext.open_prompt.requests import receive_operation
+from sglang_ext.open_prompt.scheduler_state import OpenPromptScheduler
+from sglang_ext.process_state import process_state
 from tests.sglang_ext.open_prompt.real_decode import DecodeServer
 
 pytestmark = pytest.mark.servers  # imports all of SGLang
@@ -23,7 +24,7 @@ def test_segments_have_no_priority(op: str, expected: int | None) -> None:
     fields: dict[str, Any] = {"input_embeds": None, "mm_inputs": None, "session_params": None, "return_logprob": False}
     request: Any = SimpleNamespace(rid="a", sampling_params=sampling, input_ids=[1, 2], priority=5, **fields)
     original = mock.Mock()
-    with mock.patch.object(scheduler_state._this_process, "state", server.state):
+    with mock.patch.object(process_state, "_parts", {OpenPromptScheduler: server.state}):
         receive_operation(original, server.scheduler, request)
     original.assert_called_once_with(server.scheduler, request)
     assert request.priority == expected

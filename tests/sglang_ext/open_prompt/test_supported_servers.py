@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from sglang_ext.open_prompt import scheduler_state
+from sglang_ext.open_prompt.scheduler_state import NoOpenPrompts, OpenPromptScheduler, open_prompts_of
 
 pytestmark = pytest.mark.servers  # imports all of SGLang
 
 
 def scheduler(mode: str = "prefill", **changes: Any) -> Any:
-    """What `install` looks at; `changes` are to the command line, the cache or the scheduler."""
-    from sglang.srt.disaggregation.utils import DisaggregationMode
+    """What decides it; `changes` are to the command line, the cache or the scheduler."""
     from sglang.srt.mem_cache.radix_cache import RadixCache
 
     cache: Any = RadixCache.create_simulated(page_size=16)
@@ -26,7 +25,6 @@ def scheduler(mode: str = "prefill", **changes: Any) -> Any:
         "enable_deterministic_inference": False,
     }
     here: dict[str, Any] = {
-        "disaggregation_mode": DisaggregationMode(mode),
         "tree_cache": cache,
         "max_total_num_tokens": 1000,
         "max_req_input_len": 900,
@@ -37,18 +35,18 @@ def scheduler(mode: str = "prefill", **changes: Any) -> Any:
     return SimpleNamespace(server_args=SimpleNamespace(**(arguments | changes)), **here)
 
 
-@pytest.fixture(autouse=True)
-def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler_state, "_this_process", scheduler_state._ThisProcess())
+def reason(scheduler: Any) -> str:
+    """Why a scheduler has no open prompts."""
+    found = open_prompts_of(scheduler)
+    assert isinstance(found, NoOpenPrompts)
+    return found.reason
 
 
 @pytest.mark.parametrize("mode", ["prefill", "decode"])
 def test_a_pair_has_open_prompts(mode: str) -> None:
-    scheduler_state.install(None, scheduler(mode))
-    state = scheduler_state.current()
-    assert state is not None
-    assert state.prompts.pins.budget == 300
-    assert scheduler_state.unsupported_reason() == ""
+    found = open_prompts_of(scheduler(mode))
+    assert isinstance(found, OpenPromptScheduler)
+    assert found.prompts.pins.budget == 300
 
 
 OBSTACLES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -67,13 +65,17 @@ OBSTACLES: dict[str, tuple[str, dict[str, Any]]] = {
 def test_what_is_in_the_way_is_logged(words: str, caplog: pytest.LogCaptureFixture) -> None:
     mode, changes = OBSTACLES[words]
     with caplog.at_level(logging.WARNING):
-        scheduler_state.install(None, scheduler(mode, **changes))
-    assert scheduler_state.current() is None
-    assert words in scheduler_state.unsupported_reason()
-    assert [scheduler_state.unsupported_reason() in message for message in caplog.messages] == [True]
+        told = reason(scheduler(mode, **changes))
+    assert words in told
+    assert [told in message for message in caplog.messages] == [True]
 
 
 def test_a_plain_server_has_none_and_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    scheduler_state.install(None, scheduler("null"))
-    assert "neither a prefill nor a decode server" in scheduler_state.unsupported_reason()
+    assert "neither a prefill nor a decode server" in reason(scheduler("null"))
+    assert caplog.messages == []
+
+
+def test_an_operator_may_switch_them_off(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("SGLANG_EXT_OPEN_PROMPTS", "0")
+    assert reason(scheduler()) == "they are switched off with SGLANG_EXT_OPEN_PROMPTS=0"
     assert caplog.messages == []

@@ -18,7 +18,9 @@ import numpy as np
 import zmq
 
 from sglang_ext.fixes.message_thread import keep_receiving
-from sglang_ext.transfer import aborts_on_decode, aborts_on_prefill
+from sglang_ext.process_state import process_state
+from sglang_ext.transfer.aborts_on_decode import AnswersOfPrefill
+from sglang_ext.transfer.aborts_on_prefill import AbortsOnPrefill
 
 PAGES, PAGE_BYTES = 8, 4096
 AUX_BYTES = 64
@@ -111,6 +113,9 @@ def nixl_pair() -> Iterator[Pair]:
         with contextlib.suppress(SystemExit):
             transfers(*args)
 
+    aborts, answers = AbortsOnPrefill(), AnswersOfPrefill()
+    kept = patch.dict(process_state._parts, {AbortsOnPrefill: aborts, AnswersOfPrefill: answers})
+    kept.start()
     with (
         patch.object(conn.CommonKVManager, "__init__", _start),
         patch.object(conn.NixlKVManager, "transfer_worker", transfer_until_last),
@@ -133,8 +138,7 @@ def nixl_pair() -> Iterator[Pair]:
         yield Pair(prefill, decode, agent, pages, aux)
     finally:
         agent.may_write.set()
-        answers = aborts_on_decode._answers.pop(decode, None)
-        if answers is not None:
+        if answers._socket is not None:
             answers._socket.close(0)
         for manager, *_ in made:
             ending = threading.Thread(target=manager._zmq_ctx.term)  # ends what a thread waits for, and waits for it
@@ -142,11 +146,11 @@ def nixl_pair() -> Iterator[Pair]:
             for thread in receiving if manager is prefill else ():
                 thread.join(TIMEOUT)
             manager.server_socket.close(0)
-            to_decode = aborts_on_prefill._answers.pop(manager, None)
             deadline = time.monotonic() + TIMEOUT
             while ending.is_alive() and time.monotonic() < deadline:
-                if to_decode is not None:  # a transfer thread may open one more until the context ends
-                    to_decode.close()
+                if manager is prefill and aborts.answers is not None:
+                    for socket in list(aborts.answers._sockets.values()):  # a transfer thread may open one more
+                        socket.close(0)
                 ending.join(0.01)
         for queue in prefill.transfer_queues:
             queue.put(_Last())
@@ -157,6 +161,7 @@ def nixl_pair() -> Iterator[Pair]:
         for manager in (prefill, decode):
             vars(manager).clear()  # a test that failed may hold it, and its agent has a hundred open files
         del agent.agent
+        kept.stop()
         gc.collect()
 
 

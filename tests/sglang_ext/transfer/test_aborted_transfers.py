@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import zmq
 
+from sglang_ext.process_state import process_state
 from sglang_ext.transfer import aborts_on_decode
-from sglang_ext.transfer.aborts_on_decode import hold_failed_on_all_ranks
+from sglang_ext.transfer.aborts_on_decode import AnswersOfPrefill, hold_failed_on_all_ranks
 from tests.sglang_ext.transfer.nixl_pair import BOOTSTRAP, PAGES, TIMEOUT, Pair, nixl_pair
 
 pytestmark = pytest.mark.servers  # imports all of SGLang
@@ -216,7 +217,7 @@ def test_nobody_is_asked_who_was_not_told_the_pages(pair: Pair) -> None:
     receiver = pair.connect(ROOM)
     receiver.abort()
     assert receiver.poll() == FAILED
-    assert pair.decode not in aborts_on_decode._answers
+    assert not process_state.get(AnswersOfPrefill)._questions
 
 
 def test_the_scheduler_goes_on_where_no_socket_can_be_opened(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +225,7 @@ def test_the_scheduler_goes_on_where_no_socket_can_be_opened(pair: Pair, monkeyp
     receiver.bootstrap_infos, receiver.abort_notified = [{"rank_ip": "no address", "rank_port": 1}], True
     receiver.abort()
     assert receiver.poll() == WAITING
-    monkeypatch.setattr(aborts_on_decode._answers[pair.decode]._questions[receiver], "deadline", 0.0)
+    monkeypatch.setattr(process_state.get(AnswersOfPrefill)._questions[receiver], "deadline", 0.0)
     assert receiver.poll() == FAILED
 
 

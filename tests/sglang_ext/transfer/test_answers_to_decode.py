@@ -21,10 +21,8 @@ def context() -> Iterator["zmq.Context[zmq.Socket[bytes]]"]:
 
 
 @pytest.fixture
-def answers(context: "zmq.Context[zmq.Socket[bytes]]") -> Iterator[AnswersToDecode]:
-    made = AnswersToDecode(context)
-    yield made
-    made.close()
+def answers(context: "zmq.Context[zmq.Socket[bytes]]") -> AnswersToDecode:
+    return AnswersToDecode(context)
 
 
 def receiving(context: "zmq.Context[zmq.Socket[bytes]]") -> tuple["zmq.Socket[bytes]", int]:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sglang_ext.process_state import process_state
 from sglang_ext.transfer import page_order
 from sglang_ext.transfer.page_order import MIN_RUN_PAGES, longest_runs_first
 from sglang_ext.transfer.transfer_stats import TransferStats
@@ -19,6 +20,11 @@ pytestmark = pytest.mark.servers  # imports much of SGLang
 
 PAGE = 4
 POOL = 1200  # pages
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_state, "_parts", {})
 
 
 def runs(pages: list[int]) -> list[list[int]]:
@@ -59,13 +65,15 @@ class Server:
         self.pool: Any = TorchPagedAllocator(POOL * PAGE, PAGE, torch.float32, "cpu", None, need_sort=True)
         self.tree_cache: Any = RadixCache(CacheInitParams(False, None, self.pool, PAGE))
         scheduler: Any = self
-        page_order.install(None, scheduler)
+        self.order = page_order.page_order_of(scheduler)
+        process_state.keep(self.order)
 
     def allocate(self, tokens: int) -> Any:
         from sglang.srt.mem_cache.common import evict_from_tree_cache
 
         evict_from_tree_cache(self.tree_cache, tokens + PAGE)
         before, after = torch.tensor([0]), torch.tensor([tokens])
+        process_state.keep(self.order)  # another server may have been asked before
         slots = self.pool.alloc_extend(before, before, after, after, torch.tensor([-1]), tokens)
         assert slots is not None
         return slots
@@ -175,7 +183,7 @@ def test_eviction_is_bounded() -> None:
 def test_the_hook_counts_new_pages_as_sglang_does(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
     server = Server()
     wanted: list[int] = []
-    monkeypatch.setattr(page_order.order_of(server.pool), "prepare", lambda _, pages: wanted.append(pages))
+    monkeypatch.setattr(server.order, "prepare", wanted.append)
     before, after = torch.tensor([PAGE]), torch.tensor([PAGE + tokens])
     page_order.order_before_alloc_extend(server.pool, before, before, after, after, None, tokens)
     page_order.order_before_alloc_extend(server.pool, before, before, after, after, None, tokens, num_new_pages=3)
@@ -185,7 +193,7 @@ def test_the_hook_counts_new_pages_as_sglang_does(monkeypatch: pytest.MonkeyPatc
 def test_where_no_order_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_order, "ENABLED", False)
     server = Server()
-    assert page_order.order_of(server.pool) is None
+    assert server.order is None
     after = torch.tensor([PAGE])
     page_order.order_before_alloc_extend(server.pool, after * 0, after * 0, after, after, None, PAGE)
     assert len(server.allocate(PAGE)) == PAGE
