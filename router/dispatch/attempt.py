@@ -1,8 +1,8 @@
 """One attempt of a request on a pair: which worker is at fault when it fails, and the outcome for both breakers."""
 
-from router.dispatch.breaker_checks import check_breakers
 from router.dispatch.exchange import Exchange
 from router.errors import ConnectFailed, ConnectionLost, UpstreamFailed, UpstreamTimeout
+from router.worker_selection.breaker_checks import check_breakers
 from router.workers.worker import Pair, Worker
 
 

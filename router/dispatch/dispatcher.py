@@ -7,14 +7,9 @@ from typing import Any
 import orjson
 
 from router.dispatch.background_posts import BackgroundPosts
-from router.dispatch.breaker_checks import available_workers
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.dispatch.exchange_scope import ExchangeScope
-from router.dispatch.overload import OverloadGuard
-from router.dispatch.pair_places import PairPlaces
 from router.dispatch.pair_times import PairTimes
-from router.dispatch.restart_queue import RestartQueue
-from router.dispatch.target_worker import target_worker
 from router.http.body import Body
 from router.load_balancing import (
     NO_CONTEXT,
@@ -25,6 +20,11 @@ from router.load_balancing import (
     RoutingContext,
 )
 from router.observability.tracing.leg_tracer import LegTracer
+from router.worker_selection.breaker_checks import available_workers
+from router.worker_selection.overload import OverloadGuard
+from router.worker_selection.pair_places import PairPlaces
+from router.worker_selection.restart_queue import RestartQueue
+from router.worker_selection.target_worker import target_worker
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Role, Worker
 

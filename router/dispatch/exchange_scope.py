@@ -8,11 +8,12 @@ from typing import Any
 from router.dispatch.attempt import Attempt
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.dispatch.exchange import Exchange
-from router.dispatch.pair_fields import RESERVED_FIELDS, router_fields
+from router.dispatch.pair_fields import router_fields
 from router.dispatch.pair_times import PairTimes
 from router.dispatch.prompt_logprobs import wants_prompt_logprobs
 from router.http.body import Body
 from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, LegTracer
+from router.request_checks.refused_fields import RESERVED_FIELDS
 from router.workers.worker import Pair, Worker
 
 OF_STREAMS = ("stream", "stream_options")  # fields that a request for a whole response must not have

@@ -3,8 +3,8 @@
 from types import TracebackType
 from typing import Self
 
-from router.dispatch.breaker_checks import check_breakers
 from router.errors import ConnectFailed, ConnectionLost, UpstreamFailed, UpstreamTimeout
+from router.worker_selection.breaker_checks import check_breakers
 from router.workers.worker import Worker
 
 

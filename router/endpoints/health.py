@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.supervisor import WorkerSupervisor
 from router.endpoints.drain import DrainEndpoints
 from router.errors import NoWorker
 from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
+from router.worker_supervision.supervisor import WorkerSupervisor
 from router.workers.worker import PAIR_ROLES, Pair
 
 TEXT_HEADERS = [(b"content-type", b"text/plain; charset=utf-8")]

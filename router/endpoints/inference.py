@@ -10,22 +10,22 @@ from typing import Any, Protocol
 
 from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.forwarding import Forwarder, RoutedRequest
-from router.dispatch.null_patterns import check_null_patterns
-from router.dispatch.pair_forwarding import on_pairs
-from router.dispatch.plain_fields import plain_fields
-from router.dispatch.plain_forwarding import on_plain
-from router.dispatch.sample_forwarding import admit_samples, places_of
-from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.answering import ERROR_EVENT_TIMEOUT, answer_within
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
 from router.endpoints.hints import take_hints
 from router.endpoints.requested_model import requested_model
 from router.endpoints.reserved_fields import refuse_reserved
 from router.endpoints.trees import TreeEndpoint
+from router.forwarding.forwarder import Forwarder, RoutedRequest
+from router.forwarding.plain_attempts import on_plain
+from router.forwarding.plain_fields import plain_fields
 from router.http.body import Body, read_body
 from router.http.client_request import ClientRequest
 from router.moa.openai_format import EndpointKind
+from router.request_checks.null_patterns import check_null_patterns
+from router.request_checks.sampling_bounds import check_sampling
+from router.samples.admission import admit_samples, places_of
+from router.samples.pair_attempts import on_pairs
 
 
 class RunOwners(Protocol):

@@ -4,12 +4,6 @@ from collections.abc import Collection
 from typing import Any
 
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.forwarding import ChooseAttempt, Forwarder, RoutedRequest
-from router.dispatch.null_patterns import check_null_patterns
-from router.dispatch.pair_fields import refuse_harmful
-from router.dispatch.plain_fields import plain_fields
-from router.dispatch.plain_forwarding import on_plain
-from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.answering import answer_within
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
 from router.endpoints.hints import take_hints
@@ -19,10 +13,16 @@ from router.endpoints.reserved_fields import refuse_reserved
 from router.endpoints.routes import Handler
 from router.endpoints.trees import TreeEndpoint
 from router.errors import BadRequest
+from router.forwarding.forwarder import ChooseAttempt, Forwarder, RoutedRequest
+from router.forwarding.plain_attempts import on_plain
+from router.forwarding.plain_fields import plain_fields
 from router.http.body import read_body
 from router.http.client_request import ClientRequest
 from router.http.sse import format_error, format_named_error
 from router.load_balancing import RoutingContext
+from router.request_checks.null_patterns import check_null_patterns
+from router.request_checks.refused_fields import refuse_harmful
+from router.request_checks.sampling_bounds import check_sampling
 from router.workers.worker import Role, Worker
 
 HELP_TIMEOUT = 30.0  # seconds for what needs no engine

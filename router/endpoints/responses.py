@@ -5,13 +5,13 @@ from collections.abc import Collection
 from typing import Any
 
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.forwarding import RoutedRequest
-from router.dispatch.plain_fields import plain_fields
-from router.dispatch.plain_forwarding import ChooseServer, on_plain
-from router.dispatch.response_ids import new_response_id, server_of_response
 from router.endpoints.passed import PassedEndpoints
 from router.endpoints.passed_paths import RESPONSES_PATH
 from router.errors import BadRequest, NoWorker
+from router.forwarding.forwarder import RoutedRequest
+from router.forwarding.plain_attempts import ChooseServer, on_plain
+from router.forwarding.plain_fields import plain_fields
+from router.forwarding.response_ids import new_response_id, server_of_response
 from router.http.body import Body
 from router.http.client_request import ClientRequest
 from router.load_balancing import RoutingContext

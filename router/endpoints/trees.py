@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from router.dispatch.merge_streams import merge_streams
 from router.errors import BadRequest, NotFound, NoWorker, RouterError
 from router.http.asgi import AsgiRequest
+from router.http.merge_streams import merge_streams
 from router.http.sse import DONE, format_error, format_event
 from router.moa.model_roles import assign_roles, is_role
 from router.moa.openai_format import EndpointKind, OpenAIFormat

@@ -10,16 +10,14 @@ from unittest import mock
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from router.dispatch.overload import OverloadSettings
-from router.dispatch.pair_places import PairPlaceSettings
 from router.dispatch.retries import RetrySettings
 from router.server import components
 from router.server.admission import AdmissionSettings
 from router.server.event_loop import EventLoopWatch
 from router.server.settings import ServerSettings
+from router.worker_selection.overload import OverloadSettings
+from router.worker_selection.pair_places import PairPlaceSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
-from tests.router.dispatch.test_overload import Reporting
-from tests.router.dispatch.test_pair_places import held, start, statuses, windowed
 from tests.router.server.test_slow_clients import REQUEST, end_time
 from tests.router.service_discovery.cluster import DECODE, PAIRS, FakeCluster, discovering, discovery, pod
 from tests.router.service_discovery.test_discovery import has
@@ -28,6 +26,8 @@ from tests.router.support.fakes import Call, FakePair, Handler, whole
 from tests.router.support.plain import PlainServer
 from tests.router.support.raw import connected
 from tests.router.support.serving import Serving, serving
+from tests.router.worker_selection.test_overload import Reporting
+from tests.router.worker_selection.test_pair_places import held, start, statuses, windowed
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "a word that all have in common"}]}

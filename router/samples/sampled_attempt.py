@@ -13,20 +13,20 @@ from router.dispatch.client_headers import client_headers
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
 from router.dispatch.exchange_scope import ExchangeScope
-from router.dispatch.forwarding import ForwardingAttempt, RoutedRequest
-from router.dispatch.merge_streams import merge_streams
-from router.dispatch.pair_fields import MAX_BATCH, batch_size
-from router.dispatch.pair_responses import event_lines, prepended, whole_body
 from router.dispatch.retries import RETRYABLE_STATUSES
-from router.dispatch.sample_body import sample_body
-from router.dispatch.sample_count import sample_count
-from router.dispatch.sample_merging import merged_response, stream_merger
 from router.dispatch.worker_errors import error_message, refusal_in_stream
-from router.dispatch.worker_headers import passed_headers, stream_headers
-from router.errors import BadRequest, RouterError, UpstreamFailed, clear_tracebacks
+from router.errors import RouterError, UpstreamFailed, clear_tracebacks
+from router.forwarding.forwarder import ForwardingAttempt, RoutedRequest
+from router.forwarding.pair_responses import event_lines, prepended, whole_body
+from router.forwarding.worker_headers import passed_headers, stream_headers
 from router.http.asgi import JSON_HEADERS, Headers
 from router.http.client_request import ClientRequest
+from router.http.merge_streams import merge_streams
 from router.http.sse import parse_events
+from router.request_checks.batches import batch_size
+from router.samples.admission import samples_at_once
+from router.samples.merging import merged_response, stream_merger
+from router.samples.sample_body import sample_body
 from router.workers.worker import Pair, Worker
 
 
@@ -46,39 +46,6 @@ class _SampleRefused(RouterError):
         self.response = response
         self.headers = headers
         self.worker = worker
-
-
-async def admit_samples(request: ClientRequest, routed: RoutedRequest) -> None:
-    """Let a request count as one for each sample that it does at once, and its body as often; waits for room.
-
-    Raises:
-        BadRequest: As of `sample_count`, or there are too many samples of all prompts.
-        TimedOutInQueue: There was no room in time.
-        TooLarge, Overloaded: The body is too long for so many samples, or for so many now.
-    """
-    count = sample_count(routed.body.fields, routed.path)
-    if count == 1:
-        return
-    prompts = batch_size(routed.body.fields, routed.path) or 1
-    if prompts * count > MAX_BATCH:
-        raise BadRequest(
-            f"{prompts} prompts with `n` {count} are {prompts * count} answers, and {MAX_BATCH} is the most; "
-            "send several requests."
-        )
-    count = _at_once(request, count)
-    await request.admission.reweigh(count)
-    request.count_copies(count)
-
-
-def places_of(request: ClientRequest, routed: RoutedRequest) -> int:
-    """The places that a request takes on a decode server: one for each answer that it gets at once."""
-    prompts = batch_size(routed.body.fields, routed.path) or 1
-    return prompts * _at_once(request, sample_count(routed.body.fields, routed.path))
-
-
-def _at_once(request: ClientRequest, count: int) -> int:
-    """How many of `count` samples a request does at once: room for all of them may never be under a limit."""
-    return min(count, request.admission.at_once or count)
 
 
 class SampledAttempt(ForwardingAttempt):
@@ -105,7 +72,7 @@ class SampledAttempt(ForwardingAttempt):
 
     async def run(self, request: ClientRequest, *, is_last: bool) -> int:
         """As of `ForwardingAttempt`."""
-        at_once = _at_once(request, self._count)
+        at_once = samples_at_once(request, self._count)
         self._places = asyncio.Semaphore(at_once)
         others = (at_once - 1) * (batch_size(self._routed.body.fields, self._routed.path) or 1)
         self._pair.decode.places_taken += others  # the first sample takes its own

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.dispatch import sampling_bounds
-from router.dispatch.sampling_bounds import check_sampling
 from router.errors import BadRequest
+from router.request_checks import sampling_bounds
+from router.request_checks.sampling_bounds import check_sampling
 from sglang_ext.fixes import request_guard
 
 CHAT, COMPLETIONS, GENERATE = "/v1/chat/completions", "/v1/completions", "/generate"

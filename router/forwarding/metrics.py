@@ -13,7 +13,7 @@ from router.workers.worker import PAIR_ROLES, Role, Worker
 BACKOFF_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class DispatchMetrics(Collector):
+class ForwardingMetrics(Collector):
     """Counts selected workers, failed attempts and retries.
 
     Args:

@@ -5,14 +5,14 @@ from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Any
 
-from router.dispatch.answer_tokens import tokens_of_chunk, tokens_of_response
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, client_headers
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.forwarding import ChooseAttempt, ForwardingAttempt, RoutedRequest
 from router.dispatch.worker_errors import is_unknown_path, raise_failure, without_paths
-from router.dispatch.worker_headers import passed_headers, stream_headers
 from router.dispatch.worker_use import WorkerUse
 from router.errors import NotFound, UpstreamFailed
+from router.forwarding.answer_tokens import tokens_of_chunk, tokens_of_response
+from router.forwarding.forwarder import ChooseAttempt, ForwardingAttempt, RoutedRequest
+from router.forwarding.worker_headers import passed_headers, stream_headers
 from router.http.client_request import ClientRequest
 from router.http_client.response import Response
 from router.load_balancing import UNWATCHED, RequestWatch, RoutingContext

@@ -6,9 +6,9 @@ SGLang 0.5.17 requires that version, and refuses most of the others.
 import json
 from typing import Any
 
-from router.dispatch.sampling_params import sampling_params
 from router.errors import BadRequest
 from router.http.body import Body
+from router.request_checks.sampling_params import sampling_params
 
 WITH_SCHEMAS = ("json_schema", "structural_tag", "response_format", "tools")
 MAX_NODES = 50_000  # parts of schemas that are looked at, for tens of milliseconds

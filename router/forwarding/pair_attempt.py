@@ -1,38 +1,21 @@
 """A client's request on a pair, and decode's response streamed back."""
 
-from collections.abc import Collection
 from contextlib import aclosing
 from http import HTTPStatus
 
-from router.dispatch.answer_tokens import tokens_of_chunk, tokens_of_response
 from router.dispatch.attempt import failed_worker_of
 from router.dispatch.client_headers import client_headers
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
 from router.dispatch.exchange_scope import ExchangeScope
-from router.dispatch.forwarding import ChooseAttempt, ForwardingAttempt, RoutedRequest
-from router.dispatch.pair_responses import event_lines, whole_body
 from router.dispatch.retries import RETRYABLE_STATUSES
-from router.dispatch.sample_count import sample_count
-from router.dispatch.sample_forwarding import SampledAttempt
 from router.dispatch.worker_errors import refusal_in_stream
-from router.dispatch.worker_headers import passed_headers, stream_headers
+from router.forwarding.answer_tokens import tokens_of_chunk, tokens_of_response
+from router.forwarding.forwarder import ForwardingAttempt, RoutedRequest
+from router.forwarding.pair_responses import event_lines, whole_body
+from router.forwarding.worker_headers import passed_headers, stream_headers
 from router.http.client_request import ClientRequest
-from router.load_balancing import RoutingContext
-from router.workers.worker import Pair, Worker
-
-
-def on_pairs(dispatcher: Dispatcher) -> ChooseAttempt:
-    """How attempts on pairs are chosen."""
-
-    def choose(routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> ForwardingAttempt:
-        samples = sample_count(routed.body.fields, routed.path)
-        pair = dispatcher.choose_pair(routed.model, context, avoid, routed.places)
-        return (
-            PairAttempt(dispatcher, routed, pair) if samples == 1 else SampledAttempt(dispatcher, routed, pair, samples)
-        )
-
-    return choose
+from router.workers.worker import Pair
 
 
 class PairAttempt(ForwardingAttempt):

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from router.dispatch.sampling_bounds import INT64
 from router.http.body import Body
+from router.request_checks.sampling_bounds import INT64
 
 
 class SampleBody(Body):

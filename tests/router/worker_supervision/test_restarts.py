@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from router.dispatch import restart_queue, supervisor
 from router.dispatch.retries import RetrySettings
 from router.server.admission import AdmissionSettings
+from router.worker_selection import restart_queue
+from router.worker_supervision import supervisor
 from router.workers import circuit_breaker
 from router.workers.circuit_breaker import CircuitBreaker, CircuitBreakerSettings
 from router.workers.health import HealthSettings

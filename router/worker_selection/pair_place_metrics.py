@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from router.dispatch.pair_places import PairPlaces
+from router.worker_selection.pair_places import PairPlaces
 from router.workers.registry import Registry
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.plain_trial import WARM_UP_BODY, generate_on_plain
 from router.dispatch.worker_errors import error_message
 from router.errors import RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.body import Body
+from router.worker_supervision.plain_trial import WARM_UP_BODY, generate_on_plain
 from router.workers.kv_event_monitor import KvEventMonitor
 from router.workers.load_monitor import LoadMonitor
 from router.workers.registry import Registry

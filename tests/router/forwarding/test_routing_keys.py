@@ -11,7 +11,7 @@ import pytest
 from router.load_balancing import PolicySettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.load_monitor import LoadMonitorSettings
-from tests.router.dispatch.test_plain_forwarding import BODY, CHAT, QUICK, RARELY_PROBED, Plain, Two
+from tests.router.forwarding.test_plain_attempts import BODY, CHAT, QUICK, RARELY_PROBED, Plain, Two
 from tests.router.support.aio import aio, run, until
 from tests.router.support.fakes import Call, FakePair
 from tests.router.support.serving import Serving, serving, together

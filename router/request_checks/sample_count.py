@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from router.dispatch.sampling_params import sampling_params
 from router.errors import BadRequest
+from router.request_checks.sampling_params import sampling_params
 
 SAMPLED_PATHS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))
 MAX_SAMPLES = 128  # of one prompt, as OpenAI's API
@@ -56,3 +56,10 @@ def read_samples(params: Mapping[str, Any], *, may_be_null: bool) -> int:
     if number < 1 or not number.is_integer():
         raise BadRequest(f"`n` must be a whole number from 1 to {MAX_SAMPLES}, or left out.")
     return int(number)
+
+
+def check_one_sample(fields: Mapping[str, Any]) -> None:
+    """Raise `BadRequest` if `n` is not 1."""
+    for params in sampling_params(fields):
+        if "n" in params and (n := read_samples(params, may_be_null=params is fields)) != 1:
+            raise BadRequest(f"`n` is {n}, but this request is for one sample; send {n} requests.")

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
-from router.dispatch.metrics import DispatchMetrics
-from router.dispatch.restart_queue import RestartQueue, Trial
 from router.dispatch.retries import RETRYABLE_STATUSES, RetrySettings, is_retryable
 from router.errors import NoWorker, UpstreamFailed, UpstreamTimeout, clear_tracebacks
+from router.forwarding.metrics import ForwardingMetrics
 from router.http.body import Body
 from router.http.client_request import ClientRequest
 from router.load_balancing import PolicySettings, RoutingContext, routing_context
+from router.worker_selection.restart_queue import RestartQueue, Trial
 from router.workers.worker import UNKNOWN_MODEL, Worker
 
 
@@ -94,7 +94,7 @@ class Forwarder:
         self,
         restarts: RestartQueue,
         retries: RetrySettings,
-        metrics: DispatchMetrics,
+        metrics: ForwardingMetrics,
         key_headers: Sequence[str] = PolicySettings.routing_key_headers,
     ) -> None:
         self._restarts = restarts

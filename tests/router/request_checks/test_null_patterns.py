@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from router.dispatch import null_patterns
-from router.dispatch.null_patterns import check_null_patterns
 from router.errors import BadRequest
 from router.http.body import read_body
+from router.request_checks import null_patterns
+from router.request_checks.null_patterns import check_null_patterns
 from tests.router.support.aio import aio
 from tests.router.support.fakes import FakePair
 from tests.router.support.serving import serving

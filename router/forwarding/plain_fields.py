@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from router.dispatch.forwarding import RoutedRequest
 from router.dispatch.hint_fields import hint_fields
-from router.dispatch.pair_fields import batch_size
 from router.dispatch.request_ids import ids_of_prompts, unique_ids
-from router.dispatch.sampling_params import sampling_params
+from router.forwarding.forwarder import RoutedRequest
+from router.request_checks.batches import batch_size
+from router.request_checks.sampling_params import sampling_params
 from router.workers.worker import Worker
 
 WITH_REQUEST_IDS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))  # of SGLang's paths

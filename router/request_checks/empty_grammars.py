@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from router.dispatch.productive import productive
 from router.errors import BadRequest
+from router.request_checks.finite_rules import productive
 
 GRAMMAR_FIELDS = frozenset(("json_schema", "regex", "ebnf", "structural_tag", "response_format"))
 MAX_NODES = 10_000  # parts of a schema or grammar that are looked at

@@ -10,10 +10,10 @@ import orjson
 import pytest
 
 from router.dispatch.retries import RetrySettings
-from router.dispatch.sample_body import sample_body
-from router.dispatch.sample_merging import merged_response, merged_usage, stream_merger
 from router.errors import UpstreamFailed
 from router.http.body import Body, read_body
+from router.samples.merging import merged_response, merged_usage, stream_merger
+from router.samples.sample_body import sample_body
 from router.server.admission import AdmissionSettings
 from router.server.settings import ServerSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from router.dispatch.grammar_bounds import GRAMMAR_FIELDS, check_grammars, has_grammar
 from router.errors import BadRequest
+from router.request_checks.empty_grammars import GRAMMAR_FIELDS, check_grammars, has_grammar
 
 # Logits are divided by the temperature, which is at least 1e-6, in float32, which ends at 3e38.
 MAX_BIAS = 1e6

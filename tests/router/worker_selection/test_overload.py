@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from router.dispatch.overload import OverloadSettings
+from router.worker_selection.overload import OverloadSettings
 from router.workers.load_monitor import LoadMonitorSettings
 from tests.router.load_balancing.groups import report
 from tests.router.support.aio import aio, until

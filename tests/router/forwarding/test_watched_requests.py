@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from router.dispatch.answer_tokens import tokens_of_response
+from router.forwarding.answer_tokens import tokens_of_response
 from router.load_balancing import RequestWatch, RoundRobin
 from router.workers.worker import Worker
-from tests.router.dispatch.test_plain_forwarding import BODY, CHAT, Two
+from tests.router.forwarding.test_plain_attempts import BODY, CHAT, Two
 from tests.router.support.aio import aio, until
 from tests.router.support.fakes import Call, FakePair, whole
 from tests.router.support.serving import serving

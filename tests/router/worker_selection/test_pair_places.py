@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from router.cli.parser import parse
-from router.dispatch.pair_places import PairPlaceSettings
 from router.server.processes.limit_shares import process_share
+from router.worker_selection.pair_places import PairPlaceSettings
 from tests.router.cli.test_each_flag import PAIR
 from tests.router.moa.test_run_failures import write_tree
 from tests.router.moa.test_tree_runs import CHAT, Agents
