@@ -3,8 +3,12 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import orjson
+
+from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.errors import RouterError
 from router.observability.tracing.leg_tracer import Headers
 from router.workers.worker import Worker
@@ -53,6 +57,20 @@ class BackgroundPosts:
             task = asyncio.create_task(self._send_waiting(worker, lane))
             lane.tasks.add(task)
             task.add_done_callback(lambda done: self._ended(worker, lane, done))
+
+    def abort(
+        self, workers: Iterable[Worker], rid: str | list[str], headers: ClientHeaders = NO_CLIENT_HEADERS
+    ) -> None:
+        """Abort a request on its workers: SGLang notices a closed connection only after seconds.
+
+        Args:
+            workers: The workers.
+            rid: The request's id, or a list with one for each prompt.
+            headers: Headers of the client's request, whose key the workers may want.
+        """
+        for request_id in rid if isinstance(rid, list) else [rid]:
+            for worker in workers:
+                self.post(worker, "/abort_request", orjson.dumps({"rid": request_id}), headers.key_for(worker))
 
     async def close(self) -> None:
         """Wait until all is sent, for at most `POST_TIMEOUT`; then give up what is left."""

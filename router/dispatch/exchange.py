@@ -9,10 +9,11 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
-from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
+from router.dispatch.client_headers import NO_CLIENT_HEADERS
+from router.dispatch.exchange_request import ExchangeRequest, PairBodies
 from router.dispatch.worker_errors import abort_reason, error_message
 from router.errors import BadRequest, RouterError, UpstreamFailed
-from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, ExchangeTrace
+from router.observability.tracing.leg_tracer import ExchangeTrace
 from router.workers.worker import Pair, Worker
 
 DECODE_REFUSAL_TIMEOUT = 1.0  # seconds; after prefill refused, decode may refuse too, and its message is the better one
@@ -40,12 +41,9 @@ class Exchange:
 
     Args:
         pair: The two workers.
-        body: The request body for both.
-        path: The path on both.
+        request: What is sent.
+        bodies: The bodies of the two legs.
         trace: Traces the two legs.
-        prefill_body: The request body for prefill, if it gets another one.
-        headers: Headers of the client's request that both get.
-        on_prefilled: Called once prefill has ended well: then the prompt is in its cache.
         places: The places that it takes on the decode server.
 
     Attributes:
@@ -62,13 +60,11 @@ class Exchange:
     def __init__(
         self,
         pair: Pair,
-        body: bytes,
-        path: str,
-        trace: ExchangeTrace = UNTRACED_EXCHANGE,
-        prefill_body: bytes | None = None,
-        headers: ClientHeaders = NO_CLIENT_HEADERS,
-        on_prefilled: Callable[[], None] | None = None,
-        places: int = 1,
+        request: ExchangeRequest,
+        bodies: PairBodies,
+        trace: ExchangeTrace,
+        *,
+        places: int,
     ) -> None:
         self.pair = pair
         self.trace = trace
@@ -80,19 +76,19 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self._prefill_chunks: list[bytes] = []
         self._prefill_ended = False
-        self._on_prefilled = on_prefilled
+        self._on_prefilled = request.on_prefilled
         self._places = places
         self._counted_workers: set[Worker] = set()
         prefill_headers, decode_headers = trace.headers
-        if headers is not NO_CLIENT_HEADERS:
-            prefill_headers += headers.for_worker(pair.prefill)
-            decode_headers += headers.for_worker(pair.decode)
+        if request.headers is not NO_CLIENT_HEADERS:
+            prefill_headers += request.headers.for_worker(pair.prefill)
+            decode_headers += request.headers.for_worker(pair.decode)
         # A bootstrap room is used once: a leg sent a second time would wait there for KV that was already transferred.
         self._prefill = pair.prefill.origin.start_request(
-            "POST", path, prefill_body or body, prefill_headers, self._on_prefill_data, at_most_once=True
+            "POST", request.path, bodies.prefill, prefill_headers, self._on_prefill_data, at_most_once=True
         )
         self.decode = pair.decode.origin.start_request(
-            "POST", path, body, decode_headers, self._on_decode_data, at_most_once=True
+            "POST", request.path, bodies.decode, decode_headers, self._on_decode_data, at_most_once=True
         )
         self._counted_workers |= {pair.prefill, pair.decode}
         for worker in self._counted_workers:

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -77,7 +77,16 @@ class ForwardingAttempt(ABC):
         """After `run`: it was cancelled because the request's time was over."""
 
 
-ChooseAttempt = Callable[[RoutedRequest, RoutingContext, Collection[Worker]], ForwardingAttempt]
+class AttemptMaker(ABC):
+    """Makes the attempts of a request, each on workers that it chooses."""
+
+    @abstractmethod
+    async def wait_for_places(self, routed: RoutedRequest) -> None:
+        """Return when the workers have room for the request; raises `NoWorker`. Awaited before each attempt."""
+
+    @abstractmethod
+    def make(self, routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> ForwardingAttempt:
+        """An attempt on workers that are not in `avoid`, if there are others; raises `NoWorker`."""
 
 
 class Forwarder:
@@ -102,20 +111,8 @@ class Forwarder:
         self._metrics = metrics
         self._key_headers = [name.lower().encode() for name in key_headers]
 
-    async def forward(
-        self,
-        request: ClientRequest,
-        routed: RoutedRequest,
-        choose: ChooseAttempt,
-        before: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """Send a client the workers' response. Failed attempts are retried until the first byte is sent to the client.
-
-        Args:
-            request: The client's request.
-            routed: What to send.
-            choose: Chooses the workers of an attempt, others than the given ones if there are any; raises `NoWorker`.
-            before: Awaited before each choice, such as for places on the workers; raises `NoWorker`.
+    async def forward(self, request: ClientRequest, routed: RoutedRequest, attempts: AttemptMaker) -> None:
+        """Send a request, and the response to its client. Failed attempts are retried until the first byte is sent.
 
         Raises:
             RouterError: The last attempt failed, or an attempt failed in a way that is not retried.
@@ -124,35 +121,16 @@ class Forwarder:
         avoid: set[Worker] = set()
         while True:
             may_try = request.attempts + 1 < self._retries.max_attempts  # else it would fail where it could wait
-            attempt, trial = await self._choose(choose, routed, context, avoid, before, may_try=may_try)
+            attempt, trial = await self._next_attempt(attempts, routed, context, avoid, may_try=may_try)
             # A name that no worker is known to serve must not become a metric label.
             label = request.model = routed.model if routed.model in attempt.workers[-1].models else UNKNOWN_MODEL
             request.workers = tuple([worker.url for worker in attempt.workers])
             request.attempts += 1
-            is_last = request.attempts >= self._retries.max_attempts
             attempt.workers[-1].expected_tokens += context.expected_tokens  # there the answer is made
             self._metrics.selected(label, attempt.workers)
             try:
-                status = await attempt.run(request, is_last=is_last)
-                self._metrics.responded(status)
-                failed = routed.retries(status)
-                if is_last or not failed:
-                    if failed:
-                        self._metrics.exhausted(routed.endpoint, attempt.workers)
+                if not await self._is_to_be_retried(attempt, request, routed):
                     return
-                self._metrics.failed(attempt.failed_worker or attempt.workers[-1], f"status_{status}")
-            except (UpstreamFailed, UpstreamTimeout) as error:
-                self._metrics.failed(attempt.failed_worker or attempt.workers[-1], error.kind)
-                if request.response_started or not is_retryable(error):
-                    raise
-                if is_last:
-                    self._metrics.exhausted(routed.endpoint, attempt.workers)
-                    raise
-                clear_tracebacks(error)
-            except asyncio.CancelledError:
-                if request.timed_out:
-                    attempt.count_silence()
-                raise
             finally:
                 attempt.workers[-1].expected_tokens -= context.expected_tokens
                 if trial is not None:
@@ -163,22 +141,53 @@ class Forwarder:
             self._metrics.retried(routed.endpoint, attempt.workers, request.attempts, backoff)
             await asyncio.sleep(backoff)
 
-    async def _choose(
+    async def _is_to_be_retried(
+        self, attempt: ForwardingAttempt, request: ClientRequest, routed: RoutedRequest
+    ) -> bool:
+        """Run an attempt; raises as `forward`.
+
+        Returns:
+            Whether it failed and another one is to follow. Else the client has the response.
+        """
+        is_last = request.attempts >= self._retries.max_attempts
+        try:
+            status = await attempt.run(request, is_last=is_last)
+        except (UpstreamFailed, UpstreamTimeout) as error:
+            self._metrics.failed(attempt.failed_worker or attempt.workers[-1], error.kind)
+            if request.response_started or not is_retryable(error):
+                raise
+            if is_last:
+                self._metrics.exhausted(routed.endpoint, attempt.workers)
+                raise
+            clear_tracebacks(error)
+            return True
+        except asyncio.CancelledError:
+            if request.timed_out:
+                attempt.count_silence()
+            raise
+        self._metrics.responded(status)
+        if not routed.retries(status):
+            return False
+        if is_last:
+            self._metrics.exhausted(routed.endpoint, attempt.workers)
+            return False
+        self._metrics.failed(attempt.failed_worker or attempt.workers[-1], f"status_{status}")
+        return True
+
+    async def _next_attempt(
         self,
-        choose: ChooseAttempt,
+        attempts: AttemptMaker,
         routed: RoutedRequest,
         context: RoutingContext,
         avoid: Collection[Worker],
-        before: Callable[[], Awaitable[None]] | None,
         *,
         may_try: bool,
     ) -> tuple[ForwardingAttempt, Trial | None]:
-        """Choose workers; where the only ones restart, wait for them, and perhaps be the request that tries them."""
+        """Make an attempt. Where the only workers restart, wait for them, or be the request that tries them."""
         while True:
-            if before is not None:
-                await before()
+            await attempts.wait_for_places(routed)
             try:
-                return choose(routed, context, avoid), None
+                return attempts.make(routed, context, avoid), None
             except NoWorker:
                 if not self._restarts.needed(routed.model):
                     raise
@@ -187,7 +196,7 @@ class Forwarder:
                 continue
             may_try = False  # once
             try:
-                attempt = choose(routed, replace(context, tries=True), avoid)
+                attempt = attempts.make(routed, replace(context, tries=True), avoid)
                 trial.begin(attempt.workers)
             except NoWorker:
                 trial.end(generated=False)

@@ -7,6 +7,7 @@ from router.dispatch.attempt import failed_worker_of
 from router.dispatch.client_headers import client_headers
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
+from router.dispatch.exchange_request import ExchangeRequest
 from router.dispatch.exchange_scope import ExchangeScope
 from router.dispatch.retries import RETRYABLE_STATUSES
 from router.dispatch.worker_errors import refusal_in_stream
@@ -27,19 +28,20 @@ class PairAttempt(ForwardingAttempt):
         self._routed = routed
         self._pair = pair
         self._scope: ExchangeScope | None = None
-        self._prefill_watch, self._watch = dispatcher.watch_pair(pair, streams=bool(routed.body.fields.get("stream")))
+        streams = bool(routed.body.fields.get("stream"))
+        self._prefill_watch, self._watch = dispatcher.selector.watch_pair(pair, streams=streams)
 
     async def run(self, request: ClientRequest, *, is_last: bool) -> int:
         """As of `ForwardingAttempt`."""
         routed = self._routed
-        scope = self._scope = self._dispatcher.exchange(
+        sent = ExchangeRequest(
             routed.path,
             routed.body,
-            self._pair,
-            request.span,
             headers=client_headers(request),
+            tracer=request.span,
             on_prefilled=self._prefill_watch.first_token,
         )
+        scope = self._scope = self._dispatcher.exchange(self._pair, sent)
         try:
             async with scope as exchange:
                 status = exchange.decode.status

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, client_headers
 from router.dispatch.dispatcher import Dispatcher
@@ -11,7 +11,8 @@ from router.dispatch.worker_errors import is_unknown_path, raise_failure, withou
 from router.dispatch.worker_use import WorkerUse
 from router.errors import NotFound, UpstreamFailed
 from router.forwarding.answer_tokens import tokens_of_chunk, tokens_of_response
-from router.forwarding.forwarder import ChooseAttempt, ForwardingAttempt, RoutedRequest
+from router.forwarding.forwarder import AttemptMaker, ForwardingAttempt, RoutedRequest
+from router.forwarding.plain_fields import plain_fields
 from router.forwarding.worker_headers import passed_headers, stream_headers
 from router.http.client_request import ClientRequest
 from router.http_client.response import Response
@@ -19,35 +20,47 @@ from router.load_balancing import UNWATCHED, RequestWatch, RoutingContext
 from router.observability.tracing.leg_tracer import UNTRACED_LEG
 from router.workers.worker import Worker
 
-AddedFields = Callable[[Worker], dict[str, Any]]
-ChooseServer = Callable[[RoutedRequest, RoutingContext, Collection[Worker]], Worker]
+AddedFields = Callable[[RoutedRequest, Worker], dict[str, Any]]
 
 
-def on_plain(
-    dispatcher: Dispatcher, added_fields: AddedFields, choose_server: ChooseServer | None = None
-) -> ChooseAttempt:
-    """How attempts on plain servers, or on one server of a pair, are chosen.
+class ServerChoice(Protocol):
+    """Chooses the server of an attempt otherwise than by the policy."""
+
+    def choose(self, routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> Worker:
+        """As of `AttemptMaker.make`."""
+
+
+class PlainAttemptMaker(AttemptMaker):
+    """Makes attempts on plain servers, or on one server of a pair.
 
     Args:
-        dispatcher: Sends aborts, and chooses a plain server by the policy unless `choose_server` is given.
-        added_fields: Fields that the body gets for a server; their `rid`, one or several, and `request_id` are aborted
-            there when the client leaves.
-        choose_server: Chooses the server; raises `NoWorker`.
+        dispatcher: Sends aborts.
+        added_fields: Fields that the body gets for a server. The ids among them (`rid`, one or several, and
+            `request_id`) are aborted there when the client leaves.
+        choice: Chooses the server; None for a plain server by the policy.
     """
 
-    def by_policy(routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> Worker:
-        return dispatcher.choose_plain(routed.model, context, avoid)
+    def __init__(
+        self, dispatcher: Dispatcher, added_fields: AddedFields = plain_fields, choice: ServerChoice | None = None
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._added_fields = added_fields
+        self._choice = choice
 
-    choose_one = choose_server or by_policy
+    async def wait_for_places(self, routed: RoutedRequest) -> None:
+        """Return at once: only pairs have places."""
 
-    def choose(routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> "PlainAttempt":
-        worker = choose_one(routed, context, avoid)
+    def make(self, routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> "PlainAttempt":
+        """As of `AttemptMaker`."""
         watch = UNWATCHED
-        if choose_server is None and routed.needs_engine:
-            watch = dispatcher.watch_plain(worker, streams=bool(routed.body.fields.get("stream")))
-        return PlainAttempt(dispatcher, routed, worker, added_fields(worker), watch)
-
-    return choose
+        if self._choice is not None:
+            worker = self._choice.choose(routed, context, avoid)
+        else:
+            selector = self._dispatcher.selector
+            worker = selector.choose_plain(routed.model, context, avoid)
+            if routed.needs_engine:
+                watch = selector.watch_plain(worker, streams=bool(routed.body.fields.get("stream")))
+        return PlainAttempt(self._dispatcher, routed, worker, self._added_fields(routed, worker), watch)
 
 
 class PlainAttempt(ForwardingAttempt):
@@ -59,7 +72,7 @@ class PlainAttempt(ForwardingAttempt):
         routed: RoutedRequest,
         worker: Worker,
         added: dict[str, Any],
-        watch: RequestWatch = UNWATCHED,
+        watch: RequestWatch,
     ) -> None:
         self.workers = (worker,)
         self._dispatcher = dispatcher
@@ -109,8 +122,8 @@ class PlainAttempt(ForwardingAttempt):
         if self._worker.capability == "openai" and not self._worker.wants_key:
             return
         for ids in (self._added.get("rid"), self._added.get("request_id")):
-            for request_id in ids if isinstance(ids, list) else [ids] if ids else []:
-                self._dispatcher.abort_on_worker(self._worker, request_id, self._headers)
+            if ids:
+                self._dispatcher.background.abort((self._worker,), ids, self._headers)
 
     def count_silence(self) -> None:
         """As of `ForwardingAttempt`."""

@@ -12,6 +12,7 @@ from router.dispatch.attempt import failed_worker_of
 from router.dispatch.client_headers import client_headers
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
+from router.dispatch.exchange_request import ExchangeRequest
 from router.dispatch.exchange_scope import ExchangeScope
 from router.dispatch.retries import RETRYABLE_STATUSES
 from router.dispatch.worker_errors import error_message, refusal_in_stream
@@ -142,18 +143,23 @@ class SampledAttempt(ForwardingAttempt):
             async for payload in payloads:
                 yield payload
 
+    def _scope_of(self, request: ClientRequest, sample: int) -> ExchangeScope:
+        routed = self._routed
+        sent = ExchangeRequest(
+            routed.path,
+            sample_body(routed.body, routed.path, sample),
+            headers=client_headers(request),
+            tracer=request.span,
+            on_prefilled=self._prefilled.set if sample == 0 else None,
+        )
+        if sample == 0:
+            return self._dispatcher.exchange(self._pair, sent)
+        return self._scopes[0].for_another_sample(sent)
+
     async def _exchange(self, request: ClientRequest, sample: int) -> AsyncGenerator[bytes, None]:
         """As `_sample`, at once."""
         routed = self._routed
-        scope = self._dispatcher.exchange(
-            routed.path,
-            sample_body(routed.body, routed.path, sample),
-            self._pair,
-            request.span,
-            headers=client_headers(request),
-            first=self._scopes[0] if sample > 0 else None,
-            on_prefilled=self._prefilled.set if sample == 0 else None,
-        )
+        scope = self._scope_of(request, sample)
         self._scopes.append(scope)
         refused: _SampleRefused | None = None
         body: bytes | None = None

@@ -50,6 +50,7 @@ from router.worker_selection.overload import OverloadGuard
 from router.worker_selection.pair_place_metrics import PairPlaceMetrics
 from router.worker_selection.pair_places import PairPlaces
 from router.worker_selection.restart_queue import RestartQueue
+from router.worker_selection.selector import WorkerSelector
 from router.worker_supervision.supervisor import WorkerSupervisor
 from router.workers.factory import WorkerFactory
 from router.workers.kv_event_metrics import KvEventMetrics
@@ -189,7 +190,7 @@ def build_components(
 
     # Endpoints and their routes.
     forwarder = Forwarder(
-        dispatcher.restarts,
+        dispatcher.selector.restarts,
         settings.retries,
         ForwardingMetrics(prometheus, policies),
         settings.policies.routing_key_headers,
@@ -290,17 +291,15 @@ def _dispatcher(
     overload = OverloadGuard(settings.overload, settings.loads.interval_secs) if settings.overload.enabled else None
     if overload is not None:
         prometheus.register(overload)
-    return Dispatcher(
+    selector = WorkerSelector(
         registry,
-        by_role["prefill"],
-        by_role["decode"],
-        settings.cache_aware,
-        RestartQueue(registry, *waiting),
-        by_role["plain"],
-        PairTimes(settings.server.duration_buckets or DURATION_BUCKETS, prometheus),
-        places,
-        overload,
+        by_role,
+        balance=settings.cache_aware,
+        places=places,
+        restarts=RestartQueue(registry, *waiting),
+        overload=overload,
     )
+    return Dispatcher(selector, PairTimes(settings.server.duration_buckets or DURATION_BUCKETS, prometheus))
 
 
 def _supervisor(
@@ -315,13 +314,10 @@ def _supervisor(
     kv_events = KvEventMonitor(registry, settings.kv_events, followed)
     prometheus.register(KvEventMetrics(kv_events))
     return WorkerSupervisor(
-        registry,
         dispatcher,
         settings.health.probe_interval_secs,
+        [loads, kv_events, WedgeWatch(registry, settings.wedges)],
         warm_up=not settings.health.skip_warm_up,
-        loads=loads,
-        kv_events=kv_events,
-        wedges=WedgeWatch(registry, settings.wedges),
     )
 
 

@@ -3,18 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.exchange_request import ExchangeRequest
 from router.dispatch.worker_errors import error_message
 from router.errors import RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.body import Body
 from router.worker_supervision.plain_trial import WARM_UP_BODY, generate_on_plain
-from router.workers.kv_event_monitor import KvEventMonitor
-from router.workers.load_monitor import LoadMonitor
-from router.workers.registry import Registry
-from router.workers.wedge_watch import WedgeWatch
 from router.workers.worker import Pair, Worker
 
 logger = logging.getLogger(__name__)
@@ -26,17 +23,21 @@ DRAIN_POLL_INTERVAL = 0.05  # seconds
 NO_WORKERS = "there are no workers yet; POST /workers adds some, and so do --worker-urls, --prefill and --decode."
 
 
+class Monitor(Protocol):
+    """Asks or watches the workers, such as `LoadMonitor`."""
+
+    async def run(self) -> None:
+        """Do so until it is cancelled."""
+
+
 class WorkerSupervisor:
     """Probes workers, warms up pairs, and removes workers once their requests have ended.
 
     Args:
-        registry: The workers.
-        dispatcher: Sends the warm-up requests.
+        dispatcher: Sends the warm-up requests; its registry has the workers.
         probe_interval_secs: Seconds between two probes of all workers.
+        monitors: What else asks or watches the workers all the time.
         warm_up: Whether pairs must generate something before they get requests.
-        loads: Asks the workers for their load, or None.
-        kv_events: Follows their KV events, or None.
-        wedges: Finds workers that take requests and do not work, or None.
 
     Attributes:
         discovery_problem: Returns a sentence on why service discovery finds no workers, or None.
@@ -44,22 +45,17 @@ class WorkerSupervisor:
 
     def __init__(
         self,
-        registry: Registry,
         dispatcher: Dispatcher,
         probe_interval_secs: float,
+        monitors: Sequence[Monitor],
         *,
         warm_up: bool,
-        loads: LoadMonitor | None = None,
-        kv_events: KvEventMonitor | None = None,
-        wedges: WedgeWatch | None = None,
     ) -> None:
-        self._registry = registry
+        self._registry = dispatcher.registry
         self._dispatcher = dispatcher
         self._probe_interval_secs = probe_interval_secs
         self._warm_up_enabled = warm_up
-        self._loads = loads
-        self._kv_events = kv_events
-        self._wedges = wedges
+        self._monitors = monitors
         self._tasks: set[asyncio.Task[None]] = set()
         self._warming_up: dict[Pair, tuple[asyncio.Task[None], tuple[int, int]]] = {}  # the task, `Pair.restarts`
         self._warm_up_problems: dict[Pair, str] = {}
@@ -98,9 +94,8 @@ class WorkerSupervisor:
         await self._probe_all()
         self._start_task(self._probe_periodically())
         self._start_task(self._watch_troubled_workers())
-        for monitor in (self._loads, self._kv_events, self._wedges):
-            if monitor is not None:
-                self._start_task(monitor.run())
+        for monitor in self._monitors:
+            self._start_task(monitor.run())
 
     async def close(self) -> None:
         """Cancel all background tasks."""
@@ -129,11 +124,9 @@ class WorkerSupervisor:
 
     async def generate(self, pair: Pair) -> None:
         """Let a pair generate two tokens; raises `RouterError` if it fails."""
+        request = ExchangeRequest("/generate", Body(WARM_UP_BODY), timed=False)
         try:
-            async with (
-                asyncio.timeout(WARM_UP_TIMEOUT),
-                self._dispatcher.exchange("/generate", Body(WARM_UP_BODY), pair, timed=False) as exchange,
-            ):
+            async with asyncio.timeout(WARM_UP_TIMEOUT), self._dispatcher.exchange(pair, request) as exchange:
                 body = b"".join([chunk async for chunk in exchange.body()])
         except TimeoutError:
             raise UpstreamTimeout(f"{pair.decode.url} did not answer within {WARM_UP_TIMEOUT:g} s.") from None

@@ -188,8 +188,7 @@ async def reporting() -> Moves:
 
     server.answer = loads
     async with before_plain(server, policy="power_of_two") as router, watching(router) as moves:
-        monitor = router.app.supervisor._loads
-        assert monitor is not None
+        monitor = router.load_monitor
         await until(lambda: len(server.asked) == 1, "it was asked once")
         await monitor.poll()
     return moves
@@ -267,7 +266,7 @@ async def without_places() -> Moves:
             windowed(pair, 1)
             await router.app.registry.probe()
             asked = start(router, 2)
-            await until(lambda: router.app.dispatcher.places.waiting == 1, "one waits")
+            await until(lambda: router.app.dispatcher.selector.places.waiting == 1, "one waits")
             asked += start(router, 1)
             assert await statuses(asked[2:]) == [503]
             release.set()

@@ -59,7 +59,7 @@ def test_an_overloaded_server_gets_nothing(settings: dict[str, Any]) -> None:
             statuses, generated, _ = await answers(before)
             assert (statuses, generated) == ([200] * 4, [0, 4])
             servers[0].waiting, servers[0].usage = 0, 0.0
-            await before.router.app.supervisor._loads.poll()  # type: ignore[union-attr]
+            await before.router.load_monitor.poll()
             for _ in range(4):
                 await before.router.post("/generate", BODY)
             assert servers[0].generated > 0

@@ -86,7 +86,7 @@ async def asked_without(router: Serving, worker: FakeWorker, count: int = 1) -> 
     """Requests that wait for a server which has just ended."""
     await end(worker)
     asked = [asyncio.create_task(router.post("/generate", BODY)) for _ in range(count)]
-    await until(lambda: router.app.dispatcher.restarts.waiting == count, "the requests wait")
+    await until(lambda: router.app.dispatcher.selector.restarts.waiting == count, "the requests wait")
     return asked
 
 
@@ -153,7 +153,7 @@ async def test_one_of_those_that_wait_tries_a_server_that_is_back() -> None:
         async def generate(call: Call) -> None:
             texts.append(call.json.get("text"))
             if texts.count("Hello") == 1 and call.json.get("text") is not None:
-                assert router.app.dispatcher.restarts.waiting == 2, "one goes ahead"
+                assert router.app.dispatcher.selector.restarts.waiting == 2, "one goes ahead"
                 await usual(call)
             elif await call.waits_for(begin_all):
                 await usual(call)
@@ -185,7 +185,7 @@ async def test_who_tries_in_vain_waits_with_the_others() -> None:
         pair.decode.generate = generate
         await begin(pair.decode, 2)
         await until(lambda: pair.decode.server.to("/generate")[-1].json.get("text") is not None, "it has tried")
-        await until(lambda: router.app.dispatcher.restarts.waiting == 1, "it waits again")
+        await until(lambda: router.app.dispatcher.selector.restarts.waiting == 1, "it waits again")
         begin_all.set()
         assert (await asked).status_code == 200
         await router.freed()
@@ -225,7 +225,7 @@ def test_a_trial_in_vain_opens_a_server_for_nobody(refused: bool) -> None:
             await end(pair.decode)
             body = {**BODY, "stream": True}
             asked = asyncio.create_task(router.post("/generate", body))
-            await until(lambda: router.app.dispatcher.restarts.waiting == 1, "it waits")
+            await until(lambda: router.app.dispatcher.selector.restarts.waiting == 1, "it waits")
 
             async def generate(call: Call) -> None:
                 pair.room(call).set()
@@ -265,7 +265,7 @@ async def test_a_tree_waits_too(tmp_path: Path) -> None:
         await until(lambda: not router.app.registry.models(), "the router sees it")
         chat = {"model": "moa", "messages": [{"role": "user", "content": "Why?"}]}
         asked = asyncio.create_task(router.post("/v1/chat/completions", chat))
-        await until(lambda: router.app.dispatcher.restarts.waiting == 1, "the tree waits")
+        await until(lambda: router.app.dispatcher.selector.restarts.waiting == 1, "the tree waits")
         await begin(pair.decode, 2)
         assert (await asked).status_code == 200
 
@@ -278,7 +278,7 @@ async def test_who_waits_is_bounded() -> None:
         await ready(router)
         await end(pair.decode)
         first = asyncio.create_task(router.post("/generate", BODY))
-        await until(lambda: router.app.dispatcher.restarts.waiting == 1, "the first one waits")
+        await until(lambda: router.app.dispatcher.selector.restarts.waiting == 1, "the first one waits")
         second = await router.post("/generate", BODY)
         assert second.status_code == 503
         assert "1 requests wait for it already" in second.text
@@ -286,7 +286,7 @@ async def test_who_waits_is_bounded() -> None:
         assert answer.status_code == 503
         assert "was not back within 0.5 s" in answer.text
         assert answer.headers["retry-after"] == "1"
-        assert router.app.dispatcher.restarts.waiting == 0
+        assert router.app.dispatcher.selector.restarts.waiting == 0
 
 
 @aio
@@ -296,9 +296,9 @@ async def test_a_client_that_leaves_waits_no_longer() -> None:
         await ready(router)
         await end(pair.decode)
         asked = asyncio.create_task(router.post("/generate", BODY))
-        await until(lambda: router.app.dispatcher.restarts.waiting == 1, "it waits")
+        await until(lambda: router.app.dispatcher.selector.restarts.waiting == 1, "it waits")
         asked.cancel()
-        await until(lambda: router.app.dispatcher.restarts.waiting == 0, "it has left")
+        await until(lambda: router.app.dispatcher.selector.restarts.waiting == 0, "it has left")
 
 
 @pytest.mark.case("14.breaker")
