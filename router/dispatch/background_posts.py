@@ -15,8 +15,10 @@ from router.workers.worker import Worker
 
 POST_TIMEOUT = 5.0  # seconds for one response
 POSTS_AT_ONCE = 8  # to one worker
-MAX_WAITING = 10_000  # posts to one worker that wait; an abort beyond them is left to the closed connection
-MAX_AGE = 30.0  # seconds after which a post that still waits helps nobody
+MAX_WAITING = (
+    10_000  # waiting posts to one worker; more are dropped, and the worker notices the closed connection instead
+)
+MAX_AGE = 30.0  # seconds after which a waiting post is dropped
 
 
 @dataclass
@@ -30,8 +32,8 @@ class _Lane:
 class BackgroundPosts:
     """Posts to workers in the background; responses and errors are ignored.
 
-    At most `POSTS_AT_ONCE` go to a worker at the same time: a client that leaves a batch of a thousand prompts would
-    open a thousand connections else.
+    At most `POSTS_AT_ONCE` go to a worker at the same time: else a client that leaves a batch of a thousand prompts
+    would cause a thousand connections.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ class Dispatcher:
 
     Args:
         selector: Selects the workers that callers send to.
-        times: Counts how long exchanges take; None counts for nobody.
+        times: Counts how long exchanges take; None counts them where nobody reads it.
 
     Attributes:
         registry: The workers.

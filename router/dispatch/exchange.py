@@ -16,9 +16,9 @@ from router.errors import BadRequest, RouterError, UpstreamFailed
 from router.observability.tracing.leg_tracer import ExchangeTrace
 from router.workers.worker import Pair, Worker
 
-DECODE_REFUSAL_TIMEOUT = 1.0  # seconds; after prefill refused, decode may refuse too, and its message is the better one
-CLIENTS_FAULTS = frozenset((400, 413, 422))  # statuses by which a prefill server refuses what a client sent
-PREFILL_END_TIMEOUT = 1.0  # seconds; prefill's response ends with its transfer, hardly later than decode's first token
+DECODE_REFUSAL_TIMEOUT = 1.0  # seconds to wait, after prefill's refusal, for decode's, whose message is better
+CLIENT_ERRORS = frozenset((400, 413, 422))  # statuses by which a prefill server refuses a wrong request
+PREFILL_END_TIMEOUT = 1.0  # seconds; prefill's response ends soon after decode's first token
 
 
 class _PrefillRefused(UpstreamFailed):
@@ -26,7 +26,7 @@ class _PrefillRefused(UpstreamFailed):
 
 
 class _RequestRefused(_PrefillRefused):
-    """It says that the client's request is wrong."""
+    """The prefill server refused the client's request as wrong."""
 
     status = 400
     kind = BadRequest.kind
@@ -52,9 +52,9 @@ class Exchange:
         decode: Decode's response.
         prefill_error: What the prefill leg failed with, or None.
         started_at: When both legs were sent, in seconds of the monotonic clock.
-        prefill_ended_at: When prefill's response was complete and well; None before, and where it failed.
+        prefill_ended_at: When prefill's response was complete; None before, and if it failed.
         first_chunk_at: When the first chunk of decode's body arrived, in seconds of the monotonic clock; None before.
-        finished: Whether decode's body is complete and neither server waits for the other.
+        finished: Whether decode's body is complete and neither server is waiting for the other.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Exchange:
 
     @property
     def decode_started(self) -> bool:
-        """Whether decode's response has started, or only decode keeps it from starting."""
+        """Whether decode's response has started, or prefill has ended, so that only decode can be waited for."""
         return bool(self.decode.status) or self._prefill_ended
 
     async def start(self) -> None:
@@ -188,7 +188,7 @@ class Exchange:
 
     @property
     def prefill_so_far(self) -> bytes:
-        """What of the prefill server's response has arrived."""
+        """The part of prefill's response that has arrived."""
         return b"".join(self._prefill_chunks)
 
     async def prefill_body(self) -> bytes:
@@ -230,7 +230,7 @@ class Exchange:
 def _error_in_response(status: int, body: bytes) -> RouterError | None:
     """The error that a prefill server's complete response reports; None if it succeeded."""
     if status >= 400:
-        error_type = _RequestRefused if status in CLIENTS_FAULTS else _PrefillRefused
+        error_type = _RequestRefused if status in CLIENT_ERRORS else _PrefillRefused
         refusal = error_type(f"the prefill server refused the request with {status}: {error_message(body)}")
         refusal.upstream_status = status
         return refusal

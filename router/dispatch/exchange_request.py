@@ -16,7 +16,7 @@ OF_STREAMS = ("stream", "stream_options")  # fields that a request for a whole r
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRequest:
-    """What an exchange sends to both servers, and who learns what of it.
+    """What an exchange sends to both servers, and whom it notifies.
 
     Attributes:
         path: The path on the servers.
@@ -24,7 +24,7 @@ class ExchangeRequest:
         headers: Headers of the client's request that both servers get.
         tracer: Traces the two legs; None without tracing.
         start_timeout: Seconds until decode's response must have started; None for no limit.
-        on_prefilled: Called once prefill has ended well: then the prompt is in its cache.
+        on_prefilled: Called once prefill has succeeded: then the prompt is in its cache.
         timed: Whether `PairTimes` counts it. A server's first generation does not: it may compile kernels.
     """
 

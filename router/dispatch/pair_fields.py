@@ -13,12 +13,11 @@ from router.workers.worker import Pair
 
 
 def router_fields(fields: Mapping[str, Any], pair: Pair, path: str, *, is_checked: bool = False) -> dict[str, Any]:
-    """The fields that the router adds to a body with `fields`: bootstrap address, a new bootstrap room, a request id.
+    """The fields that the router adds to a body with `fields`: bootstrap address, a new bootstrap room, a request id,
+    and what the client's hints add (`hint_fields`).
 
-    And what hints of the client add (`hint_fields`).
-
-    Where SGLang sees a batch, they must be lists with a value for each prompt. A client's `rid` becomes a prefix of the
-    id sent. `is_checked` is True if another sample of the same request was checked.
+    For a batch SGLang needs lists with a value for each prompt. A client's `rid` becomes a prefix of the id sent.
+    `is_checked` is True if another sample of the same request was checked.
 
     Raises:
         BadRequest: As of `check_pair_request`; or `rid` is no id.

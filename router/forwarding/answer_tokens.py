@@ -1,4 +1,4 @@
-"""How many tokens an answer has, as far as that is seen in passing."""
+"""How many tokens an answer has, found without parsing the response."""
 
 import re
 

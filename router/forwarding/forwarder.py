@@ -1,4 +1,4 @@
-"""Forwards clients' requests with retries, whichever workers serve them."""
+"""Forwards clients' requests, with retries, to workers of any kind."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -26,8 +26,8 @@ class RoutedRequest:
         model: The model that serves it.
         body: The request body, without the router's fields.
         method: The HTTP method; of a GET the body is not sent.
-        needs_engine: Whether the server's engine answers. What its HTTP process answers alone, such as a request for
-            token ids, says nothing of the engine: a 500 is neither retried nor counted against the server.
+        needs_engine: Whether the server's engine answers, and not its HTTP process alone, as it does with token ids. A
+            500 of that process is neither retried nor counted against the server.
         places: The places that it takes on a decode server.
     """
 
@@ -49,7 +49,7 @@ class ForwardingAttempt(ABC):
 
     Attributes:
         workers: The workers, prefill first.
-        failed_worker: The worker whose failure ended the attempt; None before its end, and where nobody knows.
+        failed_worker: The worker whose failure ended the attempt; None before its end, and where it is not known.
         generated: Whether a pair has generated something.
     """
 
@@ -74,7 +74,7 @@ class ForwardingAttempt(ABC):
 
     @abstractmethod
     def count_silence(self) -> None:
-        """After `run`: it was cancelled because the request's time was over."""
+        """Count a timeout: `run` was cancelled because the request's time was over."""
 
 
 class AttemptMaker(ABC):
@@ -120,7 +120,7 @@ class Forwarder:
         context = routing_context(routed.model, routed.body.fields, request.header, self._key_headers)
         avoid: set[Worker] = set()
         while True:
-            may_try = request.attempts + 1 < self._retries.max_attempts  # else it would fail where it could wait
+            may_try = request.attempts + 1 < self._retries.max_attempts  # a last attempt had no retry
             attempt, trial = await self._next_attempt(attempts, routed, context, avoid, may_try=may_try)
             # A name that no worker is known to serve must not become a metric label.
             label = request.model = routed.model if routed.model in attempt.workers[-1].models else UNKNOWN_MODEL

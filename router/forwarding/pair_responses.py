@@ -26,7 +26,7 @@ async def event_lines(path: str, fields: Mapping[str, Any], exchange: Exchange) 
         RouterError: As of `raise_failure`, before the first chunk.
     """
     async with aclosing(_complete_lines(exchange)) as lines:
-        # Decode's first event is awaited first: it tells an error better, and prefill has ended by then or soon after.
+        # Decode's first event first: its error is the better one, and prefill ends before it or soon after.
         first_chunk = await anext(lines, b"")
         raise_failure(first_chunk, exchange.prefill_error)
         if not wants_prompt_logprobs(path, fields) or refusal_in_stream(first_chunk) is not None:

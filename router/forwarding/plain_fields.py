@@ -14,12 +14,10 @@ WITH_PRIORITY = WITH_REQUEST_IDS | {"/v1/responses"}
 
 
 def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
-    """The fields that a body gets for a server: a model's name, since it may have several, request ids,
-    and what hints of the client add.
+    """The fields that a body gets for a server: the model's name there, request ids, and what hints add.
 
-    A client's `rid` is made unique for every server. SGLang gets one in any case, so that the request can be aborted,
-    and so does a server that tells the router nothing, if the path is SGLang's own. Other servers get no fields that a
-    client did not send.
+    A client's `rid` is made unique. Without one, SGLang servers get an id too, so that requests can be aborted; so do,
+    on `/generate`, servers of unknown kind (`Worker.wants_key`). Others get only ids that the client sent.
 
     Raises:
         BadRequest: The client's `rid` is none.

@@ -1,7 +1,7 @@
-"""Ids of stored responses (`/v1/responses`): each says which server has the response, and whose it is.
+"""Ids of stored responses (`/v1/responses`). Each has the hashes of its server's and its client's name.
 
-So nothing is kept here, and every process of a router, or a restarted one, finds the server. The names are hashed. A
-client that changes them asks for a response that no server has.
+So the router stores nothing, and each of its processes finds the server, also after a restart. A client that changes an
+id asks for a response that no server has.
 """
 
 import re

@@ -2,7 +2,7 @@
 
 from router.http.asgi import SSE_HEADERS, Headers
 
-# Of the connection, of what the router says itself, and of what only the router may allow a web page.
+# Headers of the connection, and those that only the router itself may set.
 _OWN = frozenset(
     b"connection keep-alive transfer-encoding content-length content-type date server x-request-id set-cookie "
     b"proxy-authenticate www-authenticate upgrade trailer te".split()

@@ -1,6 +1,6 @@
-"""JSON schemas and grammars that accept nothing: an SGLang server finds no token to sample, and ends.
+"""Refuses JSON schemas and grammars that accept nothing: an SGLang server finds no token to sample, and ends.
 
-Only what surely accepts nothing is refused here; what cannot be read is left to the server, which refuses it.
+One that cannot be parsed here is left to the server, which refuses it.
 """
 
 import re
@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 
 from router.errors import BadRequest
-from router.request_checks.finite_rules import productive
+from router.request_checks.finite_rules import finite_rules
 
 GRAMMAR_FIELDS = frozenset(("json_schema", "regex", "ebnf", "structural_tag", "response_format"))
-MAX_NODES = 10_000  # parts of a schema or grammar that are looked at
+MAX_NODES = 10_000  # parts of a schema or grammar that are checked; longer ones are left to the server
 _TOKEN = re.compile(
     r"""\s+|\#[^\n]*|(?P<define>[A-Za-z_][\w.-]*\s*::=)|(?P<name>[A-Za-z_][\w.-]*)
     |(?P<text>"(?:[^"\\\n]|\\.)*"|\[(?:[^\]\\\n]|\\.)*\])|(?P<count>\{\s*\d+\s*(?:,\s*\d*\s*)?\})|(?P<sign>[()|*+?])""",
@@ -24,7 +24,7 @@ _TOKEN = re.compile(
 
 
 class _Unreadable(ValueError):
-    """Something that is not understood here."""
+    """A schema or grammar that cannot be parsed here."""
 
 
 def check_grammars(params: Mapping[str, Any]) -> None:
@@ -52,26 +52,26 @@ def _refusal(name: str) -> str:
 
 
 def _schema_accepts(given: Any) -> bool:
-    """Whether a JSON schema, parsed or as text, has a finite value, apart from limits of numbers and lengths."""
+    """Whether some finite value fits a JSON schema, parsed or as text; limits of numbers and lengths do not count."""
     try:
         root = orjson.loads(given) if isinstance(given, str) else given
-        needs: dict[Any, list[list[Any]]] = {}
+        rules: dict[Any, list[list[Any]]] = {}
         waiting = [root]
         while waiting:
             node = waiting.pop()
-            if id(node) not in needs:
-                groups = list(_schema_needs(node, root))
-                needs[id(node)] = [[id(each) for each in group] for group in groups]
-                waiting += [each for group in groups for each in group]
-                if len(needs) > MAX_NODES:
+            if id(node) not in rules:
+                parts = list(_schema_parts(node, root))
+                rules[id(node)] = [[id(each) for each in part] for part in parts]
+                waiting += [each for part in parts for each in part]
+                if len(rules) > MAX_NODES:
                     return True
     except (orjson.JSONDecodeError, _Unreadable, RecursionError):
         return True
-    return id(root) in productive(needs)
+    return id(root) in finite_rules(rules)
 
 
-def _schema_needs(node: Any, root: Any) -> Iterator[list[Any]]:
-    """Groups of schemas; a value exists only if one exists for some schema of each group."""
+def _schema_parts(node: Any, root: Any) -> Iterator[list[Any]]:
+    """The parts of a schema, each a list of schemas: a value exists only if one of each list has a value."""
     if node is False:
         yield []
     if not isinstance(node, dict):
@@ -107,31 +107,31 @@ def _resolve(reference: str, root: Any) -> Any:
 
 
 def _ebnf_accepts(given: Any) -> bool:
-    """Whether a grammar in xgrammar's EBNF has a finite text."""
+    """Whether a grammar in xgrammar's EBNF matches some finite text."""
     try:
-        return not isinstance(given, str) or "root" in productive(_Ebnf(given).needs)
+        return not isinstance(given, str) or "root" in finite_rules(_Ebnf(given).rules)
     except _Unreadable:
         return True
 
 
 class _Ebnf:
-    """The rules of a grammar as `productive` reads them; each group of alternatives is a rule of its own.
+    """The rules of a grammar in the form that `finite_rules` takes; each alternative is a rule of its own.
 
     Raises:
-        _Unreadable: It has something that is not understood here, or is too long.
+        _Unreadable: It cannot be parsed here, or is too long.
     """
 
     def __init__(self, text: str) -> None:
-        self.needs: dict[Any, list[list[Any]]] = {}
+        self.rules: dict[Any, list[list[Any]]] = {}
         self._tokens = list(self._split(text))
         self._at = 0
         while self._at < len(self._tokens):
             kind, name = self._tokens[self._at]
-            if kind != "define" or name in self.needs:
+            if kind != "define" or name in self.rules:
                 raise _Unreadable
             self._at += 1
-            self.needs[name] = [self._alternatives()]
-        if {each for groups in self.needs.values() for group in groups for each in group} - self.needs.keys():
+            self.rules[name] = [self._alternatives()]
+        if {each for parts in self.rules.values() for part in parts for each in part} - self.rules.keys():
             raise _Unreadable
 
     @staticmethod
@@ -158,28 +158,28 @@ class _Ebnf:
         return names
 
     def _sequence(self) -> Any:
-        groups: list[list[Any]] = []
+        parts: list[list[Any]] = []
         while True:
             kind, value = self._next()
             if kind == "define" or value in {"|", ")"}:
                 name = object()
-                self.needs[name] = groups
+                self.rules[name] = parts
                 return name
             self._at += 1
             if kind in {"name", "text"}:
                 # A text is always there, but for a class of no characters.
-                group: list[Any] | None = [value] if kind == "name" else [] if value == "[]" else None
+                part: list[Any] | None = [value] if kind == "name" else [] if value == "[]" else None
             elif value == "(":
-                group = self._group()
+                part = self._group()
             else:
                 raise _Unreadable
             following, sign = self._next()
             if sign in {"*", "?", "+"} or following == "count":
                 self._at += 1
                 if sign in {"*", "?"} or (following == "count" and re.match(r"\{\s*0", sign)):
-                    group = None
-            if group is not None:
-                groups.append(group)
+                    part = None
+            if part is not None:
+                parts.append(part)
 
     def _group(self) -> list[Any]:
         group = self._alternatives()
@@ -190,7 +190,7 @@ class _Ebnf:
 
 
 def _regex_accepts(given: Any) -> bool:
-    """Whether a regular expression has a text."""
+    """Whether a regular expression matches some text."""
     if not isinstance(given, str) or len(given) > MAX_NODES:
         return True
     try:
@@ -213,7 +213,7 @@ def _possible(parts: Any) -> bool:
 
 
 def _is_empty_set(members: Any) -> bool:
-    """Whether a class such as `[^\\s\\S]` leaves out each character."""
+    """Whether a class such as `[^\\s\\S]` matches no character."""
     if not members or members[0][0] is not ops.NEGATE:
         return False
     categories = {value for operation, value in members if operation is ops.CATEGORY}

@@ -1,4 +1,4 @@
-"""Which rules of a grammar have a finite text."""
+"""Which rules of a grammar match some finite text."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
@@ -6,21 +6,24 @@ from typing import TypeVar
 Name = TypeVar("Name", bound=Hashable)
 
 
-def productive(needs: Mapping[Name, Sequence[Sequence[Name]]]) -> set[Name]:
-    """The names that have a finite text, in time linear in the size of `needs`.
+def finite_rules(rules: Mapping[Name, Sequence[Sequence[Name]]]) -> set[Name]:
+    """The names of the rules that match some finite text.
 
-    A name has one when, in each of its groups, some name has one: a sequence has a group for each part, and an
-    alternative is a group with several names. (The least solution of Horn clauses, by Dowling and Gallier's counting.)
+    Args:
+        rules: For each rule a list of parts, and for each part the rules that may stand there. A rule matches a finite
+            text if, for each of its parts, one of these does.
+
+    The time is linear in the size of `rules`: Dowling and Gallier's algorithm for Horn clauses.
     """
-    open_groups = {name: len(groups) for name, groups in needs.items()}
+    open_parts = {name: len(parts) for name, parts in rules.items()}
     waiting_for: dict[Name, list[tuple[Name, int]]] = {}
-    for name, groups in needs.items():
-        for index, group in enumerate(groups):
-            for each in group:
+    for name, parts in rules.items():
+        for index, alternatives in enumerate(parts):
+            for each in alternatives:
                 waiting_for.setdefault(each, []).append((name, index))
     found: set[Name] = set()
     done: set[tuple[Name, int]] = set()
-    ready = [name for name, count in open_groups.items() if count == 0]
+    ready = [name for name, count in open_parts.items() if count == 0]
     while ready:
         name = ready.pop()
         if name in found:
@@ -29,7 +32,7 @@ def productive(needs: Mapping[Name, Sequence[Sequence[Name]]]) -> set[Name]:
         for owner, index in waiting_for.get(name, ()):
             if (owner, index) not in done:
                 done.add((owner, index))
-                open_groups[owner] -= 1
-                if open_groups[owner] == 0:
+                open_parts[owner] -= 1
+                if open_parts[owner] == 0:
                     ready.append(owner)
     return found

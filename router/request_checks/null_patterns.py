@@ -1,6 +1,6 @@
-"""Null characters in regular expressions, also in those of JSON schemas: xgrammar 0.2.1 crashes on some.
+"""Refuses null characters in regular expressions, also in those of JSON schemas.
 
-SGLang 0.5.17 requires that version, and refuses most of the others.
+xgrammar 0.2.1, which SGLang 0.5.17 requires, crashes on some of them and refuses most of the others.
 """
 
 import json
@@ -11,14 +11,14 @@ from router.http.body import Body
 from router.request_checks.sampling_params import sampling_params
 
 WITH_SCHEMAS = ("json_schema", "structural_tag", "response_format", "tools")
-MAX_NODES = 50_000  # parts of schemas that are looked at, for tens of milliseconds
+MAX_NODES = 50_000  # parts of schemas that are checked, which takes tens of milliseconds
 
 
 def check_null_patterns(body: Body) -> None:
-    """Raise `BadRequest` if a pattern in a body has a null character, or if there is too much to look at.
+    """Raise `BadRequest` if a pattern in a body has a null character, or if the body has too many parts to check.
 
-    A body without any null character, that is nearly every one, costs nothing here. Of another one all is parsed: a
-    long body's fields have only the beginning of long values.
+    Nearly every body has no null character at all, and costs nothing here. Others are parsed as a whole, since the
+    fields of a long body have only the beginning of long values.
     """
     if not body.may_have_nulls:
         return
@@ -28,15 +28,15 @@ def check_null_patterns(body: Body) -> None:
         if isinstance(regex, str) and "\0" in regex:
             raise BadRequest(_refusal("regex"))
         for name in WITH_SCHEMAS:
-            left = _look(name, params.get(name), left)
+            left = _check_patterns(name, params.get(name), left)
 
 
 def _refusal(name: str) -> str:
     return f"`{name}` has a pattern with a null character, which no grammar can have; leave it out."
 
 
-def _look(name: str, value: Any, left: int) -> int:
-    """How many parts may still be looked at after a field."""
+def _check_patterns(name: str, value: Any, left: int) -> int:
+    """Check the patterns in a field of at most `left` parts; returns how many parts may follow in other fields."""
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -13,12 +13,12 @@ MAX_SAMPLES = 128  # of one prompt, as OpenAI's API
 def sample_count(fields: Mapping[str, Any], path: str) -> int:
     """The number of samples of each prompt that a request for `path` asks for.
 
-    SGLang reads `n` in `sampling_params` of `/generate`, where a batch may have a list of them, and at the top of
-    OpenAI's bodies. A missing one is 1, and so is that of any other path.
+    SGLang reads `n` in `sampling_params` of `/generate`, and at the top of OpenAI's bodies. It is 1 if it is missing,
+    and for any other path.
 
     Raises:
-        BadRequest: It is no whole number from 1 to `MAX_SAMPLES`, it stands where SGLang would ignore it, or prompts of
-            a batch differ in it.
+        BadRequest: `n` is no whole number from 1 to `MAX_SAMPLES`, stands where SGLang would ignore it, or differs
+            between the prompts of a batch.
     """
     if path not in SAMPLED_PATHS:
         return 1

@@ -1,6 +1,6 @@
-"""Values of sampling fields that end an SGLang server with every client's request, refused before they are sent.
+"""Refuses values of sampling fields that would end an SGLang 0.5.17 server, and so the requests of all its clients.
 
-A server with the overlay refuses them itself, and knows its vocabulary; a stock one of SGLang 0.5.17 does not.
+A server with the overlay refuses them itself, and knows its vocabulary; a stock one does not.
 """
 
 import math
@@ -34,8 +34,8 @@ _RANGES = {"temperature": (0, MAX_TEMPERATURE), "repetition_penalty": (MIN_REPET
 def check_sampling(fields: Mapping[str, Any], path: str, *, stock: bool = False) -> None:
     """Check the sampling fields of a request's body for `path`: at the top, or in `sampling_params` of `/generate`.
 
-    Only values that no server may get are refused; others that are wrong are left to the server, which says more.
-    `stock` tells that a server has no overlay: it ends where a grammar allows only the end and `min_tokens` forbids it.
+    Values that are only wrong are left to the server, whose message is better. `stock` is True for a server without the
+    overlay, which also ends where a grammar allows only the end of the answer and `min_tokens` forbids it.
 
     Raises:
         BadRequest: A value would end a server; the sentence names the field.

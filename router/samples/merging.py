@@ -1,4 +1,4 @@
-"""The responses to one request for several samples put together, in the form that one SGLang server gives.
+"""Merges the responses to the samples of one request, into the form that one SGLang server gives.
 
 SGLang counts the answers prompt by prompt: sample k of prompt i, of n samples, has the index i * n + k.
 """
@@ -53,7 +53,7 @@ def _merged_answer(answers: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def merged_usage(usages: Sequence[Any]) -> Any:
-    """The usage of all samples: the prompt counts once, as the first sample tells it, and the answers all."""
+    """The usage of all samples: the tokens of the prompt once, as the first sample reports them, and of all answers."""
     if not all(isinstance(usage, dict) for usage in usages):
         return usages[0]
     first = usages[0]
@@ -78,7 +78,7 @@ class StreamMerger(Protocol):
         """The event to send for a payload of a sample's stream; empty for one that waits for the end.
 
         Raises:
-            UpstreamFailed: It tells an error, or has another form.
+            UpstreamFailed: It is an error event, or has an unexpected form.
         """
 
     def end(self) -> bytes:
@@ -91,9 +91,9 @@ def stream_merger(path: str, count: int, *, batch: bool) -> StreamMerger:
 
 
 class _GenerateStreams:
-    """Events of `/generate` have all of an answer so far, so they are not parsed: only the index at their end changes.
+    """Events of `/generate`. Each has the whole answer so far, so it is not parsed: only the index at the end changes.
 
-    Without several prompts an event of one sample has none.
+    Events for a single prompt have no index, and get one.
     """
 
     def __init__(self, count: int, *, batch: bool) -> None:
@@ -102,7 +102,7 @@ class _GenerateStreams:
 
     def event(self, sample: int, payload: bytes) -> bytes:
         if payload.startswith(b'{"error"'):
-            raise _told_error(payload)
+            raise _reported_error(payload)
         try:
             end = payload.rindex(_INDEX if self._batch else b"}")
             if not self._batch:
@@ -118,7 +118,7 @@ class _GenerateStreams:
 
 
 class _OpenAIStreams:
-    """Events of OpenAI's API: one id for all, and what is no choice, such as the usage, once at the end."""
+    """Events of OpenAI's API: all get one id, and events without choices, such as the usage, come once at the end."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -130,7 +130,7 @@ class _OpenAIStreams:
         try:
             event = orjson.loads(payload)
             if event.get("error"):
-                raise _told_error(payload)
+                raise _reported_error(payload)
             self._id = self._id or event.get("id")
             if "id" in event:
                 event["id"] = self._id
@@ -156,8 +156,8 @@ class _OpenAIStreams:
         return b"".join([format_event(orjson.dumps(event)) for event in self._last]) + format_event(DONE)
 
 
-def _told_error(payload: bytes) -> UpstreamFailed:
-    """The error that an event tells."""
+def _reported_error(payload: bytes) -> UpstreamFailed:
+    """The error in an error event."""
     try:
         error = orjson.loads(payload)["error"]
         message, code = (error["message"], error.get("code")) if isinstance(error, dict) else (error, None)

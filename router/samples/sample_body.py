@@ -29,8 +29,8 @@ class SampleBody(Body):
 def sample_body(body: Body, path: str, sample: int) -> Body:
     """The body of sample number `sample`, from 0 on.
 
-    A seed grows with the number: else a server that samples by seed (`--enable-deterministic-inference`) would give
-    the same answer n times. Sample 0 is what a request for one sample with the client's seed gets.
+    The sample's number is added to a seed: else a server that samples by seed (`--enable-deterministic-inference`)
+    would give the same answer n times. Sample 0 has the client's seed.
     """
     if path != "/generate":
         return SampleBody(body, {"n": 1, **_seed(body.fields, "seed", sample)})

@@ -1,7 +1,7 @@
-"""A client's request for several samples of each prompt (`n` above 1) on a pair, and the responses merged.
+"""An attempt of a request for several samples of each prompt (`n` above 1): an exchange for each, on one pair.
 
-SGLang 0.5.17 gives all samples of a request one bootstrap room, in which only one KV can be transferred. So each sample
-is an exchange of its own, with rooms of its own, and all are on the same pair, where they find the prompt cached.
+SGLang 0.5.17 gives all samples of a request one bootstrap room, in which only one KV can be transferred; exchanges have
+rooms of their own. All are on the same pair, which has the prompt in its cache.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class _SampleRefused(RouterError):
         upstream_status: Its HTTP status.
         response: Its body.
         headers: The headers that the client gets.
-        worker: Whose failure it is, if it is one.
+        worker: The worker at fault, if it is a failure.
     """
 
     def __init__(self, code: int, response: bytes, headers: Headers, worker: Worker | None = None) -> None:
@@ -52,9 +52,9 @@ class _SampleRefused(RouterError):
 class SampledAttempt(ForwardingAttempt):
     """An attempt on a pair, for several samples of each prompt.
 
-    The first sample goes ahead. The others follow once prefill has its prompt in the cache, as one SGLang server does
-    it: together they would compute the prompt n times. Under a limit on requests some wait until others have ended.
-    Whatever ends one of them early ends all.
+    The first sample is sent at once, and the others once prefill has the prompt in its cache, as one SGLang server
+    does: else the prompt would be computed n times. Under a limit on requests some wait until others have ended. If one
+    of them ends early, all end.
     """
 
     def __init__(self, dispatcher: Dispatcher, routed: RoutedRequest, pair: Pair, count: int) -> None:
@@ -157,7 +157,7 @@ class SampledAttempt(ForwardingAttempt):
         return self._scopes[0].for_another_sample(sent)
 
     async def _exchange(self, request: ClientRequest, sample: int) -> AsyncGenerator[bytes, None]:
-        """As `_sample`, at once."""
+        """As `_sample`, without waiting."""
         routed = self._routed
         scope = self._scope_of(request, sample)
         self._scopes.append(scope)

@@ -1,4 +1,4 @@
-"""Keeps requests from servers that report more work than they should have."""
+"""Leaves out servers that report a higher load than the settings allow."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ class OverloadSettings:
         return self.waiting_requests is not None or self.most_token_usage is not None
 
     def reached(self, load: ServerLoad | None) -> bool:
-        """Whether a server with this load is overloaded; one that does not tell its load is not."""
+        """Whether a server with this load is overloaded; one that does not report its load is not."""
         if load is None:
             return False
         usage = self.most_token_usage
@@ -67,7 +67,7 @@ class OverloadSettings:
 
 
 class OverloadGuard(Collector):
-    """Leaves overloaded servers out; also the metrics of where all were.
+    """Leaves overloaded servers out; also a Prometheus collector that counts where all servers were overloaded.
 
     Args:
         settings: What counts as overloaded.
@@ -80,14 +80,14 @@ class OverloadGuard(Collector):
         self._all_overloaded: Counter[Role] = Counter()
 
     def spare(self, workers: list[Worker], model: str) -> list[Worker]:
-        """Those of some workers of one role that are not overloaded; where all are, all of them.
+        """The workers, all of one role, that are not overloaded. If all are, all of them.
 
         Raises:
-            NoWorker: All are, and such requests are refused.
+            NoWorker: All are, and the settings refuse requests then.
         """
-        well = [worker for worker in workers if not self._settings.reached(worker.server_load)]
-        if well:
-            return well
+        others = [worker for worker in workers if not self._settings.reached(worker.server_load)]
+        if others:
+            return others
         role = workers[0].role
         self._all_overloaded[role] += 1
         if self._settings.shed:

@@ -1,8 +1,8 @@
-"""Places on pairs: a request waits here, and not on the servers, until both of them have room for it.
+"""Places on pairs: a request waits in the router, and not on the servers, until both of them have room for it.
 
-A prefill server keeps each request that it got until a decode server takes its KV, and gives up after some minutes. A
-decode server takes as many as it runs at once, and says how many (its *window*). So a burst that is longer than the
-window is kept here, the oldest first, and prefill begins when there is a place for its answer.
+A prefill server holds the KV of a request until a decode server takes it, and fails after some minutes. A decode server
+runs a number of requests at once that it reports: its *window*, each of which is a *place*. So prefill begins only when
+decode has a place for the answer. Who waits longest goes first.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from router.errors import NoWorker, RouterError
 from router.workers.registry import Registry
 from router.workers.worker import PAIR_ROLES, Pair, Role, Worker
 
-LOOK_INTERVAL = 0.1  # seconds between looks at what frees no place but makes one, such as a server that is back
+POLL_INTERVAL = 0.1  # seconds; no event says that there are new places, as of a server that is back
 Group = Sequence[Worker]
 Reason = Literal["full", "timeout"]
 
@@ -26,7 +26,7 @@ class PairPlaceSettings:
     """When a request for a pair waits before its prefill starts.
 
     Attributes:
-        processes: As many processes share the windows of the decode servers.
+        processes: The number of processes that share the windows of the decode servers.
     """
 
     decode_wait_secs: float | None = flag(
@@ -77,8 +77,8 @@ class PairPlaces:
     Args:
         registry: The workers.
         settings: The limits; by default there are none.
-        queue_size: Requests of a model that may wait, unless the settings say it.
-        queue_timeout: Seconds that one may wait for a prefill server, unless the settings say it.
+        queue_size: Requests of a model that may wait, where the settings have no number.
+        queue_timeout: Seconds that one may wait for a prefill server, where the settings have none.
 
     Attributes:
         enabled: Whether there is a limit.
@@ -103,7 +103,7 @@ class PairPlaces:
         prefill_wait = queue_timeout if settings.queue_timeout_secs is None else settings.queue_timeout_secs
         self._seconds: dict[Role, float] = {"prefill": prefill_wait, "decode": settings.decode_wait_secs or 0.0}
         self._waiting: deque[_Waiting] = deque()
-        self._look: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.enabled = self._windowed or self._prefills > 0
         self.waits: dict[Role, int] = {"prefill": 0, "decode": 0}
         self.refusals: Counter[tuple[Role, Reason]] = Counter()
@@ -114,13 +114,16 @@ class PairPlaces:
         return len(self._waiting)
 
     def window(self, worker: Worker) -> int | None:
-        """The places of a decode server, of several processes this one's share; None where it does not tell them."""
+        """The places of a decode server for this process; None where the server does not report how many it has."""
         if not self._windowed or worker.most_running is None:
             return None
         return max(1, worker.most_running // self._processes)
 
     def has_place(self, worker: Worker, places: int = 1) -> bool:
-        """Whether a server has a place for a request of so many answers; one for more than all places gets them all."""
+        """Whether a server has room for a request of so many answers.
+
+        A request for more than the whole window is sent when the server has no other.
+        """
         if worker.role == "prefill":
             return self._prefills <= 0 or worker.load < self._prefills
         window = self.window(worker)
@@ -145,11 +148,11 @@ class PairPlaces:
         try:
             groups = [self._registry.usable(model, role) for role in PAIR_ROLES]
         except RouterError:
-            return ()  # whoever chooses a pair says what is missing
+            return ()  # choosing a pair will raise the same error
         return [[worker for worker in group if worker.breaker.allows()] for group in groups]
 
     def _lacks(self, request: _Waiting) -> Role | None:
-        """The role of which no server has a place; None where a pair has."""
+        """The role of which no server has a place; None where both have one."""
         for group in reversed(request.groups()):  # decode first, which frees its places later
             if group and not any(self.has_place(worker, request.places) for worker in group):
                 return group[0].role
@@ -185,14 +188,14 @@ class PairPlaces:
         )
 
     def _watch(self) -> None:
-        """Look for places whenever a request ends, and now and then."""
+        """Check for free places whenever a request ends, and every `POLL_INTERVAL`."""
         for worker in self._registry.workers:
             worker.on_release = self._admit_next
-        if self._look is None:
-            self._look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look_again)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(POLL_INTERVAL, self._poll)
 
-    def _look_again(self) -> None:
-        self._look = None
+    def _poll(self) -> None:
+        self._timer = None
         if self._waiting:
             self._watch()
             self._admit_next()
@@ -201,7 +204,7 @@ class PairPlaces:
                 worker.on_release = None
 
     def _admit_next(self) -> None:
-        """Admit who waits longest of those that find a place. The next one comes when it has taken it."""
+        """Admit the oldest request that finds a place. The next one is admitted once it has taken the place."""
         if any(request.admitted.done() for request in self._waiting):
             return
         blocked: set[tuple[str, Pair | None]] = set()

@@ -1,7 +1,7 @@
-"""Where requests wait while the only server of a role restarts, instead of failing.
+"""Requests wait here while the only server of a role restarts, instead of failing.
 
-Once the server answers again, one of them is sent to it at once, beside the router's own first generation; the others
-wait until one of the two has succeeded.
+Once the server answers probes again, the router lets it generate something, and sends it one of the waiting requests at
+the same time. The others wait until one of the two has succeeded.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ POLL_SECONDS = 0.05
 
 
 class Trial:
-    """A request on workers that are back and have generated nothing since. `end` must be called.
+    """A request that is sent to restarted workers before they have generated anything. `end` must be called.
 
-    It has no time limit of its own: the router's own first generation, which has one, goes on beside it.
+    It has no time limit: the router's own first generation, which has one, runs at the same time.
     """
 
     def __init__(self, registry: Registry, model: str, running: set[str]) -> None:
@@ -28,13 +28,13 @@ class Trial:
         running.add(model)
 
     def begin(self, workers: tuple[Worker, ...]) -> None:
-        """The request is sent to these."""
+        """The request is sent to these workers."""
         if len(workers) == 2:
             self._pair = Pair(*workers)
             self._restarts = self._pair.restarts
 
     def end(self, *, generated: bool) -> None:
-        """The request has ended; `generated` tells whether the workers generated something for it."""
+        """The request has ended; `generated` is True if the workers generated something for it."""
         self._running.discard(self._model)
         if generated and self._pair is not None:
             self._registry.mark_warmed_up(self._pair, self._restarts)
@@ -60,17 +60,17 @@ class RestartQueue:
         self.waiting = 0
 
     def needed(self, model: str) -> bool:
-        """Whether workers of the model restart."""
+        """Whether workers of the model are restarting."""
         return self._registry.recovering(model)
 
     async def wait(self, model: str, *, may_try: bool = False) -> Trial | None:
-        """Wait until the model's workers are usable, unless none of them restarts.
+        """Return when the model's workers are usable, or at once where none of them is restarting.
 
         Returns:
-            None then; a trial if the request is to try workers that are only back, which `may_try` allows.
+            None, or with `may_try` a `Trial`, if the request is to try workers that have generated nothing yet.
 
         Raises:
-            NoWorker: They were not back in time, or enough requests wait already.
+            NoWorker: They were not back in time, or as many requests wait as may.
         """
         if not self.needed(model):
             return None

@@ -1,4 +1,4 @@
-"""The worker that a client wants by its number."""
+"""The worker that a client names by its number, in the header `x-smg-target-worker`."""
 
 from collections.abc import Collection, Sequence
 

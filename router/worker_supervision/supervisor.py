@@ -16,18 +16,18 @@ from router.workers.worker import Pair, Worker
 
 logger = logging.getLogger(__name__)
 
-ATTENTION_INTERVAL = 0.5  # seconds between probes of workers that failed, or come back
-KNOCK_INTERVAL = 0.1  # the same where the last connection was refused: a probe costs next to nothing there
+RETRY_INTERVAL = 0.5  # seconds between probes of workers that failed, or restart
+REFUSED_INTERVAL = 0.1  # the same for those that refuse connections, where a probe costs next to nothing
 WARM_UP_TIMEOUT = 300.0  # seconds; the first generation of a pair may compile kernels
 DRAIN_POLL_INTERVAL = 0.05  # seconds
 NO_WORKERS = "there are no workers yet; POST /workers adds some, and so do --worker-urls, --prefill and --decode."
 
 
 class Monitor(Protocol):
-    """Asks or watches the workers, such as `LoadMonitor`."""
+    """Asks or watches the workers all the time, such as `LoadMonitor`."""
 
     async def run(self) -> None:
-        """Do so until it is cancelled."""
+        """Run until it is cancelled."""
 
 
 class WorkerSupervisor:
@@ -93,7 +93,7 @@ class WorkerSupervisor:
             logger.warning("%s", NO_WORKERS)
         await self._probe_all()
         self._start_task(self._probe_periodically())
-        self._start_task(self._watch_troubled_workers())
+        self._start_task(self._probe_failed_workers())
         for monitor in self._monitors:
             self._start_task(monitor.run())
 
@@ -141,14 +141,14 @@ class WorkerSupervisor:
         await self._registry.probe(worker)
         self._start_warm_ups()
 
-    async def _watch_troubled_workers(self) -> None:
-        """Probe workers that failed or restart more often than others, so that they serve as soon as they can."""
-        due = time.monotonic() + ATTENTION_INTERVAL
+    async def _probe_failed_workers(self) -> None:
+        """Probe workers that failed or restart more often than others, so that they soon serve again."""
+        due = time.monotonic() + RETRY_INTERVAL
         while True:
-            await asyncio.sleep(min(KNOCK_INTERVAL, ATTENTION_INTERVAL))
+            await asyncio.sleep(min(REFUSED_INTERVAL, RETRY_INTERVAL))
             all_due = time.monotonic() >= due
             if all_due:
-                due = time.monotonic() + ATTENTION_INTERVAL
+                due = time.monotonic() + RETRY_INTERVAL
             for worker in self._registry.workers:
                 if worker.needs_attention and (all_due or worker.away):
                     self._start_task(self._probe(worker))
@@ -159,14 +159,14 @@ class WorkerSupervisor:
             try:
                 await self._probe_all()
             except Exception:  # an unexpected error must not end the probing
-                logger.exception("unexpected error while looking at the workers")
+                logger.exception("unexpected error while probing the workers")
 
     async def _probe_all(self) -> None:
         await self._registry.probe()
         self._start_warm_ups()
 
     def _start_warm_ups(self) -> None:
-        """Start a generation on every pair that is not warmed up, and where there is a circuit breaker to try."""
+        """Start a generation on each pair that is not warmed up, and on workers whose circuit breakers have opened."""
         if not self._warm_up_enabled:
             return
         for worker in self._registry.workers:
@@ -182,7 +182,7 @@ class WorkerSupervisor:
             due = all(breaker.begin_trial() for breaker in on_trial) and (on_trial or pair in cold)
             warming_up = self._warming_up.get(pair)
             if warming_up is not None and warming_up[1] != pair.restarts:
-                warming_up[0].cancel()  # it waits for a process that is gone
+                warming_up[0].cancel()  # it waits for a process that has ended
                 del self._warming_up[pair]
                 warming_up = None
             if due and warming_up is None:
@@ -199,7 +199,7 @@ class WorkerSupervisor:
             while worker.breaker.begin_trial():
                 await self.generate_on_plain(worker)
         except RouterError as error:
-            logger.debug("%s is still not well: %s", worker.url, error)
+            logger.debug("%s still fails: %s", worker.url, error)
         finally:
             self._on_trial.discard(worker)
 

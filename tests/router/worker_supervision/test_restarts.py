@@ -29,7 +29,7 @@ WARM: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _frequent_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "ATTENTION_INTERVAL", 0.05)
+    monkeypatch.setattr(supervisor, "RETRY_INTERVAL", 0.05)
     monkeypatch.setattr(restart_queue, "POLL_SECONDS", 0.02)
 
 
