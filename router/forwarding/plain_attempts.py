@@ -52,15 +52,16 @@ class PlainAttemptMaker(AttemptMaker):
 
     def make(self, routed: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> "PlainAttempt":
         """As of `AttemptMaker`."""
-        watch = UNWATCHED
-        if self._choice is not None:
-            worker = self._choice.choose(routed, context, avoid)
-        else:
-            selector = self._dispatcher.selector
+        selector, choice = self._dispatcher.selector, self._choice
+        if choice is None:
             worker = selector.choose_plain(routed.model, context, avoid)
-            if routed.needs_engine:
-                watch = selector.watch_plain(worker, streams=bool(routed.body.fields.get("stream")))
-        return PlainAttempt(self._dispatcher, routed, worker, self._added_fields(routed, worker), watch)
+        else:
+            worker = choice.choose(routed, context, avoid)
+        added = self._added_fields(routed, worker)  # it may refuse the request, of which the policy must not learn then
+        watch = UNWATCHED
+        if choice is None and routed.needs_engine:
+            watch = selector.watch_plain(worker, streams=bool(routed.body.fields.get("stream")))
+        return PlainAttempt(self._dispatcher, routed, worker, added, watch)
 
 
 class PlainAttempt(ForwardingAttempt):

@@ -65,6 +65,14 @@ async def test_plain_servers(answer: Callable[[Call], Any], more: dict[str, Any]
 
 
 @aio
+async def test_a_refused_request_is_not_watched() -> None:
+    async with Two() as two:
+        policy = two.router.app.dispatcher.selector._policies["plain"] = Recorder()
+        assert (await two.chat(rid=7)).status_code == 400
+        assert policy.told == []
+
+
+@aio
 async def test_a_retry_is_another_request() -> None:
     async def failing(call: Call) -> None:
         await call.send(whole(b"{}", 503))
