@@ -6,13 +6,13 @@ from typing import Any, get_args
 
 from router.agent_runs.placeholders import PROMPT_FIELDS, read_prompt
 from router.dispatch.prompt_logprobs import wants_prompt_logprobs
-from router.dispatch.sampling_bounds import check_sampling
 from router.errors import BadRequest
 from router.moa.openai_format import EndpointKind
 from router.moa.prompt_draft import PromptDraft
 from router.moa.request_fields import NATIVE_FIELDS, NATIVE_SAMPLING, refuse_fields
 from router.moa.sampling import requested_sampling, sglang_sampling
 from router.moa.sampling_values import check_sampling_values
+from router.request_checks.sampling_bounds import check_sampling
 from router.speculative_prefill.composition import AnswerOrder
 from router.speculative_prefill.template import AGENT_NAME
 

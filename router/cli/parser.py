@@ -8,8 +8,6 @@ from router.cli.ignored_flags import add_ignored_flags
 from router.cli.refused_flags import add_refused_flags
 from router.cli.unknown_flags import unknown_words
 from router.config.flags import add_flags, read_flags
-from router.dispatch.overload import OverloadSettings
-from router.dispatch.pair_places import PairPlaceSettings
 from router.dispatch.retries import RetrySettings
 from router.load_balancing import PolicySettings
 from router.load_balancing.flags import add_policy_flags, cache_aware_settings
@@ -19,6 +17,8 @@ from router.server.admission import AdmissionSettings
 from router.server.settings import RouterSettings, ServerSettings
 from router.service_discovery.flags import DiscoveryFlags, discovery_settings
 from router.tls.settings import TlsSettings
+from router.worker_selection.overload import OverloadSettings
+from router.worker_selection.pair_places import PairPlaceSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from router.workers.kv_event_monitor import KvEventSettings

@@ -1,1 +1,1 @@
-"""Sends requests to pairs and plain servers: attempts, retries, aborts, and the supervision of workers."""
+"""Sends requests to workers: both legs of a request on a pair, outcomes for circuit breakers, retries, aborts."""

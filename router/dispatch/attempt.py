@@ -1,17 +1,17 @@
-"""One attempt of a request on a pair: which worker is at fault when it fails, and the outcome for both breakers."""
+"""One attempt of a request on a pair: which worker is at fault when it fails; both circuit breakers learn it."""
 
-from router.dispatch.breaker_checks import check_breakers
 from router.dispatch.exchange import Exchange
 from router.errors import ConnectFailed, ConnectionLost, UpstreamFailed, UpstreamTimeout
+from router.worker_selection.breaker_checks import check_breakers
 from router.workers.worker import Pair, Worker
 
 
 class Attempt:
-    """One attempt of a request on a pair, as the two circuit breakers see it.
+    """One attempt of a request on a pair, and its outcome for the two circuit breakers.
 
-    A broken leg or a status of 500 or more is a failure of that leg's worker. A status below 500 is none, also if it
-    refuses the request. A request that the client cancelled counts for neither breaker, a silent server
-    (`TimeoutError`) for its own, and for both while nobody can know which one is silent.
+    A broken leg or a status of 500 or more is a failure of that leg's worker. A status below 500 is no failure, even if
+    it refuses the request. A request that the client cancelled counts for neither breaker. Of a timeout
+    (`TimeoutError`) the silent server is at fault; while both could be, it counts for both.
 
     Attributes:
         exchange: The two legs; set by the caller once they are sent.
@@ -25,10 +25,10 @@ class Attempt:
         self.failed_worker: Worker | None = None
 
     def begin(self, first: "Attempt | None" = None) -> None:
-        """Announce the request to both breakers; raises `NoWorker` if one of them lets no request through.
+        """Register the request at both breakers; raises `NoWorker` if one of them lets no request through.
 
-        Where `first`, of another sample of the same request, was let through, so is this one: a breaker that lets one
-        request through would else refuse the rest of it.
+        `first` is the attempt of another sample of the same request. Where it was let through, so is this one: a
+        half-open breaker lets only one request through, and would refuse the other samples.
         """
         if first is not None:
             self._breaker_generations = first._breaker_generations
@@ -38,7 +38,7 @@ class Attempt:
         self._breaker_generations = pair.prefill.breaker.begin_request(), pair.decode.breaker.begin_request()
 
     def cancel(self) -> None:
-        """End an attempt of which nothing was sent."""
+        """End an attempt before anything was sent."""
         self._record_outcomes(None, None)
 
     def finish(self, error: BaseException | None) -> None:
@@ -66,10 +66,10 @@ class Attempt:
         )
 
     def count_silence(self) -> bool:
-        """After `finish`: the request was cancelled because its time was over.
+        """Count a timeout: after `finish`, the request was cancelled because its time was over.
 
         Returns:
-            Whether that counts: decode's response had not started.
+            Whether it counts as a failure: only if decode's response had not started.
         """
         silent = not self.exchange.decode.status
         if silent:
@@ -77,7 +77,7 @@ class Attempt:
         return silent
 
     def _silent_outcomes(self) -> tuple[bool | None, bool | None]:
-        """Each server waits for the other before its response starts: then nobody knows which of them is silent."""
+        """Of a timeout: until a response starts, each server may be waiting for the other, so both may be at fault."""
         return None if self.exchange.decode_started else False, False
 
     def _record_outcomes(self, prefill_ok: bool | None, decode_ok: bool | None) -> None:

@@ -3,16 +3,22 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import orjson
+
+from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.errors import RouterError
 from router.observability.tracing.leg_tracer import Headers
 from router.workers.worker import Worker
 
 POST_TIMEOUT = 5.0  # seconds for one response
 POSTS_AT_ONCE = 8  # to one worker
-MAX_WAITING = 10_000  # posts to one worker that wait; an abort beyond them is left to the closed connection
-MAX_AGE = 30.0  # seconds after which a post that still waits helps nobody
+MAX_WAITING = (
+    10_000  # waiting posts to one worker; more are dropped, and the worker notices the closed connection instead
+)
+MAX_AGE = 30.0  # seconds after which a waiting post is dropped
 
 
 @dataclass
@@ -26,8 +32,8 @@ class _Lane:
 class BackgroundPosts:
     """Posts to workers in the background; responses and errors are ignored.
 
-    At most `POSTS_AT_ONCE` go to a worker at the same time: a client that leaves a batch of a thousand prompts would
-    open a thousand connections else.
+    At most `POSTS_AT_ONCE` go to a worker at the same time: else a client that leaves a batch of a thousand prompts
+    would cause a thousand connections.
     """
 
     def __init__(self) -> None:
@@ -53,6 +59,20 @@ class BackgroundPosts:
             task = asyncio.create_task(self._send_waiting(worker, lane))
             lane.tasks.add(task)
             task.add_done_callback(lambda done: self._ended(worker, lane, done))
+
+    def abort(
+        self, workers: Iterable[Worker], rid: str | list[str], headers: ClientHeaders = NO_CLIENT_HEADERS
+    ) -> None:
+        """Abort a request on its workers: SGLang notices a closed connection only after seconds.
+
+        Args:
+            workers: The workers.
+            rid: The request's id, or a list with one for each prompt.
+            headers: Headers of the client's request, whose key the workers may want.
+        """
+        for request_id in rid if isinstance(rid, list) else [rid]:
+            for worker in workers:
+                self.post(worker, "/abort_request", orjson.dumps({"rid": request_id}), headers.key_for(worker))
 
     async def close(self) -> None:
         """Wait until all is sent, for at most `POST_TIMEOUT`; then give up what is left."""

@@ -1,4 +1,4 @@
-"""Which headers of a client's request the workers get: ids, trace context, routing key, and a key that is for them."""
+"""Which headers of a client's request its workers get: ids, trace context, routing key, and a key meant for them."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,7 +45,7 @@ class ClientHeaders:
         return self.headers + self.key_for(worker)
 
     def key_for(self, worker: Worker) -> Headers:
-        """The header with the key alone, for requests of the router's own about the client's: aborts."""
+        """The header with the key alone, for what the router itself sends about the request, such as an abort."""
         return self.key if worker.api_key is None else ()
 
 
@@ -55,7 +55,7 @@ NO_CLIENT_HEADERS = ClientHeaders()
 def client_headers(request: RequestWithHeaders) -> ClientHeaders:
     """What the workers get of a request's headers.
 
-    Never a key of this router. With tracing the router's own trace context goes instead of the client's.
+    A key of this router is never sent on. With tracing the router's trace context replaces the client's.
     """
     # A slice costs half of `startswith`, and this is done for every header of every request.
     headers = [each for each in request.headers if each[0] in _FORWARDED or each[0][:_PREFIX_LENGTH] == _ID_PREFIX]

@@ -9,15 +9,16 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
-from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
+from router.dispatch.client_headers import NO_CLIENT_HEADERS
+from router.dispatch.exchange_request import ExchangeRequest, PairBodies
 from router.dispatch.worker_errors import abort_reason, error_message
 from router.errors import BadRequest, RouterError, UpstreamFailed
-from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, ExchangeTrace
+from router.observability.tracing.leg_tracer import ExchangeTrace
 from router.workers.worker import Pair, Worker
 
-DECODE_REFUSAL_TIMEOUT = 1.0  # seconds; after prefill refused, decode may refuse too, and its message is the better one
-CLIENTS_FAULTS = frozenset((400, 413, 422))  # statuses by which a prefill server refuses what a client sent
-PREFILL_END_TIMEOUT = 1.0  # seconds; prefill's response ends with its transfer, hardly later than decode's first token
+DECODE_REFUSAL_TIMEOUT = 1.0  # seconds to wait, after prefill's refusal, for decode's, whose message is better
+CLIENT_ERRORS = frozenset((400, 413, 422))  # statuses by which a prefill server refuses a wrong request
+PREFILL_END_TIMEOUT = 1.0  # seconds; prefill's response ends soon after decode's first token
 
 
 class _PrefillRefused(UpstreamFailed):
@@ -25,7 +26,7 @@ class _PrefillRefused(UpstreamFailed):
 
 
 class _RequestRefused(_PrefillRefused):
-    """It says that the client's request is wrong."""
+    """The prefill server refused the client's request as wrong."""
 
     status = 400
     kind = BadRequest.kind
@@ -40,12 +41,9 @@ class Exchange:
 
     Args:
         pair: The two workers.
-        body: The request body for both.
-        path: The path on both.
+        request: What is sent.
+        bodies: The bodies of the two legs.
         trace: Traces the two legs.
-        prefill_body: The request body for prefill, if it gets another one.
-        headers: Headers of the client's request that both get.
-        on_prefilled: Called once prefill has ended well: then the prompt is in its cache.
         places: The places that it takes on the decode server.
 
     Attributes:
@@ -54,21 +52,19 @@ class Exchange:
         decode: Decode's response.
         prefill_error: What the prefill leg failed with, or None.
         started_at: When both legs were sent, in seconds of the monotonic clock.
-        prefill_ended_at: When prefill's response was complete and well; None before, and where it failed.
+        prefill_ended_at: When prefill's response was complete; None before, and if it failed.
         first_chunk_at: When the first chunk of decode's body arrived, in seconds of the monotonic clock; None before.
-        finished: Whether decode's body is complete and neither server waits for the other.
+        finished: Whether decode's body is complete and neither server is waiting for the other.
     """
 
     def __init__(
         self,
         pair: Pair,
-        body: bytes,
-        path: str,
-        trace: ExchangeTrace = UNTRACED_EXCHANGE,
-        prefill_body: bytes | None = None,
-        headers: ClientHeaders = NO_CLIENT_HEADERS,
-        on_prefilled: Callable[[], None] | None = None,
-        places: int = 1,
+        request: ExchangeRequest,
+        bodies: PairBodies,
+        trace: ExchangeTrace,
+        *,
+        places: int,
     ) -> None:
         self.pair = pair
         self.trace = trace
@@ -80,19 +76,19 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self._prefill_chunks: list[bytes] = []
         self._prefill_ended = False
-        self._on_prefilled = on_prefilled
+        self._on_prefilled = request.on_prefilled
         self._places = places
         self._counted_workers: set[Worker] = set()
         prefill_headers, decode_headers = trace.headers
-        if headers is not NO_CLIENT_HEADERS:
-            prefill_headers += headers.for_worker(pair.prefill)
-            decode_headers += headers.for_worker(pair.decode)
+        if request.headers is not NO_CLIENT_HEADERS:
+            prefill_headers += request.headers.for_worker(pair.prefill)
+            decode_headers += request.headers.for_worker(pair.decode)
         # A bootstrap room is used once: a leg sent a second time would wait there for KV that was already transferred.
         self._prefill = pair.prefill.origin.start_request(
-            "POST", path, prefill_body or body, prefill_headers, self._on_prefill_data, at_most_once=True
+            "POST", request.path, bodies.prefill, prefill_headers, self._on_prefill_data, at_most_once=True
         )
         self.decode = pair.decode.origin.start_request(
-            "POST", path, body, decode_headers, self._on_decode_data, at_most_once=True
+            "POST", request.path, bodies.decode, decode_headers, self._on_decode_data, at_most_once=True
         )
         self._counted_workers |= {pair.prefill, pair.decode}
         for worker in self._counted_workers:
@@ -112,7 +108,7 @@ class Exchange:
 
     @property
     def decode_started(self) -> bool:
-        """Whether decode's response has started, or only decode keeps it from starting."""
+        """Whether decode's response has started, or prefill has ended, so that only decode can be waited for."""
         return bool(self.decode.status) or self._prefill_ended
 
     async def start(self) -> None:
@@ -192,7 +188,7 @@ class Exchange:
 
     @property
     def prefill_so_far(self) -> bytes:
-        """What of the prefill server's response has arrived."""
+        """The part of prefill's response that has arrived."""
         return b"".join(self._prefill_chunks)
 
     async def prefill_body(self) -> bytes:
@@ -234,7 +230,7 @@ class Exchange:
 def _error_in_response(status: int, body: bytes) -> RouterError | None:
     """The error that a prefill server's complete response reports; None if it succeeded."""
     if status >= 400:
-        error_type = _RequestRefused if status in CLIENTS_FAULTS else _PrefillRefused
+        error_type = _RequestRefused if status in CLIENT_ERRORS else _PrefillRefused
         refusal = error_type(f"the prefill server refused the request with {status}: {error_message(body)}")
         refusal.upstream_status = status
         return refusal

@@ -1,71 +1,51 @@
 """An exchange with a pair as an `async with` block: fields added, both legs sent, both ended and recorded."""
 
 import asyncio
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from router.dispatch.attempt import Attempt
-from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
+from router.dispatch.background_posts import BackgroundPosts
 from router.dispatch.exchange import Exchange
-from router.dispatch.pair_fields import RESERVED_FIELDS, router_fields
+from router.dispatch.exchange_request import ExchangeRequest
 from router.dispatch.pair_times import PairTimes
-from router.dispatch.prompt_logprobs import wants_prompt_logprobs
-from router.http.body import Body
-from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE, LegTracer
+from router.observability.tracing.leg_tracer import UNTRACED_EXCHANGE
 from router.workers.worker import Pair, Worker
-
-OF_STREAMS = ("stream", "stream_options")  # fields that a request for a whole response must not have
 
 
 class ExchangeScope:
     """Async context manager of one exchange. (`asynccontextmanager` would cost as much as sending the request.)
 
     Args:
-        path: The path on the workers.
-        body: The request body, without the router's fields.
         pair: The two workers.
-        abort: Aborts a request id, or a list of them, on both servers, with the headers of the client's request.
-        tracer: Traces its two requests; None without tracing.
-        seconds: Until decode's response must have started; None for no limit.
-        headers: Headers of the client's request that both get.
-        first: The exchange of the same request's first sample, if this is one of another: it has begun, so the fields
-            are checked, and the breakers have let the request through.
-        on_prefilled: As of `Exchange`.
-        times: Counts how long its legs took; None counts nothing.
+        request: What is sent.
+        background: Aborts the request on both servers if it ends early.
+        times: Counts how long the legs took.
+        first: The attempt of the first sample of the same client's request, if this is another sample.
     """
 
     def __init__(
         self,
-        path: str,
-        body: Body,
         pair: Pair,
-        abort: Callable[[Pair, Any, ClientHeaders], None],
-        tracer: LegTracer | None,
-        seconds: float | None = None,
-        headers: ClientHeaders = NO_CLIENT_HEADERS,
-        first: "ExchangeScope | None" = None,
-        on_prefilled: Callable[[], None] | None = None,
-        times: PairTimes | None = None,
+        request: ExchangeRequest,
+        background: BackgroundPosts,
+        times: PairTimes,
+        first: Attempt | None = None,
     ) -> None:
-        self._abort = abort
-        self._path = path
-        self._body = body
-        self._tracer = tracer
-        self._seconds = seconds
-        self._headers = headers
-        self._attempt = Attempt(pair)
-        self._first = None if first is None else first._attempt
-        self._on_prefilled = on_prefilled
-        self._times = times
         self._pair = pair
+        self._request = request
+        self._background = background
+        self._times = times
+        self._first = first
+        self._attempt = Attempt(pair)
         self._rid: Any = None
 
-    def _places(self) -> int:
-        """The places that it takes: one for each prompt. Those of all samples are taken for the whole request."""
-        if self._first is not None:
-            return 0
-        return len(self._rid) if isinstance(self._rid, list) else 1
+    def for_another_sample(self, request: ExchangeRequest) -> "ExchangeScope":
+        """An exchange on the same pair for another sample of the same client's request, once this one has begun.
+
+        Its fields are checked, the circuit breakers let it through, and its places are taken already.
+        """
+        return ExchangeScope(self._pair, request, self._background, self._times, self._attempt)
 
     @property
     def failed_worker(self) -> Worker | None:
@@ -73,32 +53,30 @@ class ExchangeScope:
         return self._attempt.failed_worker
 
     def count_silence(self) -> bool:
-        """Tell the breakers that the request's time was over; False, without effect, once decode's response started."""
+        """See `Attempt.count_silence`."""
         return self._attempt.count_silence()
 
     async def __aenter__(self) -> Exchange:
-        pair, path, attempt = self._pair, self._path, self._attempt
-        added_fields = router_fields(self._body.fields, pair, path, is_checked=self._first is not None)
-        self._rid = added_fields["rid"]
-        request_body = self._body.render(added_fields, dropped=RESERVED_FIELDS)
-        prefill_body = None
-        if self._body.fields.get("stream") and wants_prompt_logprobs(path, self._body.fields):
-            prefill_body = self._body.render({**added_fields, "stream": False}, dropped=(*RESERVED_FIELDS, *OF_STREAMS))
+        pair, request, attempt = self._pair, self._request, self._attempt
+        is_first = self._first is None
+        bodies = request.bodies_for(pair, is_checked=not is_first)
+        self._rid = bodies.rid
         attempt.begin(self._first)
         try:
-            trace = UNTRACED_EXCHANGE if self._tracer is None else self._tracer.start_exchange(pair, path)
-            attempt.exchange = exchange = Exchange(
-                pair, request_body, path, trace, prefill_body, self._headers, self._on_prefilled, self._places()
-            )
+            tracer = request.tracer
+            trace = UNTRACED_EXCHANGE if tracer is None else tracer.start_exchange(pair, request.path)
+            # The places of all samples are taken at once, for the whole request.
+            exchange = Exchange(pair, request, bodies, trace, places=bodies.prompts if is_first else 0)
+            attempt.exchange = exchange
         except BaseException:
             attempt.cancel()
             raise
-        del request_body, prefill_body  # sent, and may be long
+        del bodies  # sent, and may be long
         try:
-            if self._seconds is None:
+            if request.start_timeout is None:
                 await exchange.start()
             else:
-                async with asyncio.timeout(self._seconds):
+                async with asyncio.timeout(request.start_timeout):
                     await exchange.start()
         except BaseException as error:
             await self._end(error)
@@ -117,13 +95,13 @@ class ExchangeScope:
             exchange.release_load(self._pair.prefill)
             exchange.release_load(self._pair.decode)
             if not exchange.finished:
-                self._abort(self._pair, self._rid, self._headers)
+                self._background.abort((self._pair.prefill, self._pair.decode), self._rid, self._request.headers)
             await exchange.close()
         except BaseException as close_error:
             error = close_error
             raise
         finally:
             self._attempt.finish(error)
-            if self._times is not None:
+            if self._request.timed:
                 self._times.record(exchange)
             del error  # otherwise its traceback and this frame form a reference cycle that keeps the body

@@ -11,9 +11,9 @@ INT32 = 2**31 - 1
 
 
 def hint_fields(fields: Mapping[str, Any], workers: Sequence[Worker]) -> dict[str, int]:
-    """What a body's hints add to it for its workers: a `priority`, unless it has one or they do not schedule by any.
+    """The `priority` that a body's hints add; nothing if the body has one, or the workers do not schedule by priority.
 
-    The value is of the server's kind: with `--schedule-low-priority-values-first` important requests have low ones.
+    For servers with `--schedule-low-priority-values-first` important requests get low values.
     """
     if fields.get("priority") is not None:
         return {}
@@ -26,7 +26,7 @@ def hint_fields(fields: Mapping[str, Any], workers: Sequence[Worker]) -> dict[st
 
 
 def common_rule(workers: Sequence[Worker]) -> PriorityRule | None:
-    """The rule of workers that get one body; None where none schedules by priority, they differ, or one refuses it."""
+    """The rule of workers that get the same body; None if none has one, they differ, or one refuses it."""
     rules = [worker.priority_rule for worker in workers]
     scheduling = {rule for rule in rules if rule is not None and rule.schedules}
     if len(scheduling) != 1 or any(rule is not None and rule.refuses for rule in rules):

@@ -19,7 +19,7 @@ class PairTimes(Collector):
 
     Args:
         bounds: The histograms' upper bounds, in seconds, ascending.
-        registry: Where it is registered; None where nobody reads it.
+        registry: Where it is registered; None registers it nowhere.
     """
 
     def __init__(self, bounds: Sequence[float] = DURATION_BUCKETS, registry: CollectorRegistry | None = None) -> None:
@@ -30,7 +30,7 @@ class PairTimes(Collector):
             registry.register(self)
 
     def record(self, exchange: Exchange) -> None:
-        """Count what an exchange that is over has reached; of a refused one nothing."""
+        """Count the times of an exchange that has ended, as far as it got; a refused one does not count."""
         model = exchange.pair.decode.model or UNKNOWN_MODEL
         if exchange.prefill_ended_at is not None:
             self._prefill[model].observe(self._bounds, exchange.prefill_ended_at - exchange.started_at)

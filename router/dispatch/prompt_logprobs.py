@@ -1,8 +1,7 @@
-"""Log-probabilities of the prompt: only prefill computes them, so they are copied into decode's response.
+"""Copies log-probabilities of the prompt, which only prefill computes, into decode's response.
 
-SGLang gives them in `meta_info` of `/generate`, and before the answer's own in `choices[i].logprobs` of completions
-with `echo`. A stream of decode has none of them in any event; prefill is then asked for a whole response, which has
-ended before decode's first event is passed on.
+They stand in `meta_info` of `/generate`, and in `choices[i].logprobs` of completions with `echo`, before those of the
+answer. For a stream prefill is asked for a whole response, which is complete before decode's first event is passed on.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping

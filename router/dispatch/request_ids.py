@@ -1,7 +1,7 @@
-"""Request ids that no other request has, with what the client calls its request before them.
+"""Makes unique request ids that begin with the client's own id.
 
-SGLang aborts every request whose id starts with the given one, on a client's departure too, so a client's own id could
-abort requests of others, or be taken by one of them.
+SGLang aborts every request whose id starts with the id to abort. So one client's id, sent as it is, could abort the
+requests of others.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from router.http.ids import new_id
 
 
 def unique_id(prefix: str) -> str:
-    """A new id that begins with what the client gave, if it gave anything; none is a prefix of another."""
+    """A new id that begins with the client's prefix, if there is one; no such id is a prefix of another."""
     return f"{prefix}-{new_id()}" if prefix else new_id()
 
 

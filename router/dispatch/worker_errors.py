@@ -1,4 +1,4 @@
-"""Finds error messages in workers' responses."""
+"""Finds errors in workers' responses, and takes out of them what clients must not see."""
 
 import re
 from typing import Any
@@ -39,7 +39,7 @@ def abort_reason(body: bytes) -> str | None:
 
 
 def is_unknown_path(status: int, body: bytes) -> bool:
-    """Whether a server's response says that it has no such path, in the words of FastAPI, which SGLang and vLLM use."""
+    """Whether a response is FastAPI's for a path that the server does not have. SGLang and vLLM use FastAPI."""
     return status in (404, 405) and body in (b'{"detail":"Not Found"}', b'{"detail":"Method Not Allowed"}')
 
 
@@ -58,7 +58,7 @@ def _error_message(body: bytes) -> str:
 
 
 def without_traces(message: str) -> str:
-    """A worker's message without tracebacks and paths of source files, which say where it is installed."""
+    """A worker's message without tracebacks and paths of source files, which reveal where it is installed."""
     return _TRACES.sub("", message).strip()
 
 
@@ -86,7 +86,10 @@ def _clean(value: Any) -> Any:
 
 
 def refusal_in_stream(first_chunk: bytes) -> tuple[int, bytes] | None:
-    """Status and body of the error that a stream begins with: SGLang says only there that it refuses a request."""
+    """Status and body of the refusal that a stream begins with; None if it begins with none.
+
+    SGLang may refuse a request only after it has begun a stream with status 200.
+    """
     code, message = _first_error(first_chunk)
     if not 400 <= code < 500:
         return None
@@ -94,13 +97,14 @@ def refusal_in_stream(first_chunk: bytes) -> tuple[int, bytes] | None:
 
 
 def raise_failure(first_chunk: bytes, cause: RouterError | None = None) -> None:
-    """Raise the failure that a stream begins with: SGLang says only there that it could not serve a request.
+    """Raise the failure that a stream begins with, such as that of a decode server whose prefill server ended.
 
-    Such as a decode server whose prefill server ended. Nothing of the answer was made, so another attempt may succeed.
+    SGLang may report it only after it has begun a stream with status 200. Nothing of the answer was made, so another
+    attempt may succeed.
 
     Raises:
-        RouterError: The `cause` of a failure, where it is known.
-        UpstreamFailed: The failure.
+        RouterError: The `cause`, where it is known.
+        UpstreamFailed: Otherwise.
     """
     code, message = _first_error(first_chunk)
     if code < 500:

@@ -3,23 +3,22 @@
 from types import TracebackType
 from typing import Self
 
-from router.dispatch.breaker_checks import check_breakers
 from router.errors import ConnectFailed, ConnectionLost, UpstreamFailed, UpstreamTimeout
+from router.worker_selection.breaker_checks import check_breakers
 from router.workers.worker import Worker
 
 
 class WorkerUse:
-    """A context manager around the request.
+    """A context manager around the request. Entering it raises `NoWorker` if the breaker lets no request through.
 
-    A broken connection, a silent worker (`TimeoutError`, `UpstreamTimeout`) and a status of 500 or more are failures; a
-    status below 500 is none, also if it refuses the request. A request that the client cancelled counts for nothing.
+    A broken connection, a timeout (`TimeoutError`, `UpstreamTimeout`) and a status of 500 or more are failures. Another
+    status is a success, even if it refuses the request. A request that the client cancelled does not count.
 
-    `of_engine` is False for what the worker's HTTP process answers alone: then only a broken connection and silence are
-    failures, and nothing is a success.
-
-    `model` is the one that the request names, for the count of requests; None for the worker's first.
-
-    Entering it raises `NoWorker` if the breaker lets no request through.
+    Args:
+        worker: The worker.
+        of_engine: False for what the worker's HTTP process answers without its engine. Then only a broken connection
+            and a timeout count, as failures.
+        model: The model that the request names, for the count of requests; None for the worker's first.
 
     Attributes:
         worker: The worker.
@@ -59,7 +58,7 @@ class WorkerUse:
             return None
         if not self.status:
             return False if isinstance(error, UpstreamFailed) else None
-        # An error after a good status is in what the worker wrote, or the client's.
+        # After a good status, an error is one of the body, or the client's.
         return self.status < 500 if error is None or self.status >= 500 else None
 
     def on_data(self) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from router.dispatch.sampling_params import sampling_params
 from router.errors import BadRequest
+from router.request_checks.sampling_params import sampling_params
 from router.workers.worker import Worker
 
 IGNORED_FIELDS = frozenset(("best_of", "suffix"))

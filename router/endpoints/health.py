@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.supervisor import WorkerSupervisor
 from router.endpoints.drain import DrainEndpoints
 from router.errors import NoWorker
 from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
+from router.worker_supervision.supervisor import WorkerSupervisor
 from router.workers.worker import PAIR_ROLES, Pair
 
 TEXT_HEADERS = [(b"content-type", b"text/plain; charset=utf-8")]
@@ -79,10 +79,10 @@ class HealthEndpoints:
             for model in models:
                 # Not by policy: a probe has no prompt whose cache counts, and leaves no trace in what policies learn.
                 if self._registry.served_by_pairs(model):
-                    prefill, decode = (self._dispatcher.choose_idlest(model, role) for role in PAIR_ROLES)
+                    prefill, decode = (self._dispatcher.selector.choose_idlest(model, role) for role in PAIR_ROLES)
                     await self._supervisor.generate(Pair(prefill, decode))
                 else:
-                    await self._supervisor.generate_on_plain(self._dispatcher.choose_idlest(model, "plain"))
+                    await self._supervisor.generate_on_plain(self._dispatcher.selector.choose_idlest(model, "plain"))
 
         await request.body()
         await while_connected(request, generate())

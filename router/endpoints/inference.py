@@ -3,29 +3,26 @@
 Each request goes to a tree, to a client's run of agents, to a pair, or to a plain server.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, Protocol
 
 from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.forwarding import Forwarder, RoutedRequest
-from router.dispatch.null_patterns import check_null_patterns
-from router.dispatch.pair_forwarding import on_pairs
-from router.dispatch.plain_fields import plain_fields
-from router.dispatch.plain_forwarding import on_plain
-from router.dispatch.sample_forwarding import admit_samples, places_of
-from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.answering import ERROR_EVENT_TIMEOUT, answer_within
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
 from router.endpoints.hints import take_hints
 from router.endpoints.requested_model import requested_model
 from router.endpoints.reserved_fields import refuse_reserved
 from router.endpoints.trees import TreeEndpoint
+from router.forwarding.forwarder import Forwarder, RoutedRequest
+from router.forwarding.plain_attempts import PlainAttemptMaker
 from router.http.body import Body, read_body
 from router.http.client_request import ClientRequest
 from router.moa.openai_format import EndpointKind
+from router.request_checks.null_patterns import check_null_patterns
+from router.request_checks.sampling_bounds import check_sampling
+from router.samples.admission import admit_samples, places_of
+from router.samples.pair_attempts import PairAttemptMaker
 
 
 class RunOwners(Protocol):
@@ -64,7 +61,8 @@ class InferenceEndpoints:
         self._trees = trees
         self._agent_runs = agent_runs
         self._forwarder = forwarder
-        self._on_pairs = on_pairs(dispatcher)
+        self._on_pairs = PairAttemptMaker(dispatcher)
+        self._on_plain = PlainAttemptMaker(dispatcher)
         self._timeout = timeout
         self._peers = peers
 
@@ -130,23 +128,17 @@ class InferenceEndpoints:
             decode = self._registry.serving(routed.model, "decode")
             take_hints(request, routed.body.fields, decode, self._registry.serving(routed.model, "prefill"))
             await admit_samples(request, routed)
-            if self._dispatcher.places.enabled:
+            if self._dispatcher.selector.places.enabled:
                 routed = replace(routed, places=places_of(request, routed))
-            await self._forwarder.forward(request, routed, self._on_pairs, self._pair_places(routed))
+            await self._forwarder.forward(request, routed, self._on_pairs)
         else:
             await self._forward_to_plain(request, routed)
-
-    def _pair_places(self, routed: RoutedRequest) -> Callable[[], Awaitable[None]] | None:
-        """What waits for places on a pair; None where there is no limit."""
-        places = self._dispatcher.places
-        return partial(places.wait, routed.model, routed.places) if places.enabled else None
 
     async def _forward_to_plain(self, request: ClientRequest, routed: RoutedRequest) -> None:
         check_sampling(routed.body.fields, routed.path)
         refuse_ignored(routed.body.fields, lambda: self._registry.serving(routed.model, "plain"))
         take_hints(request, routed.body.fields, self._registry.serving(routed.model, "plain"))
-        attempts = on_plain(self._dispatcher, lambda worker: plain_fields(routed, worker))
-        await self._forwarder.forward(request, routed, attempts)
+        await self._forwarder.forward(request, routed, self._on_plain)
 
 
 async def _read_body(request: ClientRequest) -> Body:

@@ -1,15 +1,9 @@
 """Requests that are passed to a server of the model as they are: embeddings, scores, token ids, messages."""
 
 from collections.abc import Collection
-from typing import Any
+from dataclasses import dataclass
 
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.forwarding import ChooseAttempt, Forwarder, RoutedRequest
-from router.dispatch.null_patterns import check_null_patterns
-from router.dispatch.pair_fields import refuse_harmful
-from router.dispatch.plain_fields import plain_fields
-from router.dispatch.plain_forwarding import on_plain
-from router.dispatch.sampling_bounds import check_sampling
 from router.endpoints.answering import answer_within
 from router.endpoints.common_fields import check_common_fields, refuse_ignored
 from router.endpoints.hints import take_hints
@@ -19,15 +13,32 @@ from router.endpoints.reserved_fields import refuse_reserved
 from router.endpoints.routes import Handler
 from router.endpoints.trees import TreeEndpoint
 from router.errors import BadRequest
+from router.forwarding.forwarder import AttemptMaker, Forwarder, RoutedRequest
+from router.forwarding.plain_attempts import PlainAttemptMaker
 from router.http.body import read_body
 from router.http.client_request import ClientRequest
 from router.http.sse import format_error, format_named_error
 from router.load_balancing import RoutingContext
+from router.request_checks.null_patterns import check_null_patterns
+from router.request_checks.refused_fields import refuse_harmful
+from router.request_checks.sampling_bounds import check_sampling
+from router.worker_selection.selector import WorkerSelector
 from router.workers.worker import Role, Worker
 
 HELP_TIMEOUT = 30.0  # seconds for what needs no engine
 # What SGLang's own paths take only from a program: from JSON it would end the server.
 _OF_PROGRAMS = {"/encode": "embed_overrides", "/classify": "embed_overrides"}
+
+
+@dataclass(frozen=True)
+class _IdlestServer:
+    """Chooses the server of a role with the fewest requests, for what needs no engine."""
+
+    selector: WorkerSelector
+    role: Role
+
+    def choose(self, routed: RoutedRequest, _: RoutingContext, avoid: Collection[Worker]) -> Worker:
+        return self.selector.choose_idlest(routed.model, self.role, avoid)
 
 
 class PassedEndpoints:
@@ -52,17 +63,11 @@ class PassedEndpoints:
 
         async def handle(request: ClientRequest) -> None:
             routed = await self.read(request, path)
-            role: Role = "decode" if self._registry.served_by_pairs(routed.model) else "plain"
-
-            def idlest(routed: RoutedRequest, _: RoutingContext, avoid: Collection[Worker]) -> Worker:
-                return self._dispatcher.choose_idlest(routed.model, role, avoid)
-
-            def added(worker: Worker) -> dict[str, Any]:
-                return plain_fields(routed, worker)
-
-            await self.forward(
-                request, routed, on_plain(self._dispatcher, added, None if path.needs_engine else idlest), path
-            )
+            choice = None
+            if not path.needs_engine:
+                role: Role = "decode" if self._registry.served_by_pairs(routed.model) else "plain"
+                choice = _IdlestServer(self._dispatcher.selector, role)
+            await self.forward(request, routed, PlainAttemptMaker(self._dispatcher, choice=choice), path)
 
         return handle
 
@@ -99,16 +104,16 @@ class PassedEndpoints:
         self,
         request: ClientRequest,
         routed: RoutedRequest,
-        choose: ChooseAttempt,
+        attempts: AttemptMaker,
         path: PassedPath,
         *,
         follows_engine: bool = False,
     ) -> None:
-        """Send a request to the servers that `choose` chooses, and the response to the client; raises `RouterError`.
+        """Send a request, and the response to the client; raises `RouterError`.
 
         `follows_engine` gives one that needs no engine the time of one that does: it may stream what that makes.
         """
         is_long = routed.needs_engine or follows_engine
         seconds = self._timeout if is_long else min(self._timeout, HELP_TIMEOUT)
-        work = self._forwarder.forward(request, routed, choose)
+        work = self._forwarder.forward(request, routed, attempts)
         await answer_within(request, work, seconds, format_named_error if path.has_named_events else format_error)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from router.dispatch.pair_fields import RESERVED_FIELDS
 from router.errors import BadRequest
+from router.request_checks.refused_fields import RESERVED_FIELDS
 
 
 def refuse_reserved(body: dict[str, Any]) -> None:

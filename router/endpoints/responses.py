@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.forwarding import RoutedRequest
-from router.dispatch.plain_fields import plain_fields
-from router.dispatch.plain_forwarding import ChooseServer, on_plain
-from router.dispatch.response_ids import new_response_id, server_of_response
 from router.endpoints.passed import PassedEndpoints
 from router.endpoints.passed_paths import RESPONSES_PATH
 from router.errors import BadRequest, NoWorker
+from router.forwarding.forwarder import RoutedRequest
+from router.forwarding.plain_attempts import PlainAttemptMaker
+from router.forwarding.plain_fields import plain_fields
+from router.forwarding.response_ids import new_response_id, server_of_response
 from router.http.body import Body
 from router.http.client_request import ClientRequest
 from router.load_balancing import RoutingContext
@@ -45,17 +46,18 @@ class ResponsesEndpoints:
                 raise BadRequest(f"`{name}` is not taken here: {reason}.")
         self._refuse_ignored_format(routed)
 
-        def added(worker: Worker) -> dict[str, Any]:
+        def added(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
             # SGLang and vLLM take the id of a response from the request. By it SGLang aborts the request, too.
             return {**plain_fields(routed, worker), "request_id": new_response_id(worker, request.namespace)}
 
-        choose = None
+        choice = None
         if (previous := fields.get("previous_response_id")) is not None:
             server = self._server_of(request, str(previous))
             if routed.model not in server.models and not server.serves_any:
                 raise BadRequest(f"the response {str(previous)[:100]!r} is not of the model {routed.model!r}.")
-            choose = _only(server)
-        await self._passed.forward(request, routed, on_plain(self._dispatcher, added, choose), RESPONSES_PATH)
+            choice = _OneServer(server)
+        attempts = PlainAttemptMaker(self._dispatcher, added, choice)
+        await self._passed.forward(request, routed, attempts, RESPONSES_PATH)
 
     async def show(self, request: ClientRequest, response_id: str) -> None:
         """A stored response, as its server tells it, or a stream of one that is being made."""
@@ -74,8 +76,8 @@ class ResponsesEndpoints:
         server = self._server_of(request, response_id)
         path = f"{RESPONSES_PATH.server_path}/{response_id}{rest}"
         routed = RoutedRequest(path, RESPONSES_PATH.name, str(server.model), Body({}), method, needs_engine=False)
-        choose = on_plain(self._dispatcher, lambda _: {}, _only(server))
-        await self._passed.forward(request, routed, choose, RESPONSES_PATH, follows_engine=method == "GET")
+        attempts = PlainAttemptMaker(self._dispatcher, lambda *_: {}, _OneServer(server))
+        await self._passed.forward(request, routed, attempts, RESPONSES_PATH, follows_engine=method == "GET")
 
     def _server_of(self, request: ClientRequest, response_id: str) -> Worker:
         return server_of_response(response_id, request.namespace, self._dispatcher.registry.workers)
@@ -93,12 +95,13 @@ class ResponsesEndpoints:
             )
 
 
-def _only(server: Worker) -> ChooseServer:
+@dataclass(frozen=True)
+class _OneServer:
     """Chooses this server, whatever else there is."""
 
-    def choose(_: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> Worker:
-        if not server.usable:
-            raise NoWorker("the server that has the response is not healthy; try again later.", retry_after=1.0)
-        return server
+    server: Worker
 
-    return choose
+    def choose(self, _: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> Worker:
+        if not self.server.usable:
+            raise NoWorker("the server that has the response is not healthy; try again later.", retry_after=1.0)
+        return self.server

@@ -4,9 +4,9 @@ from typing import Any, get_args
 
 from msgspec.json import schema_components
 
-from router.dispatch.pair_fields import HARMFUL_FIELDS, RESERVED_FIELDS
 from router.early_exit import ExitRule
 from router.moa.tree import Arm
+from router.request_checks.refused_fields import HARMFUL_FIELDS, RESERVED_FIELDS
 from router.speculative_prefill.composition import AnswerOrder
 from router.speculative_prefill.template import AGENT_NAME
 

@@ -8,13 +8,13 @@ from prometheus_client import CollectorRegistry
 from router.access.key_ring import KeyRing
 from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.forwarding import Forwarder
-from router.dispatch.supervisor import WorkerSupervisor
 from router.endpoints.drain import DrainEndpoints
 from router.endpoints.inference import RunOwners
 from router.endpoints.trees import TreeEndpoint
 from router.endpoints.workers import WorkerEndpoints
+from router.forwarding.forwarder import Forwarder
 from router.observability.run_store import RunStore
+from router.worker_supervision.supervisor import WorkerSupervisor
 
 
 @dataclass(frozen=True)

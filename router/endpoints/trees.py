@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from router.dispatch.merge_streams import merge_streams
 from router.errors import BadRequest, NotFound, NoWorker, RouterError
 from router.http.asgi import AsgiRequest
+from router.http.merge_streams import merge_streams
 from router.http.sse import DONE, format_error, format_event
 from router.moa.model_roles import assign_roles, is_role
 from router.moa.openai_format import EndpointKind, OpenAIFormat
@@ -70,7 +70,7 @@ class TreeEndpoint:
             raise NotFound(f"the tree {body['model']!r} is no longer served here; GET /v1/models tells what is.")
         tree_request = read_tree_request(body, kind, self._with_names(tree))
         for model in sorted(_required_models(tree_request.tree) or self._registry.known_models()):
-            await self._context.dispatcher.restarts.wait(model)
+            await self._context.dispatcher.selector.restarts.wait(model)
         await request.admission.reweigh(tree_request.calls)
         with self._limits.admit(request.client_key, len(tree_request.questions)):
             runs = self._start_runs(tree_request, request.namespace, span)

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from router.dispatch.supervisor import WorkerSupervisor
 from router.endpoints.worker_body import body_of, changed, read_worker
 from router.errors import BadRequest, Conflict
 from router.http.client_request import ClientRequest
+from router.worker_supervision.supervisor import WorkerSupervisor
 from router.workers.factory import WorkerFactory
 from router.workers.registry import Registry
 from router.workers.worker import Role, Worker

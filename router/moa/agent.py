@@ -22,7 +22,7 @@ async def run_agent(context: RunContext, call: AgentCall) -> AsyncGenerator[str]
     """
     text_sent = False
     while True:
-        await context.dispatcher.restarts.wait(call.trace.model)
+        await context.dispatcher.selector.restarts.wait(call.trace.model)
         backend = backend_for(context.registry, call.trace.model)
         call.begin_attempt(backend.name)
         try:

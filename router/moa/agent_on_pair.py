@@ -33,7 +33,7 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
     pacer = context.pacer(model) if call.splice and call.draft.upstream_names else None
     prompt = OpenPrompt(
         dispatcher,
-        lambda: dispatcher.choose_pair(model, RoutingContext(token_prefix(prompt.ids)), call.failed_workers),
+        lambda: dispatcher.selector.choose_pair(model, RoutingContext(token_prefix(prompt.ids)), call.failed_workers),
         pacer,
         context.context_length(model),
         context.make_transport,

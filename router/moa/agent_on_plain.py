@@ -42,7 +42,9 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
     call.trace.speculation = {"used": 0, "reason": NOT_PREFILLED_AHEAD} if asked else {}
     answers = await _upstream_texts(call)
     path, body = _request_body(call, call.draft.with_answers(answers))
-    worker = context.dispatcher.choose_plain(call.trace.model, RoutingContext(prompt_prefix(body)), call.failed_workers)
+    worker = context.dispatcher.selector.choose_plain(
+        call.trace.model, RoutingContext(prompt_prefix(body)), call.failed_workers
+    )
     body["model"] = worker.own_name_of(call.trace.model)
     is_sglang = worker.info.get("sglang") is not None
     rid = uuid.uuid4().hex
@@ -93,7 +95,7 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
         ) from None
     finally:
         if is_sglang and not finished:
-            context.dispatcher.abort_on_worker(worker, rid)
+            context.dispatcher.background.abort((worker,), rid)
 
 
 def _request_body(call: AgentCall, content: Any) -> tuple[str, dict[str, Any]]:

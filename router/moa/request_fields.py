@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from router.dispatch.pair_fields import HARMFUL_FIELDS
 from router.errors import BadRequest
+from router.request_checks.refused_fields import HARMFUL_FIELDS
 
 Use = Literal["final", "all", "router", "label"]
 Path = Literal["tree", "run"]

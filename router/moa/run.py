@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from router.dispatch.merge_streams import merge_streams
 from router.early_exit import ClusterExit
 from router.errors import RouterError, clear_tracebacks
+from router.http.merge_streams import merge_streams
 from router.moa.agent import run_agent
 from router.moa.agent_call import AgentCall
 from router.moa.agent_prompts import aggregator_messages, proposer_messages, question_text

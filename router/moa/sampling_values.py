@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from router.dispatch.sampling_bounds import check_sampling
 from router.errors import BadRequest
+from router.request_checks.sampling_bounds import check_sampling
 
 MAX_STOPS = 64  # stop strings, stop patterns or stop tokens of one request
 MAX_BIASES = 4096  # tokens of one `logit_bias`

@@ -10,14 +10,7 @@ from prometheus_client import CollectorRegistry
 from router.access.key_ring import KeyRing
 from router.agent_runs.service import AgentRuns
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.forwarding import Forwarder
-from router.dispatch.metrics import DispatchMetrics
-from router.dispatch.overload import OverloadGuard
-from router.dispatch.pair_place_metrics import PairPlaceMetrics
-from router.dispatch.pair_places import PairPlaces
 from router.dispatch.pair_times import PairTimes
-from router.dispatch.restart_queue import RestartQueue
-from router.dispatch.supervisor import WorkerSupervisor
 from router.early_exit import AgreementJudge, Judge
 from router.endpoints.drain import DrainEndpoints
 from router.endpoints.route_table import all_routes
@@ -26,6 +19,8 @@ from router.endpoints.services import EndpointServices
 from router.endpoints.trees import TreeEndpoint
 from router.endpoints.workers import WorkerEndpoints
 from router.endpoints.workers_file import Bodies, WorkersFile, read_workers_file, workers_of
+from router.forwarding.forwarder import Forwarder
+from router.forwarding.metrics import ForwardingMetrics
 from router.http.client_request import ClientRequest
 from router.load_balancing import Policy, make_policy
 from router.load_balancing.metrics import PolicyMetrics
@@ -51,6 +46,12 @@ from router.service_discovery.settings import DiscoverySettings
 from router.service_discovery.watcher import PodWatcher
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.tls.contexts import WorkerTls
+from router.worker_selection.overload import OverloadGuard
+from router.worker_selection.pair_place_metrics import PairPlaceMetrics
+from router.worker_selection.pair_places import PairPlaces
+from router.worker_selection.restart_queue import RestartQueue
+from router.worker_selection.selector import WorkerSelector
+from router.worker_supervision.supervisor import WorkerSupervisor
 from router.workers.factory import WorkerFactory
 from router.workers.kv_event_metrics import KvEventMetrics
 from router.workers.kv_event_monitor import KvEventMonitor
@@ -189,9 +190,9 @@ def build_components(
 
     # Endpoints and their routes.
     forwarder = Forwarder(
-        dispatcher.restarts,
+        dispatcher.selector.restarts,
         settings.retries,
-        DispatchMetrics(prometheus, policies),
+        ForwardingMetrics(prometheus, policies),
         settings.policies.routing_key_headers,
     )
     worker_endpoints = WorkerEndpoints(registry, supervisor, factory)
@@ -290,17 +291,15 @@ def _dispatcher(
     overload = OverloadGuard(settings.overload, settings.loads.interval_secs) if settings.overload.enabled else None
     if overload is not None:
         prometheus.register(overload)
-    return Dispatcher(
+    selector = WorkerSelector(
         registry,
-        by_role["prefill"],
-        by_role["decode"],
-        settings.cache_aware,
-        RestartQueue(registry, *waiting),
-        by_role["plain"],
-        PairTimes(settings.server.duration_buckets or DURATION_BUCKETS, prometheus),
-        places,
-        overload,
+        by_role,
+        balance=settings.cache_aware,
+        places=places,
+        restarts=RestartQueue(registry, *waiting),
+        overload=overload,
     )
+    return Dispatcher(selector, PairTimes(settings.server.duration_buckets or DURATION_BUCKETS, prometheus))
 
 
 def _supervisor(
@@ -315,13 +314,10 @@ def _supervisor(
     kv_events = KvEventMonitor(registry, settings.kv_events, followed)
     prometheus.register(KvEventMetrics(kv_events))
     return WorkerSupervisor(
-        registry,
         dispatcher,
         settings.health.probe_interval_secs,
+        [loads, kv_events, WedgeWatch(registry, settings.wedges)],
         warm_up=not settings.health.skip_warm_up,
-        loads=loads,
-        kv_events=kv_events,
-        wedges=WedgeWatch(registry, settings.wedges),
     )
 
 

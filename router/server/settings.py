@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from router.config.flags import flag
-from router.dispatch.overload import OverloadSettings
-from router.dispatch.pair_places import PairPlaceSettings
 from router.dispatch.retries import RetrySettings
 from router.load_balancing import DEFAULT_POLICY, CacheAwareSettings, PolicySettings
 from router.moa.settings import RunSettings
@@ -13,6 +11,8 @@ from router.observability.tracing.settings import TraceSettings
 from router.server.admission import AdmissionSettings
 from router.service_discovery.settings import DiscoverySettings
 from router.tls.settings import TlsSettings
+from router.worker_selection.overload import OverloadSettings
+from router.worker_selection.pair_places import PairPlaceSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.health import HealthSettings
 from router.workers.kv_event_monitor import KvEventSettings

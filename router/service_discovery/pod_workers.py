@@ -3,10 +3,10 @@
 import asyncio
 import logging
 
-from router.dispatch.supervisor import WorkerSupervisor
 from router.errors import Conflict, RouterError
 from router.service_discovery.metrics import DiscoveryMetrics
 from router.service_discovery.pods import PodChange, PodWorker
+from router.worker_supervision.supervisor import WorkerSupervisor
 from router.workers.factory import WorkerFactory
 from router.workers.registry import Registry
 from router.workers.worker import Worker

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
+from router.dispatch.exchange_request import ExchangeRequest
 from router.dispatch.pair_fields import pair_body
 from router.dispatch.worker_errors import error_message
 from router.errors import BadRequest, RouterError, UpstreamFailed
@@ -133,12 +134,17 @@ class OpenPrompt:
         self._close()
         started = time.monotonic()
         pair = self._sticky_pair()
-        if self._dispatcher.places.enabled:
-            await self._dispatcher.places.wait_for(pair)
+        if self._dispatcher.selector.places.enabled:
+            await self._dispatcher.selector.places.wait_for(pair)
             pair = self._sticky_pair()  # it may be lost meanwhile
         self.speculation.tail = len(self.ids) - self._prefilled
-        final = Body(self._transport.final(body, self.ids, self._prefilled))
-        async with self._dispatcher.exchange("/generate", final, pair, self._tracer, seconds) as exchange:
+        final = ExchangeRequest(
+            "/generate",
+            Body(self._transport.final(body, self.ids, self._prefilled)),
+            tracer=self._tracer,
+            start_timeout=seconds,
+        )
+        async with self._dispatcher.exchange(pair, final) as exchange:
             if self._segment_task is not None:
                 self._segment_task.cancel()  # the final request prefills what a pending segment would
             yield exchange
@@ -147,7 +153,7 @@ class OpenPrompt:
 
     def _sticky_pair(self) -> Pair:
         """The pair of this prompt; another one when it takes no more requests, or is far busier than others."""
-        if self._pair is not None and not self._dispatcher.can_keep_pair(self._pair):
+        if self._pair is not None and not self._dispatcher.selector.can_keep_pair(self._pair):
             self._release_pair()
             self._pair = None
             self._set_prefilled(0)
@@ -204,9 +210,9 @@ class OpenPrompt:
 
     async def _send_segment(self, pair: Pair, ids: list[int], prefilled: int) -> None:
         self.speculation.mode = self._transport.mode
-        segment = Body(self._transport.segment(ids, prefilled))
-        segment_tracer = self._tracer and self._tracer.propagate_only()
-        async with self._dispatcher.exchange("/generate", segment, pair, segment_tracer) as exchange:
+        body = Body(self._transport.segment(ids, prefilled))
+        segment = ExchangeRequest("/generate", body, tracer=self._tracer and self._tracer.propagate_only())
+        async with self._dispatcher.exchange(pair, segment) as exchange:
             raw = b"".join([chunk async for chunk in exchange.body()])
             if exchange.decode.status != 200:
                 raise UpstreamFailed(f"a segment failed with {exchange.decode.status}: {error_message(raw)}")

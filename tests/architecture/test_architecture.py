@@ -62,6 +62,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("router/errors.py", "def late() -> None:\n    from router.workers import worker"),
         ("router/workers/worker.py", "if TYPE_CHECKING:\n    from router.dispatch.dispatcher import Dispatcher"),
         ("router/early_exit/rules.py", "from router.speculative_prefill import pacing"),
+        ("router/dispatch/exchange.py", "from router.forwarding import forwarder"),
         ("sglang_ext/__init__.py", "import router"),
         ("sglang_ext/upstream/cache.py", "def late() -> None:\n    from sglang_ext.open_prompt import pins"),
         ("launch/planning/plan.py", "import launch.supervision.supervisor"),

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import zmq
 
-from router.dispatch.pair_fields import HARMFUL_FIELDS
+from router.request_checks.refused_fields import HARMFUL_FIELDS
 from tests.e2e.relay import Relay
 from tests.e2e.routers import OwnRouter, own_router
 from tests.e2e.servers import TIMEOUT, Servers, holdings, nothing_leaked, post, wait_for

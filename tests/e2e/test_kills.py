@@ -17,9 +17,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from router.dispatch.dispatcher import Dispatcher
 from router.errors import RouterError
-from router.load_balancing import POLICIES
 from router.speculative_prefill.open_prompt import OpenPrompt
 from router.speculative_prefill.pacing import SegmentPacer
 from router.workers.registry import Registry
@@ -28,6 +26,7 @@ from tests.e2e import mixed
 from tests.e2e.launched import Launched
 from tests.e2e.open_prompts import counters, some_ids
 from tests.e2e.servers import holdings, is_quiet, nothing_leaked, wait_for
+from tests.router.support.dispatching import dispatcher_for
 
 MODEL = mixed.PAIR
 FINAL = {"stream": True, "sampling_params": {"max_new_tokens": 4, "temperature": 0, "ignore_eos": True}}
@@ -55,14 +54,14 @@ class Pair:
         self.prefill, self.decode = (next(w["url"] for w in told if w["role"] == r) for r in ("prefill", "decode"))
         port = next(w["bootstrap_port"] for w in told if w["role"] == "prefill")
         self.registry = Registry([Worker(self.prefill, "prefill", port), Worker(self.decode, "decode")])
-        self.dispatcher = Dispatcher(self.registry, POLICIES["random"](), POLICIES["random"]())
+        self.dispatcher = dispatcher_for(self.registry)
 
     async def learn(self) -> None:
         await self.registry.probe()
         assert self.registry.models() == [MODEL]
 
     def prompt(self) -> OpenPrompt:
-        return OpenPrompt(self.dispatcher, lambda: self.dispatcher.choose_pair(MODEL), SegmentPacer())
+        return OpenPrompt(self.dispatcher, lambda: self.dispatcher.selector.choose_pair(MODEL), SegmentPacer())
 
     async def speculate(self, prompt: OpenPrompt, tokens: int) -> None:
         """Append tokens and wait until they are on both servers."""

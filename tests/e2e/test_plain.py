@@ -7,9 +7,7 @@ from typing import Any
 import httpx
 from msgspec.structs import replace
 
-from router.dispatch.dispatcher import Dispatcher
 from router.early_exit import ExitRule, Judge
-from router.load_balancing import POLICIES
 from router.moa.generate_events import GenerateReader, read_event
 from router.moa.run import Run
 from router.moa.run_context import RunContext
@@ -19,6 +17,7 @@ from router.workers.registry import Registry
 from router.workers.worker import Worker
 from tests.e2e.conftest import small_tree
 from tests.e2e.servers import MODEL, TIMEOUT, Servers, wait_for
+from tests.router.support.dispatching import dispatcher_for
 
 AT_ONCE = ExitRule(rule="q_threshold", q_min=0.0)
 
@@ -30,7 +29,7 @@ def test_a_tree_on_a_plain_server(servers: Servers) -> None:
     async def play() -> RunTrace:
         registry = Registry([Worker(servers.plain, "plain")])
         await registry.probe()
-        dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+        dispatcher = dispatcher_for(registry)
         judge = Judge()
         await judge.start()
         try:

@@ -14,8 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from router.dispatch.dispatcher import Dispatcher
-from router.load_balancing import POLICIES
 from router.moa.run import Run
 from router.moa.run_context import RunContext
 from router.moa.tree import Agent, Arm, Cluster, Layer, Tree
@@ -27,6 +25,7 @@ from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
 from tests.e2e.servers import TIMEOUT, Servers, generate, wait_for
+from tests.router.support.dispatching import dispatcher_for
 from tests.router.support.pacers import FixedPacer
 from tests.router.workers.histories import History, histories
 
@@ -46,7 +45,7 @@ async def context(servers: Servers, mode: str = "overlay") -> AsyncIterator[RunC
     """What runs share, over the real pair."""
     registry = Registry([Worker(servers.prefill, "prefill", servers.bootstrap_port), Worker(servers.decode, "decode")])
     await registry.probe()
-    dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+    dispatcher = dispatcher_for(registry)
     shared = RunContext(dispatcher, CARRIERS[mode])
     shared._pacers[servers.model] = FixedPacer(3)
     try:
@@ -143,7 +142,7 @@ def test_answers_that_grow_restart_and_are_aborted(servers: Servers, paged: Serv
 
     async def splice(shared: RunContext, model: str, history: History) -> list[int]:
         answers = {name: UpstreamAnswer(name) for name in history.template.slots}
-        pair = shared.dispatcher.choose_pair(model)
+        pair = shared.dispatcher.selector.choose_pair(model)
         async with OpenPrompt(
             shared.dispatcher, lambda: pair, FixedPacer(3), new_transport=shared.make_transport
         ) as prompt:

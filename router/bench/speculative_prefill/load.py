@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
+from router.dispatch.exchange_request import ExchangeRequest
 from router.errors import RouterError
 from router.http.body import Body
 from router.http.sse import parse_events
@@ -96,7 +97,7 @@ class Bench:
         """TTFT, from the upstream's last token on, of a prompt that ends with its answer of `length` tokens."""
         literal = self.random_ids(self.sizes.prompt - length)
         template = PromptTemplate((tuple(literal), tuple(self.random_ids(8))), (upstream.name,))
-        pair = self.dispatcher.choose_pair(self.model)
+        pair = self.dispatcher.selector.choose_pair(self.model)
         new_transport = transport_for if mode == "overlay" else lambda _: FallbackTransport()
         async with OpenPrompt(
             self.dispatcher, lambda: pair, self.pacers.get(mode), new_transport=new_transport
@@ -154,8 +155,9 @@ class Bench:
         """Decode an answer of `length` tokens on the pair; returns the seconds per token after the first."""
         body = {"input_ids": self.random_ids(self.sizes.short), "stream": True}
         sampling = {"max_new_tokens": length, "ignore_eos": True, "temperature": 0.0}
-        pair = self.dispatcher.choose_pair(self.model)
-        async with self.dispatcher.exchange("/generate", Body({**body, "sampling_params": sampling}), pair) as exchange:
+        pair = self.dispatcher.selector.choose_pair(self.model)
+        request = ExchangeRequest("/generate", Body({**body, "sampling_params": sampling}))
+        async with self.dispatcher.exchange(pair, request) as exchange:
             started = None
             async for ids in _token_ids(exchange):
                 started = started or time.monotonic()
@@ -170,9 +172,9 @@ class Bench:
         sampling = {"max_new_tokens": 4, "ignore_eos": True, "temperature": 0.0}
         body = {"stream": True, "sampling_params": sampling, **extra}
         if prompt is None:
-            pair = self.dispatcher.choose_pair(self.model)
+            pair = self.dispatcher.selector.choose_pair(self.model)
             sent: AbstractAsyncContextManager[Exchange] = self.dispatcher.exchange(
-                "/generate", Body({**body, "input_ids": ids}), pair
+                pair, ExchangeRequest("/generate", Body({**body, "input_ids": ids}))
             )
         else:
             sent = prompt.finish(body)

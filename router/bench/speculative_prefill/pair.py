@@ -7,7 +7,8 @@ import sys
 from router.dispatch.dispatcher import Dispatcher
 from router.errors import NoWorker, RouterError
 from router.http_client.origin import Origin
-from router.load_balancing import POLICIES
+from router.load_balancing import POLICIES, Policy
+from router.worker_selection.selector import WorkerSelector
 from router.workers.registry import Registry
 from router.workers.worker import Role, Worker
 
@@ -40,7 +41,8 @@ async def open_pair(options: argparse.Namespace, command: str) -> Dispatcher | N
     except RouterError as error:
         print(f"{command}: {error}", file=sys.stderr)
         return None
-    return Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+    policies: dict[Role, Policy] = {"prefill": POLICIES["random"](), "decode": POLICIES["random"]()}
+    return Dispatcher(WorkerSelector(registry, policies))
 
 
 async def close_pair(dispatcher: Dispatcher) -> None:

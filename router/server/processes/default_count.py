@@ -5,10 +5,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from router.dispatch.pair_places import PairPlaceSettings
 from router.moa.settings import RunSettings
 from router.server.admission import AdmissionSettings
 from router.server.settings import RouterSettings
+from router.worker_selection.pair_places import PairPlaceSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 
 MAX_DEFAULT_PROCESSES = 2

@@ -65,7 +65,7 @@ async def test_aborts_for_a_server_that_hangs_are_bounded(monkeypatch: pytest.Mo
         posts = router.app.dispatcher.background
         (worker,) = (each for each in router.app.registry.workers if each.role == "decode")
         for index in range(200):
-            router.app.dispatcher.abort_on_worker(worker, str(index))
+            posts.abort((worker,), str(index))
         assert posts.waiting <= 50
         await until(lambda: posts.running == 0, "what came too late is given up")
         assert posts.waiting == 0

@@ -9,7 +9,7 @@ from router.server.settings import ServerSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 from router.workers.factory import WorkerFactory
 from router.workers.worker_config import WorkerConfig
-from tests.router.dispatch.test_plain_forwarding import BODY, CHAT, RARELY_PROBED, Plain
+from tests.router.forwarding.test_plain_attempts import BODY, CHAT, RARELY_PROBED, Plain
 from tests.router.support.aio import aio, run, until
 from tests.router.support.fakes import Call, FakePair
 from tests.router.support.serving import serving

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.exchange import Exchange
+from router.dispatch.exchange_request import ExchangeRequest
 from router.errors import BadRequest, ConnectFailed, ConnectionLost, RouterError, UpstreamFailed
 from router.http.body import Body
-from router.load_balancing import RoundRobin
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
 from tests.router.support.aio import SLOW, aio, run, until, within
+from tests.router.support.dispatching import dispatcher_for
 from tests.router.support.fakes import Call, FakePair, Handler, chat_event, chunk, head, started, whole
 
 
@@ -29,12 +29,12 @@ class Rig:
     def __init__(self, fakes: FakePair) -> None:
         self.fakes = fakes
         self.pair = Pair(Worker(fakes.prefill.url, "prefill", 1), Worker(fakes.decode.url, "decode"))
-        self.dispatcher = Dispatcher(Registry([self.pair.prefill, self.pair.decode]), RoundRobin(), RoundRobin())
+        self.dispatcher = dispatcher_for(Registry([self.pair.prefill, self.pair.decode]))
 
     @asynccontextmanager
     async def exchange(self, body: dict[str, Any] | None = None) -> AsyncIterator[Exchange]:
         async with self.dispatcher.exchange(
-            "/generate", Body(body or {"text": "x", "rid": "mine"}), self.pair
+            self.pair, ExchangeRequest("/generate", Body(body or {"text": "x", "rid": "mine"}))
         ) as exchange:
             assert self.loads[1] == 1, "decode is busy until the end, prefill until its own answer"
             assert self.loads[0] in {0, 1}
@@ -496,7 +496,7 @@ async def test_many_at_once_with_faults_leave_nothing() -> None:
         try:
             async with (
                 asyncio.timeout(0.2 if what == "abandoned" else SLOW * 5.0),
-                r.dispatcher.exchange("/generate", Body({"text": what}), r.pair) as exchange,
+                r.dispatcher.exchange(r.pair, ExchangeRequest("/generate", Body({"text": what}))) as exchange,
             ):
                 answer = b"".join([piece async for piece in exchange.body()])
         except RouterError as error:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from router.dispatch.pair_fields import RESERVED_FIELDS, batch_size, pair_body
+from router.dispatch.pair_fields import pair_body
 from router.errors import BadRequest
+from router.request_checks.batches import batch_size
+from router.request_checks.refused_fields import RESERVED_FIELDS
 from router.workers.worker import Pair, Worker
 
 PAIR = Pair(Worker("http://10.0.0.7:1", "prefill", 8998), Worker("http://10.0.0.8:2", "decode"))

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from router.dispatch.pair_fields import HARMFUL_FIELDS, RESERVED_FIELDS
 from router.endpoints.routes import RouteTable
 from router.http.client_request import ClientRequest
+from router.request_checks.refused_fields import HARMFUL_FIELDS, RESERVED_FIELDS
 from router.server.settings import ServerSettings
 from tests.router.support.aio import aio
 from tests.router.support.fakes import Call, FakePair

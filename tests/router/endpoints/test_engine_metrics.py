@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from router.endpoints import engine_metrics
 from router.workers.joined_metrics import join_metrics
-from tests.router.dispatch.test_plain_forwarding import RARELY_PROBED
+from tests.router.forwarding.test_plain_attempts import RARELY_PROBED
 from tests.router.support.aio import aio, run, until
 from tests.router.support.fakes import Call, FakeServer, whole
 from tests.router.support.serving import serving

@@ -21,10 +21,11 @@ from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
-from router.dispatch.pair_fields import HARMFUL_FIELDS, RESERVED_FIELDS, batch_size
 from router.endpoints.passed_paths import PASSED_PATHS, RESPONSES_PATH
 from router.endpoints.routes import Route
 from router.http_client.address import WORKER_ADDRESS
+from router.request_checks.batches import batch_size
+from router.request_checks.refused_fields import HARMFUL_FIELDS, RESERVED_FIELDS
 from router.server.settings import ServerSettings
 from tests.router.support.fakes import Call, FakePair, chat_event, native_event, toy_ids
 from tests.router.support.plain import PlainServer

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.router.dispatch.test_plain_forwarding import BODY, RARELY_PROBED, Plain, Two
+from tests.router.forwarding.test_plain_attempts import BODY, RARELY_PROBED, Plain, Two
 from tests.router.support.aio import aio, run
 from tests.router.support.fakes import Call, whole
 from tests.router.support.serving import serving

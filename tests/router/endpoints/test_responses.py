@@ -6,8 +6,8 @@ from typing import Any
 import openai
 import pytest
 
-from router.dispatch.response_ids import new_response_id, server_of_response
 from router.errors import NotFound
+from router.forwarding.response_ids import new_response_id, server_of_response
 from router.workers.worker import Worker
 from tests.router.endpoints.test_passed import Two
 from tests.router.support.aio import aio, run

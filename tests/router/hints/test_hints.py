@@ -11,7 +11,7 @@ import pytest
 
 from router.errors import BadRequest
 from router.hints import HINTS, Hint, check_hints
-from tests.router.dispatch.test_plain_forwarding import BODY, CHAT, Plain, Two
+from tests.router.forwarding.test_plain_attempts import BODY, CHAT, Plain, Two
 from tests.router.moa.test_tree_runs import Agents, small_tree
 from tests.router.support.aio import aio, run, until
 from tests.router.support.fakes import Call, FakePair

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.dispatch.pair_fields import batch_size
 from router.errors import BadRequest
 from router.http.body import LONG_BODY, Body, LongBody, read_body
 from router.http.body.json_body import MAX_PREFIX
 from router.http.body.json_scanner import JsonScanner, ScanError
+from router.request_checks.batches import batch_size
 
 strings = st.text() | st.text('"\\[]{},: \n\té😀\ud7ff', max_size=30)
 values = st.recursive(

@@ -21,7 +21,7 @@ from router.observability.tracing import start_tracing
 from router.observability.tracing.response_observer import MAX_PARSED_BYTES, ResponseObserver
 from router.observability.tracing.settings import TraceSettings
 from tests.router.cli.test_main import PAIR
-from tests.router.dispatch.test_retries import FAST, failing
+from tests.router.forwarding.test_retries import FAST, failing
 from tests.router.moa.test_run_failures import FakeJudge, OpenAIServer, write_tree
 from tests.router.moa.test_tree_runs import CHAT as MOA_CHAT
 from tests.router.moa.test_tree_runs import Agents, hangs, small_tree

@@ -10,16 +10,14 @@ from unittest import mock
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from router.dispatch.overload import OverloadSettings
-from router.dispatch.pair_places import PairPlaceSettings
 from router.dispatch.retries import RetrySettings
 from router.server import components
 from router.server.admission import AdmissionSettings
 from router.server.event_loop import EventLoopWatch
 from router.server.settings import ServerSettings
+from router.worker_selection.overload import OverloadSettings
+from router.worker_selection.pair_places import PairPlaceSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
-from tests.router.dispatch.test_overload import Reporting
-from tests.router.dispatch.test_pair_places import held, start, statuses, windowed
 from tests.router.server.test_slow_clients import REQUEST, end_time
 from tests.router.service_discovery.cluster import DECODE, PAIRS, FakeCluster, discovering, discovery, pod
 from tests.router.service_discovery.test_discovery import has
@@ -28,6 +26,8 @@ from tests.router.support.fakes import Call, FakePair, Handler, whole
 from tests.router.support.plain import PlainServer
 from tests.router.support.raw import connected
 from tests.router.support.serving import Serving, serving
+from tests.router.worker_selection.test_overload import Reporting
+from tests.router.worker_selection.test_pair_places import held, start, statuses, windowed
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "a word that all have in common"}]}
@@ -188,8 +188,7 @@ async def reporting() -> Moves:
 
     server.answer = loads
     async with before_plain(server, policy="power_of_two") as router, watching(router) as moves:
-        monitor = router.app.supervisor._loads
-        assert monitor is not None
+        monitor = router.load_monitor
         await until(lambda: len(server.asked) == 1, "it was asked once")
         await monitor.poll()
     return moves
@@ -267,7 +266,7 @@ async def without_places() -> Moves:
             windowed(pair, 1)
             await router.app.registry.probe()
             asked = start(router, 2)
-            await until(lambda: router.app.dispatcher.places.waiting == 1, "one waits")
+            await until(lambda: router.app.dispatcher.selector.places.waiting == 1, "one waits")
             asked += start(router, 1)
             assert await statuses(asked[2:]) == [503]
             release.set()

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from router.dispatch.dispatcher import Dispatcher
 from router.errors import BadRequest, UpstreamFailed
-from router.load_balancing import POLICIES, CacheAwareSettings
+from router.load_balancing import CacheAwareSettings
 from router.observability.prometheus import metrics_text
 from router.speculative_prefill import composition
 from router.speculative_prefill.composition import (
@@ -46,6 +45,7 @@ from sglang_ext.open_prompt.pins import PinnedPrefixes
 from sglang_ext.open_prompt.settings import Settings
 from sglang_ext.open_prompt.table import OpenPromptTable
 from tests.router.support.aio import aio, run, until
+from tests.router.support.dispatching import dispatcher_for
 from tests.router.support.fakes import Call, FakePair, started
 from tests.router.support.pacers import FixedPacer
 from tests.router.workers.histories import History, Step, histories, whole
@@ -294,7 +294,7 @@ class Segments:
         prefill.info = decode.info = self.info
         prefill.model = decode.model = "tiny"
         registry = Registry([prefill, decode])
-        dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"]())
+        dispatcher = dispatcher_for(registry)
         try:
             register_worker_metrics(self.registry, registry)
             metrics = OpenPromptMetrics(self.registry)
@@ -328,7 +328,7 @@ def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
                 pairs.append(Pair(prefill, decode))
             registry = Registry([worker for pair in pairs for worker in (pair.prefill, pair.decode)])
             balance = CacheAwareSettings(balance_abs_threshold=2, balance_rel_threshold=1.5)
-            dispatcher = Dispatcher(registry, POLICIES["random"](), POLICIES["random"](), balance)
+            dispatcher = dispatcher_for(registry, balance)
             left = iter(pairs)
             async with OpenPrompt(dispatcher, lambda: next(left), FixedPacer(4)) as prompt:
                 prompt.append([1, 2, 3, 4, 5])
@@ -336,7 +336,7 @@ def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
                 first = pairs[0].decode
                 if why == "overloaded":
                     first.load += 2
-                    assert dispatcher.can_keep_pair(pairs[0]), "two more are within the threshold"
+                    assert dispatcher.selector.can_keep_pair(pairs[0]), "two more are within the threshold"
                     first.load += 1
                 elif why == "unhealthy":
                     first.healthy = False
@@ -345,7 +345,7 @@ def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
                 else:
                     for _ in range(10):
                         first.breaker.record_outcome(first.breaker.begin_request(), success=False)
-                assert not dispatcher.can_keep_pair(pairs[0])
+                assert not dispatcher.selector.can_keep_pair(pairs[0])
                 prompt.append([6])
                 await finish(prompt)
             assert fakes[0].finals == []

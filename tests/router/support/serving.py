@@ -21,6 +21,7 @@ from router.server.processes.peers import Peers
 from router.server.settings import RouterSettings, ServerSettings
 from router.tls.contexts import client_context
 from router.workers.health import HealthSettings
+from router.workers.load_monitor import LoadMonitor
 from tests.router.support.aio import until
 from tests.router.support.fakes import FakePair, FakeServer, Handler, started
 
@@ -35,6 +36,10 @@ class Serving:
     pairs: tuple[FakePair, ...]
     http: httpx.AsyncClient
     connections: set[Any]
+
+    @property
+    def load_monitor(self) -> LoadMonitor:
+        return next(each for each in self.app.supervisor._monitors if isinstance(each, LoadMonitor))
 
     async def post(self, path: str, body: Any) -> httpx.Response:
         return await self.http.post(path, json=body)

@@ -1,0 +1,1 @@
+"""Clients' requests on workers of any kind, with retries, and the workers' responses."""

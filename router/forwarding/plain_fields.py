@@ -1,0 +1,45 @@
+"""Request fields for a plain server: those that the router adds."""
+
+from typing import Any
+
+from router.dispatch.hint_fields import hint_fields
+from router.dispatch.request_ids import ids_of_prompts, unique_ids
+from router.forwarding.forwarder import RoutedRequest
+from router.request_checks.batches import batch_size
+from router.request_checks.sampling_params import sampling_params
+from router.workers.worker import Worker
+
+WITH_REQUEST_IDS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))  # of SGLang's paths
+WITH_PRIORITY = WITH_REQUEST_IDS | {"/v1/responses"}
+
+
+def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
+    """The fields that a body gets for a server: the model's name there, request ids, and what hints add.
+
+    A client's `rid` is made unique. Without one, SGLang servers get an id too, so that requests can be aborted; so do,
+    on `/generate`, servers of unknown kind (`Worker.wants_key`). Others get only ids that the client sent.
+
+    Raises:
+        BadRequest: The client's `rid` is none.
+    """
+    fields = routed.body.fields
+    name = worker.own_name_of(routed.model)
+    names_model = routed.path == "/generate" or fields.get("model") == name
+    added: dict[str, Any] = {} if names_model else {"model": name}
+    if routed.path in WITH_PRIORITY:
+        added |= hint_fields(fields, (worker,))
+    rid = fields.get("rid")
+    if rid is not None:
+        added["rid"] = unique_ids(rid)
+    elif _takes_ids(routed.path, worker) and not _has_samples(fields):
+        added["rid"] = ids_of_prompts(None, batch_size(fields, routed.path))
+    return added
+
+
+def _takes_ids(path: str, worker: Worker) -> bool:
+    return path in WITH_REQUEST_IDS and (worker.capability == "sglang" or (worker.wants_key and path == "/generate"))
+
+
+def _has_samples(fields: dict[str, Any]) -> bool:
+    """Whether a prompt gets several answers, for which SGLang makes the ids."""
+    return any(params.get("n") not in (None, 1) for params in sampling_params(fields))

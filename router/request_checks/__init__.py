@@ -1,0 +1,1 @@
+"""Checks of clients' requests before anything is sent to a worker."""

@@ -1,0 +1,25 @@
+"""How many prompts a request has."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from router.errors import BadRequest
+
+MAX_BATCH = 10_000  # prompts of one request
+# Where SGLang reads the prompts from: the first of these fields that is present.
+PROMPT_FIELDS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt",)}
+
+
+def batch_size(body: Mapping[str, Any], path: str) -> int | None:
+    """The number of prompts where SGLang sees a batch, that is a list of them; None where it sees one prompt."""
+    for key in PROMPT_FIELDS.get(path, ()):
+        if (prompt := body.get(key)) is not None:
+            return len(prompt) if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list) else None
+    return None
+
+
+def check_batch(body: Mapping[str, Any], path: str) -> None:
+    """Raise `BadRequest` for more than `MAX_BATCH` prompts."""
+    size = batch_size(body, path)
+    if size is not None and size > MAX_BATCH:
+        raise BadRequest(f"the batch has {size} prompts, and {MAX_BATCH} is the most; send several requests.")

@@ -1,0 +1,107 @@
+"""Selects workers for a request: those that may get one, and among them by the load-balancing policies."""
+
+import random
+from collections.abc import Collection, Mapping
+
+from router.load_balancing import NO_CONTEXT, CacheAwareSettings, Policy, PowerOfTwo, RequestWatch, RoutingContext
+from router.worker_selection.breaker_checks import available_workers
+from router.worker_selection.overload import OverloadGuard
+from router.worker_selection.pair_places import PairPlaces
+from router.worker_selection.restart_queue import RestartQueue
+from router.worker_selection.target_worker import target_worker
+from router.workers.registry import Registry
+from router.workers.worker import Pair, Role, Worker
+
+
+class WorkerSelector:
+    """Selects pairs, plain servers, and single servers of a pair.
+
+    Args:
+        registry: The workers.
+        policies: The policy of each role; that of plain servers is power of two choices by default.
+        balance: When loads are so imbalanced that a request leaves the pair of the last one (`can_keep_pair`).
+        places: Where requests wait for places on pairs; None without such limits.
+        restarts: Where requests wait for workers that restart.
+        overload: Leaves overloaded servers out; None where none is.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        policies: Mapping[Role, Policy],
+        *,
+        balance: CacheAwareSettings | None = None,
+        places: PairPlaces | None = None,
+        restarts: RestartQueue | None = None,
+        overload: OverloadGuard | None = None,
+    ) -> None:
+        self.registry = registry
+        self.places = places or PairPlaces(registry)
+        self.restarts = restarts or RestartQueue(registry)
+        self._policies: dict[Role, Policy] = {"plain": PowerOfTwo(), **policies}
+        self._balance = balance or CacheAwareSettings()
+        self._overload = overload
+
+    def choose_pair(
+        self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = (), places: int = 1
+    ) -> Pair:
+        """Choose a usable prefill and decode server of the model, each by its policy.
+
+        Workers in `avoid`, and those without as many free `places`, are chosen only if there is no other.
+
+        Raises:
+            NotFound: The model is unknown.
+            NoWorker: A role has no usable worker, or none whose circuit breaker lets a request through.
+            BadRequest, NoWorker: As of `target_worker`.
+        """
+        prefill = self._candidates(model, "prefill", context, avoid, places)
+        decode = self._candidates(model, "decode", context, avoid, places)
+        policies = self._policies
+        return Pair(policies["prefill"].choose(prefill, context), policies["decode"].choose(decode, context))
+
+    def choose_plain(self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = ()) -> Worker:
+        """Choose a usable plain server of the model by its policy; `avoid` and errors as of `choose_pair`."""
+        return self._policies["plain"].choose(self._candidates(model, "plain", context, avoid), context)
+
+    def choose_idlest(self, model: str, role: Role, avoid: Collection[Worker] = ()) -> Worker:
+        """Choose the server of the role with the fewest requests, for what needs no cached prompt.
+
+        `avoid` and errors as of `choose_pair`.
+        """
+        workers = available_workers(self.registry.usable(model, role))
+        return min([w for w in workers if w not in avoid] or workers, key=lambda worker: (worker.load, random.random()))
+
+    def watch_plain(self, worker: Worker, *, streams: bool) -> RequestWatch:
+        """Report to the policy that a request is sent to the plain server it chose; see `Policy.sent`."""
+        return self._policies["plain"].sent(worker, streams=streams)
+
+    def watch_pair(self, pair: Pair, *, streams: bool) -> tuple[RequestWatch, RequestWatch]:
+        """As `watch_plain`, for the two servers of a pair. The end of prefill counts as its first token."""
+        prefill, decode = self._policies["prefill"], self._policies["decode"]
+        return prefill.sent(pair.prefill, streams=True), decode.sent(pair.decode, streams=streams)
+
+    def can_keep_pair(self, pair: Pair) -> bool:
+        """Whether the next request may go to the same pair: both workers are usable and not overloaded."""
+        for worker in (pair.prefill, pair.decode):
+            if not (worker.usable and worker.breaker.allows()):
+                return False
+            min_load = min(each.load for each in self.registry.usable(str(worker.model), worker.role))
+            if self._balance.imbalanced(worker.load, min_load):
+                return False
+        return True
+
+    def _candidates(
+        self, model: str, role: Role, context: RoutingContext, avoid: Collection[Worker], places: int = 1
+    ) -> list[Worker]:
+        """The workers among which the role's policy chooses, at least one."""
+        workers = available_workers(self.registry.usable(model, role, untried=context.tries))
+        if context.target_worker is not None and self._policies[role].obeys_target:
+            return [target_worker(self.registry.serving(model, role), workers, context.target_worker)]
+        spared = workers if self._overload is None else self._overload.spare(workers, model)
+        if self.places.enabled and role != "plain":
+            # A place comes first: prefill must not begin for an answer that has none.
+            with_place = [worker for worker in workers if self.places.has_place(worker, places)]
+            workers = [worker for worker in spared if worker in with_place] or with_place or spared
+        else:
+            workers = spared
+        return [worker for worker in workers if worker not in avoid] or workers

@@ -1,0 +1,1 @@
+"""Background tasks for workers: probing, first generations, draining."""
