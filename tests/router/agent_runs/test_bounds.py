@@ -56,7 +56,7 @@ async def test_a_hundred_thousand_names_are_refused_and_nothing_is_kept(agents: 
         told = await router.post(CHAT, chat("reader", reading(*(f"n{index}" for index in range(100_000)))))
         assert told.status_code == 400
         assert "100000 places for answers, and 10000 is the most" in told.json()["error"]["message"]
-        assert len(router.app._agent_runs.runs) == 0
+        assert len(router.components.runs.agents.runs) == 0
         assert (await router.http.get("/runs")).json()["runs"] == []
         assert agents.asked == []
 
@@ -65,7 +65,7 @@ async def test_a_hundred_thousand_names_are_refused_and_nothing_is_kept(agents: 
 async def test_eight_thousand_places_are_filled(agents: Agents) -> None:
     async with serving(agents.pair) as router:
         reader = asyncio.create_task(router.post(CHAT, chat("reader", reading(*["a"] * 8000))))
-        await until(lambda: len(router.app._agent_runs.runs) == 1, "the reader waits")
+        await until(lambda: len(router.components.runs.agents.runs) == 1, "the reader waits")
         assert (await router.post(CHAT, chat("a", "Speak.", agent="a"))).status_code == 200
         assert (await within(10.0, reader)).status_code == 200
         prompts = [Agents.prompt(call) for call in agents.pair.decode.requests if Agents.name(call) == "reader"]
@@ -145,7 +145,7 @@ async def test_answers_are_bounded_in_bytes() -> None:
 
 
 def waiting(router: Serving) -> int:
-    return router.app._agent_runs._limits.waiting
+    return router.components.runs.agents._limits.waiting
 
 
 @aio
@@ -153,7 +153,7 @@ async def test_readers_that_wait_leave_room_for_the_agent_that_they_wait_for(age
     """Neither their places nor their tokens, nor the client's runs, are held meanwhile."""
     limits = AdmissionSettings(max_concurrent=2, queue_size=0, rate=0.001)
     async with serving(agents.pair, limits=limits, runs=RunSettings(total=2, per_client=2)) as router:
-        gate = router.app.limits.gate
+        gate = router.limits.gate
         assert gate is not None
         readers = []
         for index in range(8):
@@ -191,9 +191,9 @@ async def test_a_reader_that_leaves_while_it_waits_leaves_nothing(agents: Agents
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
         await until(lambda: waiting(router) == 0, "it has left")
-        gate = router.app.limits.gate
+        gate = router.limits.gate
         assert gate is not None
-        await until(lambda: not router.app._requests, "its request has ended")
+        await until(lambda: not router.requests, "its request has ended")
         assert gate.running == 0
 
 
@@ -210,4 +210,4 @@ async def test_one_client_does_not_take_the_runs_of_others(agents: Agents) -> No
             assert (await begin(f"greedy-{index}", "greedy")).status_code == 200
         for index in range(10):
             assert (await begin(f"quiet-{index}", "quiet")).status_code == 200
-        assert len(router.app._agent_runs.runs) == 30
+        assert len(router.components.runs.agents.runs) == 30

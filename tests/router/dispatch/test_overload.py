@@ -36,7 +36,7 @@ class Reporting(PlainServer):
 async def answers(before: BeforePlain[Reporting]) -> tuple[list[int], list[int], str]:
     """The statuses of some requests, how many each server got, and the metrics."""
     router = before.router
-    workers = router.app.registry.workers
+    workers = router.registry.workers
     await until(lambda: all(worker.server_load is not None for worker in workers), "all have reported")
     statuses = [(await router.post("/generate", BODY)).status_code for _ in range(4)]
     return statuses, [server.generated for server in before.servers], (await router.http.get("/metrics")).text
@@ -59,7 +59,7 @@ def test_an_overloaded_server_gets_nothing(settings: dict[str, Any]) -> None:
             statuses, generated, _ = await answers(before)
             assert (statuses, generated) == ([200] * 4, [0, 4])
             servers[0].waiting, servers[0].usage = 0, 0.0
-            await before.router.app.supervisor._loads.poll()  # type: ignore[union-attr]
+            await before.router.supervisor._loads.poll()  # type: ignore[union-attr]
             for _ in range(4):
                 await before.router.post("/generate", BODY)
             assert servers[0].generated > 0

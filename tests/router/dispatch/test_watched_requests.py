@@ -57,7 +57,7 @@ async def streamed(call: Call) -> None:
 @aio
 async def test_plain_servers(answer: Callable[[Call], Any], more: dict[str, Any], told: list[Any]) -> None:
     async with Two() as two:
-        policy = two.router.app.dispatcher._plain_policy = Recorder()
+        policy = two.router.dispatcher._plain_policy = Recorder()
         for server in two.servers:
             server.answer = answer
         await two.chat(**more)
@@ -70,7 +70,7 @@ async def test_a_retry_is_another_request() -> None:
         await call.send(whole(b"{}", 503))
 
     async with Two() as two:
-        policy = two.router.app.dispatcher._plain_policy = Recorder()
+        policy = two.router.dispatcher._plain_policy = Recorder()
         two.servers[0].answer = failing
         for _ in range(2):
             assert (await two.chat()).status_code == 200
@@ -82,7 +82,7 @@ async def test_a_retry_is_another_request() -> None:
 async def test_pairs(stream: bool) -> None:
     async with serving(FakePair("m")) as router:
         prefill, decode = Recorder(), Recorder()
-        router.app.dispatcher._prefill_policy, router.app.dispatcher._decode_policy = prefill, decode
+        router.dispatcher._prefill_policy, router.dispatcher._decode_policy = prefill, decode
         assert (await router.post(CHAT, {**BODY, "stream": stream})).status_code == 200
         await until(lambda: "over" in prefill.told, "the request has ended")
         assert prefill.told == ["streams", "first", "over"]

@@ -100,7 +100,7 @@ def test_what_the_servers_would_ignore_is_refused(field: dict[str, Any]) -> None
                 else:
                     await refused(router, path, {**body, **field}, f"`{name}`")
             assert pair.decode.requests == []
-            worker = next(each for each in router.app.registry.workers if each.role == "plain")
+            worker = next(each for each in router.registry.workers if each.role == "plain")
             worker.info["sglang"] = "0.5.17"
             await refused(router, COMPLETIONS, {"model": "other", "prompt": "hi", **field}, f"`{name}`")
 

@@ -74,7 +74,7 @@ async def test_another_server_parses_when_one_is_away() -> None:
         assert first.asked
         second.help = drops
         assert (await router.post(REASONING, asked)).status_code == 502
-        for worker in router.app.registry.workers:
+        for worker in router.registry.workers:
             worker.healthy = False
         assert (await router.post(REASONING, asked)).status_code == 503
 

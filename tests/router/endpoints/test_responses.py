@@ -89,7 +89,7 @@ def test_ids_that_are_none(number: str) -> None:
 async def test_a_server_that_is_away_or_gone() -> None:
     async with Two() as two:
         made = (await two.router.post(PATH, ASKED)).json()["id"]
-        workers = two.router.app.registry.workers
+        workers = two.router.registry.workers
         server = server_of_response(made, "", workers)
         server.away = True
         answer = await two.router.http.get(f"{PATH}/{made}")
@@ -134,11 +134,11 @@ async def test_formats_are_for_servers_that_know_them() -> None:
 async def test_a_response_of_another_model() -> None:
     async with Two() as two, serving(FakePair()):
         made = (await two.router.post(PATH, ASKED)).json()["id"]
-        for worker in two.router.app.registry.workers:
+        for worker in two.router.registry.workers:
             worker.model, worker.more_models = "m", ("n",)
         other = {**ASKED, "model": "n", "previous_response_id": made}
         assert (await two.router.post(PATH, other)).status_code == 200
-        server_of_response(made, "", two.router.app.registry.workers).more_models = ()
+        server_of_response(made, "", two.router.registry.workers).more_models = ()
         answer = await two.router.post(PATH, other)
         assert (answer.status_code, "is not of the model 'n'" in answer.text) == (400, True)
 

@@ -87,7 +87,7 @@ async def test_a_router_follows_its_servers() -> None:
         async with BeforePlain([Publishing(first), Publishing(second)], **settings) as two:
             for server in two.servers:
                 server.answer = lambda call: call.answer({"text": ""})
-            known = {worker.url: worker for worker in two.router.app.registry.workers}
+            known = {worker.url: worker for worker in two.router.registry.workers}
             await until(lambda: all(worker.kv_blocks is not None for worker in known.values()), "all are followed")
             for publisher, server, ids in ((first, two.servers[0], IDS), (second, two.servers[1], IDS[::-1])):
                 await publisher.subscribed()

@@ -72,7 +72,7 @@ async def test_in_a_router() -> None:
         async def ask(who: str) -> int:
             return (await clients[who].post("/generate", json={"text": "x"})).status_code
 
-        gate = client.app.limits.gate
+        gate = client.limits.gate
         assert gate is not None
         quiet = [asyncio.create_task(ask("quiet"))]
         await until(lambda: gate.running == 1, "it runs")

@@ -146,8 +146,8 @@ async def test_an_operator_may_say_which_model_it_has() -> None:
     """Then other names are unknown, and trees and lists know it."""
     async with FakeServer(locked(says_its_model)) as server, serving(health=WARM) as router:
         await router.post("/workers", {"url": server.url, "model_id": "m"})
-        await until(lambda: router.app.registry.workers[0].usable, "it may get requests")
-        assert router.app.registry.models() == ["m"]
+        await until(lambda: router.registry.workers[0].usable, "it may get requests")
+        assert router.registry.models() == ["m"]
         assert (await router.http.post(CHAT, json=BODY, headers=KEY)).json()["asked_for"] == "m"
         assert (await router.http.post(CHAT, json={**BODY, "model": "x"}, headers=KEY)).status_code == 404
 

@@ -92,7 +92,7 @@ def decode_waits_for_prefill(*pairs: FakePair) -> None:
 
 
 def by_url(router: Serving, url: str) -> Worker:
-    return next(worker for worker in router.app.registry.workers if worker.url == url)
+    return next(worker for worker in router.registry.workers if worker.url == url)
 
 
 @pytest.mark.parametrize("paths", [("/generate", "/health_generate"), ()], ids=["the engine", "the whole process"])
@@ -136,7 +136,7 @@ def test_of_a_pair_the_one_that_is_stuck(role: str) -> None:
         async with serving(pair, other, policy="passthrough", wedges=SOON, retries=RETRIES) as router:
             answer = await within(5.0, router.post("/v1/chat/completions", {**CHAT, "model": "fake", "stream": True}))
             assert answer.status_code == 200
-            assert [worker.url for worker in router.app.registry.workers if worker.wedged] == [server.url]
+            assert [worker.url for worker in router.registry.workers if worker.wedged] == [server.url]
             stuck.stuck = False
             await router.settled()
 
@@ -180,7 +180,7 @@ def test_who_is_busy_goes_on(question: str) -> None:
         async with BeforePlain([server], wedges=SOON, retries=RETRIES) as before:
             request = asyncio.create_task(before.router.post("/generate", BODY))
             await until(lambda: asked >= 2, "it is asked, and asked again")
-            assert before.router.app.registry.workers[0].usable
+            assert before.router.registry.workers[0].usable
             release.set()
             assert (await request).json() == {"text": "late"}
             await before.router.settled()
@@ -301,7 +301,7 @@ def test_nobody_is_asked_where_that_is_turned_off(off: str) -> None:
         server.answer = answer
         wedges = WedgeSettings(silent_secs=0) if off == "flag" else SOON
         async with BeforePlain([server], wedges=wedges) as before:
-            worker = before.router.app.registry.workers[0]
+            worker = before.router.registry.workers[0]
             if off == "no checks":
                 worker.configure(worker.config, None, replace(worker.health, disable_checks=True))
             request = asyncio.create_task(before.router.post("/generate", BODY))
