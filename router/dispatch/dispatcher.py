@@ -127,15 +127,18 @@ class Dispatcher:
         `avoid` and errors as of `choose_pair`.
         """
         workers = available_workers(self.registry.usable(model, role))
-        return min([w for w in workers if w not in avoid] or workers, key=lambda worker: (worker.load, random.random()))
+        return min(
+            [w for w in workers if w not in avoid] or workers,
+            key=lambda worker: (worker.load.requests, random.random()),
+        )
 
     def can_keep_pair(self, pair: Pair) -> bool:
         """Whether a sticky pair should serve the next request too: both workers are usable and not overloaded."""
         for worker in (pair.prefill, pair.decode):
-            if not (worker.usable and worker.breaker.allows()):
+            if not (worker.health.usable and worker.breaker.allows()):
                 return False
-            min_load = min(each.load for each in self.registry.usable(str(worker.model), worker.role))
-            if self._balance.imbalanced(worker.load, min_load):
+            min_load = min(each.load.requests for each in self.registry.usable(str(worker.model), worker.role))
+            if self._balance.imbalanced(worker.load.requests, min_load):
                 return False
         return True
 

@@ -130,7 +130,7 @@ class Forwarder:
             request.workers = tuple([worker.url for worker in attempt.workers])
             request.attempts += 1
             is_last = request.attempts >= self._retries.max_attempts
-            attempt.workers[-1].expected_tokens += context.expected_tokens  # there the answer is made
+            attempt.workers[-1].load.expect_tokens(context.expected_tokens)  # there the answer is made
             self._metrics.selected(label, attempt.workers)
             try:
                 status = await attempt.run(request, is_last=is_last)
@@ -154,7 +154,7 @@ class Forwarder:
                     attempt.count_silence()
                 raise
             finally:
-                attempt.workers[-1].expected_tokens -= context.expected_tokens
+                attempt.workers[-1].load.expect_tokens(-context.expected_tokens)
                 if trial is not None:
                     trial.end(generated=attempt.generated)
             if attempt.failed_worker is not None:

@@ -61,7 +61,7 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str, *, is_checke
 def _check(fields: Mapping[str, Any], pair: Pair, path: str) -> None:
     """Raise `BadRequest` as `router_fields`, but for `rid`."""
     refuse_harmful(fields)
-    check_sampling(fields, path, stock=not (pair.prefill.overlay and pair.decode.overlay))
+    check_sampling(fields, path, stock=not (pair.prefill.report.overlay and pair.decode.report.overlay))
     _check_samples(fields)
     size = batch_size(fields, path)
     if size is not None and size > MAX_BATCH:

@@ -72,7 +72,7 @@ class _Waiting:
 
 
 class PairPlaces:
-    """Lets requests wait for places on pairs. A request that is sent takes places (`Worker.load`, `places_taken`).
+    """Lets requests wait for places on pairs. A request that is sent takes places (`WorkerLoad`).
 
     Args:
         registry: The workers.
@@ -115,16 +115,16 @@ class PairPlaces:
 
     def window(self, worker: Worker) -> int | None:
         """The places of a decode server, of several processes this one's share; None where it does not tell them."""
-        if not self._windowed or worker.most_running is None:
+        if not self._windowed or worker.report.most_running is None:
             return None
-        return max(1, worker.most_running // self._processes)
+        return max(1, worker.report.most_running // self._processes)
 
     def has_place(self, worker: Worker, places: int = 1) -> bool:
         """Whether a server has a place for a request of so many answers; one for more than all places gets them all."""
         if worker.role == "prefill":
-            return self._prefills <= 0 or worker.load < self._prefills
+            return self._prefills <= 0 or worker.load.requests < self._prefills
         window = self.window(worker)
-        return window is None or worker.places_taken == 0 or worker.places_taken + places <= window
+        return window is None or worker.load.places_taken == 0 or worker.load.places_taken + places <= window
 
     async def wait(self, model: str, places: int = 1) -> None:
         """Return when a prefill and a decode server of the model have a place, or when it has no usable ones.
@@ -187,7 +187,7 @@ class PairPlaces:
     def _watch(self) -> None:
         """Look for places whenever a request ends, and now and then."""
         for worker in self._registry.workers:
-            worker.on_release = self._admit_next
+            worker.load.call_on_release(self._admit_next)
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look_again)
 
@@ -198,7 +198,7 @@ class PairPlaces:
             self._admit_next()
         else:
             for worker in self._registry.workers:
-                worker.on_release = None
+                worker.load.call_on_release(None)
 
     def _admit_next(self) -> None:
         """Admit who waits longest of those that find a place. The next one comes when it has taken it."""

@@ -20,7 +20,7 @@ from router.workers.worker import Pair, Worker
 logger = logging.getLogger(__name__)
 
 ATTENTION_INTERVAL = 0.5  # seconds between probes of workers that failed, or come back
-KNOCK_INTERVAL = 0.1  # the same where the last connection was refused: a probe costs next to nothing there
+AWAY_PROBE_INTERVAL = 0.1  # the same where the last connection was refused: a probe costs next to nothing there
 WARM_UP_TIMEOUT = 300.0  # seconds; the first generation of a pair may compile kernels
 DRAIN_POLL_INTERVAL = 0.05  # seconds
 NO_WORKERS = "there are no workers yet; POST /workers adds some, and so do --worker-urls, --prefill and --decode."
@@ -114,8 +114,8 @@ class WorkerSupervisor:
 
     def remove(self, worker: Worker) -> None:
         """Send a worker no new requests, and drop it from the registry once its requests have ended."""
-        if not worker.draining:
-            worker.draining = True
+        if not worker.health.draining:
+            worker.health.drain()
             self._draining[worker] = self._start_task(self._drain(worker))
 
     def restore(self, worker: Worker) -> bool:
@@ -124,7 +124,7 @@ class WorkerSupervisor:
         if draining is None:
             return False
         draining.cancel()
-        worker.draining = False
+        worker.health.drain(draining=False)
         return True
 
     async def generate(self, pair: Pair) -> None:
@@ -152,12 +152,12 @@ class WorkerSupervisor:
         """Probe workers that failed or restart more often than others, so that they serve as soon as they can."""
         due = time.monotonic() + ATTENTION_INTERVAL
         while True:
-            await asyncio.sleep(min(KNOCK_INTERVAL, ATTENTION_INTERVAL))
+            await asyncio.sleep(min(AWAY_PROBE_INTERVAL, ATTENTION_INTERVAL))
             all_due = time.monotonic() >= due
             if all_due:
                 due = time.monotonic() + ATTENTION_INTERVAL
             for worker in self._registry.workers:
-                if worker.needs_attention and (all_due or worker.away):
+                if worker.needs_attention and (all_due or worker.health.away):
                     self._start_task(self._probe(worker))
 
     async def _probe_periodically(self) -> None:
@@ -166,7 +166,7 @@ class WorkerSupervisor:
             try:
                 await self._probe_all()
             except Exception:  # an unexpected error must not end the probing
-                logger.exception("unexpected error while looking at the workers")
+                logger.exception("unexpected error while probing the workers")
 
     async def _probe_all(self) -> None:
         await self._registry.probe()
@@ -177,12 +177,12 @@ class WorkerSupervisor:
         if not self._warm_up_enabled:
             return
         for worker in self._registry.workers:
-            failed = worker.breaker.state != "closed" and not worker.wants_key
-            if worker.role == "plain" and worker.usable and failed:
+            failed = worker.breaker.state != "closed" and not worker.health.wants_key
+            if worker.role == "plain" and worker.health.usable and failed:
                 self._start_trial(worker)
         cold = set(self._registry.cold_pairs())
         for pair in self._registry.pairs():
-            if pair.prefill.wants_key or pair.decode.wants_key:
+            if pair.prefill.health.wants_key or pair.decode.health.wants_key:
                 continue  # the router cannot generate there
             breakers = pair.prefill.breaker, pair.decode.breaker
             on_trial = [breaker for breaker in breakers if breaker.state != "closed"]
@@ -223,8 +223,7 @@ class WorkerSupervisor:
                 logger.warning("%s", problem)
             self._warm_up_problems[pair] = problem
             for worker in (pair.prefill, pair.decode):
-                if not worker.warmed_up:
-                    worker.problem = problem
+                worker.health.warm_up_failed(problem)
         else:
             self._warm_up_problems.pop(pair, None)
             logger.info("%s generated their first tokens in %.2f s", names, time.monotonic() - started_at)
@@ -234,7 +233,7 @@ class WorkerSupervisor:
                 del self._warming_up[pair]
 
     async def _drain(self, worker: Worker) -> None:
-        while worker.load:  # noqa: ASYNC110 - an event would cost every request; `load` is a plain number
+        while worker.load.requests:  # noqa: ASYNC110 - an event would cost every request; the load is a plain number
             await asyncio.sleep(DRAIN_POLL_INTERVAL)
         del self._draining[worker]
         self._registry.drop(worker)

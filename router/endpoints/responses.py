@@ -97,7 +97,7 @@ def _only(server: Worker) -> ChooseServer:
     """Chooses this server, whatever else there is."""
 
     def choose(_: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> Worker:
-        if not server.usable:
+        if not server.health.usable:
             raise NoWorker("the server that has the response is not healthy; try again later.", retry_after=1.0)
         return server
 

@@ -61,7 +61,7 @@ class RunContext:
 
     def context_length(self, model: str) -> int | None:
         """The context length of a model, in tokens; None when its workers do not report it."""
-        length = self.registry.usable(model, "decode")[0].info.get("context_length")
+        length = self.registry.usable(model, "decode")[0].report.context_length
         return length if isinstance(length, int) else None
 
     def answer_encoder(self, reader_model: str) -> AnswerEncoder:

@@ -74,7 +74,7 @@ def test_no_prefill_starts_without_a_place_on_decode(ranks: int) -> None:
             assert await statuses(tasks) == [200] * 10
             assert await metric(router, "smg_pd_admission_waits_total") == 6
             await router.settled()
-            assert [worker.places_taken for worker in router.registry.workers] == [0, 0]
+            assert [worker.load.places_taken for worker in router.registry.workers] == [0, 0]
 
     test()
 
@@ -168,14 +168,14 @@ def test_a_request_takes_a_place_for_each_answer(body: dict[str, Any]) -> None:
             await until(lambda: bool(pair.decode.requests), "it is sent")
             short = start(router, 1)
             await until(lambda: router.dispatcher.places.waiting == 1, "the other one waits")
-            assert router.registry.workers[1].places_taken == 3
+            assert router.registry.workers[1].load.places_taken == 3
             release.set()
             assert await statuses(short) == [200]
             await asyncio.gather(*long)
             longer = start(router, 1, {"text": ["a"] * 9})
             await asyncio.gather(*longer)
             await router.settled()
-            assert router.registry.workers[1].places_taken == 0
+            assert router.registry.workers[1].load.places_taken == 0
 
     test()
 
@@ -204,7 +204,7 @@ async def test_agents_of_trees_wait_too(tmp_path: Path) -> None:
 
     async def watched(call: Call) -> None:
         nonlocal most
-        most = max(most, router.registry.workers[1].places_taken)
+        most = max(most, router.registry.workers[1].load.places_taken)
         await answer(call)
 
     agents.pair.decode.generate = watched

@@ -266,7 +266,7 @@ async def test_servers_may_come_later() -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), "it may yet be served"
         for body, status in (({"url": server.url}, 202), ({"url": server.url, "worker_type": "regular"}, 409)):
             assert (await router.http.post("/workers", json=body)).status_code == status
-        await until(lambda: router.registry.workers[0].usable, "it is found")
+        await until(lambda: router.registry.workers[0].health.usable, "it is found")
         assert (await router.http.post(CHAT, json=BODY)).json() == {"served_by": server.url}
         assert (await router.http.post(CHAT, json={**BODY, "model": "other"})).status_code == 404, "all is known"
         assert (await router.http.get("/get_model_info")).status_code == 200

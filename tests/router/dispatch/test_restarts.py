@@ -135,7 +135,7 @@ async def test_a_server_that_is_back_need_not_tell_what_it_serves_first() -> Non
         await begin(pair.decode, 2)
         assert (await asked).status_code == 200
         begin_telling.set()
-        await until(lambda: router.registry.workers[1].process == "None 2", "it tells")
+        await until(lambda: router.registry.workers[1].report.process == "None 2", "it tells")
         assert (await router.post("/generate", BODY)).status_code == 200
 
 
@@ -243,7 +243,7 @@ def test_a_trial_in_vain_opens_a_server_for_nobody(refused: bool) -> None:
             await begin(pair.decode, 2)
             if not refused:
                 await restart.wait()
-                router.registry.workers[0].restarts += 1  # as a probe does that finds another process
+                router.registry.workers[0].health.restarts += 1  # as a probe does that finds another process
                 begun.set()
             assert (await asked).status_code == (400 if refused else 200)
             assert router.registry.models() == []
@@ -260,7 +260,7 @@ async def test_a_tree_waits_too(tmp_path: Path) -> None:
     async with serving(pair, **WARM) as router:
         await ready(router)
         await end(pair.decode)
-        router.registry.workers[1].suspected = True  # as after a request that failed
+        router.registry.workers[1].health.suspected = True  # as after a request that failed
         await until(lambda: not router.registry.models(), "the router sees it")
         chat = {"model": "moa", "messages": [{"role": "user", "content": "Why?"}]}
         asked = asyncio.create_task(router.post("/v1/chat/completions", chat))
@@ -328,7 +328,7 @@ async def test_a_generation_closes_the_breaker_and_health_does_not(monkeypatch: 
         tried = len(pair.decode.requests)
         await until(lambda: len(pair.decode.requests) > tried, "the router tries it")
         await until(lambda: breaker.state == "open", "it fails again")
-        assert router.registry.workers[1].healthy, "it still says that it is well"
+        assert router.registry.workers[1].health.healthy, "it still says that it is well"
         pair.decode.generate = answer
         await until(lambda: breaker.state == "closed", "it generates", seconds=30)
         assert (await router.post("/generate", BODY)).status_code == 200

@@ -96,7 +96,7 @@ async def test_a_client_may_name_the_server() -> None:
         await served_by(two)
         worker = two.router.registry.workers[1]
         answer = await two.router.http.post(CHAT, json=BODY, headers={TARGET: "1"})
-        assert worker.away
+        assert worker.health.away
         assert answer.status_code in (502, 503)
         answer = await two.router.http.post(CHAT, json=BODY, headers={TARGET: "1"})
         assert answer.status_code == 503

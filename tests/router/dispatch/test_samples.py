@@ -384,7 +384,7 @@ async def test_a_request_counts_as_its_samples() -> None:
         asked = asyncio.create_task(router.post(CHAT_PATH, CHAT))
         await until(lambda: len(pair.decode.requests) == 3, "all three are sent")
         assert gate.running == 3
-        assert [worker.load for worker in router.registry.workers if worker.role == "decode"] == [3]
+        assert [worker.load.requests for worker in router.registry.workers if worker.role == "decode"] == [3]
         more = [asyncio.create_task(router.post(CHAT_PATH, {**CHAT, "n": n})) for n in (2, 3)]
         await until(lambda: gate.waiting == 1, "three more do not fit")
         assert gate.running == 5
@@ -403,7 +403,7 @@ def test_more_samples_than_half_the_limit_are_made_one_after_the_other(stream: b
         async def decoded(call: Call) -> None:
             assert router.limits.gate is not None
             counted.add(router.limits.gate.running)
-            assert [each.load for each in router.registry.workers if each.role == "decode"] <= [2]
+            assert [each.load.requests for each in router.registry.workers if each.role == "decode"] <= [2]
             await well(call)
 
         pair.decode.generate = decoded

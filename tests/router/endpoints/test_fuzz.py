@@ -129,7 +129,7 @@ def document(client: Serving) -> dict[str, Any]:
 def test_everything_by_the_document(subtests: pytest.Subtests, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = Willing()
     with threaded(pair) as client, requests.Session() as session:
-        # A worker that is taken in is looked at, under a name that nobody but a fuzzer knows.
+        # A worker that is taken in is probed, under a name that nobody but a fuzzer knows.
         monkeypatch.setattr(client.supervisor, "probe_soon", lambda _: None)
         schema = schemathesis.openapi.from_dict(document(client))
         schema.config.update(base_url=client.url)

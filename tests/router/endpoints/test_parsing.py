@@ -75,7 +75,7 @@ async def test_another_server_parses_when_one_is_away() -> None:
         second.help = drops
         assert (await router.post(REASONING, asked)).status_code == 502
         for worker in router.registry.workers:
-            worker.healthy = False
+            worker.health.healthy = False
         assert (await router.post(REASONING, asked)).status_code == 503
 
 

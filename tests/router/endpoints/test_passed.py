@@ -145,12 +145,12 @@ def test_when_one_of_two_servers_dies_no_request_fails(path: PassedPath) -> None
             first = two.servers[0]
             first.answer = first.help = drops
             other = two.router.registry.workers[1]
-            other.load = 1  # So that what goes to the idlest goes to the first.
+            other.load.requests = 1  # So that what goes to the idlest goes to the first.
             for _ in range(4):
                 answer = await two.router.post(path.paths[0], BODIES[path.server_path])
                 assert answer.status_code == 200, answer.text
             assert first.asked
-            other.load = 0
+            other.load.requests = 0
 
     run(test)
 
@@ -175,11 +175,11 @@ def test_a_500_is_the_engines_failure_only_where_it_is_asked(path: PassedPath) -
 @aio
 async def test_the_idlest_server_tokenizes() -> None:
     async with Two() as two:
-        two.router.registry.workers[0].load = 3
+        two.router.registry.workers[0].load.requests = 3
         for _ in range(4):
             assert (await two.router.post("/tokenize", {"prompt": ["a"]})).status_code == 200
         assert [len(server.asked) for server in two.servers] == [0, 4]
-        two.router.registry.workers[0].load = 0
+        two.router.registry.workers[0].load.requests = 0
 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/encode"])

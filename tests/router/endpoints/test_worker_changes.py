@@ -41,7 +41,7 @@ async def add(router: Serving, url: str, **more: Any) -> str:
     """Add a worker and wait until it serves; returns its path."""
     answer = await router.post("/workers", {"url": url, **more})
     assert answer.status_code == 202, answer.text
-    await until(lambda: router.registry.workers[-1].usable, "it may get requests")
+    await until(lambda: router.registry.workers[-1].health.usable, "it may get requests")
     return str(answer.json()["location"])
 
 
@@ -62,9 +62,9 @@ async def test_a_worker_is_added_with_all_that_the_other_routers_take() -> None:
         assert noted(shown) == {"labels": ALL["labels"], "priority": 100, "cost": 2.5, "model_id": "a"}
         assert "its-own" not in (await router.http.get("/workers")).text, "its key is told nowhere"
         worker = router.registry.workers[0]
-        assert (worker.health.timeout_secs, worker.health.interval_secs) == (7, 8.5)
-        assert (worker.health.success_threshold, worker.health.failure_threshold) == (1, 2)
-        assert worker.health.probe_interval_secs == 1000, "the rest is the router's"
+        assert (worker.health.settings.timeout_secs, worker.health.settings.interval_secs) == (7, 8.5)
+        assert (worker.health.settings.success_threshold, worker.health.settings.failure_threshold) == (1, 2)
+        assert worker.health.settings.probe_interval_secs == 1000, "the rest is the router's"
         assert await ask(router, "a") == {"asked_for": "a", "key": "Bearer its-own"}
 
 
@@ -106,8 +106,7 @@ async def test_patch_changes_what_it_names() -> None:
             assert shown == {"labels": {"env": "test"}, "priority": 100, "cost": 2.5, "model_id": "a"}
         await router.http.patch(where, json={"health": {"failure_threshold": 9}, "api_key": "new"})
         worker = router.registry.workers[0]
-        assert (worker.health.timeout_secs, worker.health.failure_threshold) == (7, 9)
-        assert worker.health_tracker.settings is worker.health
+        assert (worker.health.settings.timeout_secs, worker.health.settings.failure_threshold) == (7, 9)
         assert (await ask(router, "a"))["key"] == "Bearer new"
 
 
@@ -134,7 +133,7 @@ async def test_put_replaces_all_and_keeps_what_is_under_way() -> None:
         shown = (await router.http.get(where)).json()
         assert noted(shown) == {"labels": {}, "priority": 50, "cost": 3.0, "model_id": "a"}
         worker = router.registry.workers[0]
-        assert (worker.load, worker.health) == (1, RARELY)
+        assert (worker.load.requests, worker.health.settings) == (1, RARELY)
         release.set()
         assert await running == {"asked_for": "b", "key": "Bearer its-own"}
         assert await ask(router, "b") == {"asked_for": "b", "key": None}
@@ -166,11 +165,11 @@ async def test_halves_of_pairs_keep_their_type() -> None:
 async def test_a_worker_that_is_being_removed_is_not_changed() -> None:
     async with serving(FakePair()) as router:
         worker = router.registry.workers[1]
-        worker.load += 1
+        worker.load.requests += 1
         await router.http.delete(f"/workers/{worker.id}")
         answer = await router.http.patch(f"/workers/{worker.id}", json={"cost": 1})
         assert answer.status_code == 409
-        worker.load -= 1
+        worker.load.requests -= 1
         await until(lambda: len(router.registry.workers) == 1, "it is gone")
 
 

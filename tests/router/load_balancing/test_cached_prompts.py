@@ -49,9 +49,9 @@ def test_the_guess_counts_when_events_stop(policy: Policy) -> None:
     group[0].kv_blocks.clear()
     prompt = of([7, *IDS])
     first = policy.choose(group[:1], prompt)
-    group[1].load = 1  # it would be the worse one otherwise
+    group[1].load.requests = 1  # it would be the worse one otherwise
     now = 100.0
-    group[0].load = 1
+    group[0].load.requests = 1
     assert policy.choose(group, prompt) is first
 
 

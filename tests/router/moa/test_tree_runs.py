@@ -552,7 +552,7 @@ async def test_a_stream_that_breaks_between_two_pieces_is_freed_at_once(agents: 
         request = AsgiRequest(scope, receive, send, max_body=1)
         with pytest.raises(OSError, match="socket broke") as broken:
             await endpoint.answer(request, {**CHAT, "stream": True}, "chat")
-        assert [worker.load for worker in router.registry.workers] == [0, 0]
+        assert [worker.load.requests for worker in router.registry.workers] == [0, 0]
         await until(lambda: len(agents.pair.decode.aborted) == 1, "decode was told")
         assert broken.tb is not None
 

@@ -126,7 +126,7 @@ async def test_a_run_under_way() -> None:
             (seen,) = (await router.http.get("/runs/r")).json()["agents"]
             assert (seen["state"], seen["text"]) == ("running", "")
             assert WORD not in await shown(router)
-        await until(lambda: not router.dispatcher.registry.workers[1].load, "it is over")
+        await until(lambda: not router.dispatcher.registry.workers[1].load.requests, "it is over")
         assert WORD not in await shown(router)
 
 

@@ -291,7 +291,7 @@ async def test_errors_of_the_router_and_of_the_client(collector: Collector) -> N
     async with serving(pair, trace=collector.settings) as router:
         await router.http.post("/v1/completions", content=b"{")
         for worker in router.registry.workers:
-            worker.healthy = False
+            worker.health.healthy = False
         await router.post("/generate", {"text": "x"})
         assert (await router.http.get("/v1/nowhere")).status_code == 404
     wrong, unserved = collector.one("POST /v1/completions"), collector.one("POST /generate")
@@ -366,7 +366,7 @@ async def test_segments_join_the_agent_they_are_for(collector: Collector, tmp_pa
         said = "word " * 40
         await call.stream(native_event(said))
         decode = router.registry.workers[1]
-        await until(lambda: "agg2" in agents.asked and decode.load == 1, "a segment is there")
+        await until(lambda: "agg2" in agents.asked and decode.load.requests == 1, "a segment is there")
         await call.event(native_event(said + "end", "stop", (10, 41)))
         await call.done()
 

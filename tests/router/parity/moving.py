@@ -146,7 +146,7 @@ async def joined() -> Moves:
         await until(lambda: "m" in router.registry.models(), "it serves")
         await pair.decode.server.__aexit__()
         await router.registry.probe()
-        await until(lambda: not router.registry.workers[1].usable, "decode is gone")
+        await until(lambda: not router.registry.workers[1].health.usable, "decode is gone")
     return moves
 
 

@@ -101,12 +101,12 @@ async def test_health_generate_asks_the_idlest_and_policies_learn_nothing_of_it(
     async with serving(first, second) as router:
         busy = [worker for worker in router.registry.workers if worker.url in (first.prefill.url, second.decode.url)]
         for worker in busy:
-            worker.load += 1
+            worker.load.requests += 1
         before = (await router.http.get("/metrics")).text
         for _ in range(4):
             assert (await router.http.get("/health_generate")).status_code == 200
         for worker in busy:
-            worker.load -= 1
+            worker.load.requests -= 1
         assert [len(server.requests) for server in (first.prefill, first.decode, second.prefill, second.decode)] == [
             0,
             4,

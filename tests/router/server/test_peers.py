@@ -95,7 +95,7 @@ async def test_a_worker_that_went_and_came_back_is_there_after_a_restart(tmp_pat
 
     pair = FakePair()
     async with together(pair, folder=tmp_path, count=1, fakes=[other], again=True) as (router,):
-        await until(lambda: len(router.registry.pairs()) == 1, "the worker was looked at, and stays")
+        await until(lambda: len(router.registry.pairs()) == 1, "the worker was probed, and stays")
 
 
 def test_who_begins_again_believes_all_that_know_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,9 +170,9 @@ async def test_all_processes_hear_of_new_settings(tmp_path: Path) -> None:
         assert (await routers[0].http.patch(where, json=body)).status_code == 202
         for router in routers:
             worker = router.registry.workers[1]
-            assert (worker.config.cost, worker.config.labels, worker.health.timeout_secs) == (2, {"a": "b"}, 7)
+            assert (worker.config.cost, worker.config.labels, worker.health.settings.timeout_secs) == (2, {"a": "b"}, 7)
             assert worker.api_key == "its-own"
-            assert not worker.draining
+            assert not worker.health.draining
             assert "its-own" not in (await router.http.get("/workers")).text
         assert (await routers[1].http.put(where, json={"url": pair.decode.url, "priority": 1})).status_code == 202
         for router in routers:
@@ -207,7 +207,8 @@ def test_processes_agree_whatever_order_they_hear_in(
             def settings(router: Serving) -> set[Any]:
                 workers = router.registry.workers
                 return {
-                    (each.url, each.draining, each.bootstrap_port if each.role == "prefill" else 0) for each in workers
+                    (each.url, each.health.draining, each.bootstrap_port if each.role == "prefill" else 0)
+                    for each in workers
                 }
 
             await until(lambda: len({frozenset(settings(each)) for each in routers}) == 1, "all have the same workers")
@@ -260,9 +261,9 @@ async def test_a_worker_that_is_added_again_while_a_process_still_drains_it(tmp_
         await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
         assert (await first.http.delete(f"/workers/{Worker(pair.decode.url, 'decode').id}")).status_code == 202
         await until(lambda: len(first.registry.workers) == 1, "it is gone in the first process")
-        assert [each.draining for each in second.registry.workers] == [False, True]
+        assert [each.health.draining for each in second.registry.workers] == [False, True]
         assert (await first.post("/workers", added(pair.decode, 0)[3])).status_code == 202
-        assert [each.draining for each in second.registry.workers] == [False, False]
+        assert [each.health.draining for each in second.registry.workers] == [False, False]
         end.set()
         assert (await request).status_code == 200
 

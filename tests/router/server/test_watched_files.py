@@ -177,7 +177,7 @@ async def test_workers_come_change_and_go(tmp_path: Path, caplog: pytest.LogCapt
         write(path, listed(second, priority=7))
         await until(lambda: urls(router) == [flagged.url, second.url], "it is gone, and who has a flag is left alone")
         assert logged(caplog, "0 workers are added, 0 changed, 1 removed") == 1
-        assert [worker.draining for worker in router.registry.workers] == [False, False]
+        assert [worker.health.draining for worker in router.registry.workers] == [False, False]
         await router.settled()
 
 
@@ -189,12 +189,12 @@ async def test_a_worker_that_is_there_again_before_it_is_gone(tmp_path: Path) ->
         write(path, listed(server))
         async with serving(workers_file=path, server=SOON) as router:
             (worker,) = router.registry.workers
-            worker.load = 1  # as if a request was under way
+            worker.load.requests = 1  # as if a request was under way
             write(path, {"workers": []})
-            await until(lambda: worker.draining, "it is being removed")
+            await until(lambda: worker.health.draining, "it is being removed")
             write(path, listed(server, priority=7))
             await until(lambda: bool(following(router)._to_add), "it waits")
-            worker.load = 0
+            worker.load.requests = 0
             await until(lambda: [w.config.priority for w in router.registry.workers] == [7], "it is there again")
             await router.settled()
 

@@ -37,7 +37,7 @@ CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
 
 def here(client: Serving) -> dict[str, Worker]:
     """Workers that stay, by their host."""
-    return {worker.origin.host: worker for worker in client.registry.workers if not worker.draining}
+    return {worker.origin.host: worker for worker in client.registry.workers if not worker.health.draining}
 
 
 async def has(client: Serving, *hosts: str) -> None:
@@ -48,7 +48,7 @@ async def has(client: Serving, *hosts: str) -> None:
 async def usable(client: Serving, *hosts: str) -> None:
     """And all may get requests."""
     await has(client, *hosts)
-    await until(lambda: all(worker.usable for worker in here(client).values()), "all workers are well")
+    await until(lambda: all(worker.health.usable for worker in here(client).values()), "all workers are well")
 
 
 def pair_of_pods() -> tuple[Pod, Pod]:
@@ -168,7 +168,7 @@ async def test_streams_of_a_pod_that_goes_end_and_its_address_is_free_then() -> 
             stream = await streaming.begin(client)
             old = here(client)["127.0.0.2"]
             cluster.put(pod("d", "127.0.0.2", labels=DECODE, leaving=True))
-            await until(lambda: old.draining, "it gets no new requests")
+            await until(lambda: old.health.draining, "it gets no new requests")
             cluster.put(pod("e", "127.0.0.2", labels=DECODE))
             assert (await client.post("/v1/chat/completions", CHAT)).status_code == 503
             cluster.delete("d")
@@ -212,9 +212,9 @@ async def test_a_pod_that_is_unready_for_a_moment_keeps_its_streams_and_gets_req
             worker, stream = here(client)["127.0.0.2"], await streaming.begin(client)
             for _ in range(2):
                 cluster.put(pod("d", "127.0.0.2", labels=DECODE, ready=False))
-                await until(lambda: worker.draining, "it gets no new requests")
+                await until(lambda: worker.health.draining, "it gets no new requests")
                 cluster.put(decode)
-                await until(lambda: not worker.draining, "it gets requests again")
+                await until(lambda: not worker.health.draining, "it gets requests again")
             second = await streaming.begin(client)
             await streaming.end(stream, second)
             await client.settled()

@@ -84,7 +84,7 @@ class Serving:
 
     async def settled(self) -> None:
         """No load is counted, and no generation is held open on any worker."""
-        await until(lambda: all(worker.load == 0 for worker in self.registry.workers), "all loads are 0")
+        await until(lambda: all(worker.load.requests == 0 for worker in self.registry.workers), "all loads are 0")
         await self.dispatcher.close()
 
     async def freed(self) -> None:

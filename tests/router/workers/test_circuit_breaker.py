@@ -289,7 +289,9 @@ async def test_the_router_itself_tries_a_worker_again() -> None:
 async def test_a_worker_that_was_away_begins_anew() -> None:
     pair = FakePair()
     async with started(pair):
-        subject = Worker(pair.decode.url, "decode", health=HealthSettings(failure_threshold=1, success_threshold=1))
+        subject = Worker(
+            pair.decode.url, "decode", health_settings=HealthSettings(failure_threshold=1, success_threshold=1)
+        )
         await subject.probe()
         for _ in range(10):
             subject.breaker.record_outcome(subject.breaker.begin_request(), False)

@@ -19,6 +19,7 @@ from router.workers.kv_event_monitor import KvEventMonitor, KvEventSettings
 from router.workers.kv_event_stream import KvEventStream
 from router.workers.registry import Registry
 from router.workers.worker import Worker
+from router.workers.worker_report import WorkerReport
 from tests.router.support.aio import aio, until
 from tests.router.support.kv_publisher import CLEARED, KvPublisher, removed, stored
 
@@ -211,8 +212,8 @@ async def test_a_new_process_begins_anew() -> None:
 @aio
 async def test_events_of_another_form_are_not_used() -> None:
     async with KvPublisher() as publisher:
-        worker = Worker("http://127.0.0.1:1", "plain", None, "m", healthy=True)
-        worker.kv_event_source = event_source("127.0.0.1", publisher.server_info)
+        worker = Worker("http://127.0.0.1:1", "plain", models=("m",), healthy=True)
+        worker.report = WorkerReport(kv_event_source=event_source("127.0.0.1", publisher.server_info))
         monitor = KvEventMonitor(Registry([worker]), KvEventSettings(enabled=True), ["plain"])
         task = asyncio.create_task(monitor.run())
         try:
