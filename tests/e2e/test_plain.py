@@ -19,6 +19,7 @@ from router.workers.registry import Registry
 from router.workers.worker import Worker
 from tests.e2e.conftest import small_tree
 from tests.e2e.servers import MODEL, TIMEOUT, Servers, wait_for
+from tests.router.support.parsed_bytes import counted
 
 AT_ONCE = ExitRule(rule="q_threshold", q_min=0.0)
 
@@ -69,10 +70,11 @@ def test_the_events_of_a_real_server_are_parsed_where_they_are_new(servers: Serv
     with httpx.stream("POST", f"{servers.plain}/generate", json=body, timeout=TIMEOUT) as response:
         events = [line[6:].encode() for line in response.iter_lines() if line.startswith("data: {")]
     reader = GenerateReader("a")
-    for event in events:
-        assert reader.read(event) == read_event(event, "a")
+    with counted() as parsed_bytes:
+        read = [reader.read(event) for event in events]
+    assert read == [read_event(event, "a") for event in events]
     assert len(events) > 8
-    assert reader.parsed_bytes < len(events[0]) + len(events[-1]) + 1000
+    assert parsed_bytes() < len(events[0]) + len(events[-1]) + 1000
 
 
 def _running(base: str) -> int:
