@@ -78,7 +78,7 @@ def places_of(request: ClientRequest, routed: RoutedRequest) -> int:
 
 def _at_once(request: ClientRequest, count: int) -> int:
     """How many of `count` samples a request does at once: room for all of them may never be under a limit."""
-    return min(count, request.admission.at_once or count)
+    return min(count, request.admission.max_weight or count)
 
 
 class SampledAttempt(ForwardingAttempt):

@@ -13,6 +13,7 @@ from router.load_balancing import POLICIES
 from router.moa.generate_events import GenerateReader, read_event
 from router.moa.run import Run
 from router.moa.run_context import RunContext
+from router.moa.run_plan import RunPlan
 from router.moa.tree_files import read_trees
 from router.observability.run_trace import RunTrace
 from router.workers.registry import Registry
@@ -37,7 +38,7 @@ def test_a_tree_on_a_plain_server(servers: Servers) -> None:
         try:
             exits = replace(tree, arm="exit", exit=AT_ONCE)
             models = {agent.name: MODEL for _, _, agent in tree.agents()}
-            run = Run(RunContext(dispatcher, judge=judge), exits, models, {}, question, {})
+            run = Run(RunContext(dispatcher, judge=judge), RunPlan(exits, models, question))
             async for _ in run.answer():
                 pass
             assert registry.workers[0].capability == "sglang"

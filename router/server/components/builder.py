@@ -31,7 +31,7 @@ class Components:
         runs: Runs of trees and of agents.
         endpoints: What answers requests, by path.
         files: Watches files of settings.
-        event_loop: Tells how late the event loop is.
+        event_loop: Measures how late the event loop is.
     """
 
     settings: RouterSettings

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from router.agent_runs.registry import MAX_AGENTS, AgentRunRegistry
+from router.agent_runs.registry import MAX_AGENTS, AgentRunRegistry, NewAgent
 from router.errors import Conflict, Overloaded, TooManyRuns, UpstreamFailed
 from router.moa.settings import RunSettings
 from router.observability.run_store import RunStore
@@ -36,10 +36,10 @@ def names(runs: AgentRunRegistry) -> list[str]:
 
 def answered(runs: AgentRunRegistry, run: str, client: str, text: str = "", agent: str = "a") -> None:
     """An agent of a run gives its whole answer."""
-    with runs.join(run, agent, "m", (), client) as slot:
-        slot.answer.update([], text)
-        slot.answer.finish()
-        slot.trace.state = "done"
+    with runs.join(NewAgent(run, agent, "m", client=client)) as joined:
+        joined.answer.update([], text)
+        joined.answer.finish()
+        joined.trace.state = "done"
 
 
 def reading(*names: str) -> str:
@@ -75,13 +75,13 @@ async def test_eight_thousand_places_are_filled(agents: Agents) -> None:
 @aio
 async def test_names_that_nobody_waits_for_are_forgotten() -> None:
     runs = registry()
-    with pytest.raises(UpstreamFailed), runs.join("r", "reader", "m", ("x", "y"), "c"):
+    with pytest.raises(UpstreamFailed), runs.join(NewAgent("r", "reader", "m", ("x", "y"), "c")):
         raise UpstreamFailed("the reader failed.")
     assert [*runs._runs["", "r"].answers] == ["reader"]
     assert runs._runs["", "r"].awaited == {}
-    with runs.join("r", "x", "m", (), "c") as slot:
-        assert not slot.awaited
-        slot.answer.finish()
+    with runs.join(NewAgent("r", "x", "m", client="c")) as joined:
+        assert not joined.awaited
+        joined.answer.finish()
     runs.close()
 
 
@@ -113,15 +113,15 @@ async def test_many_clients_forget_runs_of_who_has_most() -> None:
 @aio
 async def test_runs_under_way_are_not_forgotten() -> None:
     runs = registry(named=2, named_per_client=1)
-    with runs.join("a", "x", "m", (), "one") as slot:
+    with runs.join(NewAgent("a", "x", "m", client="one")) as joined:
         with pytest.raises(TooManyRuns, match="you have 1 runs under way"):
             answered(runs, "b", "one")
-        with runs.join("c", "x", "m", (), "two") as other:
+        with runs.join(NewAgent("c", "x", "m", client="two")) as other:
             with pytest.raises(TooManyRuns, match="2 runs are under way, which is the most"):
                 answered(runs, "d", "three")
             other.answer.finish()
         answered(runs, "d", "three")
-        slot.answer.finish()
+        joined.answer.finish()
     assert names(runs) == ["a", "d"]
 
 
@@ -133,11 +133,11 @@ async def test_answers_are_bounded_in_bytes() -> None:
         answered(runs, f"run-{index}", "greedy", "x" * 30_000)
     assert runs.size <= 100_000
     assert {"small", "run-19"} <= {*names(runs)}
-    with runs.join("busy", "b", "m", (), "greedy") as slot:
+    with runs.join(NewAgent("busy", "b", "m", client="greedy")) as joined:
         answered(runs, "busy", "greedy", "x" * 200_000)
         with pytest.raises(Overloaded, match="the answers of runs take"):
             answered(runs, "one-more", "quiet")
-        slot.answer.finish()
+        joined.answer.finish()
     answered(runs, "one-more", "quiet")
     assert runs.size <= 100_000
     runs.close()

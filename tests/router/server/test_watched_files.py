@@ -121,10 +121,10 @@ async def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path) -> Non
     watched = WatchedFile(path, signature(path), Path.read_text, take_over)
     for text in ("ab", "abc", "abcd"):
         path.write_text(text)
-        await watched.look()
+        await watched.check()
     assert read == []
-    await watched.look()
-    await watched.look()
+    await watched.check()
+    await watched.check()
     assert read == ["abcd"]
 
 
@@ -152,7 +152,7 @@ async def test_an_unexpected_error_does_not_end_the_watching(
 
     async with serving(agents.pair, trees=path, server=SOON) as router:
         monkeypatch.setattr(watched_files, "signature", broken)
-        await until(lambda: logged(caplog, "unexpected error while looking at a file") == 1, "it is logged")
+        await until(lambda: logged(caplog, "unexpected error while checking a file") == 1, "it is logged")
         write(path, renamed("other"))
         await until(lambda: trees_of(router) == ["other"], "the new tree")
         await router.settled()
