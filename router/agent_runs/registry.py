@@ -23,7 +23,28 @@ RunKey = tuple[str, str]  # the namespace of a run and its name: clients give th
 
 
 @dataclass(frozen=True)
-class AgentSlot:
+class NewAgent:
+    """An agent whose request has come.
+
+    Attributes:
+        run: The run's name in its namespace.
+        name: Its name; one without a name can be read by nobody.
+        model: Its model.
+        reads: The agents that it reads.
+        client: Whose limits the run counts for.
+        namespace: Whose runs it may meet.
+    """
+
+    run: str
+    name: str | None
+    model: str
+    reads: tuple[str, ...] = ()
+    client: str = ""
+    namespace: str = ""
+
+
+@dataclass(frozen=True)
+class JoinedAgent:
     """One agent in its run.
 
     Attributes:
@@ -105,11 +126,25 @@ class _Run:
         while unvisited:
             current = unvisited.pop()
             if current == name:
-                raise BadRequest(f"agents would wait for each other: {' reads '.join(_path(read_by, name))}.")
+                raise BadRequest(f"agents would wait for each other: {' reads '.join(_cycle(read_by, name))}.")
             for upstream in self.agents[current].reads if current in self.agents else ():
                 if upstream not in read_by:
                     read_by[upstream] = current
                     unvisited.append(upstream)
+
+    def add(self, name: str, model: str, reads: Collection[str]) -> JoinedAgent:
+        """Let an agent that was checked take part; who waited for its request follows its answer."""
+        upstream = {each: self.answer_of(each) for each in dict.fromkeys(reads)}
+        layer = 1 + max((self.agents[each].layer for each in upstream if each in self.agents), default=0)
+        trace = AgentTrace(name, name, layer if reads else 0, model, tuple(upstream))
+        timer = self.awaited.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        answer = self.answers[name] if timer is not None else UpstreamAnswer(name)
+        self.answers[name], self.agents[name] = answer, trace
+        self.trace.agents = list(self.agents.values())
+        self.trace.resume()
+        return JoinedAgent(self.trace, trace, answer, upstream, awaited=timer is not None)
 
     def forget_awaited(self) -> None:
         """Forget the agents whose requests have not come: nobody waits for them any more."""
@@ -124,12 +159,12 @@ class _Run:
         return self.size - before
 
 
-def _path(read_by: Mapping[str, str], name: str) -> list[str]:
-    """From an agent along those it reads back to itself."""
-    path = [name]
-    while len(path) == 1 or path[-1] != name:
-        path.append(read_by[path[-1]])
-    return path[::-1]
+def _cycle(read_by: Mapping[str, str], name: str) -> list[str]:
+    """Return the cycle of agents through `name`, for the error message."""
+    cycle = [name]
+    while len(cycle) == 1 or cycle[-1] != name:
+        cycle.append(read_by[cycle[-1]])
+    return cycle[::-1]
 
 
 class AgentRunRegistry:
@@ -160,26 +195,10 @@ class AgentRunRegistry:
         return len(self._runs)
 
     @contextmanager
-    def join(
-        self,
-        run_name: str,
-        agent: str | None,
-        model: str,
-        reads: tuple[str, ...],
-        client: str = "",
-        namespace: str = "",
-    ) -> Iterator[AgentSlot]:
-        """Take part in a run as an agent while the block lasts; an agent without a name can be read by nobody.
+    def join(self, agent: NewAgent) -> Iterator[JoinedAgent]:
+        """Let an agent take part in its run while the block lasts.
 
         When the block ends with an error, or before the answer has ended, readers fail.
-
-        Args:
-            run_name: The run's name in its namespace.
-            agent: The agent's name.
-            model: The agent's model.
-            reads: The agents that it reads.
-            client: Whose limits the run counts for.
-            namespace: Whose runs it may meet.
 
         Raises:
             BadRequest: The agent would read itself, directly or through others.
@@ -187,50 +206,45 @@ class AgentRunRegistry:
             TooManyRuns: There are too many runs, of the client or of all, or too many agents in this one.
             Overloaded: The answers of the runs under way take too many bytes.
         """
-        run = self._get_or_create((namespace, run_name), client)
+        run = self._get_or_create((agent.namespace, agent.run), agent.client)
         run.active += 1
         self._idle.pop(run.key, None)
         try:
-            name = agent or UNNAMED.format(len(run.agents) + 1)
-            run.check_agent(name, reads)
-            upstream = {each: run.answer_of(each) for each in dict.fromkeys(reads)}
-            layer = 1 + max((run.agents[each].layer for each in upstream if each in run.agents), default=0)
-            trace = AgentTrace(name, name, layer if reads else 0, model, tuple(upstream))
-            timer = run.awaited.pop(name, None)
-            if timer is not None:
-                timer.cancel()
-            answer = run.answers[name] if timer is not None else UpstreamAnswer(name)
+            name = agent.name or UNNAMED.format(len(run.agents) + 1)
+            run.check_agent(name, agent.reads)
             if not run.agents:
                 self._store.add(run.trace)
-            run.answers[name], run.agents[name] = answer, trace
-            run.trace.agents = list(run.agents.values())
-            run.trace.resume()
+            joined = run.add(name, agent.model, agent.reads)
             try:
-                yield AgentSlot(run.trace, trace, answer, upstream, awaited=timer is not None)
+                yield joined
             except RouterError as error:
-                _fail(trace, answer, error)
+                _fail(joined, error)
                 raise
             finally:
-                if not answer.done:
-                    reason = "its client left before its answer was whole."
-                    _fail(trace, answer, UpstreamFailed(f"agent {name} failed: {reason}"))
-                if self._store.redact_text:
-                    trace.redact()
-                if run.active == 1:
-                    run.trace.end("failed" if trace.state == "failed" else "done", trace.error)
+                self._end_agent(run, joined)
         finally:
             run.active -= 1
             if not run.active:
                 run.forget_awaited()
             self.size += run.measure()
             if not run.active:
-                self._rest(run)
+                self._mark_idle(run)
 
-    def _rest(self, run: _Run) -> None:
-        """A run has no requests in flight any more."""
+    def _end_agent(self, run: _Run, agent: JoinedAgent) -> None:
+        """An agent's request has ended, also by an error; its run has, where no other one is in flight."""
+        if not agent.answer.done:
+            reason = "its client left before its answer was whole."
+            _fail(agent, UpstreamFailed(f"agent {agent.trace.agent} failed: {reason}"))
+        if self._store.redact_text:
+            agent.trace.redact()
+        if run.active == 1:
+            run.trace.end("failed" if agent.trace.state == "failed" else "done", agent.trace.error)
+
+    def _mark_idle(self, run: _Run) -> None:
+        """Mark the run as idle; forget it if no agent joined."""
         run.last_used = time.monotonic()
         if not run.agents:
-            self._forget(run)  # none has joined
+            self._forget(run)
             return
         self._idle[run.key] = run
         self._free_bytes()
@@ -299,7 +313,7 @@ class AgentRunRegistry:
             self._forget(run)
 
 
-def _fail(trace: AgentTrace, answer: UpstreamAnswer, error: RouterError) -> None:
-    trace.state, trace.error = "failed", str(error)
-    if not answer.done:
-        answer.fail(error)
+def _fail(agent: JoinedAgent, error: RouterError) -> None:
+    agent.trace.state, agent.trace.error = "failed", str(error)
+    if not agent.answer.done:
+        agent.answer.fail(error)

@@ -7,11 +7,13 @@ with `completion` the placeholders are filled in the order in which the answers 
 """
 
 from collections import deque
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from router.agent_runs.agent_request import read_agent_request
-from router.agent_runs.registry import AgentRunRegistry
+from router.agent_runs.agent_request import AgentRequest, read_agent_request
+from router.agent_runs.registry import AgentRunRegistry, JoinedAgent, NewAgent
 from router.agent_runs.responses import send_generate_response, send_openai_response
 from router.errors import BadRequest
 from router.http.asgi import AsgiRequest
@@ -19,10 +21,11 @@ from router.moa.agent import run_agent
 from router.moa.agent_call import AgentCall
 from router.moa.openai_format import EndpointKind, OpenAIFormat
 from router.moa.run_context import RunContext
-from router.moa.run_limits import RunLimits
+from router.moa.run_limits import RunLimits, RunSlot
 from router.observability.run_store import RunStore
 
 if TYPE_CHECKING:
+    from router.observability.tracing.leg_tracer import LegTracer
     from router.observability.tracing.request_span import RequestSpan
 
 # The API of each path that takes `run`; None for SGLang's own.
@@ -31,6 +34,77 @@ KINDS: dict[str, EndpointKind | None] = {
     "/v1/completions": "completion",
     "/generate": None,
 }
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """A request whose agent has joined its run, and how it is answered.
+
+    Attributes:
+        request: The client's request.
+        asked: What it says.
+        kind: The API it came by; None for SGLang's own.
+        model: The agent's model.
+        agent: The agent in its run.
+        slot: The run's slot among the concurrent ones.
+        tracer: The agent's span; None without tracing.
+        latest_event: The server's last event: each event of `/generate` has the whole answer so far.
+    """
+
+    request: AsgiRequest
+    asked: AgentRequest
+    kind: EndpointKind | None
+    model: str
+    agent: JoinedAgent
+    slot: RunSlot
+    tracer: "LegTracer | None"
+    latest_event: deque[bytes] = field(default_factory=lambda: deque(maxlen=1))
+
+    def yield_room(self) -> None:
+        """Count for no limit while the agent waits for others, whose requests need the room."""
+        if self.agent.waits:
+            self.slot.wait(awaited=self.agent.awaited)
+            self.request.admission.pause()
+
+    async def take_room(self) -> None:
+        """Count again, now that the prompt is complete."""
+        self.slot.go_on()
+        await self.request.admission.resume()
+
+    def call(self) -> AgentCall:
+        """The call of the agent's model."""
+        return AgentCall(
+            run_trace=self.agent.run_trace,
+            trace=self.agent.trace,
+            answer=self.agent.answer,
+            draft=self.asked.draft,
+            upstream=self.agent.upstream,
+            order=self.asked.order,
+            sampling=self.asked.sampling,
+            splice=True,
+            keep_output_ids=self.kind is None,
+            answers_client=True,
+            streaming=self.asked.stream,
+            extra_fields=self.asked.extra_fields,
+            on_event=self.latest_event.append,
+            before_sending=self.take_room,
+            tracer=self.tracer,
+        )
+
+    async def send(self, texts: AsyncGenerator[str]) -> None:
+        """Send the answer to the client in the form of its API."""
+        asked, trace = self.asked, self.agent.trace
+        if self.kind is None:
+            await send_generate_response(self.request, texts, self.latest_event, stream=asked.stream)
+            return
+        await send_openai_response(
+            self.request,
+            texts,
+            trace,
+            OpenAIFormat(self.kind, f"{asked.run}.{trace.agent}", self.model),
+            stream=asked.stream,
+            include_usage=asked.include_usage,
+        )
 
 
 class AgentRuns:
@@ -65,56 +139,20 @@ class AgentRuns:
         if path not in KINDS:
             raise BadRequest(f"{path} takes no `run`: only requests that generate text belong to runs.")
         kind = KINDS[path]
-        agent_request = read_agent_request(body, kind)
+        asked = read_agent_request(body, kind)
         if kind is None and not self._context.registry.served_by_pairs(model):
             raise BadRequest(f"{model} is served by plain servers, which have no /generate; use /v1/completions.")
-        upstream_names = agent_request.draft.upstream_names
+        names = asked.draft.upstream_names
+        agent = NewAgent(asked.run, asked.agent, model, names, request.client_key, request.namespace)
         with (
-            self._limits.admit(request.client_key) as place,
-            self.runs.join(
-                agent_request.run, agent_request.agent, model, upstream_names, request.client_key, request.namespace
-            ) as slot,
-            nullcontext() if span is None else span.start_agent(slot.run_trace, slot.trace) as tracer,
+            self._limits.admit(request.client_key) as slot,
+            self.runs.join(agent) as joined,
+            nullcontext() if span is None else span.start_agent(joined.run_trace, joined.trace) as tracer,
         ):
-            if slot.waits:
-                # It gives its places up: the requests that it waits for need them.
-                place.wait(awaited=slot.awaited)
-                request.admission.pause()
-
-            async def before_sending() -> None:
-                place.go_on()
-                await request.admission.resume()
-
-            latest_event: deque[bytes] = deque(maxlen=1)  # each event of /generate has the whole answer so far
-            call = AgentCall(
-                run_trace=slot.run_trace,
-                trace=slot.trace,
-                answer=slot.answer,
-                draft=agent_request.draft,
-                upstream=slot.upstream,
-                order=agent_request.order,
-                sampling=agent_request.sampling,
-                splice=True,
-                keep_output_ids=kind is None,
-                answers_client=True,
-                streaming=agent_request.stream,
-                extra_fields=agent_request.extra_fields,
-                on_event=latest_event.append,
-                before_sending=before_sending,
-                tracer=tracer,
-            )
-            async with aclosing(run_agent(self._context, call)) as texts:
-                if kind is None:
-                    await send_generate_response(request, texts, latest_event, stream=agent_request.stream)
-                    return
-                await send_openai_response(
-                    request,
-                    texts,
-                    slot.trace,
-                    OpenAIFormat(kind, f"{agent_request.run}.{slot.trace.agent}", model),
-                    stream=agent_request.stream,
-                    include_usage=agent_request.include_usage,
-                )
+            turn = _Turn(request, asked, kind, model, joined, slot, tracer)
+            turn.yield_room()
+            async with aclosing(run_agent(self._context, turn.call())) as texts:
+                await turn.send(texts)
 
     def close(self) -> None:
         """Forget all runs."""

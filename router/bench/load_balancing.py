@@ -121,7 +121,9 @@ def _timed(function: object, *arguments: object) -> float:
 
 
 def _workers(count: int) -> list[Worker]:
-    return [Worker(f"http://127.0.0.1:{port}", "prefill", 1, "m", healthy=True) for port in range(1, count + 1)]
+    return [
+        Worker(f"http://127.0.0.1:{port}", "prefill", 1, models=("m",), healthy=True) for port in range(1, count + 1)
+    ]
 
 
 def _text(length: int) -> str:

@@ -49,7 +49,7 @@ class Attempt:
             by_prefill = error is self.exchange.prefill_error
             self.failed_worker = self._pair.prefill if by_prefill else self._pair.decode
             if isinstance(error, ConnectFailed | ConnectionLost):
-                self.failed_worker.connection_failed(error)
+                self.failed_worker.health.connection_failed(error)
             if _is_worker_failure(error):
                 prefill_ok, decode_ok = (False, None) if by_prefill else (None, False)
         elif isinstance(error, TimeoutError):

@@ -92,19 +92,14 @@ class Exchange:
         )
         self._counted_workers |= {pair.prefill, pair.decode}
         for worker in self._counted_workers:
-            worker.load += 1
-            worker.count_request(pair.decode.model)
-        pair.decode.places_taken += places
+            worker.begin_request(pair.decode.model, places if worker is pair.decode else 0)
 
     def release_load(self, worker: Worker) -> None:
         """Stop counting this exchange in a worker's load. Calling it again has no effect."""
         if worker in self._counted_workers:
             self._counted_workers.remove(worker)
-            worker.load -= 1
-            if worker is self.pair.decode:
-                worker.places_taken -= self._places
-            if worker.on_release is not None:
-                worker.on_release()
+            worker.load.end(self._places if worker is self.pair.decode else 0)
+            worker.load.tell_release()
 
     @property
     def decode_started(self) -> bool:
@@ -134,7 +129,7 @@ class Exchange:
     def _on_prefill_data(self) -> None:
         """Read what has arrived from prefill; at the end of its response, find out whether it succeeded."""
         prefill = self._prefill
-        self.pair.prefill.heard = True
+        self.pair.prefill.load.hear()
         while (chunk := prefill.read_available()) is not None:
             self._prefill_chunks.append(chunk)
         try:
@@ -153,7 +148,7 @@ class Exchange:
             self._on_prefilled()
 
     def _on_decode_data(self) -> None:
-        self.pair.decode.heard = True
+        self.pair.decode.load.hear()
         self._notify()
 
     def _raise_prefill_error(self) -> None:

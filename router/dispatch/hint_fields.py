@@ -27,7 +27,7 @@ def hint_fields(fields: Mapping[str, Any], workers: Sequence[Worker]) -> dict[st
 
 def common_rule(workers: Sequence[Worker]) -> PriorityRule | None:
     """The rule of workers that get the same body; None if none has one, they differ, or one refuses it."""
-    rules = [worker.priority_rule for worker in workers]
+    rules = [worker.report.priority_rule for worker in workers]
     scheduling = {rule for rule in rules if rule is not None and rule.schedules}
     if len(scheduling) != 1 or any(rule is not None and rule.refuses for rule in rules):
         return None

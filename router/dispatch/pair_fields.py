@@ -23,7 +23,7 @@ def router_fields(fields: Mapping[str, Any], pair: Pair, path: str, *, is_checke
         BadRequest: As of `check_pair_request`; or `rid` is no id.
     """
     if not is_checked:
-        check_pair_request(fields, path, stock=not (pair.prefill.overlay and pair.decode.overlay))
+        check_pair_request(fields, path, stock=not (pair.prefill.report.overlay and pair.decode.report.overlay))
     size = batch_size(fields, path)
     host, port = pair.prefill.origin.host, pair.prefill.bootstrap_port
     rid = ids_of_prompts(fields.get("rid"), size)

@@ -37,16 +37,15 @@ class WorkerUse:
     def __enter__(self) -> Self:
         check_breakers((self.worker,))
         self._breaker_generation = self.worker.breaker.begin_request()
-        self.worker.load += 1
-        self.worker.count_request(self._model)
+        self.worker.begin_request(self._model)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.worker.load -= 1
+        self.worker.load.end()
         if isinstance(error, ConnectFailed | ConnectionLost):
-            self.worker.connection_failed(error)
+            self.worker.health.connection_failed(error)
         success = self._success(error)
         self.failed = success is False
         self.worker.breaker.record_outcome(self._breaker_generation, success)
@@ -63,7 +62,7 @@ class WorkerUse:
 
     def on_data(self) -> None:
         """Something of the worker's response has arrived."""
-        self.worker.heard = True
+        self.worker.load.hear()
 
     def count_silence(self) -> None:
         """After the block: the request was cancelled because its time was over before the response started."""

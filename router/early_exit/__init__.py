@@ -4,7 +4,7 @@ A run has one `ClusterExit` for each cluster with an `ExitRule`. All runs share 
 """
 
 from router.early_exit.agreement import Agreement, AgreementJudge, JudgeError
-from router.early_exit.answers import Answer, AnswerKind, extract_answer, find_answer, same_answer
+from router.early_exit.answers import Answer, AnswerKind, find_answer, same_answer
 from router.early_exit.cluster_exit import ClusterExit
 from router.early_exit.confidence import Confidence, confidence
 from router.early_exit.decision import Decision
@@ -25,7 +25,6 @@ __all__ = [
     "Judge",
     "JudgeError",
     "confidence",
-    "extract_answer",
     "find_answer",
     "same_answer",
 ]

@@ -51,7 +51,7 @@ def refuse_ignored(fields: Mapping[str, Any], workers: Callable[[], Sequence[Wor
     kinds = {worker.capability for worker in receivers}
     if fields.get("best_of") not in (None, fields.get("n") or 1) and kinds != {"openai"}:
         raise BadRequest("`best_of` is not offered by SGLang, which would ignore it; send the request without it.")
-    templates = [worker.capability == "openai" or worker.info.get("completion_template") for worker in receivers]
+    templates = [worker.capability == "openai" or worker.report.completion_template for worker in receivers]
     if fields.get("suffix") not in (None, "") and not (templates and all(templates)):
         raise BadRequest(
             "`suffix` would be ignored: only servers with --completion-template use it, in /v1/completions; "

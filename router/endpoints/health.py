@@ -61,7 +61,7 @@ class HealthEndpoints:
         if reason is not None:
             raise NoWorker(reason, retry_after=1.0)
         workers = self._registry.workers
-        usable = sum(worker.usable for worker in workers)
+        usable = sum(worker.health.usable for worker in workers)
         await request.send_json(
             {
                 "status": "ready",

@@ -44,6 +44,6 @@ class ModelEndpoints:
     def _any_generating(self) -> Worker:
         for role in ("decode", "plain"):
             for worker in self._registry.workers:
-                if worker.usable and worker.role == role:
+                if worker.health.usable and worker.role == role:
                     return worker
         raise NoWorker("no decode or plain server is healthy yet.", retry_after=1.0)

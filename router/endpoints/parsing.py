@@ -93,7 +93,9 @@ class ParsingEndpoints:
                 return _object(server, path, content)
             if status > 500 or status in KEY_REFUSED:
                 said = f"{server.url} answered {path} with {status}: {error_message(content)}"
-                failure = Unauthorized(said) if server.wants_key and status in KEY_REFUSED else UpstreamFailed(said)
+                failure = (
+                    Unauthorized(said) if server.health.wants_key and status in KEY_REFUSED else UpstreamFailed(said)
+                )
                 continue
             said = error_message(content) if status < 500 else f"the server answers {status}"
             raise BadRequest(f"the text cannot be parsed with {parser[:100]!r}: {said}; is that a parser of SGLang's?")
@@ -109,10 +111,14 @@ class ParsingEndpoints:
             self._registry.usable(model, "plain")  # raises what says that it is not served
         any_model = model in (None, "default")
         of_model = [each for each in self._registry.workers if any_model or model in each.models or each.serves_any]
-        ours = [each for each in of_model if each.role != "prefill" and (each.capability != "openai" or each.wants_key)]
+        ours = [
+            each
+            for each in of_model
+            if each.role != "prefill" and (each.capability != "openai" or each.health.wants_key)
+        ]
         if of_model and not ours:
             raise NotOffered("only SGLang's servers parse texts, and none of these is one.")
-        return sorted((worker for worker in ours if worker.usable), key=lambda worker: worker.load)
+        return sorted((worker for worker in ours if worker.health.usable), key=lambda worker: worker.load.requests)
 
 
 def _checked(body: Mapping[str, Any], parser: str, *more: str) -> dict[str, str]:

@@ -102,6 +102,6 @@ class _OneServer:
     server: Worker
 
     def choose(self, _: RoutedRequest, context: RoutingContext, avoid: Collection[Worker]) -> Worker:
-        if not self.server.usable:
+        if not self.server.health.usable:
             raise NoWorker("the server that has the response is not healthy; try again later.", retry_after=1.0)
         return self.server

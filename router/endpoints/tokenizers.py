@@ -35,7 +35,7 @@ class TokenizerEndpoints:
 
 def _has_one(worker: Worker) -> bool:
     is_sglang = worker.role != "prefill" and worker.capability != "openai"
-    return is_sglang and worker.usable and not worker.info.get("skip_tokenizer_init")
+    return is_sglang and worker.health.usable and not worker.report.skip_tokenizer_init
 
 
 def _entry(model: str) -> dict[str, Any]:

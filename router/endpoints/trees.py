@@ -15,6 +15,7 @@ from router.moa.openai_format import EndpointKind, OpenAIFormat
 from router.moa.run import Run
 from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
+from router.moa.run_plan import RunPlan
 from router.moa.tree import Tree
 from router.moa.tree_files import Trees
 from router.moa.tree_request import TreeRequest, read_tree_request
@@ -91,18 +92,20 @@ class TreeEndpoint:
         runs = [
             Run(
                 self._context,
-                tree_request.tree,
-                models,
-                self._sampling,
-                question,
-                tree_request.sampling,
-                agent_sampling=tree_request.agent_sampling,
-                template_options=tree_request.template_options,
-                n=tree_request.n,
-                seed=tree_request.seed,
-                streaming=tree_request.stream,
-                owner=owner,
-                span=span,
+                RunPlan(
+                    tree_request.tree,
+                    models,
+                    question,
+                    sampling=self._sampling,
+                    final_sampling=tree_request.sampling,
+                    agent_sampling=tree_request.agent_sampling,
+                    template_options=tree_request.template_options,
+                    n=tree_request.n,
+                    seed=tree_request.seed,
+                    streaming=tree_request.stream,
+                    owner=owner,
+                ),
+                span,
             )
             for question in tree_request.questions
         ]

@@ -105,7 +105,7 @@ class WorkerEndpoints:
         if existing is not None and _same_settings(existing.config, config):
             self._supervisor.restore(existing)
             return True
-        if existing is not None and not existing.draining:
+        if existing is not None and not existing.health.draining:
             self._configure(existing, config)
             return True
         if existing is not None:
@@ -152,13 +152,13 @@ class WorkerEndpoints:
         worker = self._registry.by_id(worker_id)
         self._supervisor.remove(worker)
         await self.announce(worker.id, None)
-        message = f"the worker gets no new requests; it is gone when its {worker.load} are over"
+        message = f"the worker gets no new requests; it is gone when its {worker.load.requests} are over"
         await request.send_json({"status": "accepted", "worker_id": worker.id, "message": message}, 202)
 
     def _changeable(self, worker_id: str) -> Worker:
         """A worker that is not being removed; raises `NotFound` or `Conflict`."""
         worker = self._registry.by_id(worker_id)
-        if worker.draining:
+        if worker.health.draining:
             raise Conflict(f"the worker {worker.url} is being removed; POST it again once it is gone.")
         return worker
 

@@ -126,13 +126,13 @@ class Forwarder:
             label = request.model = routed.model if routed.model in attempt.workers[-1].models else UNKNOWN_MODEL
             request.workers = tuple([worker.url for worker in attempt.workers])
             request.attempts += 1
-            attempt.workers[-1].expected_tokens += context.expected_tokens  # there the answer is made
+            attempt.workers[-1].load.expect_tokens(context.expected_tokens)  # there the answer is made
             self._metrics.selected(label, attempt.workers)
             try:
                 if not await self._is_to_be_retried(attempt, request, routed):
                     return
             finally:
-                attempt.workers[-1].expected_tokens -= context.expected_tokens
+                attempt.workers[-1].load.expect_tokens(-context.expected_tokens)
                 if trial is not None:
                     trial.end(generated=attempt.generated)
             if attempt.failed_worker is not None:

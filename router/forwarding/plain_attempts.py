@@ -120,7 +120,7 @@ class PlainAttempt(ForwardingAttempt):
 
     def _abort(self) -> None:
         """Abort the request on the server: SGLang notices a closed connection only after seconds."""
-        if self._worker.capability == "openai" and not self._worker.wants_key:
+        if self._worker.capability == "openai" and not self._worker.health.wants_key:
             return
         for ids in (self._added.get("rid"), self._added.get("request_id")):
             if ids:

@@ -23,7 +23,7 @@ def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
         BadRequest: The client's `rid` is none.
     """
     fields = routed.body.fields
-    name = worker.own_name_of(routed.model)
+    name = worker.served.own_name_of(routed.model)
     names_model = routed.path == "/generate" or fields.get("model") == name
     added: dict[str, Any] = {} if names_model else {"model": name}
     if routed.path in WITH_PRIORITY:
@@ -37,7 +37,9 @@ def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
 
 
 def _takes_ids(path: str, worker: Worker) -> bool:
-    return path in WITH_REQUEST_IDS and (worker.capability == "sglang" or (worker.wants_key and path == "/generate"))
+    return path in WITH_REQUEST_IDS and (
+        worker.capability == "sglang" or (worker.health.wants_key and path == "/generate")
+    )
 
 
 def _has_samples(fields: dict[str, Any]) -> bool:

@@ -1,17 +1,17 @@
-"""What a handler can do with its request's place among those that are served at once."""
+"""What a handler can do with its request's weight among those that are served at once."""
 
 from typing import Protocol
 
 
 class Admission(Protocol):
-    """A request's place: how many others it counts as, and whether it counts at all while it waits for another one.
+    """How many requests a request counts as, and whether it counts at all while it waits for another one.
 
     Only the task that handles the request calls these.
     """
 
     @property
-    def at_once(self) -> int | None:
-        """As how many requests at most it should count where it may do one part after the other; None for any."""
+    def max_weight(self) -> int | None:
+        """The most that it should count as, where it may do one part after the other; None for any number."""
 
     async def reweigh(self, weight: int) -> None:
         """Count as so many requests from now on, and wait until there is room for them.
@@ -28,9 +28,9 @@ class Admission(Protocol):
 
 
 class _NoLimits:
-    """The place of a request that counts for no limit."""
+    """Of a request that counts for no limit."""
 
-    at_once = None
+    max_weight = None
 
     async def reweigh(self, weight: int) -> None:
         """There is always room."""

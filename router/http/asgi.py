@@ -51,7 +51,7 @@ class AsgiRequest:
         budget: Counts the bytes of all bodies in memory; None counts nothing.
 
     Attributes:
-        admission: The request's place among those that are served at once.
+        admission: The request's weight among those that are served at once.
         namespace: Whose runs it sees: the name of its client; empty where there are no API keys.
         response_started: Whether the response's headers were sent.
         response_complete: Whether the whole response was sent.

@@ -133,7 +133,7 @@ class CacheAware(BranchingPolicy):
             return candidates[0]
         if prefix is None:
             self.branches["expected_wait_fallback"] += 1
-            return min(candidates, key=lambda candidate: (candidate[0].load, candidate[1].last_chosen))
+            return min(candidates, key=lambda candidate: (candidate[0].load.requests, candidate[1].last_chosen))
         least_loaded = min(candidates, key=_load_key)
         cached = CachedPrompt(prefix)
         matches = [cached.on(worker, state.tree) for worker, state in candidates]
@@ -143,7 +143,7 @@ class CacheAware(BranchingPolicy):
             self.branches["expected_wait_fallback"] += 1
             return least_loaded
         holders = [candidate for candidate, match in zip(candidates, matches, strict=True) if match == longest]
-        loads = [worker.load for worker, _ in candidates]
+        loads = [worker.load.requests for worker, _ in candidates]
         imbalanced = self._settings.imbalanced(max(loads), min(loads))
         chosen = least_loaded if imbalanced else min(holders, key=_load_key)
         self.branches["tree_match" if chosen in holders else "spill"] += 1
@@ -178,4 +178,4 @@ class CacheAware(BranchingPolicy):
 def _load_key(candidate: tuple[Worker, _WorkerState]) -> tuple[int, int, int]:
     """Sort key: load, tree size, last choice."""
     worker, state = candidate
-    return worker.load, state.tree.size, state.last_chosen
+    return worker.load.requests, state.tree.size, state.last_chosen

@@ -39,7 +39,7 @@ class LeastLoad(Policy):
     def _wait(self, worker: Worker, requests: float) -> float:
         """The expected wait in seconds."""
         settings, report = self._settings, worker.server_load
-        tokens, usage = requests * settings.mean_prefill_tokens + worker.expected_tokens, 0.0
+        tokens, usage = requests * settings.mean_prefill_tokens + worker.load.expected_tokens, 0.0
         if report is not None:
             usage = min(report.token_usage or 0.0, FULL)
             if report.waiting_tokens is not None:

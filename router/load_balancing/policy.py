@@ -50,8 +50,8 @@ class Policy(ABC):
         """Choose one of `workers`. Called once for each request, so it should take microseconds.
 
         Args:
-            workers: The workers of one model and role that may get the request, never empty. `Worker.load` is the
-                number of requests in flight on a worker.
+            workers: The workers of one model and role that may get the request, never empty. `Worker.load.requests`
+                is the number of requests in flight on a worker.
             context: What is known of the request.
         """
 

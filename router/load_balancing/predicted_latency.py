@@ -137,7 +137,7 @@ class PredictedLatency(Policy):
         return state.coefficients
 
     def _state_of(self, worker: Worker) -> _WorkerState:
-        identity = worker.model, worker.restarts
+        identity = worker.model, worker.health.restarts
         state = self._states.get(worker)
         if state is None or state.identity != identity:
             state = self._states[worker] = _WorkerState(identity, PrefixTree(self._max_tree_size))

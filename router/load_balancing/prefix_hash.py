@@ -32,15 +32,15 @@ class PrefixHash(BranchingPolicy):
             key = self._beginning(context.prompt)
         if key is None:
             self.branches["no_routing_key"] += 1
-            return min(workers, key=lambda worker: worker.load)
+            return min(workers, key=lambda worker: worker.load.requests)
         first = owner(workers, key)
         limit = self._limit(workers)
-        if first.load <= limit:
+        if first.load.requests <= limit:
             self.branches["ring_hit"] += 1
             return first
         self.branches["load_balance_walk"] += 1
         # The least loaded worker is never over the limit, which is above the average.
-        return next(worker for worker in in_order(workers, key) if worker.load <= limit)
+        return next(worker for worker in in_order(workers, key) if worker.load.requests <= limit)
 
     def _beginning(self, prompt: PromptPrefix) -> bytes:
         """The first tokens of a prompt, or the characters that take about as many; of each kind apart."""
@@ -49,6 +49,6 @@ class PrefixHash(BranchingPolicy):
 
     def _limit(self, workers: Sequence[Worker]) -> float:
         """The highest load that is no overload; the request to come counts too."""
-        average = (sum(worker.load for worker in workers) + 1) / len(workers)
+        average = (sum(worker.load.requests for worker in workers) + 1) / len(workers)
         settings = self._settings
         return max(average * settings.prefix_hash_load_factor, average + settings.prefix_hash_balance_abs_threshold)

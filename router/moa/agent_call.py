@@ -18,8 +18,8 @@ from router.workers.worker import Worker
 RETRYABLE_ERRORS = (UpstreamFailed, UpstreamTimeout, AgentRefused, NoWorker)
 
 
-async def _nothing() -> None:
-    """Nothing is to be awaited."""
+async def _no_wait() -> None:
+    """Return at once: the default of `before_sending`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class AgentCall:
     timeout: float = 300.0
     extra_fields: Mapping[str, Any] = field(default_factory=dict)
     on_event: Callable[[bytes], None] = lambda _: None
-    before_sending: Callable[[], Awaitable[None]] = _nothing
+    before_sending: Callable[[], Awaitable[None]] = _no_wait
     failed_workers: set[Worker] = field(default_factory=set)
     splitters: list[ReasoningSplitter] = field(default_factory=lambda: [ReasoningSplitter()])
     tracer: LegTracer | None = None

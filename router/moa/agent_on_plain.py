@@ -45,8 +45,8 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
     worker = context.dispatcher.selector.choose_plain(
         call.trace.model, RoutingContext(prompt_prefix(body)), call.failed_workers
     )
-    body["model"] = worker.own_name_of(call.trace.model)
-    is_sglang = worker.info.get("sglang") is not None
+    body["model"] = worker.served.own_name_of(call.trace.model)
+    is_sglang = worker.report.sglang is not None
     rid = uuid.uuid4().hex
     if is_sglang:
         body["rid"] = rid

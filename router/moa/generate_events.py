@@ -27,9 +27,6 @@ class GenerateReader:
 
     Args:
         agent: The agent's name, for errors.
-
-    Attributes:
-        parsed_bytes: How many bytes of events were parsed.
     """
 
     def __init__(self, agent: str) -> None:
@@ -37,7 +34,6 @@ class GenerateReader:
         self._before: AnswerProgress | None = None
         self._text_head = b""  # the last event up to the end of its text, without the closing quote
         self._ids_head = b""  # from there to the last token id
-        self.parsed_bytes = 0
 
     def read(self, event: bytes) -> AnswerProgress:
         """The answer with this event.
@@ -50,7 +46,6 @@ class GenerateReader:
         except (ValueError, IndexError):
             progress = None
         if progress is None:
-            self.parsed_bytes += len(event)
             progress = read_event(event, self._agent)
             self._remember(event, progress)
         self._before = progress
@@ -93,7 +88,6 @@ class GenerateReader:
         counted = COMPLETION_TOKENS.match(event, event.rfind(b'"completion_tokens"', ids_end))
         if running < 0 or STILL_RUNNING.match(event, running) is None or counted is None:
             return None
-        self.parsed_bytes += text_end - text_start + ids_end - ids_start
         self._set_heads(event, text_end, ids_end)
         prompt_tokens, _, cached_tokens = before.token_counts
         return AnswerProgress(

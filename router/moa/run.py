@@ -14,11 +14,11 @@ from router.http.merge_streams import merge_streams
 from router.moa.agent import run_agent
 from router.moa.agent_call import AgentCall
 from router.moa.agent_prompts import aggregator_messages, proposer_messages, question_text
-from router.moa.messages import Messages
 from router.moa.prompt_draft import Content, PromptDraft
 from router.moa.run_context import RunContext
+from router.moa.run_plan import RunPlan
 from router.moa.sampling import sglang_sampling
-from router.moa.tree import Agent, Tree
+from router.moa.tree import Agent
 from router.observability.run_trace import AgentTrace, RunTrace
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
 
@@ -33,78 +33,52 @@ class Run:
 
     Args:
         context: Shared with other runs.
-        tree: The tree.
-        models: Model name by agent name.
-        sampling: Default sampling by model name.
-        question: The client's messages, or its token ids for models that run without a tokenizer.
-        final_sampling: The client's sampling parameters, for the final agent.
-        agent_sampling: Sampling parameters by agent, over all others.
-        template_options: For the chat templates of all agents' prompts.
-        n: Number of final answers.
-        seed: Of the draws of early exit; None takes a random one.
-        streaming: Whether the client gets the text as it comes: then the final answer cannot begin anew.
-        owner: The namespace of the client.
+        plan: What it is of.
         span: The request's span; None without tracing.
     """
 
-    def __init__(
-        self,
-        context: RunContext,
-        tree: Tree,
-        models: Mapping[str, str],
-        sampling: Mapping[str, dict[str, Any]],
-        question: Messages | list[int],
-        final_sampling: dict[str, Any],
-        *,
-        agent_sampling: Mapping[str, dict[str, Any]] | None = None,
-        template_options: Mapping[str, Any] | None = None,
-        n: int = 1,
-        seed: int | None = None,
-        streaming: bool = True,
-        owner: str = "",
-        span: "RequestSpan | None" = None,
-    ) -> None:
-        self._tree = tree = tree.dense() if tree.arm == "dense" else tree
-        seed = random.getrandbits(32) if seed is None else seed
+    def __init__(self, context: RunContext, plan: RunPlan, span: "RequestSpan | None" = None) -> None:
+        self._context = context
+        self._plan = plan
+        self._tree = tree = plan.tree.dense() if plan.tree.arm == "dense" else plan.tree
+        seed = random.getrandbits(32) if plan.seed is None else plan.seed
         self.trace = RunTrace(
             tree.name,
             tree.arm,
             tree.order,
             context.new_run_id(),
-            question=question_text(question),
+            question=question_text(plan.question),
             seed=seed,
-            owner=owner,
+            owner=plan.owner,
         )
         self._spans = None if span is None else span.start_run(self.trace)
-        self._context = context
-        self._sampling = sampling
-        self._question = question
-        self._final_sampling = final_sampling
-        self._agent_sampling = agent_sampling or {}
-        self._template_options = template_options or {}
-        self._streaming = streaming
         self._nonce = f"{uuid.uuid4().hex[:12]}:"
         self._members: dict[str, list[str]] = {}  # agent names by cluster; the others by agent name
         self._answers: dict[str, UpstreamAnswer] = {}
         self._traces: dict[str, AgentTrace] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._exits: dict[str, ClusterExit] = {}  # by cluster
         self._decided_answers: dict[str, int] = {}  # by cluster: number of answers at the last exit decision
         for layer, cluster, agent in tree.agents():
-            self._add_agent(layer, cluster.name, agent, agent.name, models[agent.name])
+            self._add_agent(layer, cluster.name, agent, agent.name)
             self._members.setdefault(cluster.name, []).append(agent.name)
-        for name, members in self._members.items():
-            if tree.arm == "exit" and len(members) > 1:
-                self._exits[name] = ClusterExit(tree.exit, name, members, seed, context.judge)
+        self._exits = self._cluster_exits(seed)  # by cluster
         self._final_names = [tree.final.name]
-        final_layer, final_cluster = len(tree.layers) - 1, tree.layers[-1].clusters[0].name
-        for k in range(2, n + 1):
-            name = f"{tree.final.name}#{k}"
-            self._add_agent(final_layer, final_cluster, tree.final, name, models[tree.final.name])
-            self._final_names.append(name)
+        for k in range(2, plan.n + 1):
+            self._final_names.append(f"{tree.final.name}#{k}")
+            self._add_agent(len(tree.layers) - 1, tree.layers[-1].clusters[0].name, tree.final, self._final_names[-1])
 
-    def _add_agent(self, layer: int, cluster: str, agent: Agent, name: str, model: str) -> None:
-        self._traces[name] = AgentTrace(name, cluster, layer, model, agent.reads)
+    def _cluster_exits(self, seed: int) -> dict[str, ClusterExit]:
+        """What decides on the early exit of each cluster that may exit."""
+        if self._tree.arm != "exit":
+            return {}
+        return {
+            name: ClusterExit(self._tree.exit, name, members, seed, self._context.judge)
+            for name, members in self._members.items()
+            if len(members) > 1
+        }
+
+    def _add_agent(self, layer: int, cluster: str, agent: Agent, name: str) -> None:
+        self._traces[name] = AgentTrace(name, cluster, layer, self._plan.models[agent.name], agent.reads)
         self._answers[name] = UpstreamAnswer(name)
         self.trace.agents.append(self._traces[name])
 
@@ -124,7 +98,8 @@ class Run:
                 self._tasks[agent.name] = asyncio.create_task(self._run_upstream_agent(agent, cluster.name))
         try:
             answers = [
-                self._run_agent(final, name, self._sampling_of_final(k)) for k, name in enumerate(self._final_names)
+                self._run_agent(final, name, self._plan.sampling_of_final(k))
+                for k, name in enumerate(self._final_names)
             ]
             async with aclosing(merge_streams(answers)) as texts:
                 async for text in texts:
@@ -150,11 +125,6 @@ class Run:
         for answer in self._answers.values():
             if answer.error is not None:
                 clear_tracebacks(answer.error)
-
-    def _sampling_of_final(self, k: int) -> dict[str, Any]:
-        """The client's sampling for final answer k, with a seed of its own: else n answers would be the same."""
-        seed = self._final_sampling.get("seed")
-        return self._final_sampling if seed is None else {**self._final_sampling, "seed": seed + k}
 
     async def _run_upstream_agent(self, agent: Agent, cluster: str) -> None:
         """Run an agent that others read; on its failure drop or fail its answer, else consider the cluster's exit."""
@@ -206,11 +176,10 @@ class Run:
             self._answers[name].drop()
             self._tasks[name].cancel()
 
-    def _run_agent(self, agent: Agent, name: str, client_sampling: dict[str, Any]) -> AsyncGenerator[str]:
+    def _run_agent(self, agent: Agent, name: str, client_sampling: Mapping[str, Any]) -> AsyncGenerator[str]:
         trace = self._traces[name]
         upstream = [member for cluster in agent.reads for member in self._members[cluster]]
-        sampling = {**self._sampling.get(trace.model, {}), **agent.sampling, **client_sampling}
-        sampling |= self._agent_sampling.get(name, {})
+        sampling = self._plan.sampling_of(name, trace.model, agent.sampling, client_sampling)
         sampling.setdefault("max_tokens", agent.max_tokens)
         is_final = name in self._final_names
         call = AgentCall(
@@ -223,18 +192,18 @@ class Run:
             sampling=sglang_sampling(sampling),
             splice=self._tree.arm in ("splice", "exit"),
             return_logprobs=trace.cluster in self._exits,
-            keep_output_ids=_is_token_ids(self._question),
+            keep_output_ids=self._plan.of_token_ids,
             answers_client=is_final,
             retries=self._tree.retries,
-            streaming=self._streaming and is_final,
+            streaming=self._plan.streaming and is_final,
             timeout=self._tree.timeout,
             tracer=None if self._spans is None else self._spans.agent(trace),
         )
         return run_agent(self._context, call)
 
     def _draft(self, agent: Agent, upstream: list[str]) -> PromptDraft:
-        question: Any = self._question
-        if _is_token_ids(question):
+        question: Any = self._plan.question
+        if self._plan.of_token_ids:
             return PromptDraft(tuple(upstream), lambda answers: [*question, *answers])
 
         def fill(answers: Sequence[str]) -> Content:
@@ -242,12 +211,8 @@ class Run:
                 return proposer_messages(agent.role, question)
             return aggregator_messages(agent.role, question, answers)
 
-        return PromptDraft(tuple(upstream), fill, self._nonce, self._template_options)
+        return PromptDraft(tuple(upstream), fill, self._nonce, self._plan.template_options)
 
 
 def _nan_if_unknown(confidence: float | None) -> float:
     return float("nan") if confidence is None else confidence
-
-
-def _is_token_ids(question: Messages | list[int]) -> bool:
-    return isinstance(question[0], int)

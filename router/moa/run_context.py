@@ -8,7 +8,7 @@ from router.errors import BadRequest, NotFound, NoWorker
 from router.http.ids import new_id
 from router.speculative_prefill.composition import (
     AnswerEncoder,
-    ids_that_say_the_text,
+    ids_if_they_decode_to_text,
     ids_unless_cut,
     reencoded_text,
     same_tokenizer_ids,
@@ -61,7 +61,7 @@ class RunContext:
 
     def context_length(self, model: str) -> int | None:
         """The context length of a model, in tokens; None when its workers do not report it."""
-        length = self.registry.usable(model, "decode")[0].info.get("context_length")
+        length = self.registry.usable(model, "decode")[0].report.context_length
         return length if isinstance(length, int) else None
 
     def answer_encoder(self, reader_model: str) -> AnswerEncoder:
@@ -75,7 +75,7 @@ class RunContext:
         workers, tokenizer = self._workers(reader_model), self.tokenizer(reader_model)
         vocabulary = Vocabulary.of_workers(reader_model, workers)
         as_ids = same_tokenizer_ids if vocabulary.ids_only else ids_unless_cut(tokenizer)
-        as_text, if_they_say_it = reencoded_text(tokenizer), ids_that_say_the_text(tokenizer)
+        as_text, if_they_say_it = reencoded_text(tokenizer), ids_if_they_decode_to_text(tokenizer)
 
         async def encode(answer: UpstreamAnswer) -> Sequence[int]:
             upstream = answer.vocabulary

@@ -8,8 +8,8 @@ from router.http.client_counts import ClientCounts
 from router.moa.settings import RunSettings
 
 
-class RunPlace:
-    """The place of a client's runs among the concurrent ones."""
+class RunSlot:
+    """The share of the concurrent runs that a client's runs take."""
 
     def __init__(self, limits: "RunLimits", client: str, runs: int) -> None:
         self._limits = limits
@@ -18,7 +18,7 @@ class RunPlace:
         self._waits = False
 
     def wait(self, *, awaited: bool) -> None:
-        """Count as waiting for other clients' requests rather than as running, so that these find a place.
+        """Count as waiting for other clients' requests rather than as running, so that these find room.
 
         Args:
             awaited: Whether another request waits for this one: then it is not refused, since refusing it would fail
@@ -66,7 +66,7 @@ class RunLimits:
         return self._waiting.total
 
     @contextmanager
-    def admit(self, client: str, runs: int = 1) -> Iterator[RunPlace]:
+    def admit(self, client: str, runs: int = 1) -> Iterator[RunSlot]:
         """Count runs of a client while the block lasts; raises `TooManyRuns`."""
         of_client, limits = self._running.of(client), self.settings
         if of_client + runs > limits.per_client:
@@ -76,11 +76,11 @@ class RunLimits:
             message = f"{self.running} runs are under way, and {limits.total} is the most; try again later."
             raise TooManyRuns(message, retry_after=1.0)
         self._running.add(client, runs)
-        place = RunPlace(self, client, runs)
+        slot = RunSlot(self, client, runs)
         try:
-            yield place
+            yield slot
         finally:
-            place.leave()
+            slot.leave()
 
     def _start_waiting(self, client: str, runs: int, *, awaited: bool) -> None:
         of_client, limits = self._waiting.of(client), self.settings

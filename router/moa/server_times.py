@@ -38,8 +38,8 @@ def server_times(prefill: bytes, decode: bytes) -> dict[str, float]:
 
 def _last(event: bytes, key: bytes) -> float:
     """The last number of that key; raises `ValueError` when there is none. In a text the quotes are escaped."""
-    place = event.rfind(b'"%b"' % key)
-    found = re.compile(_NUMBER % key).match(event, place) if place >= 0 else None
+    start = event.rfind(b'"%b"' % key)
+    found = re.compile(_NUMBER % key).match(event, start) if start >= 0 else None
     if found is None:
         raise ValueError(key)
     return float(found[1])

@@ -48,7 +48,7 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         name: Unique in its tree.
         model: Name of a served model, or a role by size; None takes one in turn.
-        role: Its system prompt; None takes the default of its place in the tree.
+        role: Its system prompt; None takes the default of its position in the tree.
         reads: Clusters of earlier layers whose answers it reads.
         max_tokens: Most tokens it may answer.
         sampling: Sampling parameters of OpenAI's API, over the model's defaults.

@@ -37,4 +37,4 @@ def places_of(request: ClientRequest, routed: RoutedRequest) -> int:
 
 def samples_at_once(request: ClientRequest, count: int) -> int:
     """How many of `count` samples of a request run at once: a limit may never have room for all of them."""
-    return min(count, request.admission.at_once or count)
+    return min(count, request.admission.max_weight or count)

@@ -76,7 +76,7 @@ class SampledAttempt(ForwardingAttempt):
         at_once = samples_at_once(request, self._count)
         self._places = asyncio.Semaphore(at_once)
         others = (at_once - 1) * (batch_size(self._routed.body.fields, self._routed.path) or 1)
-        self._pair.decode.places_taken += others  # the first sample takes its own
+        self._pair.decode.load.take_places(others)  # the first sample takes its own
         try:
             if self._stream:
                 await self._send_stream(request)
@@ -94,9 +94,8 @@ class SampledAttempt(ForwardingAttempt):
                 self.failed_worker = refusal.worker
             return refusal.upstream_status
         finally:
-            self._pair.decode.places_taken -= others
-            if self._pair.decode.on_release is not None:
-                self._pair.decode.on_release()
+            self._pair.decode.load.free_places(others)
+            self._pair.decode.load.tell_release()
 
     def count_silence(self) -> None:
         """As of `ForwardingAttempt`; only one of the samples counts."""

@@ -4,19 +4,15 @@ import asyncio
 import logging
 import time
 
-from router.access.key_ring import KeyRing
-from router.early_exit import AgreementJudge, Judge, JudgeError
+from router.early_exit import Judge, JudgeError
 from router.endpoints.routes import Route
 from router.errors import BadRequest, NotFound, RouterError, clear_tracebacks
 from router.http.asgi import ClientGone, Receive, Scope, Send
 from router.http.client_request import ID_HEADERS, ClientRequest
 from router.observability.tracing import start_tracing
 from router.server.access_log import log_request
-from router.server.components import build_components
+from router.server.components import Components
 from router.server.cors import Cors
-from router.server.processes.peers import Peers
-from router.server.settings import RouterSettings
-from router.tls.contexts import WorkerTls
 
 logger = logging.getLogger(__name__)
 
@@ -31,48 +27,18 @@ class App:
     """One router, or one of its processes.
 
     Args:
-        settings: What it serves and how.
-        judge: Measures how much answers agree; closed by `stop`. None for the router's own.
-        peers: The processes of this router, or None when there is one.
-        keys: The API keys, where they are read already; None reads them.
-        worker_tls: The certificates towards workers, where they are read already; None reads them.
+        components: Its parts.
 
     Raises:
-        RouterError: A setting cannot be used.
+        RouterError: The settings of tracing cannot be used.
     """
 
-    def __init__(
-        self,
-        settings: RouterSettings,
-        judge: AgreementJudge | None = None,
-        peers: Peers | None = None,
-        keys: KeyRing | None = None,
-        worker_tls: WorkerTls | None = None,
-    ) -> None:
-        self._settings = settings
-        self._peers = peers
-        parts = build_components(settings, judge, peers, keys, worker_tls)
-        self.registry = parts.registry
-        self.dispatcher = parts.dispatcher
-        self.supervisor = parts.supervisor
-        self.limits = parts.limits
-        self.judge = parts.judge
-        self.routes = parts.routes
-        self._preload_judge = parts.preload_judge
-        self._watcher = parts.watcher
-        self._files = parts.files
-        self.trees = parts.trees
-        self._agent_runs = parts.agent_runs
-        self._drain = parts.drain
-        self._worker_changes = parts.worker_changes
-        self._keys = parts.keys
-        self._requests = parts.requests
-        self._metrics = parts.request_metrics
-        self._event_loop = parts.event_loop
-        self.connection_timeouts = parts.connection_timeouts
-        self._cors = Cors(settings.server.cors_origins, parts.routes)
-        self._tracing = start_tracing(settings.trace, redact_text=settings.server.redact_text)
-        names = settings.server.request_id_headers
+    def __init__(self, components: Components) -> None:
+        self.components = components
+        server = components.settings.server
+        self._cors = Cors(server.cors_origins, components.endpoints.routes)
+        self._tracing = start_tracing(components.settings.trace, redact_text=server.redact_text)
+        names = server.request_id_headers
         self._id_headers = ID_HEADERS if names is None else tuple(name.lower().encode() for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,37 +46,39 @@ class App:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
+            server, peers = self.components.settings.server, self.components.peers
             request = ClientRequest(
                 scope,
                 receive,
                 send,
-                max_body=self._settings.server.max_payload_bytes,
+                max_body=server.max_payload_bytes,
                 id_headers=self._id_headers,
-                budget=self.limits.bodies,
+                budget=self.components.clients.limits.bodies,
             )
             listener = scope.get("server")  # address and port; of a Unix socket its path and None
             # A request over the private Unix socket of this process comes from another one.
-            if self._peers is not None and listener == (str(self._peers.own_socket), None):
+            if peers is not None and listener == (str(peers.own_socket), None):
                 request.trust_sender()
             port = None if listener is None else listener[1]
             only = () if request.internal else self._only_paths_of(port)
             # The port for metrics asks for no key, but only where it is known to be that one.
             asks_key = not request.internal and not (only == METRICS_PATHS and port is not None)
-            interval = self._settings.server.sse_keepalive_secs
+            interval = server.sse_keepalive_secs
             if interval and not request.internal:  # the process that the client is connected to does it
                 request.keep_stream_alive(interval)
             await self._answer(request, only, asks_key=asks_key)
 
     def _only_paths_of(self, port: int | None) -> tuple[str, ...]:
         """The only paths of a port that is for some; none for the port of clients."""
-        server = self._settings.server
+        server = self.components.settings.server
         if server.health_check_port is not None and port == server.health_check_port:
             return HEALTH_PATHS
         # Where the port is not known, it may be this one.
         return METRICS_PATHS if server.prometheus_port is not None and port in (server.prometheus_port, None) else ()
 
     async def _answer(self, request: ClientRequest, only: tuple[str, ...], *, asks_key: bool) -> None:
-        self._requests.add(request)
+        clients = self.components.clients
+        clients.requests.add(request)
         self._cors.add_headers(request)
         route: Route | None = None
         error_code = ""
@@ -119,14 +87,14 @@ class App:
                 await self._cors.answer_preflight(request)
                 return
             _refuse_websocket(request)
-            route, variable = self.routes.find(request)
+            route, variable = self.components.endpoints.routes.find(request)
             if self._tracing is not None and route.endpoint:
                 request.span = self._tracing.start_request(request, route.path, route.endpoint)
             if only and route.path not in only:
                 raise NotFound(f"this port is for {', '.join(only)} only.")
             self._cors.check(request, route)
             if asks_key:
-                self._keys.check(request, route.right)
+                clients.keys.check(request, route.right)
             if route.limited:
                 await self._handle_limited(request, route, variable)
             else:
@@ -143,26 +111,27 @@ class App:
             error_code = RouterError.kind
             await self._send_error(request, RouterError("the router failed on this request; its log has the cause."))
         finally:
-            self._requests.discard(request)
+            clients.requests.discard(request)
             request.release_body()
             error_code = error_code or request.stream_error
             request.end_keep_alive()
             if request.span is not None:
                 request.span.end(request, error_code)
             if not request.internal:  # the process that the client is connected to counts and logs it
-                self._metrics.record(request, route, error_code)
+                clients.metrics.record(request, route, error_code)
                 log_request(request, error_code)
 
     async def _handle_limited(self, request: ClientRequest, route: Route, variable: tuple[str, ...]) -> None:
-        self._drain.admit(request)
-        if not self.limits.enabled:
+        self.components.endpoints.drain.admit(request)
+        limits = self.components.clients.limits
+        if not limits.enabled:
             await route.handler(request, *variable)
             return
-        await self.limits.enter(request)
+        await limits.enter(request)
         try:
             await route.handler(request, *variable)
         finally:
-            self.limits.leave(request)
+            limits.leave(request)
 
     @staticmethod
     async def _send_error(request: ClientRequest, error: RouterError) -> None:
@@ -197,41 +166,44 @@ class App:
         Raises:
             JudgeError: Its model cannot be had.
         """
-        self._event_loop.start()
-        replaces = self._peers is not None and self._peers.restarted
-        if self._worker_changes is not None:
-            await self._worker_changes.start()
-        if self._peers is not None and replaces:
-            self.registry.expect()
-            self._drain.follow(await self._peers.get_from_others("/drain"))
-        await self.supervisor.start()
-        if self._watcher is not None:
-            self._watcher.start()
-        self._files.start()
-        if self._preload_judge and isinstance(self.judge, Judge):
+        parts = self.components
+        parts.event_loop.start()
+        replaces = parts.peers is not None and parts.peers.restarted
+        if parts.endpoints.worker_changes is not None:
+            await parts.endpoints.worker_changes.start()
+        if parts.peers is not None and replaces:
+            parts.workers.registry.expect()
+            parts.endpoints.drain.follow(await parts.peers.get_from_others("/drain"))
+        await parts.workers.supervisor.start()
+        if parts.workers.watcher is not None:
+            parts.workers.watcher.start()
+        parts.files.start()
+        judge = parts.runs.judge
+        if parts.runs.preload_judge and isinstance(judge, Judge):
             if replaces:
-                self.judge.start_soon()
+                judge.start_soon()
             else:
-                await self.judge.start()
+                await judge.start()
 
     async def stop(self) -> None:
         """Stop background work, let cancelled requests abort on the workers, and close connections."""
-        self._event_loop.close()
-        await self._files.close()
-        if self._watcher is not None:
-            await self._watcher.close()
-        if self._worker_changes is not None:
-            await self._worker_changes.close()
-        await self.supervisor.close()
+        parts = self.components
+        parts.event_loop.close()
+        await parts.files.close()
+        if parts.workers.watcher is not None:
+            await parts.workers.watcher.close()
+        if parts.endpoints.worker_changes is not None:
+            await parts.endpoints.worker_changes.close()
+        await parts.workers.supervisor.close()
         deadline = time.monotonic() + STOP_TIMEOUT
-        while self._requests and time.monotonic() < deadline:  # noqa: ASYNC110 - an event would cost each request
+        while parts.clients.requests and time.monotonic() < deadline:  # noqa: ASYNC110 - an event would cost each request
             await asyncio.sleep(0.01)
-        self._agent_runs.close()
-        if self._peers is not None:
-            self._peers.close()
-        await self.judge.close()
-        await self.dispatcher.close()
-        self.registry.close()
+        parts.runs.agents.close()
+        if parts.peers is not None:
+            parts.peers.close()
+        await parts.runs.judge.close()
+        await parts.workers.dispatcher.close()
+        parts.workers.registry.close()
         if self._tracing is not None:
             await self._tracing.stop()
 

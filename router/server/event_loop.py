@@ -12,17 +12,17 @@ from prometheus_client.registry import Collector
 
 from router.observability.duration_histogram import DurationHistogram
 
-INTERVAL = 0.1  # seconds between two looks
-STALL_SECONDS = 0.005  # a look that is later than this counts as a stall
+INTERVAL = 0.1  # seconds between two timers
+STALL_SECONDS = 0.005  # a timer that is later than this counts as a stall
 BOUNDS = (0.0, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 class EventLoopWatch(Collector):
-    """Looks at the loop of the process from `start` until `close`.
+    """Measures how late timers of the process's event loop fire, from `start` until `close`.
 
     Args:
         registry: Where it is registered.
-        interval: Seconds between two looks.
+        interval: Seconds between two timers.
     """
 
     def __init__(self, registry: CollectorRegistry, interval: float = INTERVAL) -> None:
@@ -34,12 +34,12 @@ class EventLoopWatch(Collector):
         registry.register(self)
 
     def start(self) -> None:
-        """Look at the running loop from now on."""
+        """Measure the running loop from now on."""
         self._loop = asyncio.get_running_loop()
-        self._look_later(self._loop)
+        self._set_timer(self._loop)
 
     def close(self) -> None:
-        """Look no more."""
+        """Measure no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -53,12 +53,12 @@ class EventLoopWatch(Collector):
         tasks = 0 if self._loop is None or self._loop.is_closed() else len(asyncio.all_tasks(self._loop))
         yield GaugeMetricFamily("smg_tokio_alive_tasks", "Tasks of asyncio that have not ended", tasks)
 
-    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         due = loop.time() + self._interval
-        self._timer = loop.call_at(due, self._look, loop, due)
+        self._timer = loop.call_at(due, self._timer_fired, loop, due)
 
-    def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+    def _timer_fired(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         delay = max(loop.time() - due, 0.0)
         self._delays.observe(BOUNDS, delay)
         self._stalls += delay > STALL_SECONDS
-        self._look_later(loop)
+        self._set_timer(loop)

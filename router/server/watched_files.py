@@ -1,7 +1,7 @@
 """Watches files of settings while the router runs, and takes over what they say when they change.
 
 A file that is wrong is refused with one sentence in the log, and what was taken over before stays. One that has just
-changed is left alone until the next look finds it as it is: whoever writes it may not be ready.
+changed is left alone until the next check finds it as it is: whoever writes it may not be ready.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class WatchedFile:
         known: Its signature before it was read for the first time.
         read: Reads it, in a thread; raises `RouterError` with a sentence that names the file.
         take_over: Takes over what was read; returns what that was, as the end of a sentence.
-        settle: Called at each look.
+        settle: Called at each check.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class WatchedFile:
         self._settle = settle
         self._known = self._last = known
 
-    async def look(self) -> None:
-        """Take the file over if it has changed and was the same at the last look."""
+    async def check(self) -> None:
+        """Take the file over if it has changed, and has not changed since the last check."""
         self._settle()
         before, self._last = self._last, await asyncio.to_thread(signature, self._path)
         if self._last == self._known or self._last != before:
@@ -60,11 +60,11 @@ class WatchedFile:
 
 
 class WatchedFiles:
-    """Looks at files again and again, in the background.
+    """Checks files at an interval, in the background.
 
     Args:
         files: The files.
-        interval: Seconds between two looks; 0 never looks.
+        interval: Seconds between two checks; 0 never checks.
     """
 
     def __init__(self, files: Sequence[WatchedFile], interval: float) -> None:
@@ -73,12 +73,12 @@ class WatchedFiles:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start checking the files, unless there are none or the interval is 0."""
         if self._files and self._interval:
             self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Look no more."""
+        """Stop checking the files."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -88,9 +88,9 @@ class WatchedFiles:
             await asyncio.sleep(self._interval)
             for file in self._files:
                 try:
-                    await file.look()
+                    await file.check()
                 except Exception:  # an unexpected error must not end the watching
-                    logger.exception("unexpected error while looking at a file")
+                    logger.exception("unexpected error while checking a file")
 
 
 def signature(path: Path) -> Signature:

@@ -32,7 +32,7 @@ class PodWorkers:
         self._metrics = metrics
         self._workers: dict[str, tuple[PodWorker, Worker]] = {}  # by pod uid, also those being removed
         self._waiting_pods: dict[str, asyncio.Task[None]] = {}  # for a free address, by pod uid
-        metrics.set_worker_count(lambda: sum(not worker.draining for _, worker in self._workers.values()))
+        metrics.set_worker_count(lambda: sum(not worker.health.draining for _, worker in self._workers.values()))
 
     def apply(self, change: PodChange) -> None:
         """Add or remove workers for one change of a pod."""
@@ -56,7 +56,7 @@ class PodWorkers:
             task.cancel()
         _, worker = self._workers.get(change.uid, (None, None))
         # An operator may have removed it already.
-        if worker is not None and worker in self._registry.workers and not worker.draining:
+        if worker is not None and worker in self._registry.workers and not worker.health.draining:
             self._supervisor.remove(worker)
             self._metrics.deregistered(change.reason)
             logger.info("%s gets no new requests: %s, %s", worker.url, change.reason, change.name)
@@ -71,7 +71,7 @@ class PodWorkers:
         try:
             worker = self._factory.make(pod_worker.url, pod_worker.role, pod_worker.bootstrap_port)
             existing = self._registry.find(worker.url, worker.role)
-            if existing is not None and (existing.draining or self._is_discovered(existing)):
+            if existing is not None and (existing.health.draining or self._is_discovered(existing)):
                 return False
             self._registry.add(worker)
         except RouterError as error:

@@ -15,7 +15,7 @@ from router.speculative_prefill.upstream_answer import AnswerWatch, UpstreamAnsw
 
 AnswerOrder = Literal["completion", "declared"]
 HEAD_START_SECONDS = 0.5  # of upstream prompts
-PLACES_AT_ONCE = 64  # places filled before the event loop does other work
+SLOTS_AT_ONCE = 64  # filled before the event loop does other work
 AnswerEncoder = Callable[[UpstreamAnswer], Awaitable[Sequence[int]]]  # what is known of an answer -> reader's token ids
 
 
@@ -60,11 +60,11 @@ def reencoded_text(tokenizer: WorkerTokenizer) -> AnswerEncoder:
     return encode
 
 
-def ids_that_say_the_text(tokenizer: WorkerTokenizer) -> AnswerEncoder:
-    """For answers of a tokenizer that may be the reader's: their ids, if the reader's tokenizer reads the text in them.
+def ids_if_they_decode_to_text(tokenizer: WorkerTokenizer) -> AnswerEncoder:
+    """For answers of a tokenizer that may be the reader's: their ids if its tokenizer decodes them to the text.
 
-    That is asked of a server once the answer has ended. Until then its ids are only prefilled ahead, and where they
-    turn out to say something else, the text's ids take their place.
+    A server is asked for that once the answer has ended. Until then the ids are only prefilled ahead; where they decode
+    to something else, the text's ids replace them.
     """
     by_text = reencoded_text(tokenizer)
 
@@ -102,15 +102,15 @@ async def compose_prompt(
     position = len(first)
     slots = [answers[name] for name in template.slots]
     separators = [(), *between]  # before each answer
-    unplaced = Counter(slots)  # places that each answer has yet to fill
-    final_ids: dict[UpstreamAnswer, Sequence[int]] = {}  # an answer that stands in many places is encoded once
+    unplaced = Counter(slots)  # slots that each answer has yet to fill
+    final_ids: dict[UpstreamAnswer, Sequence[int]] = {}  # an answer that fills many slots is encoded once
     kept = 0
     with AnswerWatch(slots) as watch:
         await _begun(watch)
         if first:
             yield first
         for index, slot in enumerate(slots):
-            if index % PLACES_AT_ONCE == PLACES_AT_ONCE - 1:
+            if index % SLOTS_AT_ONCE == SLOTS_AT_ONCE - 1:
                 await asyncio.sleep(0)
             answer = slot if order == "declared" else await _next_finished(unplaced, watch)
             sent: list[int] = []
@@ -148,7 +148,7 @@ async def _begun(watch: AnswerWatch) -> None:
 
 
 async def _next_finished(unplaced: Counter[UpstreamAnswer], watch: AnswerWatch) -> UpstreamAnswer:
-    """Of the answers that have places left, the one that finished first; the only place left is filled at once."""
+    """Of the answers that have slots left, the one that finished first; the only slot left is filled at once."""
     if len(unplaced) == 1 and unplaced.total() == 1:
         return next(iter(unplaced))
     watch.check()

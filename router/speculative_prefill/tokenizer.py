@@ -73,7 +73,7 @@ class WorkerTokenizer:
 
     async def encode_all(self, texts: list[str]) -> list[list[int]]:
         """Token ids of several texts, each tokenized by itself."""
-        prompts = [text for text in dict.fromkeys(texts) if text]  # between many places the same text comes again
+        prompts = [text for text in dict.fromkeys(texts) if text]  # between many slots the same text comes again
         if not prompts:
             return [[] for _ in texts]
         batch = await self._post("/tokenize", {"prompt": prompts, "add_special_tokens": False}, sum(map(len, prompts)))

@@ -103,7 +103,7 @@ class OverlayTransport:
 
 def transport_for(pair: Pair) -> SegmentTransport:
     """The overlay's transport when both servers have open prompts, else the fallback."""
-    infos = [worker.open_prompts for worker in (pair.prefill, pair.decode)]
+    infos = [worker.report.open_prompts for worker in (pair.prefill, pair.decode)]
     if not all(infos):
         return FallbackTransport()
     return OverlayTransport(min(info["ttl"] for info in infos if info))

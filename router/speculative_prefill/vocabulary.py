@@ -26,8 +26,8 @@ class Vocabulary:
     @classmethod
     def of_workers(cls, model: str, workers: Sequence[Worker]) -> Self:
         """That of servers of a model, at least one."""
-        ids_only = all(worker.info.get("skip_tokenizer_init") is True for worker in workers)
-        return cls(model, frozenset(worker.tokenizer for worker in workers), ids_only)
+        ids_only = all(worker.report.skip_tokenizer_init is True for worker in workers)
+        return cls(model, frozenset(worker.report.tokenizer for worker in workers), ids_only)
 
     def compare(self, other: "Vocabulary") -> Comparison:
         """Whether ids of `other` mean the same here; `unknown` where only the servers' answers can tell."""

@@ -72,7 +72,7 @@ class _Waiting:
 
 
 class PairPlaces:
-    """Lets requests wait for places on pairs. A request that is sent takes places (`Worker.load`, `places_taken`).
+    """Lets requests wait for places on pairs. A request that is sent takes places (`WorkerLoad`).
 
     Args:
         registry: The workers.
@@ -115,9 +115,9 @@ class PairPlaces:
 
     def window(self, worker: Worker) -> int | None:
         """The places of a decode server for this process; None where the server does not report how many it has."""
-        if not self._windowed or worker.most_running is None:
+        if not self._windowed or worker.report.most_running is None:
             return None
-        return max(1, worker.most_running // self._processes)
+        return max(1, worker.report.most_running // self._processes)
 
     def has_place(self, worker: Worker, places: int = 1) -> bool:
         """Whether a server has room for a request of so many answers.
@@ -125,9 +125,9 @@ class PairPlaces:
         A request for more than the whole window is sent when the server has no other.
         """
         if worker.role == "prefill":
-            return self._prefills <= 0 or worker.load < self._prefills
+            return self._prefills <= 0 or worker.load.requests < self._prefills
         window = self.window(worker)
-        return window is None or worker.places_taken == 0 or worker.places_taken + places <= window
+        return window is None or worker.load.places_taken == 0 or worker.load.places_taken + places <= window
 
     async def wait(self, model: str, places: int = 1) -> None:
         """Return when a prefill and a decode server of the model have a place, or when it has no usable ones.
@@ -190,7 +190,7 @@ class PairPlaces:
     def _watch(self) -> None:
         """Check for free places whenever a request ends, and every `POLL_INTERVAL`."""
         for worker in self._registry.workers:
-            worker.on_release = self._admit_next
+            worker.load.call_on_release(self._admit_next)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(POLL_INTERVAL, self._poll)
 
@@ -201,7 +201,7 @@ class PairPlaces:
             self._admit_next()
         else:
             for worker in self._registry.workers:
-                worker.on_release = None
+                worker.load.call_on_release(None)
 
     def _admit_next(self) -> None:
         """Admit the oldest request that finds a place. The next one is admitted once it has taken the place."""

@@ -69,7 +69,10 @@ class WorkerSelector:
         `avoid` and errors as of `choose_pair`.
         """
         workers = available_workers(self.registry.usable(model, role))
-        return min([w for w in workers if w not in avoid] or workers, key=lambda worker: (worker.load, random.random()))
+        return min(
+            [w for w in workers if w not in avoid] or workers,
+            key=lambda worker: (worker.load.requests, random.random()),
+        )
 
     def watch_plain(self, worker: Worker, *, streams: bool) -> RequestWatch:
         """Report to the policy that a request is sent to the plain server it chose; see `Policy.sent`."""
@@ -83,10 +86,10 @@ class WorkerSelector:
     def can_keep_pair(self, pair: Pair) -> bool:
         """Whether the next request may go to the same pair: both workers are usable and not overloaded."""
         for worker in (pair.prefill, pair.decode):
-            if not (worker.usable and worker.breaker.allows()):
+            if not (worker.health.usable and worker.breaker.allows()):
                 return False
-            min_load = min(each.load for each in self.registry.usable(str(worker.model), worker.role))
-            if self._balance.imbalanced(worker.load, min_load):
+            min_load = min(each.load.requests for each in self.registry.usable(str(worker.model), worker.role))
+            if self._balance.imbalanced(worker.load.requests, min_load):
                 return False
         return True
 

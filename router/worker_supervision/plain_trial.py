@@ -28,7 +28,7 @@ async def generate_on_plain(worker: Worker, seconds: float) -> None:
     else:
         path = "/v1/chat/completions"
         body = {
-            "model": worker.own_name_of(worker.model or ""),
+            "model": worker.served.own_name_of(worker.model or ""),
             "messages": [{"role": "user", "content": "Hello"}],
             "max_tokens": 1,
         }

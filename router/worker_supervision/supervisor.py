@@ -109,8 +109,8 @@ class WorkerSupervisor:
 
     def remove(self, worker: Worker) -> None:
         """Send a worker no new requests, and drop it from the registry once its requests have ended."""
-        if not worker.draining:
-            worker.draining = True
+        if not worker.health.draining:
+            worker.health.drain()
             self._draining[worker] = self._start_task(self._drain(worker))
 
     def restore(self, worker: Worker) -> bool:
@@ -119,7 +119,7 @@ class WorkerSupervisor:
         if draining is None:
             return False
         draining.cancel()
-        worker.draining = False
+        worker.health.drain(draining=False)
         return True
 
     async def generate(self, pair: Pair) -> None:
@@ -150,7 +150,7 @@ class WorkerSupervisor:
             if all_due:
                 due = time.monotonic() + RETRY_INTERVAL
             for worker in self._registry.workers:
-                if worker.needs_attention and (all_due or worker.away):
+                if worker.needs_attention and (all_due or worker.health.away):
                     self._start_task(self._probe(worker))
 
     async def _probe_periodically(self) -> None:
@@ -170,12 +170,12 @@ class WorkerSupervisor:
         if not self._warm_up_enabled:
             return
         for worker in self._registry.workers:
-            failed = worker.breaker.state != "closed" and not worker.wants_key
-            if worker.role == "plain" and worker.usable and failed:
+            failed = worker.breaker.state != "closed" and not worker.health.wants_key
+            if worker.role == "plain" and worker.health.usable and failed:
                 self._start_trial(worker)
         cold = set(self._registry.cold_pairs())
         for pair in self._registry.pairs():
-            if pair.prefill.wants_key or pair.decode.wants_key:
+            if pair.prefill.health.wants_key or pair.decode.health.wants_key:
                 continue  # the router cannot generate there
             breakers = pair.prefill.breaker, pair.decode.breaker
             on_trial = [breaker for breaker in breakers if breaker.state != "closed"]
@@ -216,8 +216,7 @@ class WorkerSupervisor:
                 logger.warning("%s", problem)
             self._warm_up_problems[pair] = problem
             for worker in (pair.prefill, pair.decode):
-                if not worker.warmed_up:
-                    worker.problem = problem
+                worker.health.warm_up_failed(problem)
         else:
             self._warm_up_problems.pop(pair, None)
             logger.info("%s generated their first tokens in %.2f s", names, time.monotonic() - started_at)
@@ -227,7 +226,7 @@ class WorkerSupervisor:
                 del self._warming_up[pair]
 
     async def _drain(self, worker: Worker) -> None:
-        while worker.load:  # noqa: ASYNC110 - an event would cost every request; `load` is a plain number
+        while worker.load.requests:  # noqa: ASYNC110 - an event would cost every request; the load is a plain number
             await asyncio.sleep(DRAIN_POLL_INTERVAL)
         del self._draining[worker]
         self._registry.drop(worker)

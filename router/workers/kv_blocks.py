@@ -16,7 +16,7 @@ MAX_TOKENS = 2**18  # of a prompt that can be found; blocks further on are left 
 SILENCE_SECS = 30.0  # without an event after a request was sent there, after which events count no more
 _MASK = 2**64 - 1
 
-# A token at each place counts with a factor of its own, drawn anew in each process.
+# A token at each position counts with a factor of its own, drawn anew in each process.
 _draws = np.random.default_rng(secrets.randbits(64))
 _factors: NDArray[np.uint64] = np.zeros(0, np.uint64)
 _factor_list: list[int] = []
@@ -55,7 +55,6 @@ class KvBlocks:
 
     Attributes:
         complete: Whether all that the server holds is here: else its events were not heard from the beginning on.
-        unknown: Blocks whose parents are not here, and which are left out for that.
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class KvBlocks:
         self._media: dict[frozenset[str | None], frozenset[str | None]] = {}  # each set of memories once
         self._asked_at: float | None = None  # the first request since the last event
         self.complete = False
-        self.unknown = 0
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -103,22 +101,19 @@ class KvBlocks:
     def store(
         self, hashes: Sequence[Hashable], parent: Hashable | None, ids: Sequence[int], medium: str | None = None
     ) -> None:
-        """Add blocks that follow each other: `ids` are the tokens of all of them."""
+        """Add blocks that follow each other, unless their parent is unknown: `ids` are the tokens of all of them."""
         before = (0, 0) if parent is None else self._blocks.get(parent, (0, 0, None))[:2]
         if parent is not None and parent not in self._blocks:
-            self.unknown += len(hashes)
             return
         key, end = before
         size = len(ids) // len(hashes) if hashes else 0
         if size != self._block_size or end + len(ids) > MAX_TOKENS:
-            self.unknown += len(hashes)
             return
         _grow_factors(end + len(ids))
         for number, block in enumerate(hashes):
             if len(self._blocks) >= self._max_blocks and block not in self._blocks:
                 # Those that are here stay: the oldest are what many prompts begin with.
                 self.complete = False
-                self.unknown += len(hashes) - number
                 return
             for token in ids[number * size : (number + 1) * size]:
                 key += (token + 1) * _factor_list[end]

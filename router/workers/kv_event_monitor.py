@@ -97,12 +97,12 @@ class KvEventMonitor:
         for worker in [each for each in self._followed if each not in present]:
             self._end(worker)
         for worker in present:
-            source = worker.kv_event_source
+            source = worker.report.kv_event_source
             if isinstance(source, str) and self._told.get(worker) != source:
                 self._told[worker] = source
                 logger.warning("the KV events of %s are not used: %s", worker.url, source)
             followed = self._followed.get(worker)
-            if followed is not None and (followed.restarts, followed.source) != (worker.restarts, source):
+            if followed is not None and (followed.restarts, followed.source) != (worker.health.restarts, source):
                 self._end(worker)
                 followed = None
             if followed is None and isinstance(source, EventSource):
@@ -112,7 +112,7 @@ class KvEventMonitor:
         blocks = KvBlocks(source.block_size)
         stream = KvEventStream(context, source, blocks)
         task = asyncio.get_running_loop().create_task(self._follow(worker, stream, blocks))
-        self._followed[worker] = _Followed(worker.restarts, source, stream, task)
+        self._followed[worker] = _Followed(worker.health.restarts, source, stream, task)
 
     def _end(self, worker: Worker) -> None:
         self._followed.pop(worker).task.cancel()

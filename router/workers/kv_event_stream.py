@@ -29,7 +29,6 @@ class KvEventStream:
         blocks: Where its events are applied.
 
     Attributes:
-        replays: How often events were asked for again.
         gaps: How often events were lost for good.
     """
 
@@ -39,7 +38,6 @@ class KvEventStream:
         self._blocks = blocks
         self._expected = 0  # the number of the next message
         self._heard = -1  # the number of the last message that came by itself
-        self.replays = 0
         self.gaps = 0
 
     async def follow(self) -> None:
@@ -86,7 +84,6 @@ class KvEventStream:
 
         if self._source.replay_address is None:
             return
-        self.replays += 1
         try:
             with closing(self._context.socket(zmq.DEALER)) as asking:
                 _bound(asking)

@@ -97,7 +97,9 @@ class LoadMonitor:
 
     async def poll(self) -> None:
         """Ask all workers once that can be reached."""
-        await asyncio.gather(*(self._poll(worker) for worker in self.workers if worker.healthy and not worker.away))
+        await asyncio.gather(
+            *(self._poll(worker) for worker in self.workers if worker.health.healthy and not worker.health.away)
+        )
         oldest = time.monotonic() - self._stale
         for worker in self.workers:
             if worker.server_load is not None and worker.server_load.asked_at < oldest:
@@ -123,7 +125,7 @@ class LoadMonitor:
         for path, read in LOAD_PATHS.items():
             if polls.path not in (None, path):
                 continue
-            own_requests, asked_at = worker.load, time.monotonic()
+            own_requests, asked_at = worker.load.requests, time.monotonic()
             status, body, _ = await fetch_response(worker, "GET", path, timeout=POLL_TIMEOUT)
             if status in _NO_SUCH_PATH:
                 continue

@@ -55,19 +55,19 @@ class WorkerGauges(Collector):
         probe_outcomes: Counter[tuple[str, str]] = Counter()
         for worker in self._workers.workers:
             url = (worker.url,)
-            health.add_metric(url, worker.usable)
-            active.add_metric(url, worker.load)
-            wedged.add_metric(url, worker.wedged is not None)
+            health.add_metric(url, worker.health.usable)
+            active.add_metric(url, worker.load.requests)
+            wedged.add_metric(url, worker.health.wedged is not None)
             state.add_metric(url, BREAKER_STATES.index(worker.breaker.state))
             failures.add_metric(url, worker.breaker.consecutive_failures)
             successes.add_metric(url, worker.breaker.consecutive_successes)
             for outcome in ("success", "failure"):
                 outcomes.add_metric((worker.url, outcome), worker.breaker.outcomes[outcome])
-                probe_outcomes[ROLE_LABELS[worker.role], outcome] += worker.health_tracker.outcomes[outcome]
+                probe_outcomes[ROLE_LABELS[worker.role], outcome] += worker.health.tracker.outcomes[outcome]
             for (old, new), count in worker.breaker.transitions.items():
                 transitions.add_metric((worker.url, old, new), count)
             readmissions.add_metric(url, worker.breaker.readmissions)
-            for model, count in worker.sent.items():
+            for model, count in worker.load.sent.items():
                 sent.add_metric((worker.url, model), count)
             for model in worker.models or ("unknown",):
                 sizes[ROLE_LABELS[worker.role], "http", model] += 1
@@ -105,6 +105,6 @@ class OpenPromptGauges(Collector):
         for key, name, documentation in families:
             family = GaugeMetricFamily(name, documentation, labels=("worker", "role"))
             for worker in self._workers.workers:
-                if worker.open_prompts is not None:
-                    family.add_metric((worker.url, worker.role), worker.open_prompts.get(key, 0))
+                if worker.report.open_prompts is not None:
+                    family.add_metric((worker.url, worker.role), worker.report.open_prompts.get(key, 0))
             yield family

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable
 from typing import get_args
 
@@ -47,8 +46,7 @@ class Registry:
     def expect(self) -> None:
         """Take workers as warmed up, since other processes use them already; requests wait for those that are away."""
         for worker in self.workers:
-            worker.warmed_up = True
-            worker.last_usable = time.monotonic()
+            worker.health.expect()
 
     def find(self, url: str, role: Role) -> Worker | None:
         """The worker with this role and normalised address (`Worker.url`), or None."""
@@ -79,23 +77,23 @@ class Registry:
 
     async def _probe(self, worker: Worker) -> None:
         self._probing.add(worker)
-        known = worker.problem
+        known = worker.health.problem
         try:
             await worker.probe()
-            if worker.problem not in (None, known):
-                logger.warning("%s", worker.problem)
+            if worker.health.problem not in (None, known):
+                logger.warning("%s", worker.health.problem)
         finally:
             self._probing.discard(worker)
 
     def cold_pairs(self) -> list[Pair]:
         """The pairs that have not generated anything since both workers became healthy."""
         self.warmed_up_pairs = {
-            pair for pair in self.warmed_up_pairs if pair.prefill.warmed_up and pair.decode.warmed_up
+            pair for pair in self.warmed_up_pairs if pair.prefill.health.warmed_up and pair.decode.health.warmed_up
         }
         return [
             pair
             for pair in self.pairs()
-            if pair not in self.warmed_up_pairs and not (pair.prefill.wants_key or pair.decode.wants_key)
+            if pair not in self.warmed_up_pairs and not (pair.prefill.health.wants_key or pair.decode.health.wants_key)
         ]
 
     def _of_model(self, model: str) -> list[Worker]:
@@ -110,14 +108,15 @@ class Registry:
     def recovering(self, model: str) -> bool:
         """Whether nothing can serve the model now, and a worker that it lacks may soon be usable again."""
         workers = {role: self.serving(model, role) for role in get_args(Role)}
-        usable = {role for role, group in workers.items() if any(worker.usable for worker in group)}
+        usable = {role for role, group in workers.items() if any(worker.health.usable for worker in group)}
         if "plain" in usable or usable.issuperset(PAIR_ROLES):
             return False
-        return any(worker.recovering for role in workers.keys() - usable for worker in workers[role])
+        return any(worker.health.recovering for role in workers.keys() - usable for worker in workers[role])
 
     def untried(self, model: str) -> bool:
         """Whether the model's pairs lack nothing but a first generation of servers that are back."""
-        return all(any(worker.usable or worker.untried for worker in self.serving(model, role)) for role in PAIR_ROLES)
+        groups = [[worker.health for worker in self.serving(model, role)] for role in PAIR_ROLES]
+        return all(any(health.usable or health.untried for health in group) for group in groups)
 
     def mark_warmed_up(self, pair: Pair, restarts: tuple[int, int]) -> None:
         """Record that a pair has generated something, unless a server is gone or was restarted meanwhile.
@@ -128,11 +127,12 @@ class Registry:
         """
         if pair.restarts == restarts and pair in self.pairs():
             self.warmed_up_pairs.add(pair)
-            pair.prefill.warmed_up = pair.decode.warmed_up = True
+            pair.prefill.health.generated()
+            pair.decode.health.generated()
 
     def pairs(self) -> list[Pair]:
         """Every healthy prefill server with every healthy decode server of its model; none that is being removed."""
-        healthy = [w for w in self.workers if w.healthy and not (w.away or w.draining or w.wedged)]
+        healthy = [w for w in self.workers if w.health.present and not w.health.wedged]
         return [
             Pair(prefill, decode)
             for prefill in healthy
@@ -143,7 +143,7 @@ class Registry:
     def models(self) -> list[str]:
         """Models that can serve requests now: with a usable prefill and decode server, or a usable plain server."""
         prefill, decode, plain = (
-            {model for w in self.workers if w.usable and w.role == role for model in w.models}
+            {model for w in self.workers if w.health.usable and w.role == role for model in w.models}
             for role in get_args(Role)
         )
         ready = (prefill & decode) | plain
@@ -151,7 +151,7 @@ class Registry:
 
     def serves_any(self) -> bool:
         """Whether requests for any model can be served now, by workers that only clients' keys open."""
-        roles = {worker.role for worker in self.workers if worker.serves_any and worker.usable}
+        roles = {worker.role for worker in self.workers if worker.serves_any and worker.health.usable}
         return "plain" in roles or roles.issuperset(PAIR_ROLES)
 
     def known_models(self) -> list[str]:
@@ -164,7 +164,7 @@ class Registry:
         roles = [worker.role for worker in workers]
         if "plain" not in roles:
             return True
-        has_plain = any(worker.usable for worker in workers if worker.role == "plain")
+        has_plain = any(worker.health.usable for worker in workers if worker.role == "plain")
         return not has_plain and roles.count("plain") < len(roles)
 
     def usable(self, model: str, role: Role, *, untried: bool = False) -> list[Worker]:
@@ -174,13 +174,13 @@ class Registry:
             NotFound: No worker serves the model, and all have said what they serve.
             NoWorker: The model has no usable worker of that role, or a worker may serve it that has said nothing yet.
         """
-        usable = [w for w in self.workers if model in w.models and w.role == role and w.usable]
+        usable = [w for w in self.workers if model in w.models and w.role == role and w.health.usable]
         if usable:
             return usable
-        if untried and (back := [worker for worker in self.serving(model, role) if worker.untried]):
+        if untried and (back := [worker for worker in self.serving(model, role) if worker.health.untried]):
             return back
         workers = self._of_model(model)
-        usable = [worker for worker in workers if worker.role == role and worker.usable]
+        usable = [worker for worker in workers if worker.role == role and worker.health.usable]
         if usable:
             return usable
         if not workers:
@@ -190,7 +190,7 @@ class Registry:
     def _unknown(self, model: str) -> RouterError:
         """The error of a model that no worker is known to serve."""
         served = ", ".join(self.models()) or "none is ready"
-        silent = [worker.url for worker in self.workers if worker.model is None and not worker.draining]
+        silent = [worker.url for worker in self.workers if worker.model is None and not worker.health.draining]
         if silent or not self.workers:
             why = f"{silent[0]} has not said yet what it serves" if silent else "there are no workers yet"
             return NoWorker(f"the model {model!r} is not known here: {why}; served: {served}.", retry_after=1.0)
@@ -222,5 +222,5 @@ class Registry:
 
 
 def _already_there(worker: Worker) -> Conflict:
-    state = "is being removed; wait until it is gone" if worker.draining else f"is here as {worker.id}"
+    state = "is being removed; wait until it is gone" if worker.health.draining else f"is here as {worker.id}"
     return Conflict(f"the worker {worker.url} {state}.", code="WORKER_ALREADY_EXISTS")

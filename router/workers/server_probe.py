@@ -54,7 +54,7 @@ class ServerProbe:
             raise self._refusal(status)
         return str(self._refusal(status)) if refused else None
 
-    async def knock(self) -> str | None:
+    async def first_model(self) -> str | None:
         """Ask SGLang for what its HTTP process knows by itself: `/server_info` waits for its scheduler.
 
         Returns:

@@ -41,10 +41,10 @@ async def _usage_of(worker: Worker) -> dict[str, Any]:
         "url": worker.url,
         "role": worker.role,
         "model": worker.model,
-        "in_flight": worker.load,
+        "in_flight": worker.load.requests,
         "requests": requests,
         "kv": kv,
-        "idle": _is_idle(worker.load, requests, kv),
+        "idle": _is_idle(worker.load.requests, requests, kv),
         "problem": problem,
     }
 

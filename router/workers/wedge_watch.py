@@ -40,7 +40,7 @@ class WedgeSettings:
 
 
 class WedgeWatch:
-    """Sets `Worker.wedged`.
+    """Finds out which workers are wedged, and tells their `health`.
 
     Args:
         registry: The workers.
@@ -68,8 +68,8 @@ class WedgeWatch:
     def _look(self) -> None:
         now = time.monotonic()
         for worker in self._registry.workers:
-            heard, worker.heard = worker.heard, False
-            if worker.wedged is None and (heard or not worker.load):
+            heard = worker.load.forget_heard()
+            if worker.health.wedged is None and (heard or not worker.load.requests):
                 self._silent_since.pop(worker, None)
                 self._bad_answers.pop(worker, None)
                 if worker in self._questions:
@@ -77,7 +77,7 @@ class WedgeWatch:
                 continue
             since = self._silent_since.setdefault(worker, now)
             due = since + (ASK_AGAIN_SECS if worker in self._bad_answers else self._silent_secs)
-            if now >= due and worker not in self._questions and not worker.health.disable_checks:
+            if now >= due and worker not in self._questions and not worker.health.settings.disable_checks:
                 task = self._questions[worker] = asyncio.create_task(self._question(worker, now - since))
                 task.add_done_callback(lambda _, worker=worker: self._questions.pop(worker, None))  # type: ignore[misc]
 
@@ -87,16 +87,17 @@ class WedgeWatch:
         self._silent_since[worker] = time.monotonic()
         if works:
             self._bad_answers.pop(worker, None)
-            if worker.wedged is not None:
-                worker.wedged = worker.problem = None  # other problems the next probe tells again
+            if worker.health.wedged is not None:
+                worker.health.works_again()
                 logger.info("%s works again", worker.url)
             return
-        if worker.heard or (worker.wedged is None and not worker.load):
+        if worker.load.heard or (worker.health.wedged is None and not worker.load.requests):
             return  # it spoke meanwhile, or has nothing to say any more
         self._bad_answers[worker] = self._bad_answers.get(worker, 0) + 1
-        if worker.wedged is None and self._bad_answers[worker] >= BAD_ANSWERS:
-            worker.set_wedged(f"{worker.url} took requests, said nothing for {silent:.0f} s and does not work.")
-            logger.warning("%s Its %d requests are sent elsewhere.", worker.wedged, worker.load)
+        if worker.health.wedged is None and self._bad_answers[worker] >= BAD_ANSWERS:
+            problem = f"{worker.url} took requests, said nothing for {silent:.0f} s and does not work."
+            worker.health.does_not_work(problem)
+            logger.warning("%s Its %d requests are sent elsewhere.", problem, worker.load.requests)
             worker.origin.give_up("stopped working")
 
 

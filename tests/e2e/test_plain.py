@@ -11,6 +11,7 @@ from router.early_exit import ExitRule, Judge
 from router.moa.generate_events import GenerateReader, read_event
 from router.moa.run import Run
 from router.moa.run_context import RunContext
+from router.moa.run_plan import RunPlan
 from router.moa.tree_files import read_trees
 from router.observability.run_trace import RunTrace
 from router.workers.registry import Registry
@@ -18,6 +19,7 @@ from router.workers.worker import Worker
 from tests.e2e.conftest import small_tree
 from tests.e2e.servers import MODEL, TIMEOUT, Servers, wait_for
 from tests.router.support.dispatching import dispatcher_for
+from tests.router.support.parsed_bytes import counted
 
 AT_ONCE = ExitRule(rule="q_threshold", q_min=0.0)
 
@@ -35,7 +37,7 @@ def test_a_tree_on_a_plain_server(servers: Servers) -> None:
         try:
             exits = replace(tree, arm="exit", exit=AT_ONCE)
             models = {agent.name: MODEL for _, _, agent in tree.agents()}
-            run = Run(RunContext(dispatcher, judge=judge), exits, models, {}, question, {})
+            run = Run(RunContext(dispatcher, judge=judge), RunPlan(exits, models, question))
             async for _ in run.answer():
                 pass
             assert registry.workers[0].capability == "sglang"
@@ -68,10 +70,11 @@ def test_the_events_of_a_real_server_are_parsed_where_they_are_new(servers: Serv
     with httpx.stream("POST", f"{servers.plain}/generate", json=body, timeout=TIMEOUT) as response:
         events = [line[6:].encode() for line in response.iter_lines() if line.startswith("data: {")]
     reader = GenerateReader("a")
-    for event in events:
-        assert reader.read(event) == read_event(event, "a")
+    with counted() as parsed_bytes:
+        read = [reader.read(event) for event in events]
+    assert read == [read_event(event, "a") for event in events]
     assert len(events) > 2
-    assert reader.parsed_bytes < len(events[0]) + len(events[-1]) + 1000
+    assert parsed_bytes() < len(events[0]) + len(events[-1]) + 1000
 
 
 def _running(base: str) -> int:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from router.moa.run import Run
 from router.moa.run_context import RunContext
+from router.moa.run_plan import RunPlan
 from router.moa.tree import Agent, Arm, Cluster, Layer, Tree
 from router.observability.run_trace import RunTrace
 from router.speculative_prefill.composition import Truncate, compose_prompt, same_tokenizer_ids
@@ -60,7 +61,7 @@ async def play(shared: RunContext, tree: Tree, model: str, question: str, arm: A
     models = {agent.name: model for _, _, agent in tree.agents()}
     greedy = {model: {"temperature": 0.0}}
     messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
-    run = Run(shared, replace(tree, arm=arm), models, greedy, messages, {})
+    run = Run(shared, RunPlan(replace(tree, arm=arm), models, messages, sampling=greedy))
     async for _ in run.answer():
         pass
     return run.trace

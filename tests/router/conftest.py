@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from router.moa.tree_files import Trees, load_trees
-from router.server import components
+from router.server.components import runs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,5 +19,5 @@ def _default_tree_is_read_once() -> Iterator[None]:
     def load(path: Path | None) -> Trees:
         return default() if path is None else load_trees(path)
 
-    with mock.patch.object(components, "load_trees", load):
+    with mock.patch.object(runs, "load_trees", load):
         yield

@@ -21,6 +21,7 @@ from router.bench.processes import free_port, running
 from router.early_exit import Judge
 from router.moa.settings import RunSettings
 from router.server.app import App
+from router.server.components import build_components
 from router.server.connections.protocol import ClientProtocol
 from router.server.settings import RouterSettings, ServerSettings
 from router.workers.health import HealthSettings
@@ -48,17 +49,19 @@ async def measure(arm: str, clients: int, runs: int, pair: tuple[str, str]) -> d
         runs=RunSettings(total=10_000, per_client=10_000),
     )
     port = settings.server.port
-    app = App(settings)
+    components = build_components(settings)
+    app = App(components)
+    registry, judge = components.workers.registry, components.runs.judge
     server = uvicorn.Server(uvicorn.Config(app, port=port, http=ClientProtocol, log_level="warning", lifespan="on"))
     serving = asyncio.create_task(server.serve())
     try:
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         deadline = time.monotonic() + STARTUP_TIMEOUT
-        while not app.registry.models() and time.monotonic() < deadline:
-            await app.registry.probe()
-        if arm == "exit" and isinstance(app.judge, Judge):
-            await app.judge.start()
+        while not registry.models() and time.monotonic() < deadline:
+            await registry.probe()
+        if arm == "exit" and isinstance(judge, Judge):
+            await judge.start()
         idle: list[float] = []
         probe = asyncio.create_task(record_lag(idle))
         await asyncio.sleep(1.0)

@@ -86,7 +86,8 @@ class _Replay:
         self._policy = policy
         self._trace = trace
         self._workers = [
-            Worker(f"http://127.0.0.1:{port}", "plain", None, "m", healthy=True) for port in range(1, len(slowness) + 1)
+            Worker(f"http://127.0.0.1:{port}", "plain", models=("m",), healthy=True)
+            for port in range(1, len(slowness) + 1)
         ]
         if kv_events:
             for worker in self._workers:
@@ -131,7 +132,7 @@ class _Replay:
         context = RoutingContext(PromptPrefix(request.prompt, "tokens"), routing_key=request.key, model="m")
         worker = self._policy.choose(self._workers, context)
         self._watches[number] = self._policy.sent(worker, streams=True)
-        worker.load += 1
+        worker.load.begin("m")
         self._servers[worker].add(ServedRequest(number, request, self._clock.now), self._clock.now)
 
     def _end_step(self, worker: Worker) -> None:
@@ -142,7 +143,7 @@ class _Replay:
             self._cached += served.cached
             self._watches[served.number].first_token()
         for served in ended:
-            worker.load -= 1
+            worker.load.end()
             self._watches.pop(served.number).ended(len(served.request.answer))
             self._latencies.append(now - served.arrived)
             for reader in self._readers[served.number]:

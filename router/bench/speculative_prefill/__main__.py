@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from router.bench.speculative_prefill.command import command_parser, record_head
@@ -20,12 +21,12 @@ async def run(options: argparse.Namespace) -> int:
     workers = dispatcher.registry.workers
     sizes = Sizes(**{key: value for key, value in vars(options).items() if key in Sizes.__dataclass_fields__})
     modes: list[Mode] = ["blocking", *(mode for mode in options.ways if mode != "blocking")]
-    if not all(worker.open_prompts for worker in workers):
+    if not all(worker.report.open_prompts for worker in workers):
         modes = [mode for mode in modes if mode != "overlay"]
     beside_modes = [mode for mode in modes if options.beside is None or mode in options.beside]
     head = {
         **record_head(options, "speculative_prefill"),
-        "servers": [worker.info for worker in workers],
+        "servers": [asdict(worker.report) for worker in workers],
         "sizes": vars(sizes),
     }
     try:
@@ -34,7 +35,7 @@ async def run(options: argparse.Namespace) -> int:
         seconds["counters"] = {}
         for worker in workers:
             await worker.probe()
-            seconds["counters"][worker.role] = worker.open_prompts
+            seconds["counters"][worker.role] = worker.report.open_prompts
     finally:
         await close_pair(dispatcher)
     kinds = ("ordinary", *(f"{mode}_ordinary" for mode in beside_modes))

@@ -108,9 +108,3 @@ def find_span(text: str) -> str | None:
         return content
     statement = last_statement(text[-MAX_TEXT:])
     return None if statement is None else statement.said
-
-
-def extract_answer(text: str) -> str | None:
-    """The normal form of `find_answer`'s answer, for reading: use `same_answer` to compare."""
-    answer = find_answer(text)
-    return None if answer is None else answer.normal

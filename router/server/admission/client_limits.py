@@ -43,6 +43,6 @@ class ClientLimits:
         if self._bucket is not None:
             self._bucket.take()
         if self._gate is not None:
-            place = self._gate.enter()
-            assert place is None, "nothing waits in a queue of no length"
+            position = self._gate.enter()
+            assert position is None, "nothing waits in a queue of no length"
         return AdmissionTicket(self._gate, self._bucket)

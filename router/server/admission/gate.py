@@ -7,8 +7,8 @@ from router.errors import Overloaded, TimedOutInQueue, TooManyRequests
 from router.server.admission.shares import ClientShares
 
 
-class QueuePlace:
-    """A request's place in the queue.
+class QueuePosition:
+    """A request's position in the queue.
 
     Attributes:
         client: Whose request it is.
@@ -53,14 +53,14 @@ class ConcurrencyGate:
         self._max_queued_bytes = max_queued_bytes
         self._running_shares = ClientShares(limit)
         self._waiting_shares = ClientShares(queue)
-        self._returning: dict[QueuePlace, None] = {}  # admitted before, so ahead of those that wait; oldest first
-        self._waiting: dict[QueuePlace, None] = {}
+        self._returning: dict[QueuePosition, None] = {}  # admitted before, so ahead of those that wait; oldest first
+        self._waiting: dict[QueuePosition, None] = {}
         self.running = 0
         self.queued_bytes = 0
         self.refused: Counter[str] = Counter()
 
     @property
-    def at_once(self) -> int:
+    def max_weight(self) -> int:
         """As how many a request should count at most: for more, the gate would keep all others out for long."""
         return max(1, self._limit // 2)
 
@@ -76,8 +76,8 @@ class ConcurrencyGate:
             TooManyRequests: The queue is full, or the client has its share of it.
             Overloaded: The queue holds as many bytes as it may.
         """
-        self._running_shares.see(client)
-        self._waiting_shares.see(client)
+        self._running_shares.record_request(client)
+        self._waiting_shares.record_request(client)
         if self._has_room(client, 1):
             return
         if self.waiting >= self._queue or not self._waiting_shares.allows(client, 1):
@@ -93,23 +93,23 @@ class ConcurrencyGate:
                 retry_after=1.0,
             )
 
-    def enter(self, size: int = 0, client: str = "") -> QueuePlace | None:
+    def enter(self, size: int = 0, client: str = "") -> QueuePosition | None:
         """Admit a client's request with a body of `size` bytes, or queue it.
 
         Returns:
-            None when the request is admitted: `leave` must follow. Else its place in the queue: `wait` must follow.
+            None when the request is admitted: `leave` must follow. Else its position in the queue: `wait` must follow.
 
         Raises:
             TooManyRequests, Overloaded: As `check`.
         """
         self.check(size, client)
-        return self._admit_or_queue(QueuePlace(client, 1, size), self._waiting)
+        return self._admit_or_queue(QueuePosition(client, 1, size), self._waiting)
 
-    def reenter(self, weight: int, client: str = "") -> QueuePlace | None:
+    def reenter(self, weight: int, client: str = "") -> QueuePosition | None:
         """As `enter` for a request that was admitted and has left for a while: it is not refused, and goes first."""
-        return self._admit_or_queue(QueuePlace(client, weight, 0), self._returning)
+        return self._admit_or_queue(QueuePosition(client, weight, 0), self._returning)
 
-    async def wait(self, place: QueuePlace) -> None:
+    async def wait(self, position: QueuePosition) -> None:
         """Wait until the request is admitted; when this raises, `cancel` must follow, else `leave`.
 
         Raises:
@@ -117,7 +117,7 @@ class ConcurrencyGate:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                await place.admitted
+                await position.admitted
         except TimeoutError:
             self.refused["timeout"] += 1
             raise TimedOutInQueue(
@@ -130,48 +130,47 @@ class ConcurrencyGate:
         self._running_shares.hold(client, -weight)
         self._admit_next()
 
-    def cancel(self, place: QueuePlace) -> None:
+    def cancel(self, position: QueuePosition) -> None:
         """Take a request out of the queue."""
         for queue in (self._waiting, self._returning):
-            if place in queue:
-                self._take_out(place, queue)
+            if position in queue:
+                self._take_out(position, queue)
                 self._admit_next()
                 return
-        if not place.admitted.cancelled():
-            self.leave(place.weight, place.client)  # it was admitted at the same moment
+        if not position.admitted.cancelled():
+            self.leave(position.weight, position.client)  # it was admitted at the same moment
 
     def _fits(self, weight: int) -> bool:
         return self.running + weight <= self._limit or (self.running == 0 and self._limit > 0)
 
     def _has_room(self, client: str, weight: int) -> bool:
         """Whether a new request is admitted at once: there is room, and nobody waits for it."""
-        ahead = any(
-            self._running_shares.allows(place.client, place.weight) for place in (*self._returning, *self._waiting)
-        )
+        queued = (*self._returning, *self._waiting)
+        ahead = any(self._running_shares.allows(position.client, position.weight) for position in queued)
         return not ahead and self._fits(weight) and self._running_shares.allows(client, weight)
 
-    def _admit_or_queue(self, place: QueuePlace, queue: dict[QueuePlace, None]) -> QueuePlace | None:
-        queue[place] = None
-        self.queued_bytes += place.size
-        self._waiting_shares.hold(place.client, 1)
+    def _admit_or_queue(self, position: QueuePosition, queue: dict[QueuePosition, None]) -> QueuePosition | None:
+        queue[position] = None
+        self.queued_bytes += position.size
+        self._waiting_shares.hold(position.client, 1)
         self._admit_next()
-        return None if place.done() else place
+        return None if position.done() else position
 
     def _admit_next(self) -> None:
         """Admit who waits longest, and so on, until there is no room for the next one."""
         for queue in (self._returning, self._waiting):
-            for place in [*queue]:
-                if place.done():
-                    self._take_out(place, queue)
-                elif self._running_shares.allows(place.client, place.weight):
-                    if not self._fits(place.weight):
+            for position in [*queue]:
+                if position.done():
+                    self._take_out(position, queue)
+                elif self._running_shares.allows(position.client, position.weight):
+                    if not self._fits(position.weight):
                         return
-                    self._take_out(place, queue)
-                    self.running += place.weight
-                    self._running_shares.hold(place.client, place.weight)
-                    place.admitted.set_result(None)
+                    self._take_out(position, queue)
+                    self.running += position.weight
+                    self._running_shares.hold(position.client, position.weight)
+                    position.admitted.set_result(None)
 
-    def _take_out(self, place: QueuePlace, queue: dict[QueuePlace, None]) -> None:
-        del queue[place]
-        self.queued_bytes -= place.size
-        self._waiting_shares.hold(place.client, -1)
+    def _take_out(self, position: QueuePosition, queue: dict[QueuePosition, None]) -> None:
+        del queue[position]
+        self.queued_bytes -= position.size
+        self._waiting_shares.hold(position.client, -1)

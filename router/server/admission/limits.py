@@ -12,7 +12,7 @@ from router.http.body_budget import BodyBudget
 from router.http.client_request import ClientRequest
 from router.http.disconnect import while_connected
 from router.server.admission.client_limits import ClientLimits
-from router.server.admission.gate import ConcurrencyGate, QueuePlace
+from router.server.admission.gate import ConcurrencyGate, QueuePosition
 from router.server.admission.ticket import AdmissionTicket, AdmissionTickets
 from router.server.admission.token_bucket import TokenBucket
 
@@ -81,8 +81,8 @@ class AdmissionLimits:
     async def enter(self, request: ClientRequest) -> None:
         """Return when the request is admitted; then `leave` must follow.
 
-        Limits are checked before and after the body is read, so a slow upload takes no place, and a request that is
-        refused need not send its body. The request's `admission` is its place from here on.
+        Limits are checked before and after the body is read, so a slow upload counts for nothing, and a request that is
+        refused need not send its body. The request's `admission` is its ticket from here on.
 
         Raises:
             TooManyRequests: A limit is reached.
@@ -100,11 +100,11 @@ class AdmissionLimits:
             body = await request.prefetch_body()
             if of_client is not None:
                 tickets.append(of_client.enter())
-            place = self._admit(len(body), client)
+            position = self._admit(len(body), client)
             if not request.internal:  # another process has counted it
                 self.decisions["allowed"] += 1
-            if place is not None:
-                await self._wait(place, request)
+            if position is not None:
+                await self._wait(position, request)
         except BaseException as error:
             if isinstance(error, TooManyRequests | Overloaded):
                 self.decisions["rejected"] += 1
@@ -126,17 +126,17 @@ class AdmissionLimits:
         if self.gate is not None:
             self.gate.check(size, client)
 
-    def _admit(self, size: int, client: str) -> QueuePlace | None:
+    def _admit(self, size: int, client: str) -> QueuePosition | None:
         if self._bucket is not None:
             _refuse_for(self._bucket.take())
         return self.gate.enter(size, client) if self.gate is not None else None
 
-    async def _wait(self, place: QueuePlace, request: ClientRequest) -> None:
+    async def _wait(self, position: QueuePosition, request: ClientRequest) -> None:
         assert self.gate is not None
         try:
-            await while_connected(request, self.gate.wait(place))
+            await while_connected(request, self.gate.wait(position))
         except BaseException:
-            self.gate.cancel(place)
+            self.gate.cancel(position)
             raise
 
 

@@ -23,8 +23,8 @@ class ClientShares:
         self._held = ClientCounts()
         self._seen: OrderedDict[str, float] = OrderedDict()  # when each client came last, the oldest first
 
-    def see(self, client: str) -> None:
-        """A client has come."""
+    def record_request(self, client: str) -> None:
+        """Record that the client sent a request now."""
         now = self._clock()
         self._seen[client] = now
         self._seen.move_to_end(client)

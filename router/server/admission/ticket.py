@@ -1,4 +1,4 @@
-"""An admitted request's place in the limits: its weight, and giving it back for a while."""
+"""An admitted request's weight in the limits, and giving it back for a while."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from router.server.admission.token_bucket import TokenBucket
 class AdmissionTicket:
     """The `Admission` of a request that has entered: it counts as one until it says otherwise.
 
-    While it waits it holds nothing, so that no two requests wait for places that the other holds.
+    While it waits it holds nothing, so that no two requests wait for what the other holds.
 
     Args:
         gate: The limit on concurrent requests, or None.
@@ -25,9 +25,9 @@ class AdmissionTicket:
         self._counts = True
 
     @property
-    def at_once(self) -> int | None:
+    def max_weight(self) -> int | None:
         """As of `Admission`."""
-        return None if self._gate is None else self._gate.at_once
+        return None if self._gate is None else self._gate.max_weight
 
     async def reweigh(self, weight: int) -> None:
         """As of `Admission`."""
@@ -56,12 +56,12 @@ class AdmissionTicket:
             return
         self._weight = self._weight if weight is None else weight
         gate = self._gate
-        place = None if gate is None else gate.reenter(self._weight, self._client)
-        if gate is not None and place is not None:
+        position = None if gate is None else gate.reenter(self._weight, self._client)
+        if gate is not None and position is not None:
             try:
-                await gate.wait(place)
+                await gate.wait(position)
             except BaseException:
-                gate.cancel(place)
+                gate.cancel(position)
                 raise
         self._counts = True
         self._charge(self._weight)
@@ -80,7 +80,7 @@ class AdmissionTicket:
 class AdmissionTickets:
     """The `Admission` of a request that counts for several limits, each with a ticket of its own.
 
-    A request that waits for one limit holds only places of limits before it, which nobody waits for who holds one of
+    A request that waits for one limit counts only for limits before it, for which nobody waits who counts for one of
     those after it: so no two requests wait for each other.
     """
 
@@ -88,9 +88,9 @@ class AdmissionTickets:
         self._tickets = tuple(tickets)
 
     @property
-    def at_once(self) -> int | None:
+    def max_weight(self) -> int | None:
         """As of `Admission`."""
-        return min((ticket.at_once for ticket in self._tickets if ticket.at_once is not None), default=None)
+        return min((ticket.max_weight for ticket in self._tickets if ticket.max_weight is not None), default=None)
 
     async def reweigh(self, weight: int) -> None:
         """As of `Admission`."""

@@ -180,7 +180,7 @@ class Http2Sender:
         self.flush()
 
     def leave(self, stream: Stream) -> None:
-        """The client has left a stream, or is to: what it has sent and was not read counts for nothing."""
+        """Drop a stream and return its unread bytes to the flow-control window."""
         unread, stream.unread_bytes = stream.unread_bytes, 0
         stream.disconnect()
         if unread:

@@ -18,7 +18,6 @@ from router.server.app import App
 from router.server.connections.protocol import ClientProtocol
 from router.server.connections.proxy_headers import with_proxy_headers
 from router.server.connections.timeouts import protocol_with_timeouts
-from router.server.settings import ServerSettings
 
 # libuv accepts one connection per descriptor of a listening socket in an iteration of the event loop. Iterations of a
 # busy loop take 20 ms, so with one descriptor hundreds of new clients would wait for seconds.
@@ -79,22 +78,20 @@ class _Server(Server):
             super().handle_exit(sig, frame)
 
 
-def serve(
-    app: App, listeners: Sequence[socket.socket], settings: ServerSettings, tls: ssl.SSLContext | None = None
-) -> int:
-    """Serve and return the exit code; after SIGTERM requests in flight get `settings.grace_secs` to finish.
+def serve(app: App, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> int:
+    """Serve and return the exit code; after SIGTERM requests in flight get `grace_secs` of its settings to finish.
 
     Args:
         app: The router.
         listeners: The sockets, that of clients first.
-        settings: Timeouts and logging.
         tls: The certificate for clients; the other sockets, for metrics and other processes, are always plain.
     """
+    settings, clients = app.components.settings.server, app.components.clients
     config = Config(
         with_proxy_headers(app),
         interface="asgi3",
         proxy_headers=False,
-        http=protocol_with_timeouts(settings.client_timeout_secs, app.connection_timeouts),
+        http=protocol_with_timeouts(settings.client_timeout_secs, clients.connection_timeouts),
         ws="none",
         loop="uvloop",
         lifespan="on",

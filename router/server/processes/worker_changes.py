@@ -25,7 +25,7 @@ from router.server.processes.peers import Peers
 logger = logging.getLogger(__name__)
 
 CHANGES_PATH = "/internal/changes"
-SYNC_INTERVAL = 2.0  # seconds between two looks at what another process knows
+SYNC_INTERVAL = 2.0  # seconds between two questions to another process for what it knows
 MAX_REMOVALS = 1000  # that are remembered; older ones are forgotten
 
 
@@ -70,7 +70,7 @@ class WorkerChanges:
         self._sync = asyncio.create_task(self._sync_for_ever())
 
     async def close(self) -> None:
-        """Ask no more."""
+        """Stop asking the other processes for changes."""
         if self._sync is not None:
             self._sync.cancel()
             await asyncio.gather(self._sync, return_exceptions=True)

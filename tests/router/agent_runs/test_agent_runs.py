@@ -44,7 +44,7 @@ def test_a_reader_that_comes_first(agents: Agents, stream: bool) -> None:
         async with serving(agents.pair) as router:
             asked = chat("reader", "Read: <|answer:a|>, <|answer:b|>; <|answer:a|>.", agent="top", stream=stream)
             reader = asyncio.create_task(router.post(CHAT, asked))
-            runs = router.app._agent_runs.runs._runs
+            runs = router.components.runs.agents.runs._runs
             await until(lambda: ("", "r") in runs and "top" in runs["", "r"].agents, "the reader has come")
             for name in ("b", "a"):
                 told = await router.post(CHAT, chat(name, "Speak.", agent=name))
@@ -145,7 +145,7 @@ def test_wrong_requests(agents: Agents, path: str, extra: dict[str, Any], status
 @aio
 async def test_a_circle_is_refused_and_the_others_go_on(agents: Agents) -> None:
     async with serving(agents.pair) as router:
-        runs = router.app._agent_runs.runs._runs
+        runs = router.components.runs.agents.runs._runs
         first = asyncio.create_task(router.post(CHAT, chat("a", "<|answer:b|>", agent="a")))
         await until(lambda: ("", "r") in runs and "a" in runs["", "r"].agents, "a waits for b")
         second = asyncio.create_task(router.post(CHAT, chat("b", "<|answer:c|>", agent="b")))

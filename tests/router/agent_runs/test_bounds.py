@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from router.agent_runs.registry import MAX_AGENTS, AgentRunRegistry
+from router.agent_runs.registry import MAX_AGENTS, AgentRunRegistry, NewAgent
 from router.errors import Conflict, Overloaded, TooManyRuns, UpstreamFailed
 from router.moa.settings import RunSettings
 from router.observability.run_store import RunStore
@@ -36,10 +36,10 @@ def names(runs: AgentRunRegistry) -> list[str]:
 
 def answered(runs: AgentRunRegistry, run: str, client: str, text: str = "", agent: str = "a") -> None:
     """An agent of a run gives its whole answer."""
-    with runs.join(run, agent, "m", (), client) as slot:
-        slot.answer.update([], text)
-        slot.answer.finish()
-        slot.trace.state = "done"
+    with runs.join(NewAgent(run, agent, "m", client=client)) as joined:
+        joined.answer.update([], text)
+        joined.answer.finish()
+        joined.trace.state = "done"
 
 
 def reading(*names: str) -> str:
@@ -56,7 +56,7 @@ async def test_a_hundred_thousand_names_are_refused_and_nothing_is_kept(agents: 
         told = await router.post(CHAT, chat("reader", reading(*(f"n{index}" for index in range(100_000)))))
         assert told.status_code == 400
         assert "100000 places for answers, and 10000 is the most" in told.json()["error"]["message"]
-        assert len(router.app._agent_runs.runs) == 0
+        assert len(router.components.runs.agents.runs) == 0
         assert (await router.http.get("/runs")).json()["runs"] == []
         assert agents.asked == []
 
@@ -65,7 +65,7 @@ async def test_a_hundred_thousand_names_are_refused_and_nothing_is_kept(agents: 
 async def test_eight_thousand_places_are_filled(agents: Agents) -> None:
     async with serving(agents.pair) as router:
         reader = asyncio.create_task(router.post(CHAT, chat("reader", reading(*["a"] * 8000))))
-        await until(lambda: len(router.app._agent_runs.runs) == 1, "the reader waits")
+        await until(lambda: len(router.components.runs.agents.runs) == 1, "the reader waits")
         assert (await router.post(CHAT, chat("a", "Speak.", agent="a"))).status_code == 200
         assert (await within(10.0, reader)).status_code == 200
         prompts = [Agents.prompt(call) for call in agents.pair.decode.requests if Agents.name(call) == "reader"]
@@ -75,13 +75,13 @@ async def test_eight_thousand_places_are_filled(agents: Agents) -> None:
 @aio
 async def test_names_that_nobody_waits_for_are_forgotten() -> None:
     runs = registry()
-    with pytest.raises(UpstreamFailed), runs.join("r", "reader", "m", ("x", "y"), "c"):
+    with pytest.raises(UpstreamFailed), runs.join(NewAgent("r", "reader", "m", ("x", "y"), "c")):
         raise UpstreamFailed("the reader failed.")
     assert [*runs._runs["", "r"].answers] == ["reader"]
     assert runs._runs["", "r"].awaited == {}
-    with runs.join("r", "x", "m", (), "c") as slot:
-        assert not slot.awaited
-        slot.answer.finish()
+    with runs.join(NewAgent("r", "x", "m", client="c")) as joined:
+        assert not joined.awaited
+        joined.answer.finish()
     runs.close()
 
 
@@ -113,15 +113,15 @@ async def test_many_clients_forget_runs_of_who_has_most() -> None:
 @aio
 async def test_runs_under_way_are_not_forgotten() -> None:
     runs = registry(named=2, named_per_client=1)
-    with runs.join("a", "x", "m", (), "one") as slot:
+    with runs.join(NewAgent("a", "x", "m", client="one")) as joined:
         with pytest.raises(TooManyRuns, match="you have 1 runs under way"):
             answered(runs, "b", "one")
-        with runs.join("c", "x", "m", (), "two") as other:
+        with runs.join(NewAgent("c", "x", "m", client="two")) as other:
             with pytest.raises(TooManyRuns, match="2 runs are under way, which is the most"):
                 answered(runs, "d", "three")
             other.answer.finish()
         answered(runs, "d", "three")
-        slot.answer.finish()
+        joined.answer.finish()
     assert names(runs) == ["a", "d"]
 
 
@@ -133,11 +133,11 @@ async def test_answers_are_bounded_in_bytes() -> None:
         answered(runs, f"run-{index}", "greedy", "x" * 30_000)
     assert runs.size <= 100_000
     assert {"small", "run-19"} <= {*names(runs)}
-    with runs.join("busy", "b", "m", (), "greedy") as slot:
+    with runs.join(NewAgent("busy", "b", "m", client="greedy")) as joined:
         answered(runs, "busy", "greedy", "x" * 200_000)
         with pytest.raises(Overloaded, match="the answers of runs take"):
             answered(runs, "one-more", "quiet")
-        slot.answer.finish()
+        joined.answer.finish()
     answered(runs, "one-more", "quiet")
     assert runs.size <= 100_000
     runs.close()
@@ -145,7 +145,7 @@ async def test_answers_are_bounded_in_bytes() -> None:
 
 
 def waiting(router: Serving) -> int:
-    return router.app._agent_runs._limits.waiting
+    return router.components.runs.agents._limits.waiting
 
 
 @aio
@@ -153,7 +153,7 @@ async def test_readers_that_wait_leave_room_for_the_agent_that_they_wait_for(age
     """Neither their places nor their tokens, nor the client's runs, are held meanwhile."""
     limits = AdmissionSettings(max_concurrent=2, queue_size=0, rate=0.001)
     async with serving(agents.pair, limits=limits, runs=RunSettings(total=2, per_client=2)) as router:
-        gate = router.app.limits.gate
+        gate = router.limits.gate
         assert gate is not None
         readers = []
         for index in range(8):
@@ -191,9 +191,9 @@ async def test_a_reader_that_leaves_while_it_waits_leaves_nothing(agents: Agents
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
         await until(lambda: waiting(router) == 0, "it has left")
-        gate = router.app.limits.gate
+        gate = router.limits.gate
         assert gate is not None
-        await until(lambda: not router.app._requests, "its request has ended")
+        await until(lambda: not router.requests, "its request has ended")
         assert gate.running == 0
 
 
@@ -210,4 +210,4 @@ async def test_one_client_does_not_take_the_runs_of_others(agents: Agents) -> No
             assert (await begin(f"greedy-{index}", "greedy")).status_code == 200
         for index in range(10):
             assert (await begin(f"quiet-{index}", "quiet")).status_code == 200
-        assert len(router.app._agent_runs.runs) == 30
+        assert len(router.components.runs.agents.runs) == 30

@@ -40,14 +40,14 @@ async def test_a_client_that_leaves_a_batch_of_a_thousand() -> None:
             await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
             tasks = len(asyncio.all_tasks())
         await until(lambda: len(pair.decode.aborted) > 10, "aborts arrive")
-        assert router.app.dispatcher.background.running <= 2 * POSTS_AT_ONCE
+        assert router.dispatcher.background.running <= 2 * POSTS_AT_ONCE
         assert len(asyncio.all_tasks()) < tasks + 100
         await until(lambda: len(pair.decode.aborted) == len(pair.prefill.aborted) == 1000, "all were aborted")
         assert sorted(pair.decode.aborted) == sorted(pair.decode.requests[0].json["rid"])
         assert most <= POSTS_AT_ONCE
         assert pair.decode.server.accepted - before <= POSTS_AT_ONCE + 2
         await router.settled()
-        assert (router.app.dispatcher.background.running, router.app.dispatcher.background.waiting) == (0, 0)
+        assert (router.dispatcher.background.running, router.dispatcher.background.waiting) == (0, 0)
 
 
 @aio
@@ -62,8 +62,8 @@ async def test_aborts_for_a_server_that_hangs_are_bounded(monkeypatch: pytest.Mo
 
     async with serving(pair) as router:
         pair.decode.server.handler = hang
-        posts = router.app.dispatcher.background
-        (worker,) = (each for each in router.app.registry.workers if each.role == "decode")
+        posts = router.dispatcher.background
+        (worker,) = (each for each in router.registry.workers if each.role == "decode")
         for index in range(200):
             posts.abort((worker,), str(index))
         assert posts.waiting <= 50

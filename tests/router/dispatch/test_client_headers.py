@@ -86,7 +86,7 @@ async def test_a_workers_own_key_wins_and_a_key_of_this_router_stays() -> None:
             auth = KEY if server_key is None else {"authorization": "bearer secret"}
             body = {"url": server.url} | ({} if own_key is None else {"api_key": own_key})
             assert (await router.http.post("/workers", json=body, headers=auth)).status_code == 202
-            await until(lambda r=router: r.app.registry.workers[0].usable, "it is found")  # type: ignore[misc]
+            await until(lambda r=router: r.registry.workers[0].health.usable, "it is found")  # type: ignore[misc]
             assert (await router.http.post(CHAT, json=BODY, headers={**FORWARDED, **auth})).status_code == 200
             assert heard(server.generations[0]) == {**FORWARDED, "authorization": expected}
 
@@ -97,8 +97,8 @@ def test_each_worker_of_a_pair_has_its_own_rule() -> None:
     async def test() -> None:
         pair = FakePair()
         async with serving(pair) as router:
-            decode = router.app.registry.workers[1]
-            factory = WorkerFactory(decode.health, CircuitBreakerSettings(), None)
+            decode = router.registry.workers[1]
+            factory = WorkerFactory(decode.health.settings, CircuitBreakerSettings(), None)
             for number, key in enumerate(("one", "two", None)):
                 factory.configure(decode, WorkerConfig(api_key=key))
                 await router.http.post("/generate", json={"text": "x"}, headers=KEY)

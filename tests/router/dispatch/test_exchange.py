@@ -46,7 +46,7 @@ class Rig:
 
     @property
     def loads(self) -> list[int]:
-        return [self.pair.prefill.load, self.pair.decode.load]
+        return [self.pair.prefill.load.requests, self.pair.decode.load.requests]
 
     @property
     def aborted(self) -> list[int]:

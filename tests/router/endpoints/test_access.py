@@ -78,13 +78,13 @@ def test_a_client_has_one_name_for_its_limits(key: str | None) -> None:
     @aio
     async def test() -> None:
         async with serving(FakePair(), server=ServerSettings(api_key=key)) as client:
-            route = next(each for each in client.app.routes.all if each.path == "/generate")
+            route = next(each for each in client.routes.all if each.path == "/generate")
 
             async def handler(request: ClientRequest) -> None:
                 keys.add(request.client_key)
                 await request.send_json({})
 
-            client.app.routes = RouteTable([replace(route, handler=handler)])
+            client.routes.find = RouteTable([replace(route, handler=handler)]).find  # type: ignore[method-assign]
             written = [
                 "Bearer secret",
                 "bearer secret",
@@ -185,7 +185,7 @@ def test_pages_control_nothing(method: str, path: str, origin: str) -> None:
     @aio
     async def test() -> None:
         async with serving(FakePair()) as client:
-            workers = list(client.app.registry.workers)
+            workers = list(client.registry.workers)
             headers = {**PREFLIGHT, "origin": origin, "access-control-request-method": method}
             body = b'{"url": "http://10.0.0.1:1", "worker_type": "decode"}'
             blind = {"origin": origin, "content-type": "text/plain"}
@@ -196,7 +196,7 @@ def test_pages_control_nothing(method: str, path: str, origin: str) -> None:
                 assert answer.status_code == 403
                 assert "access-control-allow-origin" not in answer.headers
                 assert f"web pages of {origin!r} may not use " in answer.json()["error"]["message"]
-            assert client.app.registry.workers == workers
+            assert client.registry.workers == workers
 
     test()
 

@@ -1,6 +1,7 @@
 """Fields that mean the same on every generating path, and bodies that no path can read or send on."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,8 @@ def test_what_the_servers_would_ignore_is_refused(field: dict[str, Any]) -> None
                 else:
                     await refused(router, path, {**body, **field}, f"`{name}`")
             assert pair.decode.requests == []
-            worker = next(each for each in router.app.registry.workers if each.role == "plain")
-            worker.info["sglang"] = "0.5.17"
+            worker = next(each for each in router.registry.workers if each.role == "plain")
+            worker.report = replace(worker.report, sglang="0.5.17")
             await refused(router, COMPLETIONS, {"model": "other", "prompt": "hi", **field}, f"`{name}`")
 
     run(test)

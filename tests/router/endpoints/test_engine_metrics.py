@@ -131,9 +131,9 @@ async def test_one_scrape_serves_all_who_ask_meanwhile() -> None:
 
     async with Measured(measured) as server, serving(plain=(server.url,), health=RARELY_PROBED) as router:
         first, *others = (asyncio.create_task(router.http.get("/engine_metrics")) for _ in range(20))
-        await until(lambda: len(router.app._requests) == 20, "all wait")
+        await until(lambda: len(router.requests) == 20, "all wait")
         first.cancel()
-        await until(lambda: len(router.app._requests) == 19, "the first has left")
+        await until(lambda: len(router.requests) == 19, "the first has left")
         begin.set()
         assert {(await each).status_code for each in others} == {200}
         assert len(server.to("/metrics")) == 1

@@ -130,8 +130,8 @@ def document(client: Serving) -> dict[str, Any]:
 def test_everything_by_the_document(subtests: pytest.Subtests, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = Willing()
     with threaded(pair) as client, requests.Session() as session:
-        # A worker that is taken in is looked at, under a name that nobody but a fuzzer knows.
-        monkeypatch.setattr(client.app.supervisor, "probe_soon", lambda _: None)
+        # A worker that is taken in is probed, under a name that nobody but a fuzzer knows.
+        monkeypatch.setattr(client.supervisor, "probe_soon", lambda _: None)
         schema = schemathesis.openapi.from_dict(document(client))
         schema.config.update(base_url=client.url)
         operations = [each.ok() for each in schema.get_all_operations() if isinstance(each, Ok)]
@@ -221,7 +221,7 @@ PARTS = (
 def test_worker_addresses_that_point_elsewhere() -> None:
     """An address is a host and a port, and the worker that is taken in has just these."""
     with threaded(Willing()) as client, requests.Session() as session, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client.app.supervisor, "probe_soon", lambda _: None)
+        patch.setattr(client.supervisor, "probe_soon", lambda _: None)
         taken = 0
 
         @settings(max_examples=CASES // 20, deadline=None, derandomize=True, database=None)
@@ -257,7 +257,7 @@ def test_wrong_keys() -> None:
     """No path but the public ones answers anything but 401, and no worker is asked anything."""
     pair = Willing()
     with threaded(pair, server=ServerSettings(api_key=KEY)) as client, requests.Session() as session:
-        routes = [route for route in client.app.routes.all if route.right is not None]
+        routes = [route for route in client.routes.all if route.right is not None]
         before = len(pair.decode.server.calls)
 
         @settings(max_examples=CASES // 20, deadline=None, derandomize=True, database=None)

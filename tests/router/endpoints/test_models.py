@@ -47,7 +47,7 @@ async def test_public_case_head() -> None:
     pair = FakePair()
     pair.prefill.generate = pair.decode.generate = answer
     async with serving(pair) as router:
-        paths = [route.path for route in router.app.routes.all if route.method == "GET" and "{" not in route.path]
+        paths = [route.path for route in router.routes.all if route.method == "GET" and "{" not in route.path]
         assert {"/health", "/v1/models", "/metrics", "/liveness"} <= set(paths)
         for path in [*paths, "/v1/models/fake", "/workers/none", "/runs/none"]:
             got, asked = await router.http.get(path), await router.http.head(path)

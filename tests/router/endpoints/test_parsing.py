@@ -74,8 +74,8 @@ async def test_another_server_parses_when_one_is_away() -> None:
         assert first.asked
         second.help = drops
         assert (await router.post(REASONING, asked)).status_code == 502
-        for worker in router.app.registry.workers:
-            worker.healthy = False
+        for worker in router.registry.workers:
+            worker.health.healthy = False
         assert (await router.post(REASONING, asked)).status_code == 503
 
 

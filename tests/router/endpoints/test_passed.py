@@ -144,13 +144,13 @@ def test_when_one_of_two_servers_dies_no_request_fails(path: PassedPath) -> None
         async with Two() as two:
             first = two.servers[0]
             first.answer = first.help = drops
-            other = two.router.app.registry.workers[1]
-            other.load = 1  # So that what goes to the idlest goes to the first.
+            other = two.router.registry.workers[1]
+            other.load.requests = 1  # So that what goes to the idlest goes to the first.
             for _ in range(4):
                 answer = await two.router.post(path.paths[0], BODIES[path.server_path])
                 assert answer.status_code == 200, answer.text
             assert first.asked
-            other.load = 0
+            other.load.requests = 0
 
     run(test)
 
@@ -166,7 +166,7 @@ def test_a_500_is_the_engines_failure_only_where_it_is_asked(path: PassedPath) -
             answer = await two.router.post(path.paths[0], BODIES[path.server_path])
             assert answer.status_code == 500
             attempts = sum(len(server.asked) for server in two.servers)
-            failures = sum(worker.breaker.consecutive_failures for worker in two.router.app.registry.workers)
+            failures = sum(worker.breaker.consecutive_failures for worker in two.router.registry.workers)
             assert (attempts, failures) == ((5, 5) if path.needs_engine else (1, 0))
 
     run(test)
@@ -175,11 +175,11 @@ def test_a_500_is_the_engines_failure_only_where_it_is_asked(path: PassedPath) -
 @aio
 async def test_the_idlest_server_tokenizes() -> None:
     async with Two() as two:
-        two.router.app.registry.workers[0].load = 3
+        two.router.registry.workers[0].load.requests = 3
         for _ in range(4):
             assert (await two.router.post("/tokenize", {"prompt": ["a"]})).status_code == 200
         assert [len(server.asked) for server in two.servers] == [0, 4]
-        two.router.app.registry.workers[0].load = 0
+        two.router.registry.workers[0].load.requests = 0
 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/encode"])
@@ -279,7 +279,7 @@ async def test_a_server_that_does_not_tokenize_in_time(monkeypatch: pytest.Monke
     async with server, serving(plain=(server.url,), server=ServerSettings(request_timeout_secs=600)) as router:
         answer: httpx.Response = await router.post("/tokenize", {"prompt": ["a"]})
         assert answer.status_code == 504
-        assert router.app.registry.workers[0].breaker.consecutive_failures == 1
+        assert router.registry.workers[0].breaker.consecutive_failures == 1
 
 
 @aio

@@ -8,6 +8,7 @@ import pytest
 
 from router.errors import NotFound
 from router.forwarding.response_ids import new_response_id, server_of_response
+from router.workers.served_models import ServedModels
 from router.workers.worker import Worker
 from tests.router.endpoints.test_passed import Two
 from tests.router.support.aio import aio, run
@@ -89,9 +90,9 @@ def test_ids_that_are_none(number: str) -> None:
 async def test_a_server_that_is_away_or_gone() -> None:
     async with Two() as two:
         made = (await two.router.post(PATH, ASKED)).json()["id"]
-        workers = two.router.app.registry.workers
+        workers = two.router.registry.workers
         server = server_of_response(made, "", workers)
-        server.away = True
+        server.health.away = True
         answer = await two.router.http.get(f"{PATH}/{made}")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         workers.remove(server)
@@ -134,11 +135,11 @@ async def test_formats_are_for_servers_that_know_them() -> None:
 async def test_a_response_of_another_model() -> None:
     async with Two() as two, serving(FakePair()):
         made = (await two.router.post(PATH, ASKED)).json()["id"]
-        for worker in two.router.app.registry.workers:
-            worker.model, worker.more_models = "m", ("n",)
+        for worker in two.router.registry.workers:
+            worker.served = ServedModels(("m", "n"))
         other = {**ASKED, "model": "n", "previous_response_id": made}
         assert (await two.router.post(PATH, other)).status_code == 200
-        server_of_response(made, "", two.router.app.registry.workers).more_models = ()
+        server_of_response(made, "", two.router.registry.workers).served = ServedModels(("m",))
         answer = await two.router.post(PATH, other)
         assert (answer.status_code, "is not of the model 'n'" in answer.text) == (400, True)
 

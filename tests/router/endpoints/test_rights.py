@@ -39,7 +39,7 @@ CLIENTS = {"data": ["data"], "runs": ["runs"], "admin": ["admin"], "both": ["dat
 
 
 def offered(client: Serving) -> list[Route]:
-    return [route for route in client.app.routes.all if not route.summary.startswith("Not offered")]
+    return [route for route in client.routes.all if not route.summary.startswith("Not offered")]
 
 
 async def ask(client: Serving, route: Route, name: str | None) -> tuple[int, str]:
@@ -56,7 +56,7 @@ async def test_every_path_has_the_right_that_was_decided(tmp_path: Path) -> None
         for route in offered(client):
             found.setdefault(route.right, set()).add(route.path)
         assert found == NEEDS
-        refused = [route for route in client.app.routes.all if route not in offered(client)]
+        refused = [route for route in client.routes.all if route not in offered(client)]
         assert {route.right for route in refused} == {None}
 
 
@@ -162,7 +162,7 @@ async def test_keys_are_told_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFi
         answer = await client.http.get("/server_info", headers=bearer("admin"))
         assert "workers" in answer.json()
         assert "workers" not in (await client.http.get("/server_info", headers=bearer("data"))).json()
-        assert "zzz" not in repr(client.app.limits) + repr(vars(client.app)["_keys"])
+        assert "zzz" not in repr(client.limits) + repr(client.components.clients.keys)
     assert "router.access" in {record.name for record in caplog.records}
     # httpx, which is the client here, logs no headers either.
     assert "zzz" not in caplog.text

@@ -41,7 +41,7 @@ async def add(router: Serving, url: str, **more: Any) -> str:
     """Add a worker and wait until it serves; returns its path."""
     answer = await router.post("/workers", {"url": url, **more})
     assert answer.status_code == 202, answer.text
-    await until(lambda: router.app.registry.workers[-1].usable, "it may get requests")
+    await until(lambda: router.registry.workers[-1].health.usable, "it may get requests")
     return str(answer.json()["location"])
 
 
@@ -61,10 +61,10 @@ async def test_a_worker_is_added_with_all_that_the_other_routers_take() -> None:
         shown = (await router.http.get(where)).json()
         assert noted(shown) == {"labels": ALL["labels"], "priority": 100, "cost": 2.5, "model_id": "a"}
         assert "its-own" not in (await router.http.get("/workers")).text, "its key is told nowhere"
-        worker = router.app.registry.workers[0]
-        assert (worker.health.timeout_secs, worker.health.interval_secs) == (7, 8.5)
-        assert (worker.health.success_threshold, worker.health.failure_threshold) == (1, 2)
-        assert worker.health.probe_interval_secs == 1000, "the rest is the router's"
+        worker = router.registry.workers[0]
+        assert (worker.health.settings.timeout_secs, worker.health.settings.interval_secs) == (7, 8.5)
+        assert (worker.health.settings.success_threshold, worker.health.settings.failure_threshold) == (1, 2)
+        assert worker.health.settings.probe_interval_secs == 1000, "the rest is the router's"
         assert await ask(router, "a") == {"asked_for": "a", "key": "Bearer its-own"}
 
 
@@ -87,9 +87,9 @@ def test_a_workers_model_is_the_only_one_it_is_asked_for(model: str, own_name: s
             where = await add(router, server.url, model_id=model)
             assert (await ask(router, model))["asked_for"] == own_name
             assert await ask(router, "c") == 404
-            assert router.app.registry.models() == [model]
+            assert router.registry.models() == [model]
             await router.http.put(where, json={"url": server.url})
-            await until(lambda: router.app.registry.models() == ["a", "b"], "it has its own models again")
+            await until(lambda: router.registry.models() == ["a", "b"], "it has its own models again")
             assert (await ask(router, "b"))["asked_for"] == "b"
 
     run(test)
@@ -105,9 +105,8 @@ async def test_patch_changes_what_it_names() -> None:
             shown = noted((await router.http.get(where)).json())
             assert shown == {"labels": {"env": "test"}, "priority": 100, "cost": 2.5, "model_id": "a"}
         await router.http.patch(where, json={"health": {"failure_threshold": 9}, "api_key": "new"})
-        worker = router.app.registry.workers[0]
-        assert (worker.health.timeout_secs, worker.health.failure_threshold) == (7, 9)
-        assert worker.health_tracker.settings is worker.health
+        worker = router.registry.workers[0]
+        assert (worker.health.settings.timeout_secs, worker.health.settings.failure_threshold) == (7, 9)
         assert (await ask(router, "a"))["key"] == "Bearer new"
 
 
@@ -130,11 +129,11 @@ async def test_put_replaces_all_and_keeps_what_is_under_way() -> None:
         answer = await router.http.put(where, json={"url": f"{server.url}/", "cost": 3})
         assert (answer.status_code, answer.json()["worker_id"]) == (202, where.rpartition("/")[2])
         await until(lambda: len(server.to("/v1/models")) > looks, "its models are asked for again")
-        await until(lambda: router.app.registry.models() == ["a", "b"], "they are known")
+        await until(lambda: router.registry.models() == ["a", "b"], "they are known")
         shown = (await router.http.get(where)).json()
         assert noted(shown) == {"labels": {}, "priority": 50, "cost": 3.0, "model_id": "a"}
-        worker = router.app.registry.workers[0]
-        assert (worker.load, worker.health) == (1, RARELY)
+        worker = router.registry.workers[0]
+        assert (worker.load.requests, worker.health.settings) == (1, RARELY)
         release.set()
         assert await running == {"asked_for": "b", "key": "Bearer its-own"}
         assert await ask(router, "b") == {"asked_for": "b", "key": None}
@@ -143,7 +142,7 @@ async def test_put_replaces_all_and_keeps_what_is_under_way() -> None:
 @aio
 async def test_halves_of_pairs_keep_their_type() -> None:
     async with serving(FakePair()) as router:
-        prefill, decode = router.app.registry.workers
+        prefill, decode = router.registry.workers
         for worker, body in ((prefill, {"bootstrap_port": 7}), (decode, {"worker_type": "decode"}), (decode, {})):
             answer = await router.http.put(f"/workers/{worker.id}", json={"url": worker.url, **body})
             assert answer.status_code == 202, answer.text
@@ -165,13 +164,13 @@ async def test_halves_of_pairs_keep_their_type() -> None:
 @aio
 async def test_a_worker_that_is_being_removed_is_not_changed() -> None:
     async with serving(FakePair()) as router:
-        worker = router.app.registry.workers[1]
-        worker.load += 1
+        worker = router.registry.workers[1]
+        worker.load.requests += 1
         await router.http.delete(f"/workers/{worker.id}")
         answer = await router.http.patch(f"/workers/{worker.id}", json={"cost": 1})
         assert answer.status_code == 409
-        worker.load -= 1
-        await until(lambda: len(router.app.registry.workers) == 1, "it is gone")
+        worker.load.requests -= 1
+        await until(lambda: len(router.registry.workers) == 1, "it is gone")
 
 
 @aio
@@ -185,10 +184,10 @@ async def test_a_change_whose_body_comes_late_keeps_what_was_changed_meanwhile()
         yield b"2}"
 
     async with serving(FakePair()) as router:
-        worker = router.app.registry.workers[1]
+        worker = router.registry.workers[1]
         asked = asyncio.create_task(router.http.patch(f"/workers/{worker.id}", content=late()))
         await begun.wait()
-        await until(lambda: len(router.app._requests) == 1, "it is being read")
+        await until(lambda: len(router.requests) == 1, "it is being read")
         assert (await router.http.patch(f"/workers/{worker.id}", json={"labels": {"a": "b"}})).status_code == 202
         go_on.set()
         assert (await asked).status_code == 202
@@ -198,7 +197,7 @@ async def test_a_change_whose_body_comes_late_keeps_what_was_changed_meanwhile()
 @aio
 async def test_an_address_is_there_once_whatever_the_type() -> None:
     async with serving(FakePair()) as router:
-        url = router.app.registry.workers[1].url
+        url = router.registry.workers[1].url
         answer = await router.post("/workers", {"url": url})
         assert (answer.status_code, answer.json()["code"]) == (409, "WORKER_ALREADY_EXISTS")
 
@@ -228,7 +227,7 @@ async def test_an_address_is_there_once_whatever_the_type() -> None:
 def test_wrong_settings_change_nothing(body: dict[str, Any], words: str) -> None:
     async def test() -> None:
         async with serving(FakePair()) as router:
-            worker = router.app.registry.workers[1]
+            worker = router.registry.workers[1]
             before = worker.config
             for method, path, more in (
                 ("PATCH", f"/workers/{worker.id}", {}),
@@ -238,7 +237,7 @@ def test_wrong_settings_change_nothing(body: dict[str, Any], words: str) -> None
                 answer = await router.http.request(method, path, json={**body, **more})
                 assert answer.status_code == 400, (method, answer.text)
                 assert words in answer.json()["error"]["message"]
-            assert (worker.config, len(router.app.registry.workers)) == (before, 2)
+            assert (worker.config, len(router.registry.workers)) == (before, 2)
 
     run(test)
 
@@ -246,7 +245,7 @@ def test_wrong_settings_change_nothing(body: dict[str, Any], words: str) -> None
 def test_only_some_settings_can_be_patched() -> None:
     async def test() -> None:
         async with serving(FakePair()) as router:
-            worker = router.app.registry.workers[1]
+            worker = router.registry.workers[1]
             for name, value in (("url", worker.url), ("model_id", "m"), ("worker_type", "decode")):
                 answer = await router.http.patch(f"/workers/{worker.id}", json={name: value})
                 assert answer.status_code == 400

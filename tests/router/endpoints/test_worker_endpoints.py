@@ -74,7 +74,7 @@ async def test_every_pair_generates_once() -> None:
         met = {call.json["bootstrap_room"] for fake in (one, two) for call in fake.decode.requests}
         assert len(met) == 4
         assert [len(fake.requests) for pair in (one, two) for fake in (pair.prefill, pair.decode)] == [2] * 4
-        await client.app.supervisor._probe_all()
+        await client.supervisor._probe_all()
         await client.settled()
         assert len(one.decode.requests) == 2, "and not again with the next look"
 
@@ -89,13 +89,13 @@ async def test_a_first_generation_that_fails_is_tried_again() -> None:
 
     pair.decode.generate = fails
     async with serving(pair, health=WARM) as client:
-        await until(lambda: client.app.registry.workers[0].problem is not None, "the problem is known")
+        await until(lambda: client.registry.workers[0].health.problem is not None, "the problem is known")
         problem = (await listed(client))[pair.decode.url]["problem"]
         assert problem.startswith(f"the first generation of {pair.prefill.url} and {pair.decode.url} failed: ")
         assert "no memory" in problem
         assert (await client.http.get("/readiness")).status_code == 503
         pair.decode.generate = well
-        await client.app.supervisor._probe_all()
+        await client.supervisor._probe_all()
         await eventually(client, "/readiness", 200)
         assert (await client.http.get("/health_generate")).json() == {"status": "ok", "models": ["fake"]}
         await client.settled()
@@ -127,14 +127,14 @@ async def test_one_pair_that_fails_later_leaves_the_router_ready() -> None:
 async def test_thresholds() -> None:
     pair = FakePair()
     async with started(pair):
-        worker = Worker(pair.decode.url, "decode", health=HealthSettings(interval_secs=1e-9))
+        worker = Worker(pair.decode.url, "decode", health_settings=HealthSettings(interval_secs=1e-9))
         states = []
         for well in (True, False, False, True, False, False, False, True, False, True, True):
             pair.decode.well = well
             await worker.probe()
-            states.append(worker.healthy)
+            states.append(worker.health.healthy)
         assert states == [True] * 6 + [False] * 4 + [True]
-        assert worker.health_tracker.outcomes == {"success": 5, "failure": 6}
+        assert worker.health.tracker.outcomes == {"success": 5, "failure": 6}
         worker.origin.close()
 
 
@@ -142,11 +142,13 @@ async def test_thresholds() -> None:
 async def test_a_worker_on_its_way_back_says_so() -> None:
     pair = FakePair()
     async with started(pair):
-        worker = Worker(pair.decode.url, "decode", health=HealthSettings(interval_secs=1e-9, failure_threshold=1))
+        worker = Worker(
+            pair.decode.url, "decode", health_settings=HealthSettings(interval_secs=1e-9, failure_threshold=1)
+        )
         for well in (True, False, True):
             pair.decode.well = well
             await worker.probe()
-        assert worker.problem == f"{pair.decode.url} is back; 1 of 2 looks at it were good."
+        assert worker.health.problem == f"{pair.decode.url} is back; 1 of 2 probes of it were good."
         worker.origin.close()
 
 
@@ -159,11 +161,11 @@ async def test_a_health_endpoint_of_ones_own_and_none() -> None:
             (HealthSettings(interval_secs=1e-9, endpoint="/ping", failure_threshold=1), False, 1),
             (HealthSettings(disable_checks=True), True, 0),
         ):
-            worker = Worker(pair.decode.url, "decode", health=settings)
+            worker = Worker(pair.decode.url, "decode", health_settings=settings)
             before = len(pair.decode.server.to("/ping"))
             await worker.probe()
             await worker.probe()
-            assert worker.healthy == healthy
+            assert worker.health.healthy == healthy
             assert len(pair.decode.server.to("/ping")) - before == asked
             worker.origin.close()
 
@@ -177,9 +179,9 @@ def test_a_bootstrap_port_is_asked_for(told: int | None) -> None:
         async with started(pair):
             worker = Worker(pair.prefill.url, "prefill")
             await worker.probe()
-            assert (worker.healthy, worker.bootstrap_port) == (told is not None, told)
+            assert (worker.health.healthy, worker.bootstrap_port) == (told is not None, told)
             if told is None:
-                assert "give it after the address" in (worker.problem or "")
+                assert "give it after the address" in (worker.health.problem or "")
             worker.origin.close()
 
     test()
@@ -198,7 +200,7 @@ async def test_a_worker_is_added_and_removed() -> None:
         assert added.status_code == 202
         where = added.headers["location"]
         assert where == added.json()["location"] == f"/workers/{added.json()['worker_id']}"
-        await until(lambda: client.app.registry.workers[-1].usable, "it may get requests")
+        await until(lambda: client.registry.workers[-1].health.usable, "it may get requests")
         told = (await client.http.get(where)).json()
         assert (told["url"], told["worker_type"], told["generated"]) == (other.decode.url, "decode", True)
         for _ in range(4):
@@ -235,7 +237,7 @@ async def test_a_worker_that_is_removed_ends_its_streams() -> None:
         streaming = asyncio.create_task(client.post("/v1/chat/completions", {**CHAT, "stream": True}))
         await until(lambda: len(pair.decode.requests) == 1, "it streams")
         await client.post("/workers", {"url": other.decode.url, "worker_type": "decode"})
-        await until(lambda: client.app.registry.workers[-1].usable, "there is another")
+        await until(lambda: client.registry.workers[-1].health.usable, "there is another")
         number = (await listed(client))[pair.decode.url]["id"]
         gone = await client.http.delete(f"/workers/{number}")
         assert gone.json()["message"] == "the worker gets no new requests; it is gone when its 1 are over"
@@ -286,7 +288,7 @@ def test_wrong_workers(body: dict[str, Any], words: str) -> None:
             answer = await client.post("/workers", body)
             assert answer.status_code == 400
             assert words in answer.json()["error"]["message"]
-            assert len(client.app.registry.workers) == 2
+            assert len(client.registry.workers) == 2
 
     test()
 

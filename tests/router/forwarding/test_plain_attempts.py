@@ -109,7 +109,7 @@ def test_a_stream_that_begins_with_a_failure_is_tried_on_another_server(retries:
             statuses = sorted(answer.status_code for answer in answers)
             assert statuses == ([200, 502] if retries == 1 else [200, 200])
             assert all("out of memory" in answer.text for answer in answers if answer.status_code == 502)
-            workers = {worker.url: worker.breaker.consecutive_failures for worker in two.router.app.registry.workers}
+            workers = {worker.url: worker.breaker.consecutive_failures for worker in two.router.registry.workers}
             assert workers == {two.servers[0].url: retries, two.servers[1].url: 0}, "each request began there"
 
     run(test)
@@ -213,7 +213,7 @@ def test_the_router_itself_tries_a_server_that_failed_too_often(sglang: bool) ->
                 assert (await two.chat()).status_code == 500
             assert (await two.chat()).status_code == 503
             two.servers[0].answer = well
-            await until(lambda: two.router.app.registry.workers[0].breaker.state == "closed", "it is tried")
+            await until(lambda: two.router.registry.workers[0].breaker.state == "closed", "it is tried")
             assert (await two.chat()).json() == {"served_by": two.servers[0].url}
             assert (await two.router.http.get("/health_generate")).status_code == 200
 
@@ -266,7 +266,7 @@ async def test_servers_may_come_later() -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), "it may yet be served"
         for body, status in (({"url": server.url}, 202), ({"url": server.url, "worker_type": "regular"}, 409)):
             assert (await router.http.post("/workers", json=body)).status_code == status
-        await until(lambda: router.app.registry.workers[0].usable, "it is found")
+        await until(lambda: router.registry.workers[0].health.usable, "it is found")
         assert (await router.http.post(CHAT, json=BODY)).json() == {"served_by": server.url}
         assert (await router.http.post(CHAT, json={**BODY, "model": "other"})).status_code == 404, "all is known"
         assert (await router.http.get("/get_model_info")).status_code == 200

@@ -216,7 +216,7 @@ def test_a_stream_that_begins_with_a_failure_is_retried(path: str, attempts: int
             if attempts == 1:
                 assert answer.status_code == 502
                 assert answer.json()["error"]["message"] == "a server gave the request up with 500: no KV came"
-                assert client.app.registry.workers[1].breaker.consecutive_failures == 1
+                assert client.registry.workers[1].breaker.consecutive_failures == 1
             else:
                 assert answer.status_code == 200
                 assert "no KV came" not in answer.text
@@ -264,7 +264,7 @@ async def test_a_stream_of_decode_that_prefill_let_down_counts_against_prefill()
     async with serving(pair, retries=replace(FAST, max_retries=1)) as client:
         answer = await client.post("/generate", {"text": "x", "stream": True})
         assert answer.status_code == 502
-        assert [worker.breaker.consecutive_failures for worker in client.app.registry.workers] == [1, 0]
+        assert [worker.breaker.consecutive_failures for worker in client.registry.workers] == [1, 0]
 
 
 @aio
@@ -297,7 +297,7 @@ async def test_a_client_that_leaves_between_attempts_is_not_tried_for_again() ->
         await until(lambda: len(pair.decode.aborted) == 1, "the first attempt is over")
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        await until(lambda: not client.app._requests, "the router noticed")
+        await until(lambda: not client.requests, "the router noticed")
         assert len(pair.decode.requests) == 1
 
 

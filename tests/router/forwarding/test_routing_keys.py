@@ -94,9 +94,9 @@ async def test_a_client_may_name_the_server() -> None:
             assert "the model has 2 plain servers, with numbers from 0 on." in answer.json()["error"]["message"]
         await two.servers[1].__aexit__()
         await served_by(two)
-        worker = two.router.app.registry.workers[1]
+        worker = two.router.registry.workers[1]
         answer = await two.router.http.post(CHAT, json=BODY, headers={TARGET: "1"})
-        assert worker.away
+        assert worker.health.away
         assert answer.status_code in (502, 503)
         answer = await two.router.http.post(CHAT, json=BODY, headers={TARGET: "1"})
         assert answer.status_code == 503
@@ -209,7 +209,7 @@ def test_routers_before_the_same_servers_see_each_others_load(policy: str) -> No
             asked: list[asyncio.Task[Any]] = []
             await send(one, 6)
             assert [server.requests for server in servers] == [6, 0]
-            first, second = other.app.registry.workers
+            first, second = other.registry.workers
             await until(lambda: first.server_load is not None and first.server_load.requests == 6, "it knows")
             await until(lambda: second.server_load is not None, "it knows the other")
             await send(other, 5)

@@ -57,7 +57,7 @@ async def streamed(call: Call) -> None:
 @aio
 async def test_plain_servers(answer: Callable[[Call], Any], more: dict[str, Any], told: list[Any]) -> None:
     async with Two() as two:
-        policy = two.router.app.dispatcher.selector._policies["plain"] = Recorder()
+        policy = two.router.dispatcher.selector._policies["plain"] = Recorder()
         for server in two.servers:
             server.answer = answer
         await two.chat(**more)
@@ -67,7 +67,7 @@ async def test_plain_servers(answer: Callable[[Call], Any], more: dict[str, Any]
 @aio
 async def test_a_refused_request_is_not_watched() -> None:
     async with Two() as two:
-        policy = two.router.app.dispatcher.selector._policies["plain"] = Recorder()
+        policy = two.router.dispatcher.selector._policies["plain"] = Recorder()
         assert (await two.chat(rid=7)).status_code == 400
         assert policy.told == []
 
@@ -78,7 +78,7 @@ async def test_a_retry_is_another_request() -> None:
         await call.send(whole(b"{}", 503))
 
     async with Two() as two:
-        policy = two.router.app.dispatcher.selector._policies["plain"] = Recorder()
+        policy = two.router.dispatcher.selector._policies["plain"] = Recorder()
         two.servers[0].answer = failing
         for _ in range(2):
             assert (await two.chat()).status_code == 200
@@ -90,7 +90,7 @@ async def test_a_retry_is_another_request() -> None:
 async def test_pairs(stream: bool) -> None:
     async with serving(FakePair("m")) as router:
         prefill, decode = Recorder(), Recorder()
-        router.app.dispatcher.selector._policies |= {"prefill": prefill, "decode": decode}
+        router.dispatcher.selector._policies |= {"prefill": prefill, "decode": decode}
         assert (await router.post(CHAT, {**BODY, "stream": stream})).status_code == 200
         await until(lambda: "over" in prefill.told, "the request has ended")
         assert prefill.told == ["streams", "first", "over"]

@@ -178,7 +178,7 @@ def test_the_expected_length_decides_where_a_request_goes(policy: str) -> None:
             assert [await ask(10) for _ in range(6)] == [short] * 6
             free.set()
             assert {(await each).status_code for each in asked} == {200}
-            assert all(worker.expected_tokens == 0 for worker in two.router.app.registry.workers)
+            assert all(worker.load.expected_tokens == 0 for worker in two.router.registry.workers)
 
     run(test)
 

@@ -87,7 +87,7 @@ def test_what_is_too_long_is_refused_before_it_is_sent(length: int, expected: in
 async def test_where_there_is_no_room_bodies_are_refused_before_they_are_read() -> None:
     async with serving(FakePair(), max_body=8 * MIB, limits=AdmissionSettings(body_bytes=4 * MIB)) as router:
         async with connected(router.port) as slow, connected(router.port) as other:
-            bodies = router.app.limits.bodies
+            bodies = router.limits.bodies
             await slow.send(head(2 * MIB))
             await slow.send(b"x" * (MIB + MIB // 2))
             await until(lambda: bodies.bytes_in_use > MIB, "half of it is read")
@@ -111,7 +111,7 @@ async def test_a_body_counts_until_its_request_is_answered() -> None:
     async with serving(pair) as router:
         asked = asyncio.create_task(router.post("/generate", {"text": "x" * 50_000}))
         await until(lambda: len(pair.decode.requests) == 1, "it runs")
-        bodies = router.app.limits.bodies
+        bodies = router.limits.bodies
         assert 50_000 < bodies.bytes_in_use < 51_000
         assert f"moa_body_bytes {float(bodies.bytes_in_use)}" in await _metrics(router)
         release.set()

@@ -7,10 +7,13 @@ from router.workers.worker import Worker
 
 def workers(*loads: int, model: str = "m") -> list[Worker]:
     """Prefill servers with these loads."""
-    return [
-        Worker(f"http://127.0.0.1:{port}", "prefill", 1, model, healthy=True, load=load)
-        for port, load in enumerate(loads, 1)
+    group = [
+        Worker(f"http://127.0.0.1:{port}", "prefill", 1, models=(model,), healthy=True)
+        for port in range(1, len(loads) + 1)
     ]
+    for worker, load in zip(group, loads, strict=True):
+        worker.load.requests = load
+    return group
 
 
 def keyed(key: str, model: str = "m") -> RoutingContext:

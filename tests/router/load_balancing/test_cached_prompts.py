@@ -49,9 +49,9 @@ def test_the_guess_counts_when_events_stop(policy: Policy) -> None:
     group[0].kv_blocks.clear()
     prompt = of([7, *IDS])
     first = policy.choose(group[:1], prompt)
-    group[1].load = 1  # it would be the worse one otherwise
+    group[1].load.requests = 1  # it would be the worse one otherwise
     now = 100.0
-    group[0].load = 1
+    group[0].load.requests = 1
     assert policy.choose(group, prompt) is first
 
 
@@ -87,7 +87,7 @@ async def test_a_router_follows_its_servers() -> None:
         async with BeforePlain([Publishing(first), Publishing(second)], **settings) as two:
             for server in two.servers:
                 server.answer = lambda call: call.answer({"text": ""})
-            known = {worker.url: worker for worker in two.router.app.registry.workers}
+            known = {worker.url: worker for worker in two.router.registry.workers}
             await until(lambda: all(worker.kv_blocks is not None for worker in known.values()), "all are followed")
             for publisher, server, ids in ((first, two.servers[0], IDS), (second, two.servers[1], IDS[::-1])):
                 await publisher.subscribed()

@@ -25,6 +25,7 @@ from router.load_balancing import (
 )
 from router.load_balancing.prefix_tree import NODE_OVERHEAD, PrefixTree, _Node
 from router.load_balancing.prompt_prefix import PromptKind
+from router.workers.served_models import ServedModels
 from tests.router.load_balancing.groups import workers
 
 # Prefixes
@@ -235,11 +236,11 @@ def test_balance_thresholds(loads: list[int], home: int, absolute: int, relative
     chosen = group[home % len(group)]
     policy.choose([chosen], shared(1))
     for worker, load in zip(group, loads, strict=True):
-        worker.load = load
+        worker.load.requests = load
     least, most = min(loads), max(loads)
     got = policy.choose(group, shared(1))
     if most - least > absolute and most > relative * least:
-        assert got.load == least
+        assert got.load.requests == least
     else:
         assert got is chosen
 
@@ -251,7 +252,7 @@ def test_the_cache_threshold(length: int, held: int, threshold: float) -> None:
     policy, (home, other) = CacheAware(CacheAwareSettings(cache_threshold=threshold)), workers(0, 0)
     if held:
         policy.choose([home], of(PromptPrefix("x" * held + "y" * 9)))
-    home.load = 1
+    home.load.requests = 1
     got = policy.choose([home, other], of(PromptPrefix("x" * held + "z" * (length - held))))
     assert (got is home) == (held > threshold * length)
 
@@ -259,7 +260,7 @@ def test_the_cache_threshold(length: int, held: int, threshold: float) -> None:
 def test_text_and_ids_are_not_mixed_up() -> None:
     policy, group = CacheAware(), workers(0, 0)
     assert policy.choose([group[0]], of(PromptPrefix("a" * 50, "tokens"))) is group[0]
-    group[0].load = 1
+    group[0].load.requests = 1
     assert policy.choose(group, of(PromptPrefix("a" * 50))) is group[1]
 
 
@@ -268,7 +269,7 @@ def test_messages_and_the_same_text_are_different_prompts() -> None:
     policy, group = CacheAware(), workers(0, 0)
     messages = prompt_prefix({"messages": [{"role": "user", "content": "a" * 50}]})
     assert policy.choose([group[0]], of(messages)) is group[0]
-    group[0].load = 1
+    group[0].load.requests = 1
     assert policy.choose(group, of(prompt_prefix({"prompt": "user\n" + "a" * 50}))) is group[1]
     assert policy.choose(group, of(messages)) is group[0]
 
@@ -291,7 +292,7 @@ def test_token_ids_stay_within_the_size_too() -> None:
 def test_a_worker_that_comes_back_with_another_model_has_nothing_of_the_old() -> None:
     policy, group = CacheAware(), workers(0, 0)
     policy.choose([group[0]], shared(1))
-    group[0].model, group[0].load = "other", 1
+    group[0].served, group[0].load.requests = ServedModels(("other",)), 1
     assert policy.choose(group, shared(1)) is group[1]
 
 
@@ -379,8 +380,8 @@ def test_power_of_two_follows_the_live_load() -> None:
     random.seed(3)
     group, policy = workers(*[0] * 8), PowerOfTwo()
     for _ in range(8000):
-        policy.choose(group).load += 1
-    assert max(w.load for w in group) - min(w.load for w in group) < 20
-    group[3].load = 10**6
+        policy.choose(group).load.requests += 1
+    assert max(w.load.requests for w in group) - min(w.load.requests for w in group) < 20
+    group[3].load.requests = 10**6
     counts = Counter(policy.choose(group).url for _ in range(500))
     assert group[3].url not in counts, "it can only lose a comparison"

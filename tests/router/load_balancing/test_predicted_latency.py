@@ -71,7 +71,7 @@ def test_a_worker_that_was_slow_is_tried_again_later() -> None:
     for number in range(20):
         serve(policy, clock, group[0], 3.0, tokens=LONG, seed=number)
         serve(policy, clock, group[1], 0.1, tokens=LONG, seed=30 + number)
-    group[1].load = 3
+    group[1].load.requests = 3
     assert policy.choose(group, prompt(LONG, 80)) is group[1]
     for number in range(200):  # only the other one serves meanwhile, in a quarter of an hour
         clock.now += 5
@@ -146,6 +146,6 @@ def test_a_new_process_has_nothing_cached() -> None:
     clock, group = Clock(), workers(0, 0)
     policy = PredictedLatency(clock=clock)
     serve(policy, clock, group[0], 0.1, tokens=LONG, seed=0)
-    group[0].restarts += 1
+    group[0].health.restarts += 1
     policy.choose(group, prompt(LONG))
     assert sorted(state.last_own for state in policy._states.values()) == [0, LONG]

@@ -36,7 +36,7 @@ def hang_at(worker: FakeWorker, path: str) -> None:
 
 def failures(router: Serving) -> list[int]:
     """What the breakers of the prefill and the decode servers have counted."""
-    workers = router.app.registry.workers
+    workers = router.registry.workers
     return [each.breaker.outcomes["failure"] for role in ("prefill", "decode") for each in workers if each.role == role]
 
 
@@ -218,7 +218,7 @@ async def test_few_requests_at_once_go_to_a_server_that_tokenizes(
     async with serving(agents.pair, trees=write_tree(tmp_path)) as router:
         asked = [asyncio.create_task(router.post("/v1/chat/completions", CHAT)) for _ in range(5)]
         await until(lambda: len(agents.pair.prefill.server.to("/tokenize")) == 4, "as many as may be")
-        await until(lambda: len(router.app._requests) == 5, "all have come")
+        await until(lambda: len(router.requests) == 5, "all have come")
         await asyncio.sleep(0.05)
         assert len(agents.pair.prefill.server.to("/tokenize")) == 4
         for task in asked:

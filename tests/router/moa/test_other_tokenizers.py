@@ -186,7 +186,7 @@ async def test_a_model_that_comes_back_with_another_tokenizer(smol: Tokenizer) -
         pair.tokenizer = other = changed(smol, "two words swapped")
         for fake in (pair.prefill, pair.decode):
             tell_tokenizer(fake, other)
-        for worker in router.app.registry.workers:
+        for worker in router.registry.workers:
             await worker.probe()
         assert (await router.post(COMPLETIONS, {"run": "r", "prompt": "Weigh: <|answer:a|> Well?"})).status_code == 200
         assert pair.read == prompt_of(other, encoded(other, SAID))

@@ -547,14 +547,12 @@ async def test_a_stream_that_breaks_between_two_pieces_is_freed_at_once(agents: 
 
     agents.answer["final"] = streams_then_hangs
     async with serving(agents.pair, trees=trees) as router:
-        endpoint = TreeEndpoint(
-            RunContext(router.app.dispatcher), load_trees(trees), RunLimits(RunSettings()), RunStore()
-        )
+        endpoint = TreeEndpoint(RunContext(router.dispatcher), load_trees(trees), RunLimits(RunSettings()), RunStore())
         scope = {"method": "POST", "path": "/v1/chat/completions", "headers": []}
         request = AsgiRequest(scope, receive, send, max_body=1)
         with pytest.raises(OSError, match="socket broke") as broken:
             await endpoint.answer(request, {**CHAT, "stream": True}, "chat")
-        assert [worker.load for worker in router.app.registry.workers] == [0, 0]
+        assert [worker.load.requests for worker in router.registry.workers] == [0, 0]
         await until(lambda: len(agents.pair.decode.aborted) == 1, "decode was told")
         assert broken.tb is not None
 

@@ -128,7 +128,7 @@ async def test_a_run_under_way() -> None:
             (seen,) = (await router.http.get("/runs/r")).json()["agents"]
             assert (seen["state"], seen["text"]) == ("running", "")
             assert WORD not in await shown(router)
-        await until(lambda: not router.app.dispatcher.registry.workers[1].load, "it is over")
+        await until(lambda: not router.dispatcher.registry.workers[1].load.requests, "it is over")
         assert WORD not in await shown(router)
 
 
@@ -279,7 +279,9 @@ def test_the_servers_own_errors_go_to_the_same_log(
         monkeypatch.setattr(logging.getLogger(name), "handlers", [])
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     configure_logging("info", str(tmp_path), redact_text=True)
-    assert serve.serve(Mock(), [], REDACT) == 0
+    app = Mock()
+    app.components.settings.server = REDACT
+    assert serve.serve(app, []) == 0
     for text in ((tmp_path / "router.log").read_text(), capsys.readouterr().err):
         assert "Exception in ASGI application\nValueError: (redacted)" in text
         assert WORD not in text

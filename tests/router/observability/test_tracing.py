@@ -291,8 +291,8 @@ async def test_errors_of_the_router_and_of_the_client(collector: Collector) -> N
     pair = FakePair()
     async with serving(pair, trace=collector.settings) as router:
         await router.http.post("/v1/completions", content=b"{")
-        for worker in router.app.registry.workers:
-            worker.healthy = False
+        for worker in router.registry.workers:
+            worker.health.healthy = False
         await router.post("/generate", {"text": "x"})
         assert (await router.http.get("/v1/nowhere")).status_code == 404
     wrong, unserved = collector.one("POST /v1/completions"), collector.one("POST /generate")
@@ -366,8 +366,8 @@ async def test_segments_join_the_agent_they_are_for(collector: Collector, tmp_pa
     async def slow(call: Call) -> None:
         said = "word " * 40
         await call.stream(native_event(said))
-        decode = router.app.registry.workers[1]
-        await until(lambda: "agg2" in agents.asked and decode.load == 1, "a segment is there")
+        decode = router.registry.workers[1]
+        await until(lambda: "agg2" in agents.asked and decode.load.requests == 1, "a segment is there")
         await call.event(native_event(said + "end", "stop", (10, 41)))
         await call.done()
 
@@ -567,7 +567,8 @@ async def test_without_the_flag_a_clients_context_goes_on_as_it_came() -> None:
 def test_without_the_flag_nothing_is_imported() -> None:
     program = (
         "import sys, router.__main__; from router.server.app import App; from router.cli.parser import parse\n"
-        f"App(parse({PAIR!r}))\n"
+        "from router.server.components import build_components\n"
+        f"App(build_components(parse({PAIR!r})))\n"
         "sys.exit(any(name.partition('.')[0] in ('opentelemetry', 'grpc') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

@@ -11,8 +11,8 @@ from unittest import mock
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.dispatch.retries import RetrySettings
-from router.server import components
 from router.server.admission import AdmissionSettings
+from router.server.components import builder
 from router.server.event_loop import EventLoopWatch
 from router.server.settings import ServerSettings
 from router.worker_selection.overload import OverloadSettings
@@ -65,7 +65,7 @@ async def watching(router: Serving) -> AsyncIterator[Moves]:
     """Read the metrics before the block and, when all its requests are over, after it."""
     moves = Moves(router, samples_of((await router.http.get("/metrics")).text), {})
     yield moves
-    await until(lambda: not router.app._requests, "all answers are over")
+    await until(lambda: not router.requests, "all answers are over")
     await moves.read()
 
 
@@ -89,7 +89,7 @@ async def requests() -> Moves:
         for stream in (False, True):
             assert (await router.post(PATH, {**CHAT, "stream": stream})).status_code == 200
         assert (await router.post(PATH, {**CHAT, "model": "none"})).status_code == 404
-        await router.app.registry.probe()
+        await router.registry.probe()
     return moves
 
 
@@ -103,7 +103,7 @@ async def waiting() -> Moves:
             await first.send(REQUEST)
             await until(lambda: len(pair.decode.requests) == 1, "one runs")
             await second.send(REQUEST)
-            await until(lambda: router.app.limits.gate is not None and router.app.limits.gate.waiting == 1, "one waits")
+            await until(lambda: router.limits.gate is not None and router.limits.gate.waiting == 1, "one waits")
             assert (await router.post(PATH, CHAT)).status_code == 429
             await moves.read()
             during = dict(moves.after)
@@ -121,7 +121,7 @@ async def broken() -> Moves:
     pair.decode.generate = once(pair.decode.generate, failing)
     breaker = CircuitBreakerSettings(failure_threshold=1, timeout_secs=0.001)
     async with serving(pair, breaker=breaker) as router:
-        decode = router.app.registry.workers[1]
+        decode = router.registry.workers[1]
         async with watching(router) as moves:
             assert (await router.post(PATH, CHAT)).status_code == 500
             await moves.read()
@@ -132,7 +132,7 @@ async def broken() -> Moves:
             await moves.read()
             tried = dict(moves.after)
             pair.decode.info["random_seed"] = 2
-            await router.app.registry.probe()
+            await router.registry.probe()
         # What was 1 for a while and is 0 again.
         moves.after = {key: max(value, failed.get(key, 0), tried.get(key, 0)) for key, value in moves.after.items()}
     return moves
@@ -143,10 +143,10 @@ async def joined() -> Moves:
     pair = FakePair()
     async with PlainServer() as server, serving(pair) as router, watching(router) as moves:
         assert (await router.post("/workers", {"url": server.url})).status_code == 202
-        await until(lambda: "m" in router.app.registry.models(), "it serves")
+        await until(lambda: "m" in router.registry.models(), "it serves")
         await pair.decode.server.__aexit__()
-        await router.app.registry.probe()
-        await until(lambda: not router.app.registry.workers[1].usable, "decode is gone")
+        await router.registry.probe()
+        await until(lambda: not router.registry.workers[1].health.usable, "decode is gone")
     return moves
 
 
@@ -227,9 +227,9 @@ async def slow_client() -> Moves:
 
 async def held_up() -> Moves:
     """An event loop that is held up."""
-    with mock.patch.object(components, "EventLoopWatch", partial(EventLoopWatch, interval=0.001)):
+    with mock.patch.object(builder, "EventLoopWatch", partial(EventLoopWatch, interval=0.001)):
         async with serving(FakePair()) as router, watching(router) as moves:
-            watch = router.app._event_loop
+            watch = router.components.event_loop
             stalls = watch._stalls
             while watch._stalls == stalls:
                 end = time.monotonic() + 0.01
@@ -250,7 +250,7 @@ async def pods() -> Moves:
             await has(router, "127.0.0.3")
             cluster.refusal = (403, "no right")
             cluster.drop()
-            watcher = router.app._watcher
+            watcher = router.components.workers.watcher
             await until(lambda: "no right" in str(watcher and watcher.problem), "it is refused")
             cluster.refusal = None
             await until(lambda: watcher is not None and watcher.problem is None, "pods are listed anew")
@@ -264,9 +264,9 @@ async def without_places() -> Moves:
     async with serving(pair, places=PairPlaceSettings(decode_wait_secs=30.0, queue_size=1)) as router:
         async with watching(router) as moves:
             windowed(pair, 1)
-            await router.app.registry.probe()
+            await router.registry.probe()
             asked = start(router, 2)
-            await until(lambda: router.app.dispatcher.selector.places.waiting == 1, "one waits")
+            await until(lambda: router.dispatcher.selector.places.waiting == 1, "one waits")
             asked += start(router, 1)
             assert await statuses(asked[2:]) == [503]
             release.set()
@@ -295,7 +295,7 @@ def overloaded(*, shed: bool) -> Callable[[], Awaitable[Moves]]:
     async def happens() -> Moves:
         server, overload = Reporting(7), OverloadSettings(waiting_requests=5, shed=shed)
         async with before_plain(server, overload=overload) as router:
-            (worker,) = router.app.registry.workers
+            (worker,) = router.registry.workers
             await until(lambda: worker.server_load is not None, "it has reported")
             async with watching(router) as moves:
                 assert (await router.post("/generate", {"text": "x"})).status_code == (503 if shed else 200)

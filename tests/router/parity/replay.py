@@ -145,7 +145,7 @@ async def replaying(row: Row) -> AsyncIterator[Replay]:
         except (RouterError, SystemExit) as problem:
             raise AssertionError(f"it does not start: {problem}") from problem
         if row.mode in ("pd", "plain") and row.key is None:
-            await until(lambda: router.app.supervisor.unready_reason() is None, "it is ready")
+            await until(lambda: router.supervisor.unready_reason() is None, "it is ready")
         for server in servers.values():
             server.calls.clear()
         yield Replay(row, router, servers)

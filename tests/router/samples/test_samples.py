@@ -357,7 +357,7 @@ def test_a_client_that_leaves_aborts_all(stream: bool) -> None:
                 await client.send(post(CHAT_PATH, {**CHAT, "stream": stream}))
                 await until(lambda: len(pair.decode.requests) == 3, "all three are sent")
                 client.vanish()
-                await until(lambda: not router.app._requests, "it is over")
+                await until(lambda: not router.requests, "it is over")
             await router.freed()
             ids = {body["rid"] for body in sent(pair)}
             assert set(pair.prefill.aborted) == set(pair.decode.aborted) == ids
@@ -379,12 +379,12 @@ async def test_a_request_counts_as_its_samples() -> None:
 
     pair.decode.generate = decoded
     async with serving(pair, limits=AdmissionSettings(max_concurrent=7, queue_size=2)) as router:
-        gate = router.app.limits.gate
+        gate = router.limits.gate
         assert gate is not None
         asked = asyncio.create_task(router.post(CHAT_PATH, CHAT))
         await until(lambda: len(pair.decode.requests) == 3, "all three are sent")
         assert gate.running == 3
-        assert [worker.load for worker in router.app.registry.workers if worker.role == "decode"] == [3]
+        assert [worker.load.requests for worker in router.registry.workers if worker.role == "decode"] == [3]
         more = [asyncio.create_task(router.post(CHAT_PATH, {**CHAT, "n": n})) for n in (2, 3)]
         await until(lambda: gate.waiting == 1, "three more do not fit")
         assert gate.running == 5
@@ -401,9 +401,9 @@ def test_more_samples_than_half_the_limit_are_made_one_after_the_other(stream: b
         counted: set[int] = set()
 
         async def decoded(call: Call) -> None:
-            assert router.app.limits.gate is not None
-            counted.add(router.app.limits.gate.running)
-            assert [each.load for each in router.app.registry.workers if each.role == "decode"] <= [2]
+            assert router.limits.gate is not None
+            counted.add(router.limits.gate.running)
+            assert [each.load.requests for each in router.registry.workers if each.role == "decode"] <= [2]
             await well(call)
 
         pair.decode.generate = decoded
@@ -431,12 +431,12 @@ async def test_a_half_open_breaker_lets_all_samples_through() -> None:
     pair.decode.generate = decoded
     settings = CircuitBreakerSettings(failure_threshold=1, success_threshold=1)
     async with serving(pair, breaker=settings) as router:
-        for worker in router.app.registry.workers:
+        for worker in router.registry.workers:
             worker.breaker.record_outcome(worker.breaker.begin_request(), False)
             worker.breaker._opened_at -= 1000
             assert worker.breaker.state == "half_open"
         assert (await router.post(CHAT_PATH, CHAT)).status_code == 200
-        assert [worker.breaker.state for worker in router.app.registry.workers] == ["closed", "closed"]
+        assert [worker.breaker.state for worker in router.registry.workers] == ["closed", "closed"]
 
 
 @aio
@@ -450,7 +450,7 @@ async def test_silence_counts_once() -> None:
     pair.decode.generate = decoded
     async with serving(pair, server=ServerSettings(request_timeout_secs=0.3)) as router:
         assert (await router.post(CHAT_PATH, CHAT)).status_code == 504
-        (decode,) = [worker for worker in router.app.registry.workers if worker.role == "decode"]
+        (decode,) = [worker for worker in router.registry.workers if worker.role == "decode"]
         assert decode.breaker.consecutive_failures == 1
 
 
@@ -504,7 +504,7 @@ async def test_copies_of_a_body_are_bounded() -> None:
         answer = await router.post(CHAT_PATH, long)
         assert answer.status_code == 200
         assert [body["messages"] for body in sent(pair)] == [long["messages"]] * 3
-        assert router.app.limits.bodies.bytes_in_use == 0
+        assert router.limits.bodies.bytes_in_use == 0
 
 
 @aio

@@ -110,7 +110,7 @@ def ask(client: Serving) -> "asyncio.Task[int]":
 async def test_so_many_at_once_so_many_waiting() -> None:
     pair = Slow()
     async with serving(pair, limits=AdmissionSettings(max_concurrent=2, queue_size=1)) as client:
-        gate = client.app.limits.gate
+        gate = client.limits.gate
         assert gate is not None
         running = [ask(client), ask(client)]
         await until(lambda: len(pair.decode.requests) == 2, "two run")
@@ -124,7 +124,7 @@ async def test_so_many_at_once_so_many_waiting() -> None:
         pair.release.set()
         assert await within(5.0, asyncio.gather(*running)) == [200, 200, 200]
         await until(lambda: gate.running == 0, "all have left")
-        assert client.app.limits.decisions == {"allowed": 3, "rejected": 1}
+        assert client.limits.decisions == {"allowed": 3, "rejected": 1}
 
 
 @aio
@@ -156,7 +156,7 @@ async def test_who_waits_too_long() -> None:
 async def test_a_client_that_leaves_the_queue_frees_its_place() -> None:
     pair = Slow()
     async with serving(pair, limits=AdmissionSettings(max_concurrent=1, queue_size=1)) as client:
-        gate = client.app.limits.gate
+        gate = client.limits.gate
         assert gate is not None
         first = ask(client)
         await until(lambda: len(pair.decode.requests) == 1, "one runs")

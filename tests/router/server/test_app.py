@@ -99,16 +99,14 @@ async def test_health_generate_asks_the_idlest_and_policies_learn_nothing_of_it(
     first, second = FakePair(), FakePair()
     second.rooms = first.rooms  # any prefill server with any decode server
     async with serving(first, second) as router:
-        busy = [
-            worker for worker in router.app.registry.workers if worker.url in (first.prefill.url, second.decode.url)
-        ]
+        busy = [worker for worker in router.registry.workers if worker.url in (first.prefill.url, second.decode.url)]
         for worker in busy:
-            worker.load += 1
+            worker.load.requests += 1
         before = (await router.http.get("/metrics")).text
         for _ in range(4):
             assert (await router.http.get("/health_generate")).status_code == 200
         for worker in busy:
-            worker.load -= 1
+            worker.load.requests -= 1
         assert [len(server.requests) for server in (first.prefill, first.decode, second.prefill, second.decode)] == [
             0,
             4,
@@ -377,7 +375,7 @@ def test_a_client_that_takes_nothing_is_left_when_its_time_is_over(ends: bool, m
             writer = await raw_request(router, {"stream": True})
             writer.transport.pause_reading()  # type: ignore[attr-defined]
             await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
-            await until(lambda: not router.app._requests, "the client is left")
+            await until(lambda: not router.requests, "the client is left")
             await router.settled()
             writer.transport.abort()
 
@@ -433,9 +431,9 @@ async def test_a_probe_that_fails_oddly_is_not_the_last(monkeypatch: pytest.Monk
         raise ZeroDivisionError
 
     async with serving(FakePair()) as router:
-        monkeypatch.setattr(router.app.registry, "probe", probe)
-        monkeypatch.setattr(router.app.supervisor, "_probe_interval_secs", 0.01)
-        again = asyncio.create_task(router.app.supervisor._probe_periodically())
+        monkeypatch.setattr(router.registry, "probe", probe)
+        monkeypatch.setattr(router.supervisor, "_probe_interval_secs", 0.01)
+        again = asyncio.create_task(router.supervisor._probe_periodically())
         await until(lambda: probes > 2, "it goes on probing")
         again.cancel()
         await asyncio.gather(again, return_exceptions=True)

@@ -44,7 +44,7 @@ async def test_a_client_has_so_many_requests_at_once(tmp_path: Path) -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         message = "the key 'few' has as many requests at once as it may; wait for one of them."
         assert answer.json()["error"]["message"] == message
-        assert client.app.limits.decisions == {"allowed": 2, "rejected": 1}
+        assert client.limits.decisions == {"allowed": 2, "rejected": 1}
         running += [ask(client, "free") for _ in range(4)]
         await until(lambda: len(pair.decode.requests) == 6, "others are not held up")
         pair.release.set()
@@ -91,7 +91,7 @@ async def test_who_leaves_the_queue_holds_no_place(tmp_path: Path) -> None:
         first = ask(client, "b")
         await until(lambda: len(pair.decode.requests) == 1, "it runs")
         waiting = ask(client, "a")
-        gate = client.app.limits.gate
+        gate = client.limits.gate
         assert gate is not None
         await until(lambda: gate.waiting == 1, "it waits")
         assert "as many requests at once" in (await ask(client, "a")).text

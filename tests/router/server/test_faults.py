@@ -233,10 +233,10 @@ async def test_400_clients_vanish_at_once() -> None:
             reset(writer)
         await until(lambda: len(pair.decode.aborted) == len(pair.prefill.aborted) == vanishing, "all were aborted")
         assert len(set(pair.decode.aborted)) == vanishing
-        await until(lambda: not client.app._requests, "no request is left")
+        await until(lambda: not client.requests, "no request is left")
         info = (await client.http.get("/get_server_info")).json()["workers"]
         assert [worker["in_flight"] for worker in info] == [0, 0]
-        assert all(worker.breaker.state == "closed" for worker in client.app.registry.workers)
+        assert all(worker.breaker.state == "closed" for worker in client.registry.workers)
         pair.decode.generate = well
         assert (await client.post("/v1/chat/completions", CHAT)).status_code == 200
         await client.freed()

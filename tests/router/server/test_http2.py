@@ -310,7 +310,7 @@ async def test_a_client_that_resets_its_stream_aborts_on_the_servers() -> None:
         client.h2.reset_stream(left, ErrorCodes.CANCEL)
         client.send()
         await until(lambda: len(pair.decode.aborted) == 1, "one is aborted")
-        assert len(router.app._requests) == 1
+        assert len(router.requests) == 1
         client.writer.transport.abort()
         await until(lambda: len(pair.decode.aborted) == 2, "with the connection, the other one too")
         await router.freed()
@@ -410,7 +410,7 @@ async def test_a_body_that_does_not_come() -> None:
         status, text = await client.answer(number)
         sentence = "the request was not sent whole within 0.2 s; send it faster."
         assert (status, orjson.loads(text)["error"]["message"]) == (408, sentence)
-        await until(lambda: not router.app._requests, "the request is over")
+        await until(lambda: not router.requests, "the request is over")
 
 
 @pytest.mark.claim("time-is-bounded")
@@ -436,7 +436,7 @@ async def test_streams_at_once_are_bounded() -> None:
         )
         for number in numbers[MAX_STREAMS:]:
             assert client.of(number, StreamReset)[0].error_code == ErrorCodes.REFUSED_STREAM
-        assert len(router.app._requests) == MAX_STREAMS
+        assert len(router.requests) == MAX_STREAMS
         release.set()
 
 
@@ -464,7 +464,7 @@ def test_a_client_that_only_makes_work_is_sent_away(how: str, monkeypatch: pytes
             client.send()
             await until(lambda: client.over, "it is closed")
             assert client.of(0, ConnectionTerminated)[0].error_code == ErrorCodes.ENHANCE_YOUR_CALM
-            await until(lambda: not router.app._requests, "nothing is left")
+            await until(lambda: not router.requests, "nothing is left")
 
     test()
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from router.early_exit import Judge, judge
+from router.early_exit import judge
 from router.early_exit.judge_process import JudgeProcess
 from router.server.app import App
+from router.server.components import build_components
 from router.server.processes.peers import Peers
 from router.server.settings import RouterSettings
 from tests.router.support.aio import aio
@@ -51,10 +52,11 @@ def test_a_process_that_replaces_one_does_not_wait_for_it(
 
     @aio
     async def test() -> None:
-        app = App(RouterSettings((), (), trees=trees), peers=Peers(0, [tmp_path / "0"], restarted=True))
-        assert isinstance(app.judge, Judge)
+        peers = Peers(0, [tmp_path / "0"], restarted=True)
+        components = build_components(RouterSettings((), (), trees=trees), peers=peers)
+        app = App(components)
         await app.start()
-        assert app.judge.state == "loading"
+        assert components.runs.judge_state == "loading"
         await app.stop()
 
     test()

@@ -44,7 +44,7 @@ async def fail_once(pair: FakePair) -> None:
 
 async def scraped(client: Serving) -> dict[str, list[Any]]:
     """Samples by their name, when all requests are over: they are counted after their answers."""
-    await until(lambda: not client.app._requests, "all answers are over")
+    await until(lambda: not client.requests, "all answers are over")
     answer = await client.http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return samples_of(answer.text)
@@ -128,7 +128,7 @@ async def test_a_named_run_in_another_process_is_counted_where_its_client_is(tmp
     async with together(Agents().pair, folder=tmp_path) as routers:
         body = {**CHAT, "run": run_of(1), "agent": "a", "stream": True}
         assert (await routers[0].post("/v1/chat/completions", body)).status_code == 200
-        await until(lambda: not any(router.app._requests for router in routers), "all answers are over")
+        await until(lambda: not any(router.requests for router in routers), "all answers are over")
         samples = samples_of((await routers[0].http.get("/metrics")).text)
         assert value(samples, "smg_router_requests_total", backend_type="moa", streaming="true", model="fake") == 1
         assert value(samples, "smg_router_ttft_seconds_count", model="fake") == 1
@@ -202,7 +202,7 @@ async def test_every_panel_of_the_dashboard_shows_something_that_is_exposed() ->
 async def test_a_port_for_metrics_only() -> None:
     async with serving(FakePair()) as client:
         settings = ServerSettings(prometheus_port=client.port)
-        object.__setattr__(client.app._settings, "server", settings)
+        object.__setattr__(client.components.settings, "server", settings)
         assert (await client.http.get("/metrics")).status_code == 200
         answer = await client.post("/generate", {"text": "x"})
         assert (answer.status_code, answer.json()["error"]["message"]) == (404, "this port is for /metrics only.")
@@ -212,14 +212,14 @@ async def test_a_port_for_metrics_only() -> None:
 async def test_a_port_for_health_only() -> None:
     async with serving(FakePair()) as client:
         settings = ServerSettings(health_check_port=client.port, api_key="secret")
-        object.__setattr__(client.app._settings, "server", settings)
+        object.__setattr__(client.components.settings, "server", settings)
         for path in ("/liveness", "/readiness", "/health"):
             assert (await client.http.get(path)).status_code == 200, path
         for path in ("/metrics", "/workers"):
             answer = await client.http.get(path)
             told = "this port is for /liveness, /readiness, /health only."
             assert (answer.status_code, answer.json()["error"]["message"]) == (404, told), path
-        object.__setattr__(client.app._settings, "server", ServerSettings(health_check_port=client.port + 1))
+        object.__setattr__(client.components.settings, "server", ServerSettings(health_check_port=client.port + 1))
         assert (await client.http.get("/metrics")).status_code == 200
 
 
@@ -322,7 +322,7 @@ async def test_the_openapi_document_has_every_path() -> None:
     async with serving(FakePair()) as client:
         told = (await client.http.get("/openapi.json")).json()
         assert told["openapi"].startswith("3.1")
-        routes = client.app.routes.all
+        routes = client.routes.all
         refused = {f"{r.method} {r.path}" for r in routes if r.summary.startswith("Not offered")}
         assert refused == PATHS_NOT_OFFERED.keys() | {"GET /ha/status"}
         offered = [r for r in routes if r.path != "/openapi.json" and f"{r.method} {r.path}" not in refused]

@@ -65,7 +65,7 @@ async def test_a_process_that_replaces_one_refuses_nobody(tmp_path: Path) -> Non
     async with together(pair, folder=tmp_path, count=1, again=True, health=health) as (router,):
         answer = await router.post("/generate", {"text": "x", "sampling_params": {"max_new_tokens": 2}})
         assert answer.status_code == 200, answer.text
-        assert router.app.registry.cold_pairs(), "its own first generation is still under way"
+        assert router.registry.cold_pairs(), "its own first generation is still under way"
         begin.set()
 
 
@@ -95,7 +95,7 @@ async def test_a_worker_that_went_and_came_back_is_there_after_a_restart(tmp_pat
 
     pair = FakePair()
     async with together(pair, folder=tmp_path, count=1, fakes=[other], again=True) as (router,):
-        await until(lambda: len(router.app.registry.pairs()) == 1, "the worker was looked at, and stays")
+        await until(lambda: len(router.registry.pairs()) == 1, "the worker was probed, and stays")
 
 
 def test_who_begins_again_believes_all_that_know_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_who_begins_again_believes_all_that_know_something(tmp_path: Path, monke
     async def test() -> None:
         fakes = [knows_nothing, hangs, speaks_otherwise, knows, knew]
         async with together(pair, folder=tmp_path, count=1, fakes=fakes, again=True) as (router,):
-            assert router.app.registry.workers == []
+            assert router.registry.workers == []
 
     monkeypatch.setattr("router.server.processes.peers.CATCH_UP_TIMEOUT", 1.0)
     pair = FakePair()
@@ -127,7 +127,7 @@ def test_who_begins_again_believes_all_that_know_something(tmp_path: Path, monke
 
 
 def urls_of(router: Serving) -> list[str]:
-    return [worker.url for worker in router.app.registry.workers]
+    return [worker.url for worker in router.registry.workers]
 
 
 def added(worker: FakeWorker, clock: int, **settings: Any) -> list[Any]:
@@ -148,7 +148,7 @@ async def test_a_process_that_was_silent_follows_later(tmp_path: Path, monkeypat
     first_pair, second_pair = FakePair(), FakePair()
     async with started(second_pair), together(first_pair, folder=tmp_path, count=3) as routers:
         silent = routers[1]
-        deaf = next(each for each in silent.app.routes.of_path(CHANGES_PATH) if each.method == "POST")
+        deaf = next(each for each in silent.routes.of_path(CHANGES_PATH) if each.method == "POST")
         object.__setattr__(deaf, "handler", not_offered("it is deaf"))
         for fake in (second_pair.prefill, second_pair.decode):
             body = added(fake, clock=0)[3]
@@ -169,14 +169,14 @@ async def test_all_processes_hear_of_new_settings(tmp_path: Path) -> None:
         body = {"cost": 2, "labels": {"a": "b"}, "api_key": "its-own", "health": {"timeout_secs": 7}}
         assert (await routers[0].http.patch(where, json=body)).status_code == 202
         for router in routers:
-            worker = router.app.registry.workers[1]
-            assert (worker.config.cost, worker.config.labels, worker.health.timeout_secs) == (2, {"a": "b"}, 7)
+            worker = router.registry.workers[1]
+            assert (worker.config.cost, worker.config.labels, worker.health.settings.timeout_secs) == (2, {"a": "b"}, 7)
             assert worker.api_key == "its-own"
-            assert not worker.draining
+            assert not worker.health.draining
             assert "its-own" not in (await router.http.get("/workers")).text
         assert (await routers[1].http.put(where, json={"url": pair.decode.url, "priority": 1})).status_code == 202
         for router in routers:
-            worker = router.app.registry.workers[1]
+            worker = router.registry.workers[1]
             assert (worker.config.cost, worker.config.priority, worker.api_key) == (1, 1, None)
             assert (await router.post("/generate", {"text": "x"})).status_code == 200
             await router.settled()
@@ -205,9 +205,10 @@ def test_processes_agree_whatever_order_they_hear_in(
                 await asyncio.gather(*(change() for _ in range(4)))
 
             def settings(router: Serving) -> set[Any]:
-                workers = router.app.registry.workers
+                workers = router.registry.workers
                 return {
-                    (each.url, each.draining, each.bootstrap_port if each.role == "prefill" else 0) for each in workers
+                    (each.url, each.health.draining, each.bootstrap_port if each.role == "prefill" else 0)
+                    for each in workers
                 }
 
             await until(lambda: len({frozenset(settings(each)) for each in routers}) == 1, "all have the same workers")
@@ -259,10 +260,10 @@ async def test_a_worker_that_is_added_again_while_a_process_still_drains_it(tmp_
         request = asyncio.create_task(second.post("/generate", {"text": "x", "stream": True}))
         await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
         assert (await first.http.delete(f"/workers/{Worker(pair.decode.url, 'decode').id}")).status_code == 202
-        await until(lambda: len(first.app.registry.workers) == 1, "it is gone in the first process")
-        assert [each.draining for each in second.app.registry.workers] == [False, True]
+        await until(lambda: len(first.registry.workers) == 1, "it is gone in the first process")
+        assert [each.health.draining for each in second.registry.workers] == [False, True]
         assert (await first.post("/workers", added(pair.decode, 0)[3])).status_code == 202
-        assert [each.draining for each in second.app.registry.workers] == [False, False]
+        assert [each.health.draining for each in second.registry.workers] == [False, False]
         end.set()
         assert (await request).status_code == 200
 
@@ -326,7 +327,7 @@ async def test_a_worker_that_goes_is_told_of_until_it_is_gone_everywhere(tmp_pat
         await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
         path = f"/workers/{Worker(pair.decode.url, 'decode').id}"
         assert (await first.http.delete(path)).status_code == 202
-        await until(lambda: len(first.app.registry.workers) == 1, "it is gone in the first process")
+        await until(lambda: len(first.registry.workers) == 1, "it is gone in the first process")
         for router in (first, second):
             told = (await router.http.get(path)).json()
             assert (told["load"], told["draining"]) == (1, True)
@@ -338,7 +339,7 @@ async def test_a_worker_that_goes_is_told_of_until_it_is_gone_everywhere(tmp_pat
             )
         end.set()
         assert (await request).status_code == 200
-        await until(lambda: len(second.app.registry.workers) == 1, "it is gone in the second process")
+        await until(lambda: len(second.registry.workers) == 1, "it is gone in the second process")
         for router in (first, second):
             assert (await router.http.get(path)).status_code == 404
             assert (await router.http.get("/workers")).json()["total"] == 1

@@ -85,10 +85,10 @@ async def ask_for_streamed_samples(router: Serving) -> None:
 async def leave(router: Serving) -> None:
     async with connected(router.port) as client:
         await client.send(post("/v1/chat/completions", CHAT))
-        await until(lambda: bool(router.app._requests), "it came")
+        await until(lambda: bool(router.requests), "it came")
         await asyncio.sleep(0.02)
         client.vanish()
-        await until(lambda: not router.app._requests, "it is over")
+        await until(lambda: not router.requests, "it is over")
 
 
 ENDINGS: dict[str, tuple[Callable[[Call], Awaitable[None]] | None, str, Callable[[Serving], Awaitable[None]]]] = {
@@ -134,7 +134,7 @@ def test_no_body_waits_for_the_garbage_collector(ending: str) -> None:
             try:
                 for _ in range(4):
                     await asking(router)
-                await until(lambda: not router.app._requests, "all are over")
+                await until(lambda: not router.requests, "all are over")
                 await router.settled()
                 await until(lambda: bodies() - before <= 1, "the watches are over, and one body is left")
             finally:
@@ -208,7 +208,7 @@ async def test_no_watched_request_waits_for_the_garbage_collector() -> None:
         try:
             await ask(router)
             await router.settled()
-            await until(lambda: not router.app._requests, "it is over")
+            await until(lambda: not router.requests, "it is over")
             assert not alive(Asked)
         finally:
             gc.enable()

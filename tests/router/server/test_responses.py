@@ -61,13 +61,13 @@ async def test_one_request_after_the_other_on_one_connection() -> None:
 async def test_no_line_break_in_a_header() -> None:
     """uvicorn refuses it; what is sent past uvicorn's messages must not differ."""
     async with serving(FakePair()) as router:
-        find = router.app.routes.find
+        find = router.routes.find
 
         def found(request: Any) -> Any:
             request.extra_headers.append((b"a", b"b\r\nc: d"))
             return find(request)
 
-        router.app.routes.find = found  # type: ignore[method-assign]
+        router.routes.find = found  # type: ignore[method-assign]
         with pytest.raises(httpx.RemoteProtocolError):
             await router.http.get("/liveness")
 

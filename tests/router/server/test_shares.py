@@ -16,14 +16,14 @@ from tests.router.support.serving import serving
 def test_who_is_alone_may_hold_all() -> None:
     now = 0.0
     shares = ClientShares(16, clock=lambda: now)
-    shares.see("a")
+    shares.record_request("a")
     shares.hold("a", 15)
     assert shares.allows("a", 1)
-    shares.see("b")
+    shares.record_request("b")
     assert not shares.allows("a", 1)
     assert shares.allows("b", 1)
     now = RECENT_SECONDS + 1
-    shares.see("a")
+    shares.record_request("a")
     assert shares.allows("a", 1), "the other one has not come for a while"
 
 
@@ -32,7 +32,7 @@ def test_who_is_alone_may_hold_all() -> None:
 def test_who_holds_much_leaves_room_as_others_come(limit: int, others: int) -> None:
     shares = ClientShares(limit, clock=lambda: 0.0)
     for client in ("greedy", "other"):
-        shares.see(client)
+        shares.record_request(client)
     shares.hold("other", min(others, limit // 2))
     held = 0
     while shares.allows("greedy", 1):
@@ -72,7 +72,7 @@ async def test_in_a_router() -> None:
         async def ask(who: str) -> int:
             return (await clients[who].post("/generate", json={"text": "x"})).status_code
 
-        gate = client.app.limits.gate
+        gate = client.limits.gate
         assert gate is not None
         quiet = [asyncio.create_task(ask("quiet"))]
         await until(lambda: gate.running == 1, "it runs")

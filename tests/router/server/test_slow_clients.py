@@ -78,9 +78,9 @@ def test_a_byte_at_a_time_holds_up_nobody(sent: int) -> None:
             end_time(router)
             status, words = read(await within(5.0, slow))
             assert (status, words) == (408, "the request was not sent whole within 600 s; send it faster.")
-            await until(lambda: not router.app._requests, "the request is over")
+            await until(lambda: not router.requests, "the request is over")
             assert len(pair.decode.requests) == 5, "the slow one was not sent on"
-            gate = router.app.limits.gate
+            gate = router.limits.gate
             assert gate is not None
             assert (gate.running, gate.waiting) == (0, 0)
 
@@ -203,7 +203,7 @@ def test_a_client_that_reads_nothing(decode: Handler, timeout: float) -> None:
             await client.send(post("/v1/chat/completions", {**CHAT, "stream": True}))
             await until(lambda: len(pair.decode.requests) == 1, "decode was asked")
             await until(lambda: len(pair.decode.aborted) == len(pair.prefill.aborted) == 1, "both were told")
-            gate = router.app.limits.gate
+            gate = router.limits.gate
             assert gate is not None
             await until(lambda: gate.running == 0, "its place is free")
             await until(lambda: not router.connections, "its connection is closed")

@@ -110,10 +110,10 @@ async def test_a_worker_with_tls_that_is_added_later(tmp_path: Path) -> None:
         for fake in (pair.prefill, pair.decode):
             body = {"url": fake.url, "worker_type": fake.role} | ({"bootstrap_port": 1} if fake is pair.prefill else {})
             assert (await client.post("/workers", body)).status_code == 202
-        await until(lambda: client.app.registry.models() == ["fake"], "both were found")
+        await until(lambda: client.registry.models() == ["fake"], "both were found")
         assert (await events(client)).endswith(b"data: [DONE]\n\n")
         await client.settled()
-        client.app.registry.close()
+        client.registry.close()
 
 
 PROBLEMS: dict[str, tuple[str | None, dict[str, Callable[[], Any]], str]] = {

@@ -13,7 +13,7 @@ from router.cli.parser import parse
 from router.endpoints.workers_file import WorkersFile, read_workers_file
 from router.errors import BadRequest
 from router.server import watched_files
-from router.server.app import App
+from router.server.components import build_components
 from router.server.settings import RouterSettings, ServerSettings
 from router.server.watched_files import WatchedFile, signature
 from router.workers.circuit_breaker import CircuitBreakerSettings
@@ -47,7 +47,7 @@ def listed(*servers: Any, **more: Any) -> dict[str, Any]:
 
 
 def urls(router: Serving) -> list[str]:
-    return [worker.url for worker in router.app.registry.workers]
+    return [worker.url for worker in router.registry.workers]
 
 
 def logged(caplog: pytest.LogCaptureFixture, text: str) -> int:
@@ -56,12 +56,12 @@ def logged(caplog: pytest.LogCaptureFixture, text: str) -> int:
 
 def trees_of(router: Serving) -> list[str]:
     """The names of the trees that are served."""
-    return router.app.trees.ready_trees()
+    return router.components.runs.trees.ready_trees()
 
 
 def following(router: Serving) -> WorkersFile:
     """What follows the workers file."""
-    told = router.app._files._files[0]._settle.__self__  # type: ignore[attr-defined]
+    told = router.components.files._files[0]._settle.__self__  # type: ignore[attr-defined]
     assert isinstance(told, WorkersFile)
     return told
 
@@ -121,10 +121,10 @@ async def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path) -> Non
     watched = WatchedFile(path, signature(path), Path.read_text, take_over)
     for text in ("ab", "abc", "abcd"):
         path.write_text(text)
-        await watched.look()
+        await watched.check()
     assert read == []
-    await watched.look()
-    await watched.look()
+    await watched.check()
+    await watched.check()
     assert read == ["abcd"]
 
 
@@ -132,10 +132,10 @@ async def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path) -> Non
 async def test_nothing_is_watched_unasked(tmp_path: Path) -> None:
     agents, path = Agents(), write_tree(tmp_path)
     async with serving(agents.pair, trees=path, server=ServerSettings(file_check_secs=0)) as router:
-        assert router.app._files._task is None
+        assert router.components.files._task is None
         await router.settled()
     async with serving(agents.pair, trees=Path("dense")) as router:
-        assert router.app._files._task is None
+        assert router.components.files._task is None
         await router.settled()
 
 
@@ -152,7 +152,7 @@ async def test_an_unexpected_error_does_not_end_the_watching(
 
     async with serving(agents.pair, trees=path, server=SOON) as router:
         monkeypatch.setattr(watched_files, "signature", broken)
-        await until(lambda: logged(caplog, "unexpected error while looking at a file") == 1, "it is logged")
+        await until(lambda: logged(caplog, "unexpected error while checking a file") == 1, "it is logged")
         write(path, renamed("other"))
         await until(lambda: trees_of(router) == ["other"], "the new tree")
         await router.settled()
@@ -173,11 +173,11 @@ async def test_workers_come_change_and_go(tmp_path: Path, caplog: pytest.LogCapt
         write(path, listed(first, second))
         await until(lambda: second.url in urls(router), "it is added")
         write(path, listed(first, second, priority=7))
-        await until(lambda: [w.config.priority for w in router.app.registry.workers] == [50, 7, 7], "they are changed")
+        await until(lambda: [w.config.priority for w in router.registry.workers] == [50, 7, 7], "they are changed")
         write(path, listed(second, priority=7))
         await until(lambda: urls(router) == [flagged.url, second.url], "it is gone, and who has a flag is left alone")
         assert logged(caplog, "0 workers are added, 0 changed, 1 removed") == 1
-        assert [worker.draining for worker in router.app.registry.workers] == [False, False]
+        assert [worker.health.draining for worker in router.registry.workers] == [False, False]
         await router.settled()
 
 
@@ -188,14 +188,14 @@ async def test_a_worker_that_is_there_again_before_it_is_gone(tmp_path: Path) ->
     async with PlainServer() as server:
         write(path, listed(server))
         async with serving(workers_file=path, server=SOON) as router:
-            (worker,) = router.app.registry.workers
-            worker.load = 1  # as if a request was under way
+            (worker,) = router.registry.workers
+            worker.load.requests = 1  # as if a request was under way
             write(path, {"workers": []})
-            await until(lambda: worker.draining, "it is being removed")
+            await until(lambda: worker.health.draining, "it is being removed")
             write(path, listed(server, priority=7))
             await until(lambda: bool(following(router)._to_add), "it waits")
-            worker.load = 0
-            await until(lambda: [w.config.priority for w in router.app.registry.workers] == [7], "it is there again")
+            worker.load.requests = 0
+            await until(lambda: [w.config.priority for w in router.registry.workers] == [7], "it is there again")
             await router.settled()
 
 
@@ -205,7 +205,7 @@ async def test_what_an_operator_removed_stays_away(tmp_path: Path) -> None:
     async with PlainServer() as first, PlainServer() as second:
         write(path, listed(first))
         async with serving(workers_file=path, server=SOON) as router:
-            (worker,) = router.app.registry.workers
+            (worker,) = router.registry.workers
             assert (await router.http.delete(f"/workers/{worker.id}")).status_code == 202
             await until(lambda: not urls(router), "it is gone")
             write(path, listed(first, second))
@@ -248,11 +248,11 @@ def test_a_wrong_workers_file_is_named_in_one_sentence(text: str, message: str, 
 
 def test_a_wrong_workers_file_ends_the_start(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="cannot be read"):
-        App(RouterSettings((), (), workers_file=tmp_path / "none"))
+        build_components(RouterSettings((), (), workers_file=tmp_path / "none"))
     path = tmp_path / "workers.json"
     write(path, {"workers": [{"url": URL}]})
     with pytest.raises(Exception, match="is here as"):
-        App(RouterSettings((), (), plain=(URL,), workers_file=path))
+        build_components(RouterSettings((), (), plain=(URL,), workers_file=path))
 
 
 def test_half_a_pair_may_be_in_the_file(tmp_path: Path) -> None:

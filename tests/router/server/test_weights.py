@@ -120,7 +120,7 @@ async def test_a_tree_counts_as_its_calls(tmp_path: Path) -> None:
     agents = Agents()
     agents.answer["p1"] = hangs
     async with serving(agents.pair, trees=path, limits=AdmissionSettings(max_concurrent=7, queue_size=2)) as router:
-        gate = router.app.limits.gate
+        gate = router.limits.gate
         assert gate is not None
         tree = asyncio.create_task(router.post("/v1/chat/completions", CHAT))
         await until(lambda: gate.running == 6, "its six calls are counted")

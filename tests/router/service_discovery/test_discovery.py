@@ -37,7 +37,7 @@ CHAT = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
 
 def here(client: Serving) -> dict[str, Worker]:
     """Workers that stay, by their host."""
-    return {worker.origin.host: worker for worker in client.app.registry.workers if not worker.draining}
+    return {worker.origin.host: worker for worker in client.registry.workers if not worker.health.draining}
 
 
 async def has(client: Serving, *hosts: str) -> None:
@@ -48,7 +48,7 @@ async def has(client: Serving, *hosts: str) -> None:
 async def usable(client: Serving, *hosts: str) -> None:
     """And all may get requests."""
     await has(client, *hosts)
-    await until(lambda: all(worker.usable for worker in here(client).values()), "all workers are well")
+    await until(lambda: all(worker.health.usable for worker in here(client).values()), "all workers are well")
 
 
 def pair_of_pods() -> tuple[Pod, Pod]:
@@ -168,12 +168,12 @@ async def test_streams_of_a_pod_that_goes_end_and_its_address_is_free_then() -> 
             stream = await streaming.begin(client)
             old = here(client)["127.0.0.2"]
             cluster.put(pod("d", "127.0.0.2", labels=DECODE, leaving=True))
-            await until(lambda: old.draining, "it gets no new requests")
+            await until(lambda: old.health.draining, "it gets no new requests")
             cluster.put(pod("e", "127.0.0.2", labels=DECODE))
             assert (await client.post("/v1/chat/completions", CHAT)).status_code == 503
             cluster.delete("d")
             await asyncio.sleep(0.05)
-            assert old in client.app.registry.workers
+            assert old in client.registry.workers
             await streaming.end(stream)
             await usable(client, "127.0.0.1", "127.0.0.2")
             assert here(client)["127.0.0.2"] is not old
@@ -189,13 +189,13 @@ async def test_a_pod_that_waits_for_an_address_and_goes() -> None:
         async with discovering(cluster, discovery(*PAIRS)) as client:
             await has(client, "127.0.0.1", "127.0.0.2")
             old = here(client)["127.0.0.2"]
-            pod_workers = client.app._watcher._pod_workers  # type: ignore[union-attr]
+            pod_workers = client.components.workers.watcher._pod_workers  # type: ignore[union-attr]
             cluster.put(pod("e", "127.0.0.2", labels=DECODE), pod("f", "127.0.0.1", labels=PREFILL))
             await until(lambda: len(pod_workers._waiting_pods) == 2, "they wait")
             waits = pod_workers._waiting_pods["uid-of-e"]
             cluster.delete("e", "d")
             await has(client, "127.0.0.1")
-            await until(lambda: old not in client.app.registry.workers, "it is dropped")
+            await until(lambda: old not in client.registry.workers, "it is dropped")
             await until(waits.cancelled, "nobody waits for it")
             assert len(pod_workers._waiting_pods) == 1
 
@@ -212,14 +212,14 @@ async def test_a_pod_that_is_unready_for_a_moment_keeps_its_streams_and_gets_req
             worker, stream = here(client)["127.0.0.2"], await streaming.begin(client)
             for _ in range(2):
                 cluster.put(pod("d", "127.0.0.2", labels=DECODE, ready=False))
-                await until(lambda: worker.draining, "it gets no new requests")
+                await until(lambda: worker.health.draining, "it gets no new requests")
                 cluster.put(decode)
-                await until(lambda: not worker.draining, "it gets requests again")
+                await until(lambda: not worker.health.draining, "it gets requests again")
             second = await streaming.begin(client)
             await streaming.end(stream, second)
             await client.settled()
             await asyncio.sleep(0.1)
-            assert worker in client.app.registry.workers, "nobody waits for its end any more"
+            assert worker in client.registry.workers, "nobody waits for its end any more"
 
 
 # Who added a worker
@@ -254,7 +254,7 @@ async def test_workers_of_flags_are_left_alone() -> None:
         cluster.drop()
         await until(lambda: len(cluster.lists) == 2, "pods are listed anew")
         assert (await client.post("/v1/chat/completions", CHAT)).status_code == 200
-        assert [worker.url for worker in client.app.registry.workers] == [given.prefill.url, given.decode.url]
+        assert [worker.url for worker in client.registry.workers] == [given.prefill.url, given.decode.url]
 
 
 @aio
@@ -398,7 +398,7 @@ async def test_bookmarks_move_a_watch_on() -> None:
             await until(lambda: cluster.watched == 1, "it watches")
             cluster.move_on()
             cluster.bookmark()
-            watcher = client.app._watcher
+            watcher = client.components.workers.watcher
             assert watcher is not None
             await until(lambda: watcher._resource_version == cluster.version, "the bookmark is there")
             cluster.compact()

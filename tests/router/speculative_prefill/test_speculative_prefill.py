@@ -40,6 +40,7 @@ from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.workers.metrics import register_worker_metrics
 from router.workers.registry import Registry
 from router.workers.worker import Pair, Worker
+from router.workers.worker_report import WorkerReport
 from sglang_ext.open_prompt.operation import InvalidOperation, Operation
 from sglang_ext.open_prompt.pins import PinnedPrefixes
 from sglang_ext.open_prompt.settings import Settings
@@ -254,7 +255,8 @@ class Segments:
         self.segments: list[list[int]] = []
         self.finals: list[list[int]] = []
         self.sent: list[int] = []  # tokens that travelled, a request each
-        self.info = {"overlay": {"open_prompts": {"ttl": ttl, "pinned": 7} if overlay else {"missing": "it is a fake"}}}
+        open_prompts = {"ttl": ttl, "pinned": 7} if overlay else {"missing": "it is a fake"}
+        self.report = WorkerReport(overlay={"open_prompts": open_prompts})
         self.registry = CollectorRegistry()
         cache: Any = None  # nothing is cached
         self.prompts = OpenPromptTable(10_000, PinnedPrefixes(cache, budget=0), Settings(ttl=ttl), time.monotonic)
@@ -289,10 +291,11 @@ class Segments:
     @asynccontextmanager
     async def prompt(self, limit: int | None = None) -> AsyncIterator[OpenPrompt]:
         """An open prompt on the running pair; a segment is worth sending from four tokens on."""
-        prefill, decode = (Worker(self.pair.prefill.url, "prefill", 1), Worker(self.pair.decode.url, "decode"))
-        prefill.healthy = decode.healthy = True
-        prefill.info = decode.info = self.info
-        prefill.model = decode.model = "tiny"
+        prefill, decode = (
+            Worker(self.pair.prefill.url, "prefill", 1, models=("tiny",), healthy=True),
+            Worker(self.pair.decode.url, "decode", models=("tiny",), healthy=True),
+        )
+        prefill.report = decode.report = self.report
         registry = Registry([prefill, decode])
         dispatcher = dispatcher_for(registry)
         try:
@@ -322,10 +325,8 @@ def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
         async with started(*(fake.pair for fake in fakes)):
             pairs = []
             for fake in fakes:
-                prefill, decode = Worker(fake.pair.prefill.url, "prefill", 1), Worker(fake.pair.decode.url, "decode")
-                prefill.healthy = decode.healthy = True
-                prefill.model = decode.model = "tiny"
-                pairs.append(Pair(prefill, decode))
+                prefill = Worker(fake.pair.prefill.url, "prefill", 1, models=("tiny",), healthy=True)
+                pairs.append(Pair(prefill, Worker(fake.pair.decode.url, "decode", models=("tiny",), healthy=True)))
             registry = Registry([worker for pair in pairs for worker in (pair.prefill, pair.decode)])
             balance = CacheAwareSettings(balance_abs_threshold=2, balance_rel_threshold=1.5)
             dispatcher = dispatcher_for(registry, balance)
@@ -335,13 +336,13 @@ def test_a_prompt_leaves_a_pair_that_does_not_do_any_more(why: str) -> None:
                 await until(lambda: prompt.speculation.segments == 1, "the segment is ready")
                 first = pairs[0].decode
                 if why == "overloaded":
-                    first.load += 2
+                    first.load.requests += 2
                     assert dispatcher.selector.can_keep_pair(pairs[0]), "two more are within the threshold"
-                    first.load += 1
+                    first.load.requests += 1
                 elif why == "unhealthy":
-                    first.healthy = False
+                    first.health.healthy = False
                 elif why == "removed":
-                    first.draining = True
+                    first.health.drain()
                 else:
                     for _ in range(10):
                         first.breaker.record_outcome(first.breaker.begin_request(), success=False)

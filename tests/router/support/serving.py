@@ -13,15 +13,22 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from router.cli.parser import parse
+from router.dispatch.dispatcher import Dispatcher
 from router.dispatch.retries import RetrySettings
 from router.early_exit import AgreementJudge
+from router.endpoints.routes import RouteTable
+from router.http.client_request import ClientRequest
+from router.server.admission import AdmissionLimits
 from router.server.app import App
+from router.server.components import Components, build_components
 from router.server.connections.timeouts import protocol_with_timeouts
 from router.server.processes.peers import Peers
 from router.server.settings import RouterSettings, ServerSettings
 from router.tls.contexts import client_context
+from router.worker_supervision.supervisor import WorkerSupervisor
 from router.workers.health import HealthSettings
 from router.workers.load_monitor import LoadMonitor
+from router.workers.registry import Registry
 from tests.router.support.aio import until
 from tests.router.support.fakes import FakePair, FakeServer, Handler, started
 
@@ -39,7 +46,36 @@ class Serving:
 
     @property
     def load_monitor(self) -> LoadMonitor:
-        return next(each for each in self.app.supervisor._monitors if isinstance(each, LoadMonitor))
+        return next(each for each in self.supervisor._monitors if isinstance(each, LoadMonitor))
+
+    @property
+    def components(self) -> Components:
+        return self.app.components
+
+    @property
+    def registry(self) -> Registry:
+        return self.components.workers.registry
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        return self.components.workers.dispatcher
+
+    @property
+    def supervisor(self) -> WorkerSupervisor:
+        return self.components.workers.supervisor
+
+    @property
+    def routes(self) -> RouteTable:
+        return self.components.endpoints.routes
+
+    @property
+    def limits(self) -> AdmissionLimits:
+        return self.components.clients.limits
+
+    @property
+    def requests(self) -> set[ClientRequest]:
+        """Those in flight."""
+        return self.components.clients.requests
 
     async def post(self, path: str, body: Any) -> httpx.Response:
         return await self.http.post(path, json=body)
@@ -53,13 +89,13 @@ class Serving:
 
     async def settled(self) -> None:
         """No load is counted, and no generation is held open on any worker."""
-        await until(lambda: all(worker.load == 0 for worker in self.app.registry.workers), "all loads are 0")
-        await self.app.dispatcher.close()
+        await until(lambda: all(worker.load.requests == 0 for worker in self.registry.workers), "all loads are 0")
+        await self.dispatcher.close()
 
     async def freed(self) -> None:
         """`settled`, and no connection is left on any worker."""
         await self.settled()
-        self.app.registry.close()
+        self.registry.close()
         for pair in self.pairs:
             for fake in (pair.prefill, pair.decode):
                 await until(lambda fake=fake: not fake.server.open, f"{fake.role} is free")  # type: ignore[misc]
@@ -76,17 +112,16 @@ async def serving(
 ) -> AsyncIterator[Serving]:
     """A router over fake pairs, listening; it tries once, and asks for no first generation, unless told otherwise."""
     async with started(*pairs):
-        app = App(
-            _settings(pairs, trees, replace(server or ServerSettings(), max_payload_bytes=max_body), settings), judge
-        )
-        async with _listening(app, pairs) as router:
+        server = replace(server or ServerSettings(), max_payload_bytes=max_body)
+        components = build_components(_settings(pairs, trees, server, settings), judge)
+        async with _listening(components, pairs) as router:
             yield router
 
 
 @asynccontextmanager
 async def serving_as(*arguments: str) -> AsyncIterator[Serving]:
     """A router as a command line starts it, but on a free port; its workers are nobody's here."""
-    async with _listening(App(parse([*arguments])), ()) as router:
+    async with _listening(build_components(parse([*arguments])), ()) as router:
         yield router
 
 
@@ -107,10 +142,10 @@ async def together(
             await stack.enter_async_context(FakeServer(handler, path))
         routers = []
         for index, path in enumerate(paths[:count]):
-            app = App(
+            components = build_components(
                 _settings(pairs, None, server or ServerSettings(), settings), peers=Peers(index, paths, restarted=again)
             )
-            routers.append(await stack.enter_async_context(_listening(app, pairs, path)))
+            routers.append(await stack.enter_async_context(_listening(components, pairs, path)))
         yield routers
 
 
@@ -125,16 +160,19 @@ def _settings(
 
 
 @asynccontextmanager
-async def _listening(app: App, pairs: tuple[FakePair, ...], private: Path | None = None) -> AsyncIterator[Serving]:
+async def _listening(
+    components: Components, pairs: tuple[FakePair, ...], private: Path | None = None
+) -> AsyncIterator[Serving]:
+    app, settings = App(components), components.settings
     # uvicorn's protocol without its server, whose main loop ticks too slowly for many short tests.
-    limited = protocol_with_timeouts(app._settings.server.client_timeout_secs, app.connection_timeouts)
+    limited = protocol_with_timeouts(settings.server.client_timeout_secs, components.clients.connection_timeouts)
     config = uvicorn.Config(app, http=limited, log_level="critical")
     config.load()
     state = ServerState()
     protocol = functools.partial(limited, config=config, server_state=state, app_state={})
     await app.start()
     loop = asyncio.get_running_loop()
-    tls = client_context(app._settings.tls)
+    tls = client_context(settings.tls)
     listening = [await loop.create_server(protocol, "127.0.0.1", 0, ssl=tls)]
     if private is not None:
         listening.append(await loop.create_unix_server(protocol, str(private)))

@@ -36,7 +36,7 @@ class Reporting(PlainServer):
 async def answers(before: BeforePlain[Reporting]) -> tuple[list[int], list[int], str]:
     """The statuses of some requests, how many each server got, and the metrics."""
     router = before.router
-    workers = router.app.registry.workers
+    workers = router.registry.workers
     await until(lambda: all(worker.server_load is not None for worker in workers), "all have reported")
     statuses = [(await router.post("/generate", BODY)).status_code for _ in range(4)]
     return statuses, [server.generated for server in before.servers], (await router.http.get("/metrics")).text

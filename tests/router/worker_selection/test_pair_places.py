@@ -66,7 +66,7 @@ def test_no_prefill_starts_without_a_place_on_decode(ranks: int) -> None:
         release = held(pair)
         async with serving(pair, places=places()) as router:
             tasks = start(router, 10)
-            await until(lambda: router.app.dispatcher.selector.places.waiting == 6, "the others wait")
+            await until(lambda: router.dispatcher.selector.places.waiting == 6, "the others wait")
             await until(lambda: len(pair.prefill.requests) == len(pair.decode.requests) == 4, "four are sent")
             assert await metric(router, "smg_pd_admission_window") == 4
             assert await metric(router, "moa_pair_places_waiting") == 6
@@ -74,7 +74,7 @@ def test_no_prefill_starts_without_a_place_on_decode(ranks: int) -> None:
             assert await statuses(tasks) == [200] * 10
             assert await metric(router, "smg_pd_admission_waits_total") == 6
             await router.settled()
-            assert [worker.places_taken for worker in router.app.registry.workers] == [0, 0]
+            assert [worker.load.places_taken for worker in router.registry.workers] == [0, 0]
 
     test()
 
@@ -98,7 +98,7 @@ async def test_a_prefill_server_has_so_many_requests_at_most() -> None:
     releases = [held(pair, role) for pair in (first, second) for role in ("prefill", "decode")]
     async with serving(first, second, places=PairPlaceSettings(prefills=2)) as router:
         tasks = start(router, 9)
-        await until(lambda: router.app.dispatcher.selector.places.waiting == 5, "the others wait")
+        await until(lambda: router.dispatcher.selector.places.waiting == 5, "the others wait")
         await until(lambda: [len(pair.prefill.requests) for pair in (first, second)] == [2, 2], "four are sent")
         for release in releases:
             release.set()
@@ -112,14 +112,14 @@ async def test_the_oldest_goes_first_and_one_that_leaves_makes_room() -> None:
     pair = windowed(FakePair(), 1)
     release = held(pair)
     async with serving(pair, places=places()) as router:
-        places_of = router.app.dispatcher.selector.places
+        places_of = router.dispatcher.selector.places
         tasks = start(router, 1, {"text": "0"})
         await until(lambda: len(pair.decode.requests) == 1, "the first is sent")
         for number in range(1, 4):
             tasks += start(router, 1, {"text": str(number)})
             await until(partial(lambda waiting: places_of.waiting == waiting, number), "it waits")
         tasks.pop(1).cancel()
-        await until(lambda: router.app.dispatcher.selector.places.waiting == 2, "it has left")
+        await until(lambda: router.dispatcher.selector.places.waiting == 2, "it has left")
         release.set()
         assert await statuses(tasks) == [200] * 3
         assert [call.json["text"] for call in pair.decode.requests] == ["0", "2", "3"]
@@ -167,15 +167,15 @@ def test_a_request_takes_a_place_for_each_answer(body: dict[str, Any]) -> None:
             long = start(router, 1, body)
             await until(lambda: bool(pair.decode.requests), "it is sent")
             short = start(router, 1)
-            await until(lambda: router.app.dispatcher.selector.places.waiting == 1, "the other one waits")
-            assert router.app.registry.workers[1].places_taken == 3
+            await until(lambda: router.dispatcher.selector.places.waiting == 1, "the other one waits")
+            assert router.registry.workers[1].load.places_taken == 3
             release.set()
             assert await statuses(short) == [200]
             await asyncio.gather(*long)
             longer = start(router, 1, {"text": ["a"] * 9})
             await asyncio.gather(*longer)
             await router.settled()
-            assert router.app.registry.workers[1].places_taken == 0
+            assert router.registry.workers[1].load.places_taken == 0
 
     test()
 
@@ -204,7 +204,7 @@ async def test_agents_of_trees_wait_too(tmp_path: Path) -> None:
 
     async def watched(call: Call) -> None:
         nonlocal most
-        most = max(most, router.app.registry.workers[1].places_taken)
+        most = max(most, router.registry.workers[1].load.places_taken)
         await answer(call)
 
     agents.pair.decode.generate = watched
@@ -240,7 +240,7 @@ async def test_one_models_queue_does_not_fill_anothers() -> None:
             tasks.extend(start(router, 1, body))
             await until(lambda: len(pair.decode.requests) == 1, "it is sent")
             tasks.extend(start(router, 1, body))
-            await until(lambda: router.app.dispatcher.selector.places.waiting == waiting, "it waits")
+            await until(lambda: router.dispatcher.selector.places.waiting == waiting, "it waits")
             assert (await router.post("/generate", body)).status_code == 503
 
         await fill("busy", busy, 1)

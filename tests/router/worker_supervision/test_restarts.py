@@ -34,7 +34,7 @@ def _frequent_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def ready(router: Serving) -> None:
-    await until(lambda: router.app.supervisor.unready_reason() is None, "the pair has generated something")
+    await until(lambda: router.supervisor.unready_reason() is None, "the pair has generated something")
 
 
 async def end(worker: FakeWorker) -> None:
@@ -86,7 +86,7 @@ async def asked_without(router: Serving, worker: FakeWorker, count: int = 1) -> 
     """Requests that wait for a server which has just ended."""
     await end(worker)
     asked = [asyncio.create_task(router.post("/generate", BODY)) for _ in range(count)]
-    await until(lambda: router.app.dispatcher.selector.restarts.waiting == count, "the requests wait")
+    await until(lambda: router.dispatcher.selector.restarts.waiting == count, "the requests wait")
     return asked
 
 
@@ -109,7 +109,7 @@ def test_a_request_waits_for_the_only_server(role: str, seeds: tuple[int | None,
         async with serving(pair, **WARM) as router:
             await ready(router)
             asked = await asked_without(router, worker, 3)
-            assert router.app.registry.models() == [], "nothing is sent to it meanwhile"
+            assert router.registry.models() == [], "nothing is sent to it meanwhile"
             await begin(worker, seeds[1])
             answers = [await each for each in asked]
             assert [each.status_code for each in answers] == [200, 200, 200], answers[0].text
@@ -136,7 +136,7 @@ async def test_a_server_that_is_back_need_not_tell_what_it_serves_first() -> Non
         await begin(pair.decode, 2)
         assert (await asked).status_code == 200
         begin_telling.set()
-        await until(lambda: router.app.registry.workers[1].process == "None 2", "it tells")
+        await until(lambda: router.registry.workers[1].report.process == "None 2", "it tells")
         assert (await router.post("/generate", BODY)).status_code == 200
 
 
@@ -153,7 +153,7 @@ async def test_one_of_those_that_wait_tries_a_server_that_is_back() -> None:
         async def generate(call: Call) -> None:
             texts.append(call.json.get("text"))
             if texts.count("Hello") == 1 and call.json.get("text") is not None:
-                assert router.app.dispatcher.selector.restarts.waiting == 2, "one goes ahead"
+                assert router.dispatcher.selector.restarts.waiting == 2, "one goes ahead"
                 await usual(call)
             elif await call.waits_for(begin_all):
                 await usual(call)
@@ -161,7 +161,7 @@ async def test_one_of_those_that_wait_tries_a_server_that_is_back() -> None:
         pair.decode.generate = generate
         await begin(pair.decode, 2)
         await until(lambda: any(each.done() for each in asked), "one is answered")
-        assert router.app.registry.models() == ["fake"], "the others may go"
+        assert router.registry.models() == ["fake"], "the others may go"
         begin_all.set()
         assert [(await each).status_code for each in asked] == [200, 200, 200]
         await router.freed()
@@ -185,7 +185,7 @@ async def test_who_tries_in_vain_waits_with_the_others() -> None:
         pair.decode.generate = generate
         await begin(pair.decode, 2)
         await until(lambda: pair.decode.server.to("/generate")[-1].json.get("text") is not None, "it has tried")
-        await until(lambda: router.app.dispatcher.selector.restarts.waiting == 1, "it waits again")
+        await until(lambda: router.dispatcher.selector.restarts.waiting == 1, "it waits again")
         begin_all.set()
         assert (await asked).status_code == 200
         await router.freed()
@@ -225,7 +225,7 @@ def test_a_trial_in_vain_opens_a_server_for_nobody(refused: bool) -> None:
             await end(pair.decode)
             body = {**BODY, "stream": True}
             asked = asyncio.create_task(router.post("/generate", body))
-            await until(lambda: router.app.dispatcher.selector.restarts.waiting == 1, "it waits")
+            await until(lambda: router.dispatcher.selector.restarts.waiting == 1, "it waits")
 
             async def generate(call: Call) -> None:
                 pair.room(call).set()
@@ -244,10 +244,10 @@ def test_a_trial_in_vain_opens_a_server_for_nobody(refused: bool) -> None:
             await begin(pair.decode, 2)
             if not refused:
                 await restart.wait()
-                router.app.registry.workers[0].restarts += 1  # as a probe does that finds another process
+                router.registry.workers[0].health.restarts += 1  # as a probe does that finds another process
                 begun.set()
             assert (await asked).status_code == (400 if refused else 200)
-            assert router.app.registry.models() == []
+            assert router.registry.models() == []
             begin_all.set()
 
     run(test)
@@ -261,11 +261,11 @@ async def test_a_tree_waits_too(tmp_path: Path) -> None:
     async with serving(pair, **WARM) as router:
         await ready(router)
         await end(pair.decode)
-        router.app.registry.workers[1].suspected = True  # as after a request that failed
-        await until(lambda: not router.app.registry.models(), "the router sees it")
+        router.registry.workers[1].health.suspected = True  # as after a request that failed
+        await until(lambda: not router.registry.models(), "the router sees it")
         chat = {"model": "moa", "messages": [{"role": "user", "content": "Why?"}]}
         asked = asyncio.create_task(router.post("/v1/chat/completions", chat))
-        await until(lambda: router.app.dispatcher.selector.restarts.waiting == 1, "the tree waits")
+        await until(lambda: router.dispatcher.selector.restarts.waiting == 1, "the tree waits")
         await begin(pair.decode, 2)
         assert (await asked).status_code == 200
 
@@ -278,7 +278,7 @@ async def test_who_waits_is_bounded() -> None:
         await ready(router)
         await end(pair.decode)
         first = asyncio.create_task(router.post("/generate", BODY))
-        await until(lambda: router.app.dispatcher.selector.restarts.waiting == 1, "the first one waits")
+        await until(lambda: router.dispatcher.selector.restarts.waiting == 1, "the first one waits")
         second = await router.post("/generate", BODY)
         assert second.status_code == 503
         assert "1 requests wait for it already" in second.text
@@ -286,7 +286,7 @@ async def test_who_waits_is_bounded() -> None:
         assert answer.status_code == 503
         assert "was not back within 2 s" in answer.text
         assert answer.headers["retry-after"] == "1"
-        assert router.app.dispatcher.selector.restarts.waiting == 0
+        assert router.dispatcher.selector.restarts.waiting == 0
 
 
 @aio
@@ -296,9 +296,9 @@ async def test_a_client_that_leaves_waits_no_longer() -> None:
         await ready(router)
         await end(pair.decode)
         asked = asyncio.create_task(router.post("/generate", BODY))
-        await until(lambda: router.app.dispatcher.selector.restarts.waiting == 1, "it waits")
+        await until(lambda: router.dispatcher.selector.restarts.waiting == 1, "it waits")
         asked.cancel()
-        await until(lambda: router.app.dispatcher.selector.restarts.waiting == 0, "it has left")
+        await until(lambda: router.dispatcher.selector.restarts.waiting == 0, "it has left")
 
 
 @pytest.mark.case("14.breaker")
@@ -309,7 +309,7 @@ async def test_public_case_a_new_process_closes_the_breaker() -> None:
     pair.prefill.info["random_seed"] = 1
     async with serving(pair, **WARM) as router:
         await ready(router)
-        breaker = router.app.registry.workers[0].breaker
+        breaker = router.registry.workers[0].breaker
         answer = await open_breaker(router, pair.prefill, breaker)
         await end(pair.prefill)
         pair.prefill.generate = answer
@@ -324,12 +324,12 @@ async def test_a_generation_closes_the_breaker_and_health_does_not(monkeypatch: 
     pair = FakePair()
     async with serving(pair, **WARM) as router:
         await ready(router)
-        breaker = router.app.registry.workers[1].breaker
+        breaker = router.registry.workers[1].breaker
         answer = await open_breaker(router, pair.decode, breaker)
         tried = len(pair.decode.requests)
         await until(lambda: len(pair.decode.requests) > tried, "the router tries it")
         await until(lambda: breaker.state == "open", "it fails again")
-        assert router.app.registry.workers[1].healthy, "it still says that it is well"
+        assert router.registry.workers[1].health.healthy, "it still says that it is well"
         pair.decode.generate = answer
         await until(lambda: breaker.state == "closed", "it generates", seconds=30)
         assert (await router.post("/generate", BODY)).status_code == 200

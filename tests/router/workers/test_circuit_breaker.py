@@ -137,7 +137,7 @@ async def _fails(call: Call) -> None:
 
 
 def worker(client: Serving, url: str) -> Worker:
-    return next(w for w in client.app.registry.workers if w.url == url)
+    return next(w for w in client.registry.workers if w.url == url)
 
 
 @aio
@@ -240,7 +240,7 @@ def test_refusals_are_no_failures(status: int) -> None:
             for _ in range(4):
                 assert (await client.post("/generate", {"text": "x"})).status_code == status
             await client.settled()
-            assert all(w.breaker.state == "closed" for w in client.app.registry.workers)
+            assert all(w.breaker.state == "closed" for w in client.registry.workers)
 
     test()
 
@@ -259,7 +259,7 @@ async def test_a_client_that_leaves_is_no_failure() -> None:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         await client.settled()
-        assert all(w.breaker.state == "closed" and not w.breaker.outcomes for w in client.app.registry.workers)
+        assert all(w.breaker.state == "closed" and not w.breaker.outcomes for w in client.registry.workers)
 
 
 @aio
@@ -268,18 +268,18 @@ async def test_the_router_itself_tries_a_worker_again() -> None:
     pair = FakePair()
     well = pair.decode.generate
     async with serving(pair, breaker=EAGER, health=HealthSettings(probe_interval_secs=60)) as client:
-        await until(lambda: client.app.registry.models() == ["fake"], "ready")
+        await until(lambda: client.registry.models() == ["fake"], "ready")
         pair.decode.generate = _fails
         for _ in range(2):
             await client.post("/generate", {"text": "x"})
         await client.settled()
-        await client.app.supervisor._probe_all()
+        await client.supervisor._probe_all()
         sent = len(pair.decode.requests)
         pair.decode.generate = well
         subject = worker(client, pair.decode.url).breaker
         assert state(subject) == "open"
         subject._opened_at -= 60
-        await client.app.supervisor._probe_all()
+        await client.supervisor._probe_all()
         await until(lambda: state(subject) == "closed", "the router's own trial went well")
         assert len(pair.decode.requests) == sent + 1
         await client.settled()
@@ -289,7 +289,9 @@ async def test_the_router_itself_tries_a_worker_again() -> None:
 async def test_a_worker_that_was_away_begins_anew() -> None:
     pair = FakePair()
     async with started(pair):
-        subject = Worker(pair.decode.url, "decode", health=HealthSettings(failure_threshold=1, success_threshold=1))
+        subject = Worker(
+            pair.decode.url, "decode", health_settings=HealthSettings(failure_threshold=1, success_threshold=1)
+        )
         await subject.probe()
         for _ in range(10):
             subject.breaker.record_outcome(subject.breaker.begin_request(), False)

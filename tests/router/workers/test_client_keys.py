@@ -87,8 +87,8 @@ async def test_a_prefill_server_must_have_its_port_then() -> None:
     async with pair.prefill.server:
         worker = Worker(pair.prefill.url, "prefill")
         await worker.probe()
-        assert not worker.healthy
-        assert (worker.problem or "").endswith("Give its bootstrap port after its address too, or the key.")
+        assert not worker.health.healthy
+        assert (worker.health.problem or "").endswith("Give its bootstrap port after its address too, or the key.")
         worker.origin.close()
 
 
@@ -97,7 +97,7 @@ async def test_a_key_that_a_server_does_not_take_is_a_fault_and_not_a_clients_ma
     async with FakeServer(locked(says_its_model)) as server:
         worker = Worker(server.url, "plain", api_key="wrong")
         await worker.probe()
-        assert (worker.healthy, worker.wants_key) == (False, False)
+        assert (worker.health.healthy, worker.health.wants_key) == (False, False)
         worker.origin.close()
 
 
@@ -107,7 +107,7 @@ async def test_a_server_that_asks_for_no_key_any_more_is_asked_for_its_models() 
         await call.answer({"data": [{"id": "m"}]})
 
     async with FakeServer(locked(lists)) as server:
-        worker = Worker(server.url, "plain", health=HealthSettings(interval_secs=1e-9))
+        worker = Worker(server.url, "plain", health_settings=HealthSettings(interval_secs=1e-9))
         for handler, models, any_model in (
             (locked(lists), (), True),
             (lists, ("m",), False),
@@ -115,8 +115,8 @@ async def test_a_server_that_asks_for_no_key_any_more_is_asked_for_its_models() 
         ):
             server.handler = handler
             await worker.probe()
-            assert (worker.healthy, worker.models, worker.serves_any) == (True, models, any_model)
-        assert "whatever their model" in (worker.problem or "")
+            assert (worker.health.healthy, worker.models, worker.serves_any) == (True, models, any_model)
+        assert "whatever their model" in (worker.health.problem or "")
         worker.origin.close()
 
 
@@ -146,8 +146,8 @@ async def test_an_operator_may_say_which_model_it_has() -> None:
     """Then other names are unknown, and trees and lists know it."""
     async with FakeServer(locked(says_its_model)) as server, serving(health=WARM) as router:
         await router.post("/workers", {"url": server.url, "model_id": "m"})
-        await until(lambda: router.app.registry.workers[0].usable, "it may get requests")
-        assert router.app.registry.models() == ["m"]
+        await until(lambda: router.registry.workers[0].health.usable, "it may get requests")
+        assert router.registry.models() == ["m"]
         assert (await router.http.post(CHAT, json=BODY, headers=KEY)).json()["asked_for"] == "m"
         assert (await router.http.post(CHAT, json={**BODY, "model": "x"}, headers=KEY)).status_code == 404
 
@@ -160,7 +160,7 @@ def test_what_is_refused_otherwise_is_refused_as_ever() -> None:
         async with FakeServer(fails) as server:
             worker = Worker(server.url, "plain")
             await worker.probe()
-            states: dict[str, Any] = {"healthy": worker.healthy, "any": worker.serves_any}
+            states: dict[str, Any] = {"healthy": worker.health.healthy, "any": worker.serves_any}
             assert states == {"healthy": False, "any": False}
             worker.origin.close()
 
@@ -173,7 +173,7 @@ async def test_where_the_router_has_keys_no_client_opens_a_server() -> None:
     async with FakeServer(locked(says_its_model)) as server:
         worker = Worker(server.url, "plain", takes_client_keys=False)
         await worker.probe()
-        assert (worker.healthy, worker.wants_key) == (False, False)
+        assert (worker.health.healthy, worker.health.wants_key) == (False, False)
         worker.origin.close()
 
 
@@ -181,10 +181,10 @@ async def test_where_the_router_has_keys_no_client_opens_a_server() -> None:
 async def test_a_name_counts_at_once_where_nothing_is_probed() -> None:
     pair = FakePair(model="own")
     async with started(pair):
-        worker = Worker(pair.decode.url, "decode", health=HealthSettings(disable_checks=True))
+        worker = Worker(pair.decode.url, "decode", health_settings=HealthSettings(disable_checks=True))
         await worker.probe()
-        worker.configure(WorkerConfig(model_id="alias"), None, worker.health)
-        assert (worker.models, worker.own_name_of("alias")) == (("alias",), "own")
-        worker.configure(WorkerConfig(), None, worker.health)
+        worker.configure(WorkerConfig(model_id="alias"), None, worker.health.settings)
+        assert (worker.models, worker.served.own_name_of("alias")) == (("alias",), "own")
+        worker.configure(WorkerConfig(), None, worker.health.settings)
         assert worker.models == ("own",)
         worker.origin.close()

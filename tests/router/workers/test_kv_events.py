@@ -19,6 +19,7 @@ from router.workers.kv_event_monitor import KvEventMonitor, KvEventSettings
 from router.workers.kv_event_stream import KvEventStream
 from router.workers.registry import Registry
 from router.workers.worker import Worker
+from router.workers.worker_report import WorkerReport
 from tests.router.support.aio import aio, until
 from tests.router.support.kv_publisher import CLEARED, KvPublisher, removed, stored
 
@@ -51,7 +52,7 @@ def test_blocks_follow_their_parents() -> None:
     blocks = held(5, 6)
     blocks.store([10], 1, [7, 8])
     blocks.store([11], 99, [7, 8])  # of a parent that nobody told of
-    assert (blocks.match(path(5, 6, 7, 8)), blocks.match(path(7, 8)), blocks.unknown) == (4, 0, 1)
+    assert (blocks.match(path(5, 6, 7, 8)), blocks.match(path(7, 8)), len(blocks)) == (4, 0, 2)
     blocks.remove([10])
     assert blocks.match(path(5, 6, 7, 8)) == 2
 
@@ -74,7 +75,6 @@ def test_memory_is_bounded_and_what_did_not_fit_is_no_secret() -> None:
     assert len(blocks) == 10
     assert not blocks.complete
     assert (blocks.match(path(29, 29)), blocks.match(path(3, 3))) == (0, 2)
-    assert blocks.unknown == 20
     blocks.remove([3])
     blocks.store([40], None, [40, 40])
     assert blocks.match(path(40, 40)) == 2, "there is room again"
@@ -177,7 +177,7 @@ async def test_missed_events_are_asked_for_again() -> None:
         await publisher.publish(stored([3], 2, [9, 9]))
         await until(lambda: blocks.match(path(5, 6, 7, 8, 9, 9)) == 6, "all three are known")
         assert publisher.replays == [0, 1]
-        assert (stream.gaps, blocks.complete, blocks.unknown) == (0, True, 0)
+        assert (stream.gaps, blocks.complete, len(blocks)) == (0, True, 3)
 
 
 @aio
@@ -211,8 +211,8 @@ async def test_a_new_process_begins_anew() -> None:
 @aio
 async def test_events_of_another_form_are_not_used() -> None:
     async with KvPublisher() as publisher:
-        worker = Worker("http://127.0.0.1:1", "plain", None, "m", healthy=True)
-        worker.kv_event_source = event_source("127.0.0.1", publisher.server_info)
+        worker = Worker("http://127.0.0.1:1", "plain", models=("m",), healthy=True)
+        worker.report = WorkerReport(kv_event_source=event_source("127.0.0.1", publisher.server_info))
         monitor = KvEventMonitor(Registry([worker]), KvEventSettings(enabled=True), ["plain"])
         task = asyncio.create_task(monitor.run())
         try:

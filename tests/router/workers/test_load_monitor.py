@@ -92,8 +92,10 @@ class Loaded(FakeServer):
 class Monitored:
     """A monitor of one server, that asks when told to."""
 
-    def __init__(self, server: Loaded, **state: Any) -> None:
-        self.worker = Worker(server.url, "plain", None, "m", **{"healthy": True, **state})
+    def __init__(self, server: Loaded, *, healthy: bool = True, away: bool = False, requests: int = 0) -> None:
+        self.worker = Worker(server.url, "plain", models=("m",), healthy=healthy)
+        self.worker.health.away = away
+        self.worker.load.requests = requests
         self.monitor = LoadMonitor(Registry([self.worker]), LoadMonitorSettings(interval_secs=10), ["plain"])
         self._metrics = CollectorRegistry()
         self._metrics.register(LoadMetrics(self.monitor))
@@ -117,7 +119,7 @@ def test_the_best_path_that_a_server_has(answers: dict[str, Any], requests: int,
     @aio
     async def test() -> None:
         async with Loaded(answers) as server:
-            one = Monitored(server, load=3)
+            one = Monitored(server, requests=3)
             for _ in range(2):
                 load = await one.poll()
                 assert load is not None
@@ -163,7 +165,7 @@ def test_an_old_report_counts_for_some_intervals(answer: Any, monkeypatch: pytes
             assert one.metric("moa_worker_load_stale") == 1
             assert one.metric("moa_worker_reported_requests") is None
             assert one.metric("moa_worker_load_poll_failures_total") == 2
-            assert not one.worker.suspected
+            assert not one.worker.health.suspected
             one.worker.origin.close()
 
     test()
@@ -213,7 +215,7 @@ async def test_monitoring_goes_on_after_an_unexpected_error(monkeypatch: pytest.
 @aio
 async def test_how_long_a_report_counts_may_be_said() -> None:
     async with Loaded({"/v1/loads": LOADS}) as server:
-        worker = Worker(server.url, "plain", model="m", healthy=True)
+        worker = Worker(server.url, "plain", models=("m",), healthy=True)
         monitor = LoadMonitor(Registry([worker]), LoadMonitorSettings(interval_secs=60, stale_secs=0.001), ["plain"])
         await monitor.poll()
         server.answers["/v1/loads"] = b"not a load"

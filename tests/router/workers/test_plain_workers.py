@@ -1,7 +1,6 @@
 """What a router finds out about plain servers (fakes: no one real server answers in all these ways)."""
 
 import re
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from router.errors import NotFound, NoWorker
 from router.workers.health import HealthSettings
 from router.workers.registry import Registry
 from router.workers.worker import Worker
+from router.workers.worker_health import WorkerHealth
 from tests.router.support.aio import aio, run, until, within
 from tests.router.support.fakes import Call, FakeServer, Handler, whole
 from tests.router.support.serving import serving
@@ -41,7 +41,7 @@ def answering(answers: Mapping[str, Any], other: Any = 404) -> Handler:
 def plain(server: FakeServer, **more: Any) -> Worker:
     """A plain worker whose health is checked in every probe after the first, and for which one failure is enough."""
     health = HealthSettings(failure_threshold=1, success_threshold=1, interval_secs=1e-9, timeout_secs=5)
-    return Worker(server.url, "plain", health=health, **more)
+    return Worker(server.url, "plain", health_settings=health, **more)
 
 
 @pytest.mark.case("3.health_401", "3.health_403", "3.health_405", "3.health_501", "3.health_204")
@@ -54,14 +54,14 @@ def test_public_case_a_server_that_lists_its_models_stays_served(status: int) ->
             worker = plain(server)
             for _ in range(3):
                 await worker.probe()
-                assert worker.healthy
+                assert worker.health.healthy
                 assert worker.models == ("m",)
             assert len(server.to("/health")) == 2
             if status in (401, 403):
                 sentence = f"{server.url} answered /health with {status}: it wants an API key; give it with --api-key."
-                assert worker.problem == sentence
+                assert worker.health.problem == sentence
             else:
-                assert worker.problem is None
+                assert worker.health.problem is None
             worker.origin.close()
 
     run(test)
@@ -90,10 +90,10 @@ def test_a_server_that_says_it_is_not_well_is_not_served(health: Any, words: str
         async with FakeServer(answering({"/v1/models": MODELS, "/health": health})) as server:
             worker = plain(server)
             await worker.probe()
-            assert worker.healthy
+            assert worker.health.healthy
             await worker.probe()
-            assert not worker.healthy
-            assert words in (worker.problem or "")
+            assert not worker.health.healthy
+            assert words in (worker.health.problem or "")
             worker.origin.close()
 
     run(test)
@@ -119,9 +119,9 @@ def test_public_case_whatever_is_not_sglangs_answer_leads_to_the_list_of_models(
             worker = plain(server)
             for _ in range(2):
                 await within(3.0, worker.probe())
-                assert (worker.healthy, worker.problem, worker.models) == (True, None, ("m",))
+                assert (worker.health.healthy, worker.health.problem, worker.models) == (True, None, ("m",))
             assert worker.capability == "openai"
-            assert worker.info["context_length"] == 4096
+            assert worker.report.context_length == 4096
             worker.origin.close()
 
     run(test)
@@ -134,18 +134,18 @@ async def test_sglang_itself_is_known_by_its_own_answer() -> None:
     async with FakeServer(answering(answers)) as server:
         worker = plain(server)
         await worker.probe()
-        assert (worker.models, worker.capability, worker.info["context_length"]) == (("m",), "sglang", 512)
+        assert (worker.models, worker.capability, worker.report.context_length) == (("m",), "sglang", 512)
         assert not server.to("/v1/models")
         for sick in (500, 503, None):
             answers["/server_info"] = sick
             await worker.probe()
-            assert not worker.healthy
+            assert not worker.health.healthy
             answers["/server_info"] = SGLANG
             await worker.probe()
-            assert worker.healthy
+            assert worker.health.healthy
         answers["/server_info"] = 404  # another engine at its address
         await worker.probe()
-        assert (worker.healthy, worker.models, worker.capability) == (True, ("other",), "openai")
+        assert (worker.health.healthy, worker.models, worker.capability) == (True, ("other",), "openai")
         worker.origin.close()
 
 
@@ -169,9 +169,9 @@ def test_public_case_a_wrong_list_of_models_is_named(models: Any, words: str, se
         async with FakeServer(answering({"/v1/models": models, "/server_info": server_info})) as server:
             worker = plain(server)
             await worker.probe()
-            assert not worker.healthy
-            assert words in (worker.problem or "")
-            assert "/server_info" not in (worker.problem or "")
+            assert not worker.health.healthy
+            assert words in (worker.health.problem or "")
+            assert "/server_info" not in (worker.health.problem or "")
             worker.origin.close()
 
     run(test)
@@ -183,7 +183,7 @@ async def test_a_key_that_a_server_does_not_take_is_named() -> None:
         worker = plain(server, api_key="mine")
         await worker.probe()
         sentence = "answered /v1/models with 403: it does not take the API key given with --api-key."
-        assert (worker.problem or "").endswith(sentence)
+        assert (worker.health.problem or "").endswith(sentence)
         assert server.calls[-1].headers["authorization"] == "Bearer mine"
         worker.origin.close()
 
@@ -198,9 +198,9 @@ def test_the_path_that_hangs_is_named(path: str) -> None:
 
         async with FakeServer(handler) as server:
             health = HealthSettings(failure_threshold=1, interval_secs=1e-9, timeout_secs=0.5)
-            worker = Worker(server.url, "plain", healthy=True, health=health)
+            worker = Worker(server.url, "plain", healthy=True, health_settings=health)
             await within(3.0, worker.probe())
-            assert worker.problem == f"{server.url} did not answer {path} within 0.5 s."
+            assert worker.health.problem == f"{server.url} did not answer {path} within 0.5 s."
             worker.origin.close()
 
     run(test)
@@ -283,18 +283,26 @@ async def test_models_come_and_go() -> None:
         registry.close()
 
 
+def lost(worker: Worker, *, usable_before: bool = False) -> WorkerHealth:
+    """The health of a worker that is not well, and that was used until now or never was."""
+    health = WorkerHealth(worker.url, HealthSettings())
+    if usable_before:
+        health.expect()
+    return health
+
+
 def test_a_plain_server_that_is_away_takes_no_model_from_its_pair() -> None:
-    pair = [Worker(f"http://h:{n}", role, model="m", healthy=True) for n, role in ((1, "prefill"), (2, "decode"))]  # type: ignore[arg-type]
-    gateway = Worker("http://h:3", "plain", model="x", more_models=("m",), healthy=True)
+    pair = [Worker(f"http://h:{n}", role, models=("m",), healthy=True) for n, role in ((1, "prefill"), (2, "decode"))]  # type: ignore[arg-type]
+    gateway = Worker("http://h:3", "plain", models=("x", "m"), healthy=True)
     registry = Registry([*pair, gateway])
     assert not registry.served_by_pairs("m")
-    gateway.healthy = False
+    gateway.health = lost(gateway)
     assert registry.served_by_pairs("m")
     assert not registry.served_by_pairs("x")
     assert registry.served_by_pairs("unknown")
-    gateway.last_usable = time.monotonic()  # it may restart: only what nothing else serves is waited for
+    gateway.health = lost(gateway, usable_before=True)  # it may restart: only what nothing else serves is waited for
     assert (registry.recovering("m"), registry.recovering("x")) == (False, True)
-    pair[0].healthy, pair[0].last_usable = False, time.monotonic()
+    pair[0].health = lost(pair[0], usable_before=True)
     assert registry.recovering("m")
 
 

@@ -56,7 +56,7 @@ async def test_what_workers_hold() -> None:
             }
         streaming = asyncio.create_task(client.post("/v1/chat/completions", {**CHAT, "stream": True}))
         await until(lambda: len(pair.decode.requests) == 1, "it streams")
-        await until(lambda: client.app.registry.workers[0].load == 0, "prefill's part is over")
+        await until(lambda: client.registry.workers[0].load.requests == 0, "prefill's part is over")
         assert [(worker["in_flight"], worker["idle"]) for worker in await told(client)] == [(0, True), (1, False)]
         release.set()
         await within(3.0, streaming)

@@ -92,7 +92,7 @@ def decode_waits_for_prefill(*pairs: FakePair) -> None:
 
 
 def by_url(router: Serving, url: str) -> Worker:
-    return next(worker for worker in router.app.registry.workers if worker.url == url)
+    return next(worker for worker in router.registry.workers if worker.url == url)
 
 
 @pytest.mark.parametrize("paths", [("/generate", "/health_generate"), ()], ids=["the engine", "the whole process"])
@@ -105,16 +105,16 @@ def test_its_requests_go_elsewhere(paths: tuple[str, ...]) -> None:
             answer = await within(5.0, router.post("/generate", BODY))
             assert answer.status_code == 200
             worker = by_url(router, servers[0].url)
-            assert worker.wedged is not None
-            assert "took requests, said nothing for" in worker.wedged
+            assert worker.health.wedged is not None
+            assert "took requests, said nothing for" in worker.health.wedged
             told = (await router.http.get("/workers")).json()["workers"][0]
-            assert (told["wedged"], told["problem"]) == (True, worker.wedged)
+            assert (told["wedged"], told["problem"]) == (True, worker.health.wedged)
             assert f'moa_worker_wedged{{worker="{servers[0].url}"}} 1.0' in (await router.http.get("/metrics")).text
             sent = len(servers[1].asked)
             assert (await router.post("/generate", BODY)).status_code == 200
             assert len(servers[1].asked) == sent + 1
             engine.stuck = False
-            await until(lambda: worker.wedged is None, "it works again")
+            await until(lambda: worker.health.wedged is None, "it works again")
             assert (await router.post("/generate", BODY)).status_code == 200
             assert len(servers[1].asked) == sent + 1, "it is used again"
             await router.settled()
@@ -136,7 +136,7 @@ def test_of_a_pair_the_one_that_is_stuck(role: str) -> None:
         async with serving(pair, other, policy="passthrough", wedges=SOON, retries=RETRIES) as router:
             answer = await within(5.0, router.post("/v1/chat/completions", {**CHAT, "model": "fake", "stream": True}))
             assert answer.status_code == 200
-            assert [worker.url for worker in router.app.registry.workers if worker.wedged] == [server.url]
+            assert [worker.url for worker in router.registry.workers if worker.health.wedged] == [server.url]
             stuck.stuck = False
             await router.settled()
 
@@ -180,7 +180,7 @@ def test_who_is_busy_goes_on(question: str) -> None:
         async with BeforePlain([server], wedges=SOON, retries=RETRIES) as before:
             request = asyncio.create_task(before.router.post("/generate", BODY))
             await until(lambda: asked >= 2, "it is asked, and asked again")
-            assert before.router.app.registry.workers[0].usable
+            assert before.router.registry.workers[0].health.usable
             release.set()
             assert (await request).json() == {"text": "late"}
             await before.router.settled()
@@ -219,7 +219,8 @@ async def test_one_bad_answer_condemns_nobody_nor_do_more_where_it_spoke_meanwhi
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answers = iter((False, True, False, False, False, False))
-    worker = Worker("http://127.0.0.1:1", "plain", load=1)
+    worker = Worker("http://127.0.0.1:1", "plain")
+    worker.load.requests = 1
     watch = wedge_watch.WedgeWatch(Registry([worker]), SOON)
 
     async def works(_: Worker) -> bool:
@@ -227,15 +228,16 @@ async def test_one_bad_answer_condemns_nobody_nor_do_more_where_it_spoke_meanwhi
 
     monkeypatch.setattr(wedge_watch, "_works", works)
     for heard in (False, False, False, True):
-        worker.heard = heard
+        worker.load.hear() if heard else worker.load.forget_heard()
         await watch._question(worker, 1.0)
-        assert worker.wedged is None
-    worker.heard, worker.load = False, 0
+        assert worker.health.wedged is None
+    worker.load.forget_heard()
+    worker.load.requests = 0
     await watch._question(worker, 1.0)
-    assert worker.wedged is None, "it has nothing to answer any more"
-    worker.load = 1
+    assert worker.health.wedged is None, "it has nothing to answer any more"
+    worker.load.requests = 1
     await watch._question(worker, 1.0)
-    assert worker.wedged is not None
+    assert worker.health.wedged is not None
 
 
 @aio
@@ -301,11 +303,11 @@ def test_nobody_is_asked_where_that_is_turned_off(off: str) -> None:
         server.answer = answer
         wedges = WedgeSettings(silent_secs=0) if off == "flag" else SOON
         async with BeforePlain([server], wedges=wedges) as before:
-            worker = before.router.app.registry.workers[0]
+            worker = before.router.registry.workers[0]
             if off == "no checks":
-                worker.configure(worker.config, None, replace(worker.health, disable_checks=True))
+                worker.configure(worker.config, None, replace(worker.health.settings, disable_checks=True))
             request = asyncio.create_task(before.router.post("/generate", BODY))
-            await until(lambda: worker.load == 1, "it is sent")
+            await until(lambda: worker.load.requests == 1, "it is sent")
             await asyncio.sleep(0.2)  # nothing happens in this time
             assert [call.path for call in server.asked] == ["/generate"]
             release.set()

@@ -11,6 +11,7 @@ from router.errors import NotFound, NoWorker
 from router.load_balancing import POLICIES, PowerOfTwo, Random, RoundRobin
 from router.workers.health import HealthSettings
 from router.workers.registry import Registry
+from router.workers.served_models import ServedModels
 from router.workers.worker import Worker
 from router.workers.worker_entry import described
 from tests.router.support.aio import aio, run, until, within
@@ -18,7 +19,9 @@ from tests.router.support.fakes import Call, FakePair, FakeServer, Handler, chun
 
 
 def worker(role: Literal["prefill", "decode"], model: str | None, *, healthy: bool = True, load: int = 0) -> Worker:
-    return Worker(f"http://h:{id(role) % 1000 + 1}", role, None, model, healthy=healthy, load=load)
+    made = Worker(f"http://h:{id(role) % 1000 + 1}", role, models=() if model is None else (model,), healthy=healthy)
+    made.load.requests = load
+    return made
 
 
 def test_models_need_both_roles() -> None:
@@ -44,7 +47,7 @@ def test_models_need_both_roles() -> None:
     why = f"the model 'c' is not known here: {silent.url} has not said yet what it serves; served: b, a."
     with pytest.raises(NoWorker, match=f"^{re.escape(why)}$"):
         registry.usable("c", "prefill")
-    silent.draining = True
+    silent.health.drain()
     with pytest.raises(NotFound):
         registry.usable("c", "prefill")
 
@@ -61,7 +64,7 @@ def test_one_model_alone_is_meant_by_every_name_unless_names_are_exact() -> None
     assert Registry(workers).meant_by("b") == "b"
     registry.workers.append(silent := worker("prefill", None))
     assert registry.meant_by("b") == "b", "it may yet say that it has it"
-    silent.model = "c"
+    silent.served = ServedModels(("c",))
     assert [registry.meant_by(name) for name in ("a", "b", "c")] == ["a", "b", "c"]
 
 
@@ -83,7 +86,7 @@ def test_random_reaches_all() -> None:
 
 def test_power_of_two_takes_the_less_loaded() -> None:
     group = [worker("prefill", "a", load=load) for load in (5, 1, 9)]
-    chosen = {PowerOfTwo().choose(group).load for _ in range(100)}
+    chosen = {PowerOfTwo().choose(group).load.requests for _ in range(100)}
     assert chosen == {5, 1}
     assert PowerOfTwo().choose(group[2:]) is group[2]
 
@@ -99,7 +102,10 @@ async def test_a_probe_learns_who_the_worker_is() -> None:
     async with started(pair):
         once = HealthSettings(failure_threshold=1)
         registry = Registry(
-            [Worker(pair.prefill.url, "prefill", 5, health=once), Worker(pair.decode.url, "decode", health=once)]
+            [
+                Worker(pair.prefill.url, "prefill", 5, health_settings=once),
+                Worker(pair.decode.url, "decode", health_settings=once),
+            ]
         )
         assert registry.models() == []
         await registry.probe()
@@ -111,7 +117,7 @@ async def test_a_probe_learns_who_the_worker_is() -> None:
         await until(lambda: not pair.prefill.server.open, "the probe's connection is closed")
     await registry.probe()
     assert registry.models() == []
-    assert "cannot be reached" in (registry.workers[0].problem or "")
+    assert "cannot be reached" in (registry.workers[0].health.problem or "")
     assert registry.workers[0].model == "some-model", "a worker that is away is still known"
 
 
@@ -152,10 +158,10 @@ def test_probes_of_odd_servers(handler: Handler, words: str) -> None:
 
     async def test() -> None:
         async with FakeServer(handler) as server:
-            probed = Worker(server.url, "prefill", 1, healthy=True, health=health)
+            probed = Worker(server.url, "prefill", 1, healthy=True, health_settings=health)
             await within(3.0, probed.probe())
-            assert not probed.healthy
-            assert re.search(words, probed.problem or "")
+            assert not probed.health.healthy
+            assert re.search(words, probed.health.problem or "")
             probed.origin.close()
             await until(lambda: not server.open, "nothing stays open")
 
@@ -170,8 +176,8 @@ def test_odd_internal_states_are_no_overlay(states: Any) -> None:
         async with started(pair):
             probed = Worker(pair.prefill.url, "prefill", 1)
             await probed.probe()
-            assert probed.healthy
-            assert not probed.overlay
+            assert probed.health.healthy
+            assert not probed.report.overlay
             probed.origin.close()
 
     run(test)
@@ -183,7 +189,7 @@ async def test_one_slow_worker_does_not_hide_the_others() -> None:
     async with started(pair), FakeServer(_hangs) as slow:
         registry = Registry([Worker(url, "prefill", 1) for url in (slow.url, pair.prefill.url)])
         task = asyncio.create_task(registry.probe())
-        await until(lambda: registry.workers[1].healthy, "the quick one is known")
+        await until(lambda: registry.workers[1].health.healthy, "the quick one is known")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         registry.close()

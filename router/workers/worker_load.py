@@ -1,0 +1,69 @@
+"""What this router has under way on a worker."""
+
+from collections import Counter
+from collections.abc import Callable
+
+
+class WorkerLoad:
+    """Counts a worker's requests; whoever sends one to it tells its begin and its end.
+
+    Attributes:
+        requests: Requests in flight through this router. On a prefill server a request ends with its prefill.
+        sent: Requests that the router sent to it for an answer, by model.
+        places_taken: Answers that a decode server owes to them: a batch counts as its prompts.
+        expected_tokens: Tokens that clients expect of the answers in flight, as far as they said so.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.sent: Counter[str] = Counter()
+        self.places_taken = 0
+        self.expected_tokens = 0
+        self._heard = False
+        self._on_release: Callable[[], None] | None = None
+
+    def begin(self, model: str, places: int = 0) -> None:
+        """Count a request for a model that is sent now, and the places that it takes."""
+        self.requests += 1
+        self.sent[model] += 1
+        self.places_taken += places
+
+    def end(self, places: int = 0) -> None:
+        """Count it no more; a `begin` without its places gave none."""
+        self.requests -= 1
+        self.places_taken -= places
+
+    def take_places(self, count: int) -> None:
+        """Take places for requests that are sent later; `free_places` gives them back."""
+        self.places_taken += count
+
+    def free_places(self, count: int) -> None:
+        """Give back what `take_places` took."""
+        self.places_taken -= count
+
+    def expect_tokens(self, count: int) -> None:
+        """Count what a client expects of its answer; the negative number once the answer is over."""
+        self.expected_tokens += count
+
+    def call_on_release(self, callback: Callable[[], None] | None) -> None:
+        """Call this at each `tell_release` from now on; None while nobody waits for that."""
+        self._on_release = callback
+
+    def tell_release(self) -> None:
+        """A request on it has ended: tell who waits for that."""
+        if self._on_release is not None:
+            self._on_release()
+
+    def hear(self) -> None:
+        """Note that a byte of a response to a client came from it."""
+        self._heard = True
+
+    @property
+    def heard(self) -> bool:
+        """Whether a byte came since `forget_heard`."""
+        return self._heard
+
+    def forget_heard(self) -> bool:
+        """Returns `heard`, which is False from now on."""
+        heard, self._heard = self._heard, False
+        return heard
