@@ -15,6 +15,7 @@ from tests.router.moa.test_run_failures import FakeJudge
 from tests.router.moa.test_tree_runs import CHAT, Agents, hangs, small_tree
 from tests.router.support.fakes import FakePair
 from tests.router.support.serving import serving
+from tests.surface.static import without_words
 
 PLAIN = {"model": "plain", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 
@@ -51,7 +52,7 @@ async def _served(trees: Path) -> dict[str, Any]:
         gets = ("/workers", "/get_server_info", "/v1/models", "/health", "/readiness", "/runs")
         answers = {path: (await router.http.get(path)).json() for path in gets}
         return {
-            "openapi": _without_words((await router.http.get("/openapi.json")).json()),
+            "openapi": without_words((await router.http.get("/openapi.json")).json()),
             "answer of a tree": _keys(run),
             "events of a tree's stream": _keys([json.loads(event) for event in events if event != "[DONE]"]),
             "answer that refuses": _keys(refused.json()),
@@ -59,13 +60,6 @@ async def _served(trees: Path) -> dict[str, Any]:
             **{f"answer of {path}": _keys(told) for path, told in answers.items()},
             "headers of an answer": sorted(plain.headers.keys() - {"date", "transfer-encoding"}),
         }
-
-
-def _without_words(value: Any) -> Any:
-    """The document without what only explains it."""
-    if isinstance(value, dict):
-        return {key: _without_words(each) for key, each in value.items() if key not in ("summary", "description")}
-    return [_without_words(each) for each in value] if isinstance(value, list) else value
 
 
 def _keys(value: Any) -> Any:

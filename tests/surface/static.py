@@ -62,13 +62,20 @@ def static_surface() -> dict[str, Any]:
         "router paths refused": sorted(PATHS_NOT_OFFERED),
         "router errors": sorted({f"{kind.status} {kind.kind}" for kind in _subclasses(errors.RouterError)}),
         "decision in a trace": [each.name for each in fields(Decision)],
-        "launch config": LaunchConfig.model_json_schema(),
-        "trees file": schema_components([Trees])[1],
-        "keys file": schema_components([KeyFile])[1],
+        "launch config": without_words(LaunchConfig.model_json_schema()),
+        "trees file": without_words(schema_components([Trees])[1]),
+        "keys file": without_words(schema_components([KeyFile])[1]),
         "shipped trees": shipped_trees(),
         "qmetric": {name: str(inspect.signature(getattr(qmetric, name))) for name in qmetric.__all__},
         "patched symbols of SGLang": sorted({patch.target for patch in PATCHES}),
     }
+
+
+def without_words(value: Any) -> Any:
+    """A document, such as a JSON schema, without what only explains it."""
+    if isinstance(value, dict):
+        return {key: without_words(each) for key, each in value.items() if key not in ("summary", "description")}
+    return [without_words(each) for each in value] if isinstance(value, list) else value
 
 
 def _commands() -> dict[str, dict[str, Any]]:
