@@ -12,7 +12,7 @@ HANG_SECONDS = REQUEST_SECONDS + 30.0  # after which a request hangs; the machin
 ANSWER_SECONDS = 1.0  # from the first successful generation to the router's answer
 REFUSED_SHARE = 0.05
 BOTH = "both"  # the router that has both pairs
-CUT_SECONDS = 1.0  # after a router process's end its client may learn of it
+CUT_SECONDS = 5.0  # after a router process's end its client, on a busy machine, may learn of it
 
 
 @dataclass
