@@ -20,6 +20,7 @@ from router.tls.settings import TlsSettings
 from router.worker_selection.overload import OverloadSettings
 from router.worker_selection.pair_places import PairPlaceSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
+from router.workers.data_parallel import DataParallelSettings
 from router.workers.health import HealthSettings
 from router.workers.kv_event_monitor import KvEventSettings
 from router.workers.load_monitor import LoadMonitorSettings
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_ignored_flags(workers)
     add_policy_flags(parser)
     add_flags(parser, PolicySettings, "parameters of policies")
+    add_flags(parser, DataParallelSettings, "data parallelism")
     add_flags(parser, LoadMonitorSettings, "load of servers")
     add_flags(parser, KvEventSettings, "caches of servers")
     add_flags(parser, ServerSettings, "listening, answering, logging")
@@ -118,6 +120,7 @@ def parse(arguments: list[str]) -> RouterSettings:
         decode_policy=namespace.decode_policy,
         cache_aware=cache_aware_settings(parser, namespace),
         policies=_policy_settings(parser, namespace),
+        data_parallel=read_flags(parser, namespace, DataParallelSettings),
         loads=read_flags(parser, namespace, LoadMonitorSettings),
         kv_events=read_flags(parser, namespace, KvEventSettings),
         workers_file=namespace.workers_file,

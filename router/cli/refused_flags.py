@@ -6,8 +6,8 @@ from typing import Any
 # Each reason is a clause that stands behind "--flag is not supported: ".
 _BY_REASON: tuple[tuple[str, str], ...] = (
     (
-        "ranks of a data-parallel worker are not told apart; SGLang spreads over them",
-        "--dp-aware --dp-minimum-tokens-scheduler",
+        "with --dp-aware the load-balancing policy chooses the rank; take --policy least_load",
+        "--dp-minimum-tokens-scheduler",
     ),
     ("there is no second, smaller router; leave the flag out", "--mini-lb"),
     ("a worker is looked for until it is removed; leave the flag out", "--worker-startup-timeout-secs"),

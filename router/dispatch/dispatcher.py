@@ -8,6 +8,7 @@ from router.dispatch.background_posts import BackgroundPosts
 from router.dispatch.exchange_request import ExchangeRequest
 from router.dispatch.exchange_scope import ExchangeScope
 from router.dispatch.pair_times import PairTimes
+from router.dispatch.rank_fields import rank_fields_of_pair
 from router.worker_selection.selector import WorkerSelector
 from router.workers.worker import Pair
 
@@ -44,10 +45,9 @@ class Dispatcher:
         return ExchangeScope(pair, request, self.background, self.times)
 
     def post_to_both(self, pair: Pair, path: str, body: dict[str, Any]) -> None:
-        """Post to both servers in the background; responses and errors are ignored."""
-        raw = orjson.dumps(body)
-        for worker in (pair.prefill, pair.decode):
-            self.background.post(worker, path, raw)
+        """Post to both servers, to the pair's ranks, in the background; responses and errors are ignored."""
+        for worker, ranks in zip((pair.prefill, pair.decode), rank_fields_of_pair(body, pair), strict=True):
+            self.background.post(worker, path, orjson.dumps(body | ranks))
 
     async def close(self) -> None:
         """Wait for posts in the background, for a few seconds at most."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.dispatch.pair_fields import router_fields
 from router.dispatch.prompt_logprobs import wants_prompt_logprobs
+from router.dispatch.rank_fields import rank_fields_of_pair
 from router.http.body import Body
 from router.observability.tracing.leg_tracer import LegTracer
 from router.request_checks.refused_fields import RESERVED_FIELDS
@@ -40,10 +41,14 @@ class ExchangeRequest:
         """The bodies with the router's fields; `is_checked` and errors as of `router_fields`."""
         fields = self.body.fields
         added = router_fields(fields, pair, self.path, is_checked=is_checked)
-        prefill = decode = self.body.render(added, dropped=RESERVED_FIELDS)
+        for_prefill, for_decode = rank_fields_of_pair(fields, pair)
+        prefill = decode = self.body.render(added | for_decode, dropped=RESERVED_FIELDS)
         if fields.get("stream") and wants_prompt_logprobs(self.path, fields):
             # Only a whole response has prefill's log-probabilities of the prompt.
-            prefill = self.body.render({**added, "stream": False}, dropped=(*RESERVED_FIELDS, *OF_STREAMS))
+            whole = {**added, **for_prefill, "stream": False}
+            prefill = self.body.render(whole, dropped=(*RESERVED_FIELDS, *OF_STREAMS))
+        elif for_prefill != for_decode:
+            prefill = self.body.render(added | for_prefill, dropped=RESERVED_FIELDS)
         return PairBodies(prefill, decode, added["rid"])
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, client_headers
 from router.dispatch.dispatcher import Dispatcher
+from router.dispatch.rank_fields import RANKED_PATHS
 from router.dispatch.worker_errors import is_unknown_path, raise_failure, without_paths
 from router.dispatch.worker_use import WorkerUse
 from router.errors import NotFound, UpstreamFailed
@@ -54,7 +55,7 @@ class PlainAttemptMaker(AttemptMaker):
         """As of `AttemptMaker`."""
         selector, choice = self._dispatcher.selector, self._choice
         if choice is None:
-            worker = selector.choose_plain(routed.model, context, avoid)
+            worker = selector.choose_plain(routed.model, context, avoid, takes_rank=routed.path in RANKED_PATHS)
         else:
             worker = choice.choose(routed, context, avoid)
         added = self._added_fields(routed, worker)  # it may refuse the request, of which the policy must not learn then

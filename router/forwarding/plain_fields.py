@@ -3,6 +3,7 @@
 from typing import Any
 
 from router.dispatch.hint_fields import hint_fields
+from router.dispatch.rank_fields import rank_fields
 from router.dispatch.request_ids import ids_of_prompts, unique_ids
 from router.forwarding.forwarder import RoutedRequest
 from router.request_checks.batches import batch_size
@@ -20,12 +21,13 @@ def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
     on `/generate`, servers of unknown kind (`Worker.wants_key`). Others get only ids that the client sent.
 
     Raises:
-        BadRequest: The client's `rid` is none.
+        BadRequest: The client's `rid` is none; or as of `rank_fields`.
     """
     fields = routed.body.fields
     name = worker.served.own_name_of(routed.model)
     names_model = routed.path == "/generate" or fields.get("model") == name
     added: dict[str, Any] = {} if names_model else {"model": name}
+    added |= rank_fields(fields, worker)
     if routed.path in WITH_PRIORITY:
         added |= hint_fields(fields, (worker,))
     rid = fields.get("rid")

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from router.dispatch.rank_fields import rank_fields
 from router.dispatch.worker_errors import error_message
 from router.dispatch.worker_use import WorkerUse
 from router.errors import AgentRefused, RouterError, UpstreamFailed, UpstreamTimeout
@@ -45,7 +46,7 @@ async def run_on_plain(context: RunContext, call: AgentCall) -> AsyncGenerator[s
     worker = context.dispatcher.selector.choose_plain(
         call.trace.model, RoutingContext(prompt_prefix(body)), call.failed_workers
     )
-    body["model"] = worker.served.own_name_of(call.trace.model)
+    body |= {"model": worker.served.own_name_of(call.trace.model), **rank_fields(body, worker)}
     is_sglang = worker.report.sglang is not None
     rid = uuid.uuid4().hex
     if is_sglang:

@@ -14,6 +14,7 @@ from router.tls.settings import TlsSettings
 from router.worker_selection.overload import OverloadSettings
 from router.worker_selection.pair_places import PairPlaceSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
+from router.workers.data_parallel import DataParallelSettings
 from router.workers.health import HealthSettings
 from router.workers.kv_event_monitor import KvEventSettings
 from router.workers.load_monitor import LoadMonitorSettings
@@ -178,6 +179,7 @@ class RouterSettings:
     decode_policy: str | None = None
     cache_aware: CacheAwareSettings = field(default_factory=CacheAwareSettings)
     policies: PolicySettings = field(default_factory=PolicySettings)
+    data_parallel: DataParallelSettings = field(default_factory=DataParallelSettings)
     loads: LoadMonitorSettings = field(default_factory=LoadMonitorSettings)
     kv_events: KvEventSettings = field(default_factory=KvEventSettings)
     workers_file: Path | None = None

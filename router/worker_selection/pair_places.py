@@ -117,13 +117,16 @@ class PairPlaces:
         """The places of a decode server for this process; None where the server does not report how many it has."""
         if not self._windowed or worker.report.most_running is None:
             return None
-        return max(1, worker.report.most_running // self._processes)
+        ranks = 1 if worker.rank is None else worker.report.ranks
+        return max(1, worker.report.most_running // ranks // self._processes)
 
     def has_place(self, worker: Worker, places: int = 1) -> bool:
         """Whether a server has room for a request of so many answers.
 
         A request for more than the whole window is sent when the server has no other.
         """
+        if worker.ranks:
+            return any(self.has_place(rank, places) for rank in worker.ranks)
         if worker.role == "prefill":
             return self._prefills <= 0 or worker.load.requests < self._prefills
         window = self.window(worker)

@@ -1,7 +1,7 @@
 """Selects workers for a request: those that may get one, and among them by the load-balancing policies."""
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from router.load_balancing import NO_CONTEXT, CacheAwareSettings, Policy, PowerOfTwo, RequestWatch, RoutingContext
 from router.worker_selection.breaker_checks import available_workers
@@ -59,9 +59,22 @@ class WorkerSelector:
         policies = self._policies
         return Pair(policies["prefill"].choose(prefill, context), policies["decode"].choose(decode, context))
 
-    def choose_plain(self, model: str, context: RoutingContext = NO_CONTEXT, avoid: Collection[Worker] = ()) -> Worker:
-        """Choose a usable plain server of the model by its policy; `avoid` and errors as of `choose_pair`."""
-        return self._policies["plain"].choose(self._candidates(model, "plain", context, avoid), context)
+    def choose_plain(
+        self,
+        model: str,
+        context: RoutingContext = NO_CONTEXT,
+        avoid: Collection[Worker] = (),
+        *,
+        takes_rank: bool = True,
+    ) -> Worker:
+        """Choose a usable plain server of the model by its policy, or one of its ranks if the request can have one.
+
+        `avoid` and errors are as of `choose_pair`.
+        """
+        candidates = self._candidates(model, "plain", context, avoid)
+        if not takes_rank:
+            candidates = list(dict.fromkeys(worker.server for worker in candidates))
+        return self._policies["plain"].choose(candidates, context)
 
     def choose_idlest(self, model: str, role: Role, avoid: Collection[Worker] = ()) -> Worker:
         """Choose the server of the role with the fewest requests, for what needs no cached prompt.
@@ -88,7 +101,8 @@ class WorkerSelector:
         for worker in (pair.prefill, pair.decode):
             if not (worker.health.usable and worker.breaker.allows()):
                 return False
-            min_load = min(each.load.requests for each in self.registry.usable(str(worker.model), worker.role))
+            usable = split(self.registry.usable(str(worker.model), worker.role))
+            min_load = min(each.load.requests for each in usable)
             if self._balance.imbalanced(worker.load.requests, min_load):
                 return False
         return True
@@ -99,12 +113,18 @@ class WorkerSelector:
         """The workers among which the role's policy chooses, at least one."""
         workers = available_workers(self.registry.usable(model, role, untried=context.tries))
         if context.target_worker is not None and self._policies[role].obeys_target:
-            return [target_worker(self.registry.serving(model, role), workers, context.target_worker)]
+            return split([target_worker(self.registry.serving(model, role), workers, context.target_worker)])
         spared = workers if self._overload is None else self._overload.spare(workers, model)
         if self.places.enabled and role != "plain":
             # A place comes first: prefill must not begin for an answer that has none.
-            with_place = [worker for worker in workers if self.places.has_place(worker, places)]
-            workers = [worker for worker in spared if worker in with_place] or with_place or spared
+            with_place = [worker for worker in split(workers) if self.places.has_place(worker, places)]
+            workers = [worker for worker in split(spared) if worker in with_place] or with_place or split(spared)
         else:
-            workers = spared
-        return [worker for worker in workers if worker not in avoid] or workers
+            workers = split(spared)
+        avoided = {worker.server for worker in avoid}
+        return [worker for worker in workers if worker.server not in avoided] or workers
+
+
+def split(workers: Iterable[Worker]) -> list[Worker]:
+    """The workers, with their data-parallel ranks instead of those that have some."""
+    return [each for worker in workers for each in worker.ranks or (worker,)]

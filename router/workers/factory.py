@@ -21,12 +21,14 @@ class WorkerFactory:
         tls: WorkerTls | None = None,
         *,
         takes_client_keys: bool = True,
+        splits_ranks: bool = False,
     ) -> None:
         self._health = health
         self._breaker = breaker
         self._api_key = api_key
         self._tls = tls or WorkerTls()
         self._takes_client_keys = takes_client_keys
+        self._splits_ranks = splits_ranks
 
     def make(self, url: str, role: Role, bootstrap_port: int | None = None, api_key: str | None = None) -> Worker:
         """Create a worker; raises `BadRequest` if `url` is not a valid worker address."""
@@ -41,6 +43,7 @@ class WorkerFactory:
             role,
             needs_warm_up=not self._health.skip_warm_up and role != "plain",
             tls=self._tls,
+            is_split=self._splits_ranks,
             takes_client_keys=self._takes_client_keys,
             breaker=CircuitBreaker(self._breaker),
         )

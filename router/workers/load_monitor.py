@@ -14,7 +14,7 @@ from router.config.flags import flag
 from router.errors import RouterError
 from router.workers.queries import fetch_response
 from router.workers.registry import Registry
-from router.workers.server_load import LOAD_PATHS
+from router.workers.server_load import LOAD_PATHS, only_rank
 from router.workers.worker import Role, Worker
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class LoadMonitor:
             *(self._poll(worker) for worker in self.workers if worker.health.healthy and not worker.health.away)
         )
         oldest = time.monotonic() - self._stale
-        for worker in self.workers:
+        for worker in (each for server in self.workers for each in (server, *server.ranks)):
             if worker.server_load is not None and worker.server_load.asked_at < oldest:
                 worker.server_load = None
 
@@ -126,12 +126,16 @@ class LoadMonitor:
             if polls.path not in (None, path):
                 continue
             own_requests, asked_at = worker.load.requests, time.monotonic()
+            own_of_ranks = [rank.load.requests for rank in worker.ranks]
             status, body, _ = await fetch_response(worker, "GET", path, timeout=POLL_TIMEOUT)
             if status in _NO_SUCH_PATH:
                 continue
-            load = read(orjson.loads(body), own_requests, asked_at) if status == HTTPStatus.OK else None
+            answer = orjson.loads(body) if status == HTTPStatus.OK else None
+            load = read(answer, own_requests, asked_at)
             if load is not None:
                 polls.path, worker.server_load = path, load
+                for rank, own in zip(worker.ranks, own_of_ranks, strict=False):
+                    rank.server_load = read(only_rank(answer, rank.rank), own, asked_at)
             return load is not None
         if polls.path is None:
             polls.skipped = SKIPPED_POLLS

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MAX_RANKS = 64  # of one server that become series
+from router.workers.data_parallel import MAX_RANKS
+
 MAX_VALUE = 2.0**53
 ROLES = ("prefill", "decode", "null")
 

@@ -125,8 +125,9 @@ class Registry:
             pair: The pair.
             restarts: Its `restarts` when the request began.
         """
-        if pair.restarts == restarts and pair in self.pairs():
-            self.warmed_up_pairs.add(pair)
+        servers = Pair(pair.prefill.server, pair.decode.server)
+        if pair.restarts == restarts and servers in self.pairs():
+            self.warmed_up_pairs.add(servers)
             pair.prefill.health.generated()
             pair.decode.health.generated()
 

@@ -64,6 +64,13 @@ def from_get_load(answer: Any, own_requests: int, asked_at: float) -> ServerLoad
     return ServerLoad(requests, waiting, None, None, own_requests, asked_at)
 
 
+def only_rank(answer: Any, number: int | None) -> Any:
+    """An answer at one of `LOAD_PATHS` with one rank's part of it alone."""
+    whole = answer.get("loads") if isinstance(answer, dict) else answer
+    part = [rank for rank in _ranks(whole) if rank.get("dp_rank") == number]
+    return {"loads": part} if isinstance(answer, dict) else part
+
+
 def most_running(states: Any) -> int | None:
     """As many requests as a server runs at once, by `internal_states` of its `/server_info`; None if it says nothing.
 

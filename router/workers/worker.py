@@ -5,6 +5,7 @@ servers, which are any that speak OpenAI's API.
 """
 
 import asyncio
+import copy
 import uuid
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -39,6 +40,7 @@ class Worker:
         models: Its models, as far as they are known before the first probe.
         healthy: Whether it is taken to be well before its first probe.
         needs_warm_up: Whether it gets requests only after a pair with it has generated something.
+        is_split: Whether its data-parallel ranks get requests, instead of the server as a whole.
         takes_client_keys: Whether clients' keys reach it: a router with keys of its own sends none on.
         api_key: The API key sent to it, or None.
         tls: The certificates for an address with `https`; None for the system's.
@@ -48,6 +50,9 @@ class Worker:
     Attributes:
         url: Its address, normalised to `http://host:port`, or with `https`.
         role: As given.
+        rank: The number of a data-parallel rank; None for a whole server.
+        ranks: The ranks that get requests instead of the server. Each has an address with `@rank`, a load, and what is
+            known of its load and its cache; everything else it has in common with the server.
         origin: Its connections.
         id: The same id in every process of a router, and after a restart.
         bootstrap_port: As given, or as the server or an operator said.
@@ -73,6 +78,7 @@ class Worker:
         models: tuple[str, ...] = (),
         healthy: bool = False,
         needs_warm_up: bool = False,
+        is_split: bool = False,
         takes_client_keys: bool = True,
         api_key: str | None = None,
         tls: WorkerTls | None = None,
@@ -85,6 +91,10 @@ class Worker:
         self.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{role} {self.url}"))
         self.bootstrap_port = bootstrap_port
         self.api_key = api_key
+        self.rank: int | None = None
+        self.ranks: tuple[Worker, ...] = ()
+        self._server: Worker | None = None
+        self._is_split = is_split
         self._takes_client_keys = takes_client_keys
         self.config = WorkerConfig()
         self.breaker = breaker or CircuitBreaker()
@@ -114,10 +124,16 @@ class Worker:
         elif config.model_id is not None:
             self.served = ServedModels((config.model_id,))
         self._send_key()
+        self._update_ranks()
 
     def _send_key(self) -> None:
         """Send the API key, if there is one, with every request from now on."""
         self.origin.set_default_header("authorization", None if self.api_key is None else f"Bearer {self.api_key}")
+
+    @property
+    def server(self) -> "Worker":
+        """The whole server: of a rank its server, else this worker itself."""
+        return self._server or self
 
     @property
     def host(self) -> str:
@@ -197,6 +213,25 @@ class Worker:
                 self._begin_anew()
         self._end_probe(problem, conclusive=conclusive)
 
+    def _update_ranks(self) -> None:
+        """Have as many ranks as the server says, which know of it what this knows."""
+        count = self.report.ranks if self._is_split else 1
+        if count == 1:
+            self.ranks = ()
+        elif len(self.ranks) != count:
+            self.ranks = tuple(self._rank(number) for number in range(count))
+        for rank in self.ranks:
+            rank.config, rank.served, rank.report = self.config, self.served, self.report
+            rank.api_key, rank.bootstrap_port = self.api_key, self.bootstrap_port
+
+    def _rank(self, number: int) -> "Worker":
+        rank = copy.copy(self)
+        rank.rank, rank.ranks, rank._server = number, (), self
+        rank.url = f"{self.url}@{number}"
+        rank.load = WorkerLoad(self.load)
+        rank.server_load = rank.kv_blocks = None
+        return rank
+
     def _is_back(self) -> None:
         """A connection could be opened again: another process of the same server, until the next probe tells more."""
         self.health.back()
@@ -207,12 +242,14 @@ class Worker:
     def _begin_anew(self) -> None:
         """Forget what was learnt of the process that served before."""
         self.health.begin_anew()
-        self.server_load = self.kv_blocks = None
+        for each in (self, *self.ranks):
+            each.server_load = each.kv_blocks = None
         self.breaker.reset()
 
     def _end_probe(self, problem: str | None, *, conclusive: bool) -> None:
         if self.health.end_probe(problem, conclusive=conclusive):
             self.breaker.reset()
+        self._update_ranks()
 
     def _problem_of(self, error: RouterError) -> str | None:
         """What a failed probe says of the worker; None where it only wants a key, which is left to clients."""

@@ -7,6 +7,9 @@ from collections.abc import Callable
 class WorkerLoad:
     """Counts a worker's requests; whoever sends one to it tells its begin and its end.
 
+    Args:
+        whole: The load of the server, if this is the load of one of its ranks: what counts here counts there too.
+
     Attributes:
         requests: Requests in flight through this router. On a prefill server a request ends with its prefill.
         sent: Requests that the router sent to it for an answer, by model.
@@ -14,7 +17,8 @@ class WorkerLoad:
         expected_tokens: Tokens that clients expect of the answers in flight, as far as they said so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whole: "WorkerLoad | None" = None) -> None:
+        self._whole = whole
         self.requests = 0
         self.sent: Counter[str] = Counter()
         self.places_taken = 0
@@ -27,23 +31,33 @@ class WorkerLoad:
         self.requests += 1
         self.sent[model] += 1
         self.places_taken += places
+        if self._whole is not None:
+            self._whole.begin(model, places)
 
     def end(self, places: int = 0) -> None:
         """Count it no more; a `begin` without its places gave none."""
         self.requests -= 1
         self.places_taken -= places
+        if self._whole is not None:
+            self._whole.end(places)
 
     def take_places(self, count: int) -> None:
         """Take places for requests that are sent later; `free_places` gives them back."""
         self.places_taken += count
+        if self._whole is not None:
+            self._whole.take_places(count)
 
     def free_places(self, count: int) -> None:
         """Give back what `take_places` took."""
         self.places_taken -= count
+        if self._whole is not None:
+            self._whole.free_places(count)
 
     def expect_tokens(self, count: int) -> None:
         """Count what a client expects of its answer; the negative number once the answer is over."""
         self.expected_tokens += count
+        if self._whole is not None:
+            self._whole.expect_tokens(count)
 
     def call_on_release(self, callback: Callable[[], None] | None) -> None:
         """Call this at each `tell_release` from now on; None while nobody waits for that."""
@@ -53,10 +67,14 @@ class WorkerLoad:
         """A request on it has ended: tell who waits for that."""
         if self._on_release is not None:
             self._on_release()
+        if self._whole is not None:
+            self._whole.tell_release()
 
     def hear(self) -> None:
         """Note that a byte of a response to a client came from it."""
         self._heard = True
+        if self._whole is not None:
+            self._whole.hear()
 
     @property
     def heard(self) -> bool:

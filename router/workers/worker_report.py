@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from router.workers.data_parallel import rank_count
 from router.workers.kv_event_messages import EventSource, event_source
 from router.workers.priority_rule import PriorityRule
 from router.workers.server_load import most_running
@@ -19,6 +20,7 @@ class WorkerReport:
         completion_template: The template that it uses for `/v1/completions`.
         overlay: What this project's overlay says of itself; None where it does not run.
         priority_rule: How it schedules by priority; None where it does not say that it does.
+        ranks: Its data-parallel ranks.
         most_running: As many requests as it runs at once, all ranks together; None where it does not say that.
         process: What differs after a restart; None where nothing does.
         kv_event_source: Where it publishes its KV events; None if it does not, a sentence if they cannot be used.
@@ -30,6 +32,7 @@ class WorkerReport:
     completion_template: Any = None
     overlay: Any = None
     priority_rule: PriorityRule | None = None
+    ranks: int = 1
     most_running: int | None = None
     process: str | None = None
     kv_event_source: EventSource | str | None = None
@@ -46,6 +49,7 @@ class WorkerReport:
             completion_template=server_info.get("completion_template"),
             overlay=state.get("sglang_ext"),
             priority_rule=PriorityRule.read(server_info),
+            ranks=rank_count(server_info),
             most_running=most_running(states),
             process=_process_id(server_info, state),
             kv_event_source=event_source(host, server_info),

@@ -74,6 +74,7 @@ def build_workers(
         settings.server.api_key,
         tls or WorkerTls(settings.tls),
         takes_client_keys=not keys.clients,
+        splits_ranks=settings.data_parallel.dp_aware,
     )
     file_bodies = {} if settings.workers_file is None else read_workers_file(settings.workers_file, factory)
     registry = _registry(settings, factory, file_bodies)
