@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.conftest import SLOW
+
 ROOT = Path(__file__).parents[1]
 AT_ONCE = (os.cpu_count() or 1) + 2  # many tests wait
 # About as long as each other: each process imports what its tests need, for seconds. All other folders are one more.
@@ -31,6 +33,7 @@ GROUPS = (
 WIDE = ("router",)  # of these each folder counts by itself
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", "not servers and not slow", "--hypothesis-profile=quick")
 SEED = "--randomly-seed"
+OF_SERVERS = re.compile(r"^pytestmark = pytest\.mark\.servers\b", re.MULTILINE)
 NO_TESTS = 5  # pytest's exit code
 _SUMMARY = re.compile(r"^(?:=+ )?(\d+ \w+[\w ,]*) in [\d.]+s", re.MULTILINE)
 
@@ -74,10 +77,17 @@ def _test_paths() -> Iterable[str]:
             yield str(path.relative_to(ROOT))
 
 
+def left_out() -> list[str]:
+    """Options that leave out modules of which no test is quick: importing them takes seconds."""
+    modules = [ROOT / "tests" / path for path in SLOW]
+    modules += [path for path in (ROOT / "tests").rglob("test_*.py") if OF_SERVERS.search(path.read_text())]
+    return [f"--ignore={path.relative_to(ROOT)}" for path in modules]
+
+
 def run(paths: tuple[str, ...], arguments: Sequence[str]) -> Done:
     """Run the tests of these paths in a process of their own."""
     started_at = time.monotonic()
-    command = [sys.executable, "-m", "pytest", *OPTIONS, *paths, *arguments]
+    command = [sys.executable, "-m", "pytest", *OPTIONS, *left_out(), *paths, *arguments]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return Done(paths, done.returncode, time.monotonic() - started_at, done.stdout)
 

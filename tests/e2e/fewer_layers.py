@@ -7,13 +7,13 @@ import json
 import re
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-
 LAYER = re.compile(r"\.layers\.(\d+)\.")
 
 
 def first_layers(model: Path, count: int, folder: Path) -> Path:
     """Write the first `count` layers of the model in one folder to another one, with all else of it; return that."""
+    from safetensors.torch import load_file, save_file  # PyTorch, which takes seconds
+
     folder.mkdir()
     for file in model.iterdir():
         if file.suffix != ".safetensors":

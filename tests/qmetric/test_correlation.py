@@ -79,6 +79,7 @@ def test_wrong_dtypes() -> None:
         correlation_cosine([torch.ones(2, 3)], out=torch.empty(1, 1).double())
 
 
+@pytest.mark.slow  # it imports much of PyTorch
 def test_the_operator_can_be_traced() -> None:
     for operator, arguments in (
         (torch.ops.qmetric.correlation_cosine, ()),

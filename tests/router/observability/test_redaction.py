@@ -52,7 +52,7 @@ async def shown(router: Serving) -> str:
 def in_memory(run_id: str) -> str:
     """The traces that are kept of a run."""
     gc.collect()
-    kept = [each for each in gc.get_objects() if isinstance(each, RunTrace) and each.id == run_id]
+    kept = [each for each in gc.get_objects() if type(each) is RunTrace and each.id == run_id]
     assert kept
     return repr(kept)
 

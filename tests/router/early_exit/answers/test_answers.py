@@ -369,6 +369,7 @@ def spellings(value: float) -> frozenset[str]:
     return frozenset(format_decimal(value, locale=each) for each in babel.localedata.locale_identifiers())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [1234567.5, 1234567, -1234567, 9500, 3.5, 1234.567])
 @pytest.mark.parametrize("form", ["The answer is {}.", "Die Antwort ist {}.", "\\boxed{{{}}}", "which makes {}"])
 def test_numbers_of_every_locale_are_read_right_or_as_no_number(value: float, form: str) -> None:
