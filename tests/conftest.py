@@ -12,7 +12,7 @@ from hypothesis import settings
 HERE = Path(__file__).parent
 END_TO_END = HERE / "e2e"
 # These start servers of their own, on ports that are free when they look: one after the other.
-OWN_SERVERS = ("test_launch.py", "test_kills.py")
+OWN_SERVERS = ("test_launch.py", "test_kills.py", "test_data_parallel.py")
 # The longest of the others, which mostly wait: begun last, they would run alone.
 LONG = (
     "test_supervisor.py", "test_install.py", "test_surface.py", "test_browser.py", "test_slow_clients.py",
