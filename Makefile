@@ -4,9 +4,9 @@ PROFILE ?=
 QUESTION ?= Why is the sky blue during the day and red at sunset?
 K ?=
 COVERAGE ?=
-# Processes that share the tests: one has those with common servers, one those that start their own, and one the rest.
-# On two cores, which the servers fill, the last two are one; with less than 16 GB of memory all run in one.
-WORKERS ?= $(shell awk -v cores=$$(nproc) '/MemTotal/ {print ($$2 > 19000000 && cores > 3 ? 3 : $$2 > 15000000 ? 2 : 0)}' /proc/meminfo)
+# Processes that share the tests: one has those with common servers, one those that start their own, and one the rest,
+# with what the servers leave of the cores. With less than 19 GB of memory the last two are one, with less than 15 all.
+WORKERS ?= $(shell awk '/MemTotal/ {print ($$2 > 19000000 ? 3 : $$2 > 15000000 ? 2 : 0)}' /proc/meminfo)
 PYTEST = .venv/bin/python -m pytest
 # Container images like to set it: then each process, of which the tests start hundreds, compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE

@@ -69,6 +69,12 @@ settings.register_profile("nightly", deadline=None, max_examples=1000)
 settings.load_profile("full")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Of three processes the last one, which begins with what needs no servers, leaves these the cores they want."""
+    if getattr(config, "workerinput", {}).get("workerid") == "gw2":
+        os.nice(5)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the end-to-end tests and put them last.
 
