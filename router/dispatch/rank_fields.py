@@ -25,10 +25,13 @@ def rank_fields(fields: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
 
 
 def rank_fields_of_pair(fields: Mapping[str, Any], pair: Pair) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields for a pair's prefill and decode server; decode gets its KV from prefill's rank, so it is told that.
+    """The fields for a pair's prefill and decode server: both are told prefill's rank, from which decode gets the KV.
+
+    Prefill too, since by itself it holds that the bootstrap room says the rank, and refuses a request on another one.
 
     Raises:
         BadRequest: As of `rank_fields`.
     """
     prefill, decode = rank_fields(fields, pair.prefill), rank_fields(fields, pair.decode)
-    return prefill, decode | ({} if pair.prefill.rank is None else {PREFILL_RANK: pair.prefill.rank})
+    shared = {} if pair.prefill.rank is None else {PREFILL_RANK: pair.prefill.rank}
+    return prefill | shared, decode | shared

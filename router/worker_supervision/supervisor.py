@@ -11,6 +11,7 @@ from router.dispatch.exchange_request import ExchangeRequest
 from router.dispatch.worker_errors import error_message
 from router.errors import RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.body import Body
+from router.worker_selection.selector import split
 from router.worker_supervision.plain_trial import WARM_UP_BODY, generate_on_plain
 from router.workers.worker import Pair, Worker
 
@@ -123,7 +124,12 @@ class WorkerSupervisor:
         return True
 
     async def generate(self, pair: Pair) -> None:
-        """Let a pair generate two tokens; raises `RouterError` if it fails."""
+        """Let a pair generate two tokens, on each of its ranks; raises `RouterError` if it fails."""
+        prefill, decode = split([pair.prefill]), split([pair.decode])
+        for number in range(max(len(prefill), len(decode))):
+            await self._generate(Pair(prefill[number % len(prefill)], decode[number % len(decode)]))
+
+    async def _generate(self, pair: Pair) -> None:
         request = ExchangeRequest("/generate", Body(WARM_UP_BODY), timed=False)
         try:
             async with asyncio.timeout(WARM_UP_TIMEOUT), self._dispatcher.exchange(pair, request) as exchange:

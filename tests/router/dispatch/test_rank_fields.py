@@ -10,6 +10,7 @@ from router.cli.parser import parse
 from router.dispatch.retries import RetrySettings
 from router.http.body import Body
 from router.workers.data_parallel import MAX_RANKS, DataParallelSettings, rank_count
+from router.workers.health import HealthSettings
 from router.workers.load_monitor import LoadMonitorSettings
 from tests.router.cli.test_each_flag import PAIR
 from tests.router.moa.test_run_failures import write_tree
@@ -86,15 +87,15 @@ async def test_one_beginning_of_prompts_goes_to_one_rank() -> None:
 
 
 @aio
-async def test_decode_is_told_where_prefill_is() -> None:
+async def test_both_are_told_where_prefill_is() -> None:
     pair = ranked(FakePair(), prefill=2, decode=3)
     async with serving(pair, data_parallel=AWARE, policy="round_robin") as router:
         for _ in range(6):
             assert (await router.post("/generate", BODY)).status_code == 200
         assert ranks_of(pair.prefill) == [0, 1] * 3
         assert ranks_of(pair.decode) == [0, 1, 2] * 2
-        assert [call.json["disagg_prefill_dp_rank"] for call in pair.decode.requests] == [0, 1] * 3
-        assert not any("disagg_prefill_dp_rank" in call.json for call in pair.prefill.requests)
+        for server in (pair.prefill, pair.decode):
+            assert [call.json["disagg_prefill_dp_rank"] for call in server.requests] == [0, 1] * 3
         await router.settled()
         assert [worker.load.requests for each in router.registry.workers for worker in each.ranks] == [0] * 5
 
@@ -110,8 +111,9 @@ def test_one_of_the_two_has_ranks(prefill: int, decode: int) -> None:
                 assert answer.status_code == 200
             assert ranks_of(pair.prefill) == ([0, 1] if prefill == 2 else [None, None])
             assert ranks_of(pair.decode) == ([0, 1] if decode == 2 else [None, None])
-            told = [call.json.get("disagg_prefill_dp_rank") for call in pair.decode.requests]
-            assert told == ([0, 1] if prefill == 2 else [None, None])
+            for server in (pair.prefill, pair.decode):
+                told = [call.json.get("disagg_prefill_dp_rank") for call in server.requests]
+                assert told == ([0, 1] if prefill == 2 else [None, None])
 
     test()
 
@@ -145,6 +147,15 @@ def test_a_client_cannot_choose_beside_the_router(name: str) -> None:
         assert server.requests == pair.prefill.requests == pair.decode.requests == []
 
     test()
+
+
+@aio
+async def test_each_rank_generates_before_it_gets_requests() -> None:
+    pair = ranked(FakePair(), 2, 3)
+    async with serving(pair, data_parallel=AWARE, health=HealthSettings(probe_interval_secs=60)) as router:
+        await until(lambda: bool(router.registry.models()), "it is warmed up")
+        assert ranks_of(pair.prefill) == [0, 1, 0]
+        assert ranks_of(pair.decode) == [0, 1, 2]
 
 
 @aio
