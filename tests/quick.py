@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.conftest import SLOW
@@ -77,6 +78,7 @@ def _test_paths() -> Iterable[str]:
             yield str(path.relative_to(ROOT))
 
 
+@cache
 def left_out() -> list[str]:
     """Options that leave out modules of which no test is quick: importing them takes seconds."""
     modules = [ROOT / "tests" / path for path in SLOW]

@@ -7,8 +7,6 @@ from router.errors import BadRequest
 from router.workers.data_parallel import OWN_RANK, PREFILL_RANK, RANK_FIELDS
 from router.workers.worker import Pair, Worker
 
-RANKED_PATHS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))  # where SGLang takes a rank
-
 
 def rank_fields(fields: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
     """The fields for a plain server, or for one server of a pair that is asked alone; none for a whole server.

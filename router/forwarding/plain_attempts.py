@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, client_headers
 from router.dispatch.dispatcher import Dispatcher
-from router.dispatch.rank_fields import RANKED_PATHS
 from router.dispatch.worker_errors import is_unknown_path, raise_failure, without_paths
 from router.dispatch.worker_use import WorkerUse
 from router.errors import NotFound, UpstreamFailed
@@ -19,6 +18,7 @@ from router.http.client_request import ClientRequest
 from router.http_client.response import Response
 from router.load_balancing import UNWATCHED, RequestWatch, RoutingContext
 from router.observability.tracing.leg_tracer import UNTRACED_LEG
+from router.request_checks.batches import GENERATION_PATHS
 from router.workers.worker import Worker
 
 AddedFields = Callable[[RoutedRequest, Worker], dict[str, Any]]
@@ -55,7 +55,7 @@ class PlainAttemptMaker(AttemptMaker):
         """As of `AttemptMaker`."""
         selector, choice = self._dispatcher.selector, self._choice
         if choice is None:
-            worker = selector.choose_plain(routed.model, context, avoid, takes_rank=routed.path in RANKED_PATHS)
+            worker = selector.choose_plain(routed.model, context, avoid, takes_rank=routed.path in GENERATION_PATHS)
         else:
             worker = choice.choose(routed, context, avoid)
         added = self._added_fields(routed, worker)  # it may refuse the request, of which the policy must not learn then

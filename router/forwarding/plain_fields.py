@@ -6,12 +6,11 @@ from router.dispatch.hint_fields import hint_fields
 from router.dispatch.rank_fields import rank_fields
 from router.dispatch.request_ids import ids_of_prompts, unique_ids
 from router.forwarding.forwarder import RoutedRequest
-from router.request_checks.batches import batch_size
+from router.request_checks.batches import GENERATION_PATHS, batch_size
 from router.request_checks.sampling_params import sampling_params
 from router.workers.worker import Worker
 
-WITH_REQUEST_IDS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))  # of SGLang's paths
-WITH_PRIORITY = WITH_REQUEST_IDS | {"/v1/responses"}
+WITH_PRIORITY = GENERATION_PATHS | {"/v1/responses"}
 
 
 def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
@@ -39,7 +38,7 @@ def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
 
 
 def _takes_ids(path: str, worker: Worker) -> bool:
-    return path in WITH_REQUEST_IDS and (
+    return path in GENERATION_PATHS and (
         worker.capability == "sglang" or (worker.health.wants_key and path == "/generate")
     )
 

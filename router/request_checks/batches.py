@@ -5,6 +5,8 @@ from typing import Any
 
 from router.errors import BadRequest
 
+# SGLang's paths that generate: they take request ids, several samples, and a data-parallel rank.
+GENERATION_PATHS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))
 MAX_BATCH = 10_000  # prompts of one request
 # Where SGLang reads the prompts from: the first of these fields that is present.
 PROMPT_FIELDS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt",)}

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.errors import BadRequest
+from router.request_checks.batches import GENERATION_PATHS
 from router.request_checks.sampling_params import sampling_params
 
-SAMPLED_PATHS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))
 MAX_SAMPLES = 128  # of one prompt, as OpenAI's API
 
 
@@ -20,7 +20,7 @@ def sample_count(fields: Mapping[str, Any], path: str) -> int:
         BadRequest: `n` is no whole number from 1 to `MAX_SAMPLES`, stands where SGLang would ignore it, or differs
             between the prompts of a batch.
     """
-    if path not in SAMPLED_PATHS:
+    if path not in GENERATION_PATHS:
         return 1
     native = path == "/generate"
     counts = set()

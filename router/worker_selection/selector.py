@@ -82,10 +82,7 @@ class WorkerSelector:
         `avoid` and errors as of `choose_pair`.
         """
         workers = available_workers(self.registry.usable(model, role))
-        return min(
-            [w for w in workers if w not in avoid] or workers,
-            key=lambda worker: (worker.load.requests, random.random()),
-        )
+        return min(_without(workers, avoid), key=lambda worker: (worker.load.requests, random.random()))
 
     def watch_plain(self, worker: Worker, *, streams: bool) -> RequestWatch:
         """Report to the policy that a request is sent to the plain server it chose; see `Policy.sent`."""
@@ -101,7 +98,7 @@ class WorkerSelector:
         for worker in (pair.prefill, pair.decode):
             if not (worker.health.usable and worker.breaker.allows()):
                 return False
-            usable = split(self.registry.usable(str(worker.model), worker.role))
+            usable = _destinations(self.registry.usable(str(worker.model), worker.role))
             min_load = min(each.load.requests for each in usable)
             if self._balance.imbalanced(worker.load.requests, min_load):
                 return False
@@ -111,20 +108,23 @@ class WorkerSelector:
         self, model: str, role: Role, context: RoutingContext, avoid: Collection[Worker], places: int = 1
     ) -> list[Worker]:
         """The workers among which the role's policy chooses, at least one."""
-        workers = available_workers(self.registry.usable(model, role, untried=context.tries))
+        available = available_workers(self.registry.usable(model, role, untried=context.tries))
         if context.target_worker is not None and self._policies[role].obeys_target:
-            return split([target_worker(self.registry.serving(model, role), workers, context.target_worker)])
-        spared = workers if self._overload is None else self._overload.spare(workers, model)
+            target = target_worker(self.registry.serving(model, role), available, context.target_worker)
+            return list(target.destinations)
+        workers = _destinations(available if self._overload is None else self._overload.spare(available, model))
         if self.places.enabled and role != "plain":
             # A place comes first: prefill must not begin for an answer that has none.
-            with_place = [worker for worker in split(workers) if self.places.has_place(worker, places)]
-            workers = [worker for worker in split(spared) if worker in with_place] or with_place or split(spared)
-        else:
-            workers = split(spared)
-        avoided = {worker.server for worker in avoid}
-        return [worker for worker in workers if worker.server not in avoided] or workers
+            with_place = [worker for worker in _destinations(available) if self.places.has_place(worker, places)]
+            workers = [worker for worker in workers if worker in with_place] or with_place or workers
+        return _without(workers, avoid)
 
 
-def split(workers: Iterable[Worker]) -> list[Worker]:
-    """The workers, with their data-parallel ranks instead of those that have some."""
-    return [each for worker in workers for each in worker.ranks or (worker,)]
+def _destinations(workers: Iterable[Worker]) -> list[Worker]:
+    return [each for worker in workers for each in worker.destinations]
+
+
+def _without(workers: list[Worker], avoid: Collection[Worker]) -> list[Worker]:
+    """The workers that are on none of the servers to avoid; all of them if there is no other."""
+    avoided = {worker.server for worker in avoid}
+    return [worker for worker in workers if worker.server not in avoided] or workers

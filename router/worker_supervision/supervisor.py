@@ -11,7 +11,6 @@ from router.dispatch.exchange_request import ExchangeRequest
 from router.dispatch.worker_errors import error_message
 from router.errors import RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.body import Body
-from router.worker_selection.selector import split
 from router.worker_supervision.plain_trial import WARM_UP_BODY, generate_on_plain
 from router.workers.worker import Pair, Worker
 
@@ -125,7 +124,7 @@ class WorkerSupervisor:
 
     async def generate(self, pair: Pair) -> None:
         """Let a pair generate two tokens, on each of its ranks; raises `RouterError` if it fails."""
-        prefill, decode = split([pair.prefill]), split([pair.decode])
+        prefill, decode = pair.prefill.destinations, pair.decode.destinations
         for number in range(max(len(prefill), len(decode))):
             await self._generate(Pair(prefill[number % len(prefill)], decode[number % len(decode)]))
 

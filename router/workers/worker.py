@@ -136,6 +136,11 @@ class Worker:
         return self._server or self
 
     @property
+    def destinations(self) -> "tuple[Worker, ...]":
+        """What requests are sent to: its ranks, or where there are none itself."""
+        return self.ranks or (self,)
+
+    @property
     def host(self) -> str:
         """The host in its address."""
         return self.origin.host

@@ -23,20 +23,19 @@ def hurries(source: str) -> list[int]:
     if not SEEN.search(source):
         return []
     tree = ast.parse(source)
-    scopes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Module)]
-    return sorted({line for scope in scopes for line in (*_bounded(scope), *_limited(scope))})
+    return sorted({*_bounded(tree), *_limited(tree)})
 
 
-def _bounded(scope: ast.AST) -> Iterator[int]:
+def _bounded(tree: ast.AST) -> Iterator[int]:
     passed = {
         name.id
-        for node in ast.walk(scope)
+        for node in ast.walk(tree)
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and _elapsed(node.value, set())
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         for name in ast.walk(target)
         if isinstance(name, ast.Name)
     }
-    for asserted in (node for node in ast.walk(scope) if isinstance(node, ast.Assert)):
+    for asserted in (node for node in ast.walk(tree) if isinstance(node, ast.Assert)):
         for node in ast.walk(asserted.test):
             if isinstance(node, ast.Compare) and any(_elapsed(each, passed) for each in _smaller(node)):
                 yield asserted.lineno
@@ -60,8 +59,8 @@ def _elapsed(node: ast.AST, passed: set[str]) -> bool:
     return bool(names & passed) or any(ast.unparse(call.func).split(".")[-1] in CLOCKS for call in clocks)
 
 
-def _limited(scope: ast.AST) -> Iterator[int]:
-    for node in ast.walk(scope):
+def _limited(tree: ast.AST) -> Iterator[int]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in TIMEOUTS:
             seconds = [*node.args[-1:], *(each.value for each in node.keywords if each.arg == "timeout")]
             numbers = [each.value for each in seconds if isinstance(each, ast.Constant)]

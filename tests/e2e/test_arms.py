@@ -39,7 +39,7 @@ def play_spliced(servers: Servers, tree: dict[str, Any]) -> dict[str, Any]:
         trace = play(servers, "splice")
         if critical(trace) < 0.5 * critical(tree) or time.monotonic() > deadline:
             return trace
-        time.sleep(5)
+        time.sleep(5)  # its costs are forgotten a minute after the last segment, which may be another module's
 
 
 def critical(trace: dict[str, Any]) -> int:

@@ -16,6 +16,7 @@ from launch.processes.spawn import SpawnedProcess, Spawner
 from launch.processes.teardown import kill_all
 from launch.supervision.readiness import wait_until_ready
 from router.http_client.origin import Origin
+from router.workers.worker import PAIR_ROLES, Role
 from tests.e2e.conftest import CONTEXT
 from tests.e2e.routers import OwnRouter, own_router
 from tests.e2e.servers import MODEL, TIMEOUT, Servers, is_quiet, long_text, post, wait_for
@@ -32,7 +33,7 @@ def ranked(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with asyncio.Runner() as runner:
         started: list[SpawnedProcess] = []
         try:
-            for role in ("prefill", "decode"):
+            for role in PAIR_ROLES:
                 started.append(runner.run(_start(model_folder, role, ports, logs)))
                 origin = Origin(f"http://127.0.0.1:{ports[role]}")
                 runner.run(wait_until_ready(origin, "/model_info", partial(raise_if_exited, started[-1]), seconds=900))
@@ -50,12 +51,12 @@ def ranked(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             runner.run(kill_all(started))
 
 
-async def _start(model: Path, role: str, ports: dict[str, int], logs: Path) -> SpawnedProcess:
+async def _start(model: Path, role: Role, ports: dict[str, int], logs: Path) -> SpawnedProcess:
     named = ModelConfig(name=MODEL, path=str(model), dtype="float32")
     argv = server_argv(
         LaunchConfig(models=[named], context_length=CONTEXT),
         named,
-        role,  # type: ignore[arg-type]
+        role,
         model_path=str(model),
         on_gpu=False,
         host="127.0.0.1",

@@ -12,7 +12,7 @@ from router.workers.worker_config import WorkerConfig
 from tests.router.forwarding.test_plain_attempts import BODY, CHAT, RARELY_PROBED, Plain
 from tests.router.support.aio import aio, run, until
 from tests.router.support.fakes import Call, FakePair
-from tests.router.support.serving import serving
+from tests.router.support.serving import Serving, serving
 
 FORWARDED = {
     "x-request-id": "req-1",
@@ -72,6 +72,10 @@ async def test_bytes_of_a_value_stay_as_they_are() -> None:
         assert answer.json() == {"got": "ü"}, "fakes read UTF-8"
 
 
+async def found(router: Serving) -> None:
+    await until(lambda: router.registry.workers[0].health.usable, "it is found")
+
+
 @pytest.mark.claim("workers-hear-no-client-key")
 @aio
 async def test_a_workers_own_key_wins_and_a_key_of_this_router_stays() -> None:
@@ -86,7 +90,7 @@ async def test_a_workers_own_key_wins_and_a_key_of_this_router_stays() -> None:
             auth = KEY if server_key is None else {"authorization": "bearer secret"}
             body = {"url": server.url} | ({} if own_key is None else {"api_key": own_key})
             assert (await router.http.post("/workers", json=body, headers=auth)).status_code == 202
-            await until(lambda r=router: r.registry.workers[0].health.usable, "it is found")  # type: ignore[misc]
+            await found(router)
             assert (await router.http.post(CHAT, json=BODY, headers={**FORWARDED, **auth})).status_code == 200
             assert heard(server.generations[0]) == {**FORWARDED, "authorization": expected}
 

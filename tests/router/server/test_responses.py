@@ -1,6 +1,7 @@
 """Answers as their bytes: those that go out at once, and who is told to have asked."""
 
 from typing import Any
+from unittest import mock
 
 import httpx
 import orjson
@@ -67,8 +68,7 @@ async def test_no_line_break_in_a_header() -> None:
             request.extra_headers.append((b"a", b"b\r\nc: d"))
             return find(request)
 
-        router.routes.find = found  # type: ignore[method-assign]
-        with pytest.raises(httpx.RemoteProtocolError):
+        with mock.patch.object(router.routes, "find", found), pytest.raises(httpx.RemoteProtocolError):
             await router.http.get("/liveness")
 
 

@@ -189,7 +189,9 @@ async def test_a_pod_that_waits_for_an_address_and_goes() -> None:
         async with discovering(cluster, discovery(*PAIRS)) as client:
             await has(client, "127.0.0.1", "127.0.0.2")
             old = here(client)["127.0.0.2"]
-            pod_workers = client.components.workers.watcher._pod_workers  # type: ignore[union-attr]
+            watcher = client.components.workers.watcher
+            assert watcher is not None
+            pod_workers = watcher._pod_workers
             cluster.put(pod("e", "127.0.0.2", labels=DECODE), pod("f", "127.0.0.1", labels=PREFILL))
             await until(lambda: len(pod_workers._waiting_pods) == 2, "they wait")
             waits = pod_workers._waiting_pods["uid-of-e"]

@@ -10,7 +10,7 @@ import pytest
 from router.errors import NotFound, NoWorker
 from router.workers.health import HealthSettings
 from router.workers.registry import Registry
-from router.workers.worker import Worker
+from router.workers.worker import PAIR_ROLES, Worker
 from router.workers.worker_health import WorkerHealth
 from tests.router.support.aio import aio, run, until, within
 from tests.router.support.fakes import Call, FakeServer, Handler, whole
@@ -292,7 +292,7 @@ def lost(worker: Worker, *, usable_before: bool = False) -> WorkerHealth:
 
 
 def test_a_plain_server_that_is_away_takes_no_model_from_its_pair() -> None:
-    pair = [Worker(f"http://h:{n}", role, models=("m",), healthy=True) for n, role in ((1, "prefill"), (2, "decode"))]  # type: ignore[arg-type]
+    pair = [Worker(f"http://{role}:1", role, models=("m",), healthy=True) for role in PAIR_ROLES]
     gateway = Worker("http://h:3", "plain", models=("x", "m"), healthy=True)
     registry = Registry([*pair, gateway])
     assert not registry.served_by_pairs("m")
