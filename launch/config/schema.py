@@ -169,6 +169,8 @@ class LaunchConfig(_Strict):
     """The Python of the environment that has vLLM; None is the launcher's own."""
     mps: bool = False
     """Let servers that share a GPU use it at the same time, by NVIDIA's Multi-Process Service; not for a CPU."""
+    start_in_turn: bool = False
+    """Start servers that share a GPU one after the other, and not together; on a CPU they always do."""
     env: dict[str, str] = {}
     """More environment variables for every server."""
     router_args: Annotated[list[str], AfterValidator(refuse_router_flags)] = []

@@ -1,7 +1,8 @@
 """The NVIDIA GPUs of the machine, as NVML reports them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +49,34 @@ def visible_gpus() -> Gpus:
     return Gpus(gpus, tuple(notes + ([note] if note is not None else [])))
 
 
-def used_bytes(indexes: tuple[int, ...]) -> int:
-    """Memory in use now on the GPUs with these indexes, by any process; raises as `visible_gpus`."""
-    gpus = {gpu.index: gpu for gpu in visible_gpus().gpus}
-    return sum(gpus[index].total_bytes - gpus[index].free_bytes for index in indexes if index in gpus)
+def process_bytes(indexes: Sequence[int], pids: Collection[int]) -> int | None:
+    """Memory that processes hold on the GPUs with these indexes; None where NVML does not tell.
+
+    NVML knows processes by the machine's own numbers, which a container's processes do not see, and on some machines
+    it lists them without their memory.
+    """
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # as where no GPU can be used
+        return None
+    try:
+        found = [_bytes_by_process(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index)) for index in indexes]
+    except Exception:  # a figure for the report is not worth a server's start
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+    held = [used[pid] for used in found for pid in used.keys() & pids]
+    return None if not held or None in held else sum(filter(None, held))
+
+
+def _bytes_by_process(nvml: Any, handle: Any) -> dict[int, int | None]:
+    """Memory of each process on a GPU, also of those that use it through MPS, which are listed apart."""
+    processes = list(nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+    with suppress(Exception):  # where the driver knows no MPS
+        processes += nvml.nvmlDeviceGetMPSComputeRunningProcesses(handle)
+    return {process.pid: process.usedGpuMemory for process in processes}
 
 
 def _nvml_gpus() -> tuple[list[tuple[str, Gpu]], list[str]]:

@@ -83,7 +83,7 @@ def allocate_on_gpus(
     allocations = [Allocation(gpus, tokens) for gpus, tokens in zip(placement, kv_tokens, strict=True)]
     for gpu, count in sorted(servers_by_gpu(allocations).items()):
         if count > 1:
-            notes.append(f"GPU {gpu} is shared by {count} servers, which start one after the other{_sharing(config)}.")
+            notes.append(f"GPU {gpu} is shared by {count} servers, which {_sharing(config)}.")
     return allocations, notes
 
 
@@ -94,8 +94,8 @@ def servers_by_gpu(allocations: Sequence[Allocation]) -> Counter[int]:
 
 def _sharing(config: LaunchConfig) -> str:
     if config.mps:
-        return " and then use it at the same time (MPS)"
-    return " and then take turns on it (--mps: use it at the same time)"
+        return "use it at the same time (MPS)"
+    return "take turns on it (--mps: use it at the same time)"
 
 
 def _gpu_request(spec: ServerSpec, kv_tokens: int) -> GpuRequest:

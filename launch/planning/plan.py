@@ -61,21 +61,28 @@ class Plan:
     """More flags for the router."""
     mps: bool = False
     """Whether all servers are clients of a daemon of NVIDIA's Multi-Process Service, which the launch starts."""
+    start_in_turn: bool = False
+    """Whether servers that share a GPU start one after the other."""
 
     def waves(self) -> list[list[ServerPlan]]:
         """The servers in groups to start one group after the other, each group in parallel.
 
-        On GPUs, those that share one never start together, so that one that needs more than it was planned with is
-        seen by what the others find missing. On CPU every server starts alone.
+        SGLang's servers that share a GPU can start together, since the overlay makes each KV pool as large as planned,
+        whatever is free. vLLM's measures what is free, so no other server may start on its GPU meanwhile. On CPU every
+        server starts alone.
         """
         waves: list[list[ServerPlan]] = []
-        next_wave: dict[int, int] = {}
+        next_shared: dict[int, int] = {}  # by GPU the first wave that a server may join which can share it
+        next_alone: dict[int, int] = {}
         for server in self.servers:
+            is_alone = self.start_in_turn or server.model.engine == "vllm"
+            next_wave = next_alone if is_alone else next_shared
             wave = max((next_wave.get(gpu, 0) for gpu in server.gpus), default=len(waves))
             if wave == len(waves):
                 waves.append([])
             waves[wave].append(server)
-            next_wave.update(dict.fromkeys(server.gpus, wave + 1))
+            next_shared.update(dict.fromkeys(server.gpus, wave + is_alone))
+            next_alone.update(dict.fromkeys(server.gpus, wave + 1))
         return waves
 
 
@@ -131,6 +138,7 @@ def make_plan(
         (*inventory.notes, *notes),
         tuple(config.router_args),
         mps=config.mps and is_shared,
+        start_in_turn=config.start_in_turn,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.errors import ServerDied
-from launch.machine.gpus import used_bytes
+from launch.machine.gpus import process_bytes
 from launch.planning.plan import Plan, ServerPlan
 from launch.planning.router_flags import router_argv
 from launch.processes.base import Command, Process, proportional_set_size
@@ -160,7 +160,6 @@ class Supervisor:
         command = self._commands[service.name]
         if server is not None:
             command = replace(command, env=command.env | await self._mps_env())
-        gpu_before = self._gpu_used_bytes(service)
         service.started_at = time.monotonic()
         starter = self._starters[service.name]
         service.process = process = await starter.start(command)
@@ -178,8 +177,9 @@ class Supervisor:
         service.start_seconds = service.ready_at - service.started_at
         service.memory_bytes = process.memory_bytes()
         process.record_shared_memory()
-        gpu_after = self._gpu_used_bytes(service)
-        service.gpu_bytes = None if gpu_after is None or gpu_before is None else gpu_after - gpu_before
+        if server is not None and server.gpus:
+            pids = [each.pid for each in process.session_processes()]
+            service.gpu_bytes = await asyncio.to_thread(process_bytes, server.gpus, pids)
         self._set_state(service, "ready")
 
     async def _keep_running(self, service: Service) -> None:
@@ -287,11 +287,6 @@ class Supervisor:
             await self.measure_memory()
             settled = all(service.state == "ready" for service in self.services.values())
             await asyncio.sleep(SETTLED_SAMPLE_SECONDS if settled else MEMORY_SAMPLE_SECONDS)
-
-    def _gpu_used_bytes(self, service: Service) -> int | None:
-        """Bytes in use on the GPUs of a service; None on a CPU."""
-        server = self._servers.get(service.name)
-        return used_bytes(server.gpus) if server is not None and server.gpus else None
 
     def _set_state(self, service: Service, state: State) -> None:
         service.state = state

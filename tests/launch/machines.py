@@ -57,6 +57,8 @@ def pool_of(server: ServerPlan, free: int, kv_bytes_per_token: int) -> int:
 def start_on_gpus(plan: Plan, inventory: Inventory, *, runtime_at_once: bool = True) -> dict[str, int]:
     """Start the servers wave by wave, then each of them again; gives each one's KV pool in tokens.
 
+    Those of a wave load one after the other here, so that the last one finds least.
+
     `runtime_at_once` says whether activations and graphs are allocated before the next server starts or only under
     load. The second start of a server finds everything taken that the others take at most.
     """
@@ -64,8 +66,6 @@ def start_on_gpus(plan: Plan, inventory: Inventory, *, runtime_at_once: bool = T
     owed = dict.fromkeys(free, 0)
     pools = {}
     for wave in plan.waves():
-        used = [gpu for server in wave for gpu in server.gpus]
-        assert len(used) == len(set(used)), "two servers of one wave share a GPU"
         for server in wave:
             requirement = requirement_of(server)
             loaded = requirement.cuda_context_bytes + requirement.weight_bytes

@@ -10,7 +10,7 @@ import pytest
 from launch.config.schema import LaunchConfig, ModelConfig
 from launch.errors import LaunchError
 from launch.machine import host_memory
-from launch.machine.gpus import Gpu
+from launch.machine.gpus import Gpu, process_bytes
 from launch.machine.inventory import Inventory
 from launch.machine.units import GIB
 from launch.pd import main
@@ -47,6 +47,12 @@ class FakeNvml(SimpleNamespace):
 
     def nvmlDeviceGetUUID(self, handle: int) -> str:
         return f"GPU-{handle}abc-def"
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:
+        return [SimpleNamespace(pid=pid, usedGpuMemory=(pid + handle) * GIB) for pid in (10, 20)]
+
+    def nvmlDeviceGetMPSComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:
+        return [SimpleNamespace(pid=30, usedGpuMemory=None if handle else 5 * GIB)]
 
 
 @pytest.fixture
@@ -225,3 +231,28 @@ def test_public_case_a_number_that_cuda_may_read_otherwise_is_said(
     note = f"note: CUDA_VISIBLE_DEVICES={visible} is read in the order of the PCI bus, as nvidia-smi lists the GPUs"
     assert (note in text) == said
     assert text.count("CUDA_DEVICE_ORDER=PCI_BUS_ID") == 2 + said, "each server, and the advice"
+
+
+@pytest.mark.parametrize(
+    ("indexes", "pids", "expected"),
+    [
+        ((0,), [10, 11], 10),
+        ((0, 1), [10, 20], 10 + 20 + 11 + 21),
+        ((0,), [30], 5),
+        ((1,), [30], None),  # listed without its memory
+        ((0,), [11], None),  # as in a container, whose numbers are others
+        ((0,), [], None),
+    ],
+)
+def test_memory_of_processes(nvml: FakeNvml, indexes: tuple[int, ...], pids: list[int], expected: int | None) -> None:
+    assert process_bytes(indexes, pids) == (None if expected is None else expected * GIB)
+    assert nvml.open == 0
+
+
+def test_memory_of_processes_that_nvml_does_not_tell(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(nvml, monkeypatch, "nvmlDeviceGetMPSComputeRunningProcesses", 3)
+    assert process_bytes((0,), [10, 30]) == 10 * GIB
+    fail(nvml, monkeypatch, "nvmlDeviceGetComputeRunningProcesses", 3)
+    assert process_bytes((0,), [10]) is None
+    nvml.driver = False
+    assert process_bytes((0,), [10]) is None

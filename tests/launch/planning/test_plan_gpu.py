@@ -64,7 +64,10 @@ def test_on_two_gpus_every_pair_is_spread() -> None:
     plan = plan_for(DEFAULT, inventory)
     for prefill, decode in zip(plan.servers[::2], plan.servers[1::2], strict=True):
         assert {prefill.gpus, decode.gpus} == {(0,), (1,)}
-    assert [len(wave) for wave in plan.waves()] == [2, 2, 2]
+    assert [len(wave) for wave in plan.waves()] == [6]
+    in_turn = plan_for(DEFAULT.model_copy(update={"start_in_turn": True}), inventory)
+    assert [len(wave) for wave in in_turn.waves()] == [2, 2, 2]
+    assert in_turn.servers == plan.servers
     check_memory(plan, inventory)
 
 
@@ -72,7 +75,9 @@ def test_three_dummy_pairs_share_one_h200() -> None:
     inventory = empty_gpus(1)
     plan = plan_for(DUMMY, inventory)
     assert set(places(plan).values()) == {(0,)}
-    assert [[server.name for server in wave] for wave in plan.waves()] == [[server.name] for server in plan.servers]
+    assert plan.waves() == [list(plan.servers)]
+    in_turn = plan_for(DUMMY.model_copy(update={"start_in_turn": True}), inventory)
+    assert in_turn.waves() == [[server] for server in in_turn.servers]
     assert all(server.kv_tokens >= DUMMY.context_length for server in plan.servers)
     assert any("tight" in note for note in plan.notes)
     assert any("shared by 6 servers" in note for note in plan.notes)
@@ -270,9 +275,7 @@ def test_mps_is_for_gpus_that_are_shared() -> None:
     shared = plan_for(config, empty_gpus(2))
     assert shared.mps
     assert len(shared.notes) == 2
-    assert all(
-        note.endswith("start one after the other and then use it at the same time (MPS).") for note in shared.notes
-    )
+    assert all(note.endswith("which use it at the same time (MPS).") for note in shared.notes)
     in_turn = plan_for(DUMMY, empty_gpus(2))
     assert all(note.endswith("take turns on it (--mps: use it at the same time).") for note in in_turn.notes)
     alone = plan_for(config, empty_gpus(6))

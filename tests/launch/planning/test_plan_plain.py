@@ -176,8 +176,9 @@ def test_vllm_servers_share_gpus_with_pairs(free: list[float]) -> None:
     table = render(plan, inventory)
     assert "v2-plain" in table
     for wave in plan.waves():
-        gpus = [gpu for server in wave for gpu in server.gpus]
-        assert len(gpus) == len(set(gpus)), "two that share a GPU start one after the other"
+        for server in wave:
+            beside = {gpu for other in wave if other is not server for gpu in other.gpus}
+            assert server.model.engine != "vllm" or beside.isdisjoint(server.gpus), "vLLM measures what is free"
 
 
 def test_vllm_spans_gpus() -> None:

@@ -224,7 +224,6 @@ def test_what_shares_a_gpu_by_mps_is_restarted_together(
 ) -> None:
     """The GPU is made up. Without MPS a decode server does not mind that its prefill server died."""
     put_on_path(tmp_path / "bin", monkeypatch)
-    monkeypatch.setattr(supervisor, "used_bytes", lambda _: 0)
 
     async def test(launched: Launched) -> None:
         await launched.supervisor.start()
@@ -265,7 +264,6 @@ def test_the_prefill_server_of_a_dead_decode_server_is_restarted_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: tuple[int, ...], restarts: int
 ) -> None:
     """On GPUs only: there it holds the other one's memory. The GPU is made up."""
-    monkeypatch.setattr(supervisor, "used_bytes", lambda _: 0)
 
     async def test(launched: Launched) -> None:
         await launched.supervisor.start()
