@@ -1,11 +1,13 @@
 """The folder of an experiment: what it is, and its log of runs, which outlives any end of the process.
 
 experiment.json   the config and its hash; a start with another one is refused
-runs.jsonl        one line for each run, on the disk before the next one begins
+runs.jsonl        one line for each run, on the disk before the next one begins; runs.jsonl.xz may stand in its place,
+                  to be read only: with what agents said it takes a tenth of the room
 sessions.jsonl    one line for each start: machine, versions, command
 """
 
 import fcntl
+import lzma
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +22,7 @@ from launch.errors import ConfigError
 from launch.experiment.run_line import RunLine
 
 EXPERIMENT, RUNS, SESSIONS, LOCK = "experiment.json", "runs.jsonl", "sessions.jsonl", ".lock"
+PACKED_RUNS = f"{RUNS}.xz"
 
 
 class RunLog:
@@ -44,6 +47,8 @@ class RunLog:
             raise ConfigError(f"another process runs the experiment in {folder}; wait for it, or stop it.") from None
         try:
             self._check_identity(identity)
+            if (folder / PACKED_RUNS).exists():
+                raise ConfigError(f"{folder} has its runs packed; unpack them first (xz -d {folder / PACKED_RUNS}).")
             cut_torn_line(folder / RUNS)
             self.lines = read_runs(folder)
             cut_torn_line(folder / SESSIONS)
@@ -138,14 +143,17 @@ def read_runs(folder: Path) -> list[RunLine]:
     """The runs of a log; a last line that was not written whole is left out.
 
     Raises:
-        ConfigError: A line is damaged, or a run is there twice.
+        ConfigError: A line or the packed file is damaged, or a run is there twice.
     """
-    path = folder / RUNS
-    raw = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    path, packed = folder / RUNS, folder / PACKED_RUNS
+    try:
+        raw = lzma.decompress(packed.read_bytes()) if packed.exists() else path.read_bytes() if path.exists() else b""
+    except lzma.LZMAError as error:
+        raise ConfigError(f"{packed} is damaged ({error}).") from None
     decoder = msgspec.json.Decoder(RunLine)
     lines = []
     answered = set()
-    for number, text in enumerate(raw, 1):
+    for number, text in enumerate(raw.split(b"\n")[:-1], 1):
         try:
             line = decoder.decode(text)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:

@@ -28,8 +28,8 @@ MEMORY_SAMPLE_SECONDS = 2.0
 SETTLED_SAMPLE_SECONDS = 30.0  # a look walks the page tables of all servers, and takes a tenth of a core every 2 s
 SERVER_START_SECONDS = 3600.0
 """Until a server answers; it may have to download its weights first."""
-ROUTER_START_SECONDS = 300.0
-"""Until the router is ready, whose servers are ready by then."""
+ROUTER_START_SECONDS = 1800.0
+"""Until the router is ready: its first generations may compile kernels on servers that have just started."""
 ROUTER_READY_PATH = "/readiness"
 ROUTER_ALIVE_PATH = "/liveness"
 WARM_UP_TIMEOUT_SECONDS = 600.0

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
+
+import orjson
 
 from router.errors import BadRequest
 from router.moa.messages import Messages
 from router.speculative_prefill.template import PromptTemplate, placeholder
+from router.speculative_prefill.template_cache import TemplateCache
 from router.speculative_prefill.tokenizer import WorkerTokenizer
 
 Content = Messages | str | list[int | str]
@@ -31,7 +35,7 @@ class PromptDraft:
 
     def with_placeholders(self) -> Content:
         """The prompt with its placeholders."""
-        return self.fill([placeholder(name, self.nonce) for name in self.upstream_names])
+        return self.fill(self._placeholders())
 
     @property
     def is_token_ids(self) -> bool:
@@ -39,15 +43,31 @@ class PromptDraft:
         content = self.with_placeholders()
         return isinstance(content, list) and not isinstance(content[0], dict)
 
-    async def template(self, tokenizer: Callable[[], WorkerTokenizer]) -> PromptTemplate:
-        """The prompt as token ids of one model; raises what `PromptTemplate` does."""
-        content = self.with_placeholders()
-        if isinstance(content, str):
-            return await PromptTemplate.of_text(tokenizer(), content, self.nonce)
+    async def template(
+        self, model: str, tokenizer: Callable[[], WorkerTokenizer], templates: TemplateCache
+    ) -> PromptTemplate:
+        """The prompt as token ids of one model; raises what `PromptTemplate` does.
+
+        The router's own placeholders are numbered while it is made, so that drafts which differ only in whose answers
+        they read share one.
+        """
+        numbers = {str(number): name for number, name in enumerate(self.upstream_names)} if self.nonce else {}
+        content = self.fill([placeholder(number, self.nonce) for number in numbers] or self._placeholders())
         messages = [item for item in content if isinstance(item, dict)]
-        if messages:
+        if not isinstance(content, str) and not messages:
+            return PromptTemplate.of_ids(item for item in content if not isinstance(item, dict))
+        key = blake2b(orjson.dumps([model, content, self.template_options]), digest_size=16).digest()
+
+        async def make() -> PromptTemplate:
+            if isinstance(content, str):
+                return await PromptTemplate.of_text(tokenizer(), content, self.nonce)
             return await PromptTemplate.of_messages(tokenizer(), messages, self.nonce, self.template_options)
-        return PromptTemplate.of_ids(item for item in content if not isinstance(item, dict))
+
+        template = await templates.get(key, make)
+        return template.with_slots(numbers) if numbers else template
+
+    def _placeholders(self) -> list[str]:
+        return [placeholder(name, self.nonce) for name in self.upstream_names]
 
     def with_answers(self, answers: Sequence[str]) -> Messages | str:
         """The prompt with answers instead of its placeholders, for servers that take text only.

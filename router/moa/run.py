@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -52,7 +51,6 @@ class Run:
             owner=plan.owner,
         )
         self._spans = None if span is None else span.start_run(self.trace)
-        self._nonce = f"{uuid.uuid4().hex[:12]}:"
         self._members: dict[str, list[str]] = {}  # agent names by cluster; the others by agent name
         self._answers: dict[str, UpstreamAnswer] = {}
         self._traces: dict[str, AgentTrace] = {}
@@ -211,7 +209,7 @@ class Run:
                 return proposer_messages(agent.role, question)
             return aggregator_messages(agent.role, question, answers)
 
-        return PromptDraft(tuple(upstream), fill, self._nonce, self._plan.template_options)
+        return PromptDraft(tuple(upstream), fill, self._context.nonce, self._plan.template_options)
 
 
 def _nan_if_unknown(confidence: float | None) -> float:

@@ -1,5 +1,6 @@
 """What all runs of one router share: the dispatcher, the judge, metrics and what was learned of each model."""
 
+import uuid
 from collections.abc import Callable, Sequence
 
 from router.dispatch.dispatcher import Dispatcher
@@ -15,6 +16,7 @@ from router.speculative_prefill.composition import (
 )
 from router.speculative_prefill.metrics import OpenPromptMetrics
 from router.speculative_prefill.pacing import SegmentPacer
+from router.speculative_prefill.template_cache import TemplateCache
 from router.speculative_prefill.tokenizer import TokenizerState, WorkerTokenizer
 from router.speculative_prefill.transport import SegmentTransport, transport_for
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
@@ -24,6 +26,10 @@ from router.workers.worker import Pair, Worker
 
 class RunContext:
     """Shared by all runs.
+
+    Attributes:
+        templates: The prompt templates that agents made lately.
+        nonce: Marks the placeholders in trees' prompts, so that a client's text cannot contain one.
 
     Args:
         dispatcher: Sends the requests.
@@ -47,6 +53,8 @@ class RunContext:
         self.judge = judge
         self.new_run_id = new_run_id
         self.open_prompt_metrics = metrics
+        self.templates = TemplateCache()
+        self.nonce = f"{uuid.uuid4().hex[:12]}:"
         self._pacers: dict[str, SegmentPacer] = {}
         self._tokenizers = TokenizerState()
         self._agreeing_tokenizers: dict[tuple[str, str], bool] = {}  # of an answer's and its reader's model

@@ -7,7 +7,7 @@ the answers.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from router.errors import BadRequest
@@ -43,6 +43,10 @@ class PromptTemplate:
     def __post_init__(self) -> None:
         assert len(self.literals) == len(self.slots) + 1
 
+    def with_slots(self, names: Mapping[str, str]) -> "PromptTemplate":
+        """The same template with other names for its slots; `names` has the new one of each."""
+        return replace(self, slots=tuple(names[slot] for slot in self.slots))
+
     @classmethod
     async def of_messages(
         cls,
@@ -59,8 +63,11 @@ class PromptTemplate:
             BadRequest: The chat template changed a placeholder, or the messages do not fit it.
         """
         pattern = _placeholder_pattern(nonce)
-        text = await tokenizer.decode(await _render(tokenizer, messages, options))
+        ids = await _render(tokenizer, messages, options)
         expected = [name for message in messages for name in pattern.findall(str(message.get("content", "")))]
+        if not expected:
+            return cls((tuple(ids),), ())
+        text = await tokenizer.decode(ids)
         template = await cls.of_text(tokenizer, text, nonce)
         if sorted(template.slots) != sorted(expected):
             raise BadRequest("the model's chat template does not keep <|answer:NAME|>; use `text` or `input_ids`.")

@@ -31,10 +31,12 @@ class TokenizerState:
         failures: When a server failed to tokenize last, on the monotonic clock.
         long_texts: Held while a long text is tokenized.
         requests: Of each server, held while it tokenizes.
+        asked: How many requests each server has, and how many wait for it.
     """
 
     failures: WeakKeyDictionary[Worker, float] = field(default_factory=WeakKeyDictionary)
     requests: WeakKeyDictionary[Worker, asyncio.Semaphore] = field(default_factory=WeakKeyDictionary)
+    asked: WeakKeyDictionary[Worker, int] = field(default_factory=WeakKeyDictionary)
     long_texts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LONG_AT_ONCE))
 
 
@@ -46,7 +48,7 @@ class WorkerTokenizer:
     expected (also from a server started with `--skip-tokenizer-init`).
 
     Args:
-        workers: The servers, at least one, in the order in which they are asked.
+        workers: The servers, at least one. The one with the fewest requests is asked first.
         state: Shared by the tokenizers of a router; None for a state of its own.
     """
 
@@ -94,14 +96,21 @@ class WorkerTokenizer:
 
     async def _post_to_first(self, path: str, raw: bytes, key: str) -> Any:
         avoid_since = time.monotonic() - AVOID_SECONDS
-        workers = sorted(self._workers, key=lambda worker: self._state.failures.get(worker, -1.0) > avoid_since)
+        asked, failures = self._state.asked, self._state.failures
+        workers = sorted(
+            self._workers,
+            key=lambda worker: (failures.get(worker, -1.0) > avoid_since, asked.get(worker, 0)),
+        )
         last_error: RouterError | None = None
         for worker in workers[:MAX_SERVERS]:
             try:
+                asked[worker] = asked.get(worker, 0) + 1
                 return await self._post_to(worker, path, raw, key)
             except (UpstreamFailed, UpstreamTimeout) as error:
                 last_error = error
-                self._state.failures[worker] = time.monotonic()
+                failures[worker] = time.monotonic()
+            finally:
+                asked[worker] -= 1
         assert last_error is not None
         try:
             raise last_error

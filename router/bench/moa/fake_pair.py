@@ -1,7 +1,7 @@
 """A fake prefill and decode server: `python -m router.bench.moa.fake_pair PREFILL_PORT DECODE_PORT TOKENS TICK`.
 
-Its tokens are characters. Each answer has TOKENS of them, one event every TICK milliseconds, and each event has all
-tokens so far, as SGLang sends them.
+Its tokens are characters. Each answer has TOKENS of them, one every TICK milliseconds, an event for each or for every
+`stream_interval`, and each event has all tokens so far, as SGLang sends them.
 """
 
 import asyncio
@@ -77,9 +77,11 @@ class FakeServer:
     async def _respond(self, path: str, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         if path == "/generate" and request.get("stream") and self._role == "decode":
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            interval = request.get("sampling_params", {}).get("stream_interval", 1)
             for count in range(1, self._answer.tokens + 1):
-                writer.write(self._answer.event(count))
-                await writer.drain()
+                if count % interval == 1 % interval or count == self._answer.tokens:
+                    writer.write(self._answer.event(count))
+                    await writer.drain()
                 await asyncio.sleep(self._tick)
             writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
         else:

@@ -1,12 +1,13 @@
 """The log: what is written stays, what was torn is repeated, what is damaged is said."""
 
+import lzma
 from pathlib import Path
 
 import pytest
 
 from launch.errors import ConfigError
 from launch.experiment.run_line import RunLine
-from launch.experiment.run_log import EXPERIMENT, RUNS, RunLog, read_runs
+from launch.experiment.run_log import EXPERIMENT, PACKED_RUNS, RUNS, RunLog, read_runs
 
 IDENTITY = {"hash": "h", "seed": 1}
 
@@ -61,3 +62,17 @@ def test_another_experiment_is_refused(tmp_path: Path) -> None:
     (tmp_path / EXPERIMENT).write_text("[")
     with pytest.raises(ConfigError, match="damaged"):
         RunLog(tmp_path, IDENTITY)
+
+
+def test_packed_runs_are_read_and_not_added_to(tmp_path: Path) -> None:
+    with RunLog(tmp_path, IDENTITY) as log:
+        log.append(line("q1"))
+    plain, packed = tmp_path / RUNS, tmp_path / PACKED_RUNS
+    packed.write_bytes(lzma.compress(plain.read_bytes()))
+    plain.unlink()
+    assert read_runs(tmp_path) == [line("q1")]
+    with pytest.raises(ConfigError, match=r"unpack them first \(xz -d .*runs\.jsonl\.xz\)"):
+        RunLog(tmp_path, IDENTITY)
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(ConfigError, match="is damaged"):
+        read_runs(tmp_path)

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from router.agent_runs import registry
+from router.moa.agent_on_pair import STREAM_INTERVAL
 from tests.router.moa.test_tree_runs import Agents, says_an_error
 from tests.router.server.test_app import data_lines
 from tests.router.support.aio import aio, run, until, within
@@ -73,8 +74,10 @@ def test_a_reader_that_comes_first(agents: Agents, stream: bool) -> None:
 @aio
 async def test_text_completions_and_native_requests(agents: Agents) -> None:
     async with serving(agents.pair) as router:
-        native = {"run": "r", "agent": "ids", "input_ids": [5, 6], "sampling_params": {"max_new_tokens": 3}}
+        own = {"max_new_tokens": 3, "stream_interval": 2}
+        native = {"run": "r", "agent": "ids", "input_ids": [5, 6], "sampling_params": own}
         told = (await router.post("/generate", native)).json()
+        assert agents.pair.decode.requests[-1].json["sampling_params"]["stream_interval"] == 2
         assert told["output_ids"] == [7, 8, 9]
         assert told["meta_info"]["finish_reason"] == {"type": "length"}
         streamed = await router.post("/generate", {**native, "agent": "again", "stream": True})
@@ -89,6 +92,7 @@ async def test_text_completions_and_native_requests(agents: Agents) -> None:
         assert answer["object"] == "text_completion"
         assert answer["choices"][0]["text"] == "says text, done"
         sampling = agents.pair.decode.requests[-1].json["sampling_params"]
+        assert sampling.pop("stream_interval") == STREAM_INTERVAL
         assert sampling == {"temperature": 0.3, "sampling_seed": 4, "max_new_tokens": 16}
 
 

@@ -214,13 +214,20 @@ async def test_few_requests_at_once_go_to_a_server_that_tokenizes(
 ) -> None:
     """Also when the agents of many trees begin at the same moment, and their clients leave."""
     monkeypatch.setattr(tokenizer, "AT_ONCE", 4)
-    hang_at(agents.pair.prefill, "/tokenize")
+    servers = (agents.pair.prefill, agents.pair.decode)
+    for each in servers:
+        hang_at(each, "/tokenize")
+
+    def at_work() -> list[int]:
+        return [len(each.server.to("/tokenize")) for each in servers]
+
     async with serving(agents.pair, trees=write_tree(tmp_path)) as router:
-        asked = [asyncio.create_task(router.post("/v1/chat/completions", CHAT)) for _ in range(5)]
-        await until(lambda: len(agents.pair.prefill.server.to("/tokenize")) == 4, "as many as may be")
-        await until(lambda: len(router.requests) == 5, "all have come")
+        bodies = [CHAT | {"messages": [{"role": "user", "content": f"Why {k}?"}]} for k in range(10)]
+        asked = [asyncio.create_task(router.post("/v1/chat/completions", body)) for body in bodies]
+        await until(lambda: at_work() == [4, 4], "as many as may be, at each server")
+        await until(lambda: len(router.requests) == 10, "all have come")
         await asyncio.sleep(0.05)
-        assert len(agents.pair.prefill.server.to("/tokenize")) == 4
+        assert at_work() == [4, 4]
         for task in asked:
             task.cancel()
         await asyncio.gather(*asked, return_exceptions=True)

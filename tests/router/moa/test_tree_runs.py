@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from router.endpoints.trees import TreeEndpoint
 from router.http.asgi import AsgiRequest, Message
+from router.moa.agent_on_pair import STREAM_INTERVAL
 from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
 from router.moa.settings import RunSettings
@@ -275,6 +277,49 @@ async def test_the_stock_openai_client(agents: Agents, trees: Path) -> None:
 
 
 @aio
+@pytest.mark.parametrize("stream", [True, False])
+async def test_answers_that_no_client_reads_as_they_come_have_few_events(
+    agents: Agents, trees: Path, stream: bool
+) -> None:
+    async with serving(agents.pair, trees=trees) as router:
+        await router.post("/v1/chat/completions", CHAT | {"stream": stream})
+        sampling = {name: agents.call_of(name).json["sampling_params"] for name in ("p1", "p2", "agg1", "final")}
+        assert {name: each.get("stream_interval") for name, each in sampling.items()} == {
+            "p1": STREAM_INTERVAL,
+            "p2": STREAM_INTERVAL,
+            "agg1": STREAM_INTERVAL,
+            "final": None if stream else STREAM_INTERVAL,
+        }
+
+
+@aio
+async def test_agents_with_the_same_prompt_have_it_tokenized_once(agents: Agents, tmp_path: Path) -> None:
+    """Those that read others' answers too, and those of later runs."""
+    config = small_tree()
+    for layer in config["trees"][0]["layers"]:
+        for cluster in layer["clusters"]:
+            for agent in cluster["agents"]:
+                agent["role"] = agent["name"].rstrip("123")
+                agent["reads"] = ["mid"] if agent["name"] == "final" else agent["reads"] and ["c1", "c2"]
+    file = tmp_path / "trees.json"
+    file.write_text(json.dumps(config))
+
+    def asked() -> Counter[str]:
+        servers = (agents.pair.prefill.server, agents.pair.decode.server)
+        return Counter(call.path for each in servers for path in ("/tokenize", "/detokenize") for call in each.to(path))
+
+    async with serving(agents.pair, trees=file) as router:
+        first = (await router.post("/v1/chat/completions", CHAT)).json()
+        of_one_run = asked()
+        assert of_one_run == {"/tokenize": 1 + 2 + 2, "/detokenize": 1 + 1}
+        second = (await router.post("/v1/chat/completions", CHAT)).json()
+        assert asked() == of_one_run
+        assert second["choices"] == first["choices"]
+        await router.post("/v1/chat/completions", CHAT | {"messages": [{"role": "user", "content": "And now?"}]})
+        assert asked() == {path: 2 * count for path, count in of_one_run.items()}
+
+
+@aio
 async def test_token_ids(agents: Agents, trees: Path) -> None:
     """Without a tokenizer an aggregator reads the question's ids and then its upstreams' ids."""
     async with serving(agents.pair, trees=trees) as router:
@@ -286,6 +331,7 @@ async def test_token_ids(agents: Agents, trees: Path) -> None:
         assert sorted(ids[3:5]) == [[1, 2, *up], [1, 2, *up, *up]]
         assert ids[5] == [1, 2, *up, *up]
         final = agents.pair.decode.requests[5].json["sampling_params"]
+        assert final.pop("stream_interval") == STREAM_INTERVAL
         assert final == {"temperature": 0.1, "top_p": 0.9, "max_new_tokens": 5, "sampling_seed": 3}
         assert answer["choices"][0]["message"] == {"role": "assistant", "content": "", "output_ids": up}
         assert answer["choices"][0]["finish_reason"] == "length"
