@@ -170,7 +170,7 @@ class LaunchConfig(_Strict):
     mps: bool = False
     """Let servers that share a GPU use it at the same time, by NVIDIA's Multi-Process Service; not for a CPU."""
     start_in_turn: bool = False
-    """Start servers that share a GPU one after the other, and not together; on a CPU they always do."""
+    """Start servers that share a GPU one after the other, and not together; on a CPU, and with vLLM, they always do."""
     env: dict[str, str] = {}
     """More environment variables for every server."""
     router_args: Annotated[list[str], AfterValidator(refuse_router_flags)] = []

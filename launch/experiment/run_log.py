@@ -46,9 +46,9 @@ class RunLog:
             self._lock.close()
             raise ConfigError(f"another process runs the experiment in {folder}; wait for it, or stop it.") from None
         try:
-            self._check_identity(identity)
             if (folder / PACKED_RUNS).exists():
                 raise ConfigError(f"{folder} has its runs packed; unpack them first (xz -d {folder / PACKED_RUNS}).")
+            self._check_identity(identity)
             cut_torn_line(folder / RUNS)
             self.lines = read_runs(folder)
             cut_torn_line(folder / SESSIONS)
@@ -143,13 +143,18 @@ def read_runs(folder: Path) -> list[RunLine]:
     """The runs of a log; a last line that was not written whole is left out.
 
     Raises:
-        ConfigError: A line or the packed file is damaged, or a run is there twice.
+        ConfigError: A line or the packed file is damaged, a run is there twice, or the log is there packed and not.
     """
-    path, packed = folder / RUNS, folder / PACKED_RUNS
-    try:
-        raw = lzma.decompress(packed.read_bytes()) if packed.exists() else path.read_bytes() if path.exists() else b""
-    except lzma.LZMAError as error:
-        raise ConfigError(f"{packed} is damaged ({error}).") from None
+    path, raw = folder / RUNS, b""
+    if path.exists() and (folder / PACKED_RUNS).exists():
+        raise ConfigError(f"{folder} has both {RUNS} and {PACKED_RUNS}; remove one of them.")
+    if path.exists():
+        raw = path.read_bytes()
+    elif (path := folder / PACKED_RUNS).exists():
+        try:
+            raw = lzma.decompress(path.read_bytes())
+        except lzma.LZMAError as error:
+            raise ConfigError(f"{path} is damaged ({error}).") from None
     decoder = msgspec.json.Decoder(RunLine)
     lines = []
     answered = set()

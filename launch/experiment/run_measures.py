@@ -27,8 +27,8 @@ class RunMeasures:
         seconds: The time that counts: its latency, or a layer's.
         parts: What `seconds` consists of.
         waiting: How long the final agent's prompt was open for what it reads.
-        aborted_tokens: Tokens of agents that early exit ended; those never sent have none. The servers of pairs tell of
-            16 tokens at a time, so that each agent may have decoded up to 15 more.
+        aborted_tokens: Tokens of agents that early exit ended; those never sent have none. Pairs tell of some
+            tokens at a time (`STREAM_INTERVAL` in `router.moa.agent_on_pair`), so each may have decoded a few more.
         judged: What all its decisions on early exit took together; `parts` has those for which its latency waited.
         short: Agents that are done and did not answer as many tokens as was asked for.
         in_full_batch: Whether as many runs as the concurrency says began with it, and all of them were answered. The

@@ -66,7 +66,8 @@ def process_bytes(indexes: Sequence[int], pids: Collection[int]) -> int | None:
     except Exception:  # a figure for the report is not worth a server's start
         return None
     finally:
-        pynvml.nvmlShutdown()
+        with suppress(Exception):
+            pynvml.nvmlShutdown()
     held = [used[pid] for used in found for pid in used.keys() & pids]
     return None if not held or None in held else sum(filter(None, held))
 

@@ -72,8 +72,8 @@ class Plan:
         server starts alone.
         """
         waves: list[list[ServerPlan]] = []
-        next_shared: dict[int, int] = {}  # by GPU the first wave that a server may join which can share it
-        next_alone: dict[int, int] = {}
+        next_shared: dict[int, int] = {}  # by GPU the first wave for a server that may start beside others there
+        next_alone: dict[int, int] = {}  # and for one that may not
         for server in self.servers:
             is_alone = self.start_in_turn or server.model.engine == "vllm"
             next_wave = next_alone if is_alone else next_shared

@@ -84,7 +84,8 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 for server in wave:
                     group.create_task(self._start_service(self.services[server.name], server.program.ready_path))
-        await self._start_service(self.services[ROUTER], ROUTER_READY_PATH)
+        # Its readiness waits for the servers, so that it never comes when one has died.
+        await self._start_service(self.services[ROUTER], ROUTER_READY_PATH, self.check_alive)
         for server in {server.model.name: server for server in self.plan.servers}.values():
             path, body = _first_request(server)
             await get_json(self.router, path, body, timeout=WARM_UP_TIMEOUT_SECONDS)
@@ -152,8 +153,10 @@ class Supervisor:
         used += proportional_set_size(os.getpid())
         self.peak_memory_bytes = max(self.peak_memory_bytes, used)
 
-    async def _start_service(self, service: Service, path: str) -> None:
-        """Start a service and wait until it answers a GET of `path`."""
+    async def _start_service(
+        self, service: Service, path: str, check_others: Callable[[], None] = lambda: None
+    ) -> None:
+        """Start a service and wait until it answers a GET of `path`; what `check_others` raises ends the wait."""
         self._set_state(service, "starting")
         service.ready_at = None
         server = self._servers.get(service.name)
@@ -164,12 +167,18 @@ class Supervisor:
         starter = self._starters[service.name]
         service.process = process = await starter.start(command)
         seconds = ROUTER_START_SECONDS if service.name == ROUTER else SERVER_START_SECONDS
+
+        def check() -> None:
+            raise_if_exited(process)
+            check_others()
+
         try:
-            await wait_until_ready(service.origin, path, lambda: raise_if_exited(process), seconds=seconds)
+            await wait_until_ready(service.origin, path, check, seconds=seconds)
             if server is not None and server.program.has_overlay:
                 await check_overlay(service.origin, service.name)
         except ServerDied:
-            self._set_state(service, "dead")
+            if process.exit_code() is not None:
+                self._set_state(service, "dead")
             raise
         except TimeoutError:
             raise start_timeout(process.command, seconds) from None

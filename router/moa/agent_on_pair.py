@@ -6,6 +6,7 @@ The prompt is composed of token ids. With speculative prefill it is sent in segm
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
+from typing import Any
 
 from router.dispatch.exchange import Exchange
 from router.dispatch.worker_errors import error_message
@@ -25,9 +26,11 @@ from router.speculative_prefill.vocabulary import Vocabulary
 STREAM_INTERVAL = 16
 """Tokens between two events of an answer that no client reads as it comes.
 
-An event for every token takes servers and router more time than small models take to decode. Readers of the answer lose
-nothing: what is prefilled ahead is sent in segments of 64 tokens or more.
+An event for every token takes servers and router more time than small models take to decode. What is prefilled ahead of
+a reader's prompt comes by at most 15 tokens later; the last event comes at once.
 """
+PATIENT_SECONDS = 60.0
+"""An agent whose server may be silent for less gets an event for every token, since events are what it listens for."""
 
 
 async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[str]:
@@ -52,8 +55,7 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
             await _compose(context, call, prompt)
             await call.before_sending()
             call.mark_sent()
-            sampling = call.sampling if call.streaming else {"stream_interval": STREAM_INTERVAL, **call.sampling}
-            body = {**call.extra_fields, "stream": True, "sampling_params": sampling}
+            body = {**call.extra_fields, "stream": True, "sampling_params": _with_stream_interval(call)}
             if call.return_logprobs:
                 body["return_logprob"] = True
             try:
@@ -86,10 +88,17 @@ async def run_on_pair(context: RunContext, call: AgentCall) -> AsyncGenerator[st
         call.trace.segments = [(call.run_trace.at(a), call.run_trace.at(b), tokens) for a, b, tokens in prompt.segments]
 
 
+def _with_stream_interval(call: AgentCall) -> dict[str, Any]:
+    """The call's sampling parameters with how often its server sends an event, unless they say it themselves."""
+    if call.streaming or call.timeout < PATIENT_SECONDS:
+        return call.sampling
+    return {"stream_interval": STREAM_INTERVAL, **call.sampling}
+
+
 async def _compose(context: RunContext, call: AgentCall, prompt: OpenPrompt) -> None:
     """Append to the prompt as upstream answers come; return when it is complete."""
     model = call.trace.model
-    template = await call.draft.template(model, lambda: context.tokenizer(model), context.templates)
+    template = await call.draft.template(lambda: context.tokenizer(model), context.templates)
     encode = context.answer_encoder(model) if template.slots else same_tokenizer_ids
     async with aclosing(compose_prompt(template, call.upstream, call.order, encode)) as parts:
         async for part in parts:

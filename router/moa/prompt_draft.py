@@ -43,9 +43,7 @@ class PromptDraft:
         content = self.with_placeholders()
         return isinstance(content, list) and not isinstance(content[0], dict)
 
-    async def template(
-        self, model: str, tokenizer: Callable[[], WorkerTokenizer], templates: TemplateCache
-    ) -> PromptTemplate:
+    async def template(self, tokenizer: Callable[[], WorkerTokenizer], templates: TemplateCache) -> PromptTemplate:
         """The prompt as token ids of one model; raises what `PromptTemplate` does.
 
         The router's own placeholders are numbered while it is made, so that drafts which differ only in whose answers
@@ -56,12 +54,15 @@ class PromptDraft:
         messages = [item for item in content if isinstance(item, dict)]
         if not isinstance(content, str) and not messages:
             return PromptTemplate.of_ids(item for item in content if not isinstance(item, dict))
-        key = blake2b(orjson.dumps([model, content, self.template_options]), digest_size=16).digest()
+        encoder = tokenizer()
+        # Without the nonce, a placeholder in a client's text would be a slot to some and text to others.
+        depends_on = [encoder.identity, self.nonce, content, self.template_options]
+        key = blake2b(orjson.dumps(depends_on), digest_size=16).digest()
 
         async def make() -> PromptTemplate:
             if isinstance(content, str):
-                return await PromptTemplate.of_text(tokenizer(), content, self.nonce)
-            return await PromptTemplate.of_messages(tokenizer(), messages, self.nonce, self.template_options)
+                return await PromptTemplate.of_text(encoder, content, self.nonce)
+            return await PromptTemplate.of_messages(encoder, messages, self.nonce, self.template_options)
 
         template = await templates.get(key, make)
         return template.with_slots(numbers) if numbers else template

@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from copy import copy
+from dataclasses import dataclass
 
 from router.errors import RouterError
 from router.speculative_prefill.template import PromptTemplate
@@ -13,12 +14,20 @@ MAX_TOKENS = 1 << 18  # of all templates together, about 10 MB
 MAX_SECONDS = 60.0  # a model's servers may be replaced by some with another tokenizer
 
 
+@dataclass
+class _Making:
+    """A template that is being made, and how many wait for it; it is given up when the last one leaves."""
+
+    task: asyncio.Task[PromptTemplate]
+    waiters: int = 0
+
+
 class TemplateCache:
     """Templates by key, the least recently used ones forgotten first.
 
     Args:
         max_tokens: Of all templates together.
-        max_seconds: For which a template is kept.
+        max_seconds: For which a template is used.
         clock: Gives the time in seconds.
     """
 
@@ -31,7 +40,7 @@ class TemplateCache:
         self._max_tokens, self._max_seconds, self._clock = max_tokens, max_seconds, clock
         self._kept: OrderedDict[bytes, tuple[float, PromptTemplate]] = OrderedDict()  # with the time it was made
         self._tokens = 0
-        self._pending: dict[bytes, asyncio.Future[PromptTemplate | RouterError | None]] = {}
+        self._pending: dict[bytes, _Making] = {}
 
     async def get(self, key: bytes, make: Callable[[], Awaitable[PromptTemplate]]) -> PromptTemplate:
         """The template of a key: the one that is kept, or one that is being made, or a new one.
@@ -43,28 +52,27 @@ class TemplateCache:
         Raises:
             RouterError: It cannot be made; all who wait for it learn that, and the next who asks tries again.
         """
-        while True:
-            if (kept := self._fresh(key)) is not None:
-                return kept
-            if (pending := self._pending.get(key)) is None:
-                return await self._make(key, make)
-            outcome = await asyncio.shield(pending)  # a waiter that is cancelled cancels no other
-            if isinstance(outcome, RouterError):
-                raise copy(outcome)  # each with a traceback of its own
-            if outcome is not None:
-                return outcome
+        if (kept := self._fresh(key)) is not None:
+            return kept
+        making = self._pending.get(key)
+        if making is None:
+            making = self._pending[key] = _Making(asyncio.create_task(self._make(key, make)))
+            making.task.add_done_callback(_retrieve_error)
+        making.waiters += 1
+        try:
+            await asyncio.wait([making.task])  # one that leaves does not cancel it
+        finally:
+            making.waiters -= 1
+            if not making.waiters and self._pending.get(key) is making:
+                del self._pending[key]
+                making.task.cancel()
+        error = making.task.exception()
+        if isinstance(error, RouterError):
+            raise copy(error)  # each with a traceback of its own
+        return making.task.result()
 
     async def _make(self, key: bytes, make: Callable[[], Awaitable[PromptTemplate]]) -> PromptTemplate:
-        pending = self._pending[key] = asyncio.get_running_loop().create_future()
-        outcome: PromptTemplate | RouterError | None = None  # None lets the next one try: this one was cancelled
-        try:
-            template = outcome = await make()
-        except RouterError as error:
-            outcome = copy(error)
-            raise
-        finally:
-            del self._pending[key]
-            pending.set_result(outcome)
+        template = await make()
         self._keep(key, template)
         return template
 
@@ -89,6 +97,12 @@ class TemplateCache:
     def _forget(self, key: bytes) -> None:
         _, template = self._kept.pop(key)
         self._tokens -= _size(template)
+
+
+def _retrieve_error(task: asyncio.Task[PromptTemplate]) -> None:
+    """Have asyncio not report an error that nobody waited for any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _size(template: PromptTemplate) -> int:

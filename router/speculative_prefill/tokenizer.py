@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -31,7 +30,7 @@ class TokenizerState:
         failures: When a server failed to tokenize last, on the monotonic clock.
         long_texts: Held while a long text is tokenized.
         requests: Of each server, held while it tokenizes.
-        asked: How many requests each server has, and how many wait for it.
+        asked: Requests to each server, with those that wait until it has fewer.
     """
 
     failures: WeakKeyDictionary[Worker, float] = field(default_factory=WeakKeyDictionary)
@@ -48,7 +47,8 @@ class WorkerTokenizer:
     expected (also from a server started with `--skip-tokenizer-init`).
 
     Args:
-        workers: The servers, at least one. The one with the fewest requests is asked first.
+        workers: The servers, at least one, those first that should tokenize long texts, since a server sends nothing
+            meanwhile. For other texts the one with the fewest requests is asked first.
         state: Shared by the tokenizers of a router; None for a state of its own.
     """
 
@@ -56,6 +56,11 @@ class WorkerTokenizer:
         self._workers = workers
         self._state = state or TokenizerState()
         self._model = workers[0].model
+
+    @property
+    def identity(self) -> list[str | None]:
+        """The model, and the fingerprints of its servers' tokenizers as far as they tell them."""
+        return [self._model, *sorted({worker.report.tokenizer or "" for worker in self._workers})]
 
     async def agrees_with(self, other: "WorkerTokenizer") -> bool:
         """Whether both give the same token ids for all `PROBE_TEXTS`: only a sign that they are the same."""
@@ -91,16 +96,17 @@ class WorkerTokenizer:
 
     async def _post(self, path: str, body: dict[str, Any], size: int, key: str = "tokens") -> Any:
         """The value of `key` in the response of the first server that answers; `size` is the length of the text."""
-        async with self._state.long_texts if size >= LONG_TEXT else nullcontext():
-            return await self._post_to_first(path, orjson.dumps({"model": self._model, **body}), key)
+        raw = orjson.dumps({"model": self._model, **body})
+        if size < LONG_TEXT:
+            workers = sorted(self._workers, key=lambda worker: self._state.asked.get(worker, 0))
+            return await self._post_to_first(workers, path, raw, key)
+        async with self._state.long_texts:
+            return await self._post_to_first(self._workers, path, raw, key)
 
-    async def _post_to_first(self, path: str, raw: bytes, key: str) -> Any:
+    async def _post_to_first(self, preferred: Sequence[Worker], path: str, raw: bytes, key: str) -> Any:
         avoid_since = time.monotonic() - AVOID_SECONDS
         asked, failures = self._state.asked, self._state.failures
-        workers = sorted(
-            self._workers,
-            key=lambda worker: (failures.get(worker, -1.0) > avoid_since, asked.get(worker, 0)),
-        )
+        workers = sorted(preferred, key=lambda worker: failures.get(worker, -1.0) > avoid_since)
         last_error: RouterError | None = None
         for worker in workers[:MAX_SERVERS]:
             try:

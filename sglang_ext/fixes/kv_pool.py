@@ -39,7 +39,8 @@ def size_as_planned(original: Callable[..., int], configurator: PoolConfigurator
     if planned > free:
         raise NoMemory(
             f"{KV_POOL_BYTES} asks for a KV pool of {planned / GIB:.2f} GiB, but {free / GIB:.2f} GiB are free after "
-            "the weights were loaded; end what else uses this memory, or plan a smaller pool."
+            "the weights were loaded; end what else uses this memory, plan a smaller pool, or start the servers that "
+            "share the GPU one after the other."
         )
     if configurator.mambaish_config is not None:
         # The states of linear attention are a part of what was planned.

@@ -35,7 +35,7 @@ async def client(origin: Origin, arm: str, runs: int, seconds: list[float], stat
 def _tree(arm: str) -> tuple[str, dict[str, Any]]:
     return "/v1/chat/completions", {
         "model": "moa",
-        "messages": [{"role": "user", "content": "Why?"}],
+        "messages": [{"role": "user", "content": f"Why {uuid.uuid4()}?"}],
         "moa": {"arm": arm},
     }
 

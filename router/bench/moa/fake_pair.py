@@ -77,7 +77,7 @@ class FakeServer:
     async def _respond(self, path: str, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         if path == "/generate" and request.get("stream") and self._role == "decode":
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-            interval = request.get("sampling_params", {}).get("stream_interval", 1)
+            interval = request.get("sampling_params", {}).get("stream_interval", 1)  # of 16: tokens 1, 17, 33, ...
             for count in range(1, self._answer.tokens + 1):
                 if count % interval == 1 % interval or count == self._answer.tokens:
                     writer.write(self._answer.event(count))

@@ -73,6 +73,10 @@ def test_packed_runs_are_read_and_not_added_to(tmp_path: Path) -> None:
     assert read_runs(tmp_path) == [line("q1")]
     with pytest.raises(ConfigError, match=r"unpack them first \(xz -d .*runs\.jsonl\.xz\)"):
         RunLog(tmp_path, IDENTITY)
+    plain.touch()
+    with pytest.raises(ConfigError, match="has both"):
+        read_runs(tmp_path)
+    plain.unlink()
     packed.write_bytes(packed.read_bytes()[:-9])
-    with pytest.raises(ConfigError, match="is damaged"):
+    with pytest.raises(ConfigError, match=r"runs\.jsonl\.xz is damaged"):
         read_runs(tmp_path)

@@ -113,6 +113,26 @@ def test_servers_start_before_the_router_and_nothing_stays(tmp_path: Path) -> No
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+def test_a_server_that_dies_while_the_router_gets_ready_ends_the_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The router is ready when its servers have answered, so that it would be waited for in vain."""
+    monkeypatch.setattr(supervisor, "ROUTER_READY_PATH", "/never")
+
+    async def test(launched: Launched) -> None:
+        starting = asyncio.create_task(launched.supervisor.start())
+        services = launched.supervisor.services
+        await launched.until(lambda: services["router"].state == "starting")
+        decode = services["smollm2-a-decode"].process
+        assert decode is not None
+        os.kill(decode.pid, signal.SIGKILL)
+        with pytest.raises(ServerDied, match="smollm2-a-decode was killed by signal 9"):
+            await asyncio.wait_for(starting, 60)
+
+    launched = run(tmp_path, test)
+    assert ("router", "dead") not in launched.states
+
+
 @pytest.mark.parametrize("device", ["CPU", "GPU 0"])
 def test_the_router_ends_before_its_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     """Servers on GPUs are asked to end, too; on a CPU they are killed. Also when the stop itself is cancelled."""

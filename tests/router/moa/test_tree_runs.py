@@ -14,7 +14,7 @@ import pytest
 
 from router.endpoints.trees import TreeEndpoint
 from router.http.asgi import AsgiRequest, Message
-from router.moa.agent_on_pair import STREAM_INTERVAL
+from router.moa.agent_on_pair import PATIENT_SECONDS, STREAM_INTERVAL
 from router.moa.run_context import RunContext
 from router.moa.run_limits import RunLimits
 from router.moa.settings import RunSettings
@@ -317,6 +317,58 @@ async def test_agents_with_the_same_prompt_have_it_tokenized_once(agents: Agents
         assert second["choices"] == first["choices"]
         await router.post("/v1/chat/completions", CHAT | {"messages": [{"role": "user", "content": "And now?"}]})
         assert asked() == {path: 2 * count for path, count in of_one_run.items()}
+
+
+@aio
+async def test_an_impatient_agent_gets_each_token(agents: Agents, tmp_path: Path) -> None:
+    """Events are what its timeout listens for."""
+    config = small_tree()
+    config["trees"][0]["timeout"] = PATIENT_SECONDS - 1
+    file = tmp_path / "trees.json"
+    file.write_text(json.dumps(config))
+    async with serving(agents.pair, trees=file) as router:
+        await router.post("/v1/chat/completions", CHAT)
+    assert all("stream_interval" not in call.json["sampling_params"] for call in agents.pair.decode.requests)
+
+
+PROPOSAL = {"role": "system", "content": "p1"}
+
+
+@pytest.mark.parametrize("tree_first", [True, False])
+@aio
+async def test_a_placeholder_in_a_clients_text_is_one_in_its_own_run_only(
+    agents: Agents, trees: Path, tree_first: bool
+) -> None:
+    """A tree's agent and a run's have the same messages here, and not the same prompt."""
+    messages = [{"role": "user", "content": "Repeat <|answer:a|>."}]
+    reader = {"model": "fake", "run": "r", "agent": "b", "messages": [PROPOSAL, *messages]}
+    async with serving(agents.pair, trees=trees) as router:
+
+        async def ask_tree() -> None:
+            answer = await router.post("/v1/chat/completions", {"model": "moa", "messages": messages})
+            assert answer.status_code == 200
+            prompts = [agents.prompt(call) for call in agents.pair.decode.requests]
+            assert "<system>p1</system><user>Repeat <|answer:a|>.</user>" in prompts
+
+        if tree_first:
+            await ask_tree()
+        await router.post("/v1/chat/completions", {"model": "fake", "run": "r", "agent": "a", "messages": [PROPOSAL]})
+        assert (await router.post("/v1/chat/completions", reader)).status_code == 200
+        assert "Repeat says p1, done." in agents.prompt(agents.pair.decode.requests[-1])
+        if not tree_first:
+            await ask_tree()
+
+
+@aio
+async def test_template_options_are_part_of_a_prompt(agents: Agents, trees: Path) -> None:
+    async with serving(agents.pair, trees=trees) as router:
+        for thinking in (True, False, True):
+            options = {"chat_template_kwargs": {"enable_thinking": thinking}}
+            assert (await router.post("/v1/chat/completions", CHAT | options)).status_code == 200
+        servers = (agents.pair.prefill.server, agents.pair.decode.server)
+        rendered = [call.json for each in servers for call in each.to("/tokenize") if "messages" in call.json]
+        asked = Counter(each["chat_template_kwargs"]["enable_thinking"] for each in rendered)
+        assert asked[True] == asked[False] > 0
 
 
 @aio

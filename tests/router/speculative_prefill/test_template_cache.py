@@ -19,12 +19,15 @@ class Maker:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.may_go_on = asyncio.Event()
-        self.times = 0
+        self.times = self.ended = 0
         self.error = error
 
     async def __call__(self) -> PromptTemplate:
         self.times += 1
-        await self.may_go_on.wait()
+        try:
+            await self.may_go_on.wait()
+        finally:
+            self.ended += 1
         if self.error is not None:
             raise self.error
         return template_of(9)
@@ -32,7 +35,8 @@ class Maker:
 
 async def started(cache: TemplateCache, make: Maker, count: int) -> list[asyncio.Task[PromptTemplate]]:
     tasks = [asyncio.create_task(cache.get(b"key", make)) for _ in range(count)]
-    await asyncio.sleep(0)
+    for _ in range(2):  # until they wait, and until it is being made
+        await asyncio.sleep(0)
     return tasks
 
 
@@ -62,26 +66,42 @@ async def test_an_error_is_told_to_all_who_wait_and_not_kept() -> None:
 
 
 @aio
-async def test_an_error_that_nobody_expected_is_not_shared() -> None:
+async def test_an_error_that_nobody_expected_is_told_too() -> None:
     cache, make = TemplateCache(), Maker(ZeroDivisionError())
     tasks = await started(cache, make, 3)
     make.may_go_on.set()
     errors = await within(5, asyncio.gather(*tasks, return_exceptions=True))
     assert [type(error) for error in errors] == [ZeroDivisionError] * 3
-    assert make.times == 3
+    assert make.times == 1
 
 
-@pytest.mark.parametrize("cancelled", [0, 1])
+@pytest.mark.parametrize("leaves", [0, 1])
 @aio
-async def test_one_that_leaves_cancels_no_other(cancelled: int) -> None:
-    """Also the one that makes it: then the next one does."""
+async def test_one_that_leaves_cancels_no_other(leaves: int) -> None:
+    """Also the one that was first."""
     cache, make = TemplateCache(), Maker()
     tasks = await started(cache, make, 3)
-    tasks.pop(cancelled).cancel()
+    tasks.pop(leaves).cancel()
     await asyncio.sleep(0)
     make.may_go_on.set()
     assert await within(5, asyncio.gather(*tasks)) == [template_of(9)] * 2
-    assert make.times == (2 if cancelled == 0 else 1)
+    assert make.times == 1
+
+
+@aio
+async def test_what_nobody_waits_for_any_more_is_given_up() -> None:
+    cache, make = TemplateCache(), Maker()
+    tasks = await started(cache, make, 2)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert make.times == 1
+    again = await started(cache, make, 1)
+    await asyncio.sleep(0)
+    assert make.times == 2, "the next one begins anew"
+    assert make.ended == 1
+    make.may_go_on.set()
+    assert await within(5, again[0]) == template_of(9)
 
 
 @aio
