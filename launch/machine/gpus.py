@@ -1,8 +1,8 @@
 """The NVIDIA GPUs of the machine, as NVML reports them."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,19 +55,13 @@ def process_bytes(indexes: Sequence[int], pids: Collection[int]) -> int | None:
     NVML knows processes by the machine's own numbers, which a container's processes do not see, and on some machines
     it lists them without their memory.
     """
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # as where no GPU can be used
-        return None
-    try:
-        found = [_bytes_by_process(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index)) for index in indexes]
-    except Exception:  # a figure for the report is not worth a server's start
-        return None
-    finally:
-        with suppress(Exception):
-            pynvml.nvmlShutdown()
+    with _nvml() as nvml:
+        if nvml is None:
+            return None
+        try:
+            found = [_bytes_by_process(nvml, nvml.nvmlDeviceGetHandleByIndex(index)) for index in indexes]
+        except Exception:  # NVML's errors and its bindings'; a figure for the report is not worth a server's start
+            return None
     held = [used[pid] for used in found for pid in used.keys() & pids]
     return None if not held or None in held else sum(filter(None, held))
 
@@ -80,18 +74,27 @@ def _bytes_by_process(nvml: Any, handle: Any) -> dict[int, int | None]:
     return {process.pid: process.usedGpuMemory for process in processes}
 
 
-def _nvml_gpus() -> tuple[list[tuple[str, Gpu]], list[str]]:
-    """Every GPU of the machine with its UUID, in NVML's order, and notes on those left out."""
+@contextmanager
+def _nvml() -> Iterator[Any]:
+    """NVML's bindings, ready to be asked; None where no GPU can be used."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no library, no driver or no permission: all mean that no GPU can be used
-        return [], []
+    except Exception:  # no library, no driver or no permission
+        yield None
+        return
     try:
-        return _describe_all(pynvml)
+        yield pynvml
     finally:
-        pynvml.nvmlShutdown()
+        with suppress(Exception):
+            pynvml.nvmlShutdown()
+
+
+def _nvml_gpus() -> tuple[list[tuple[str, Gpu]], list[str]]:
+    """Every GPU of the machine with its UUID, in NVML's order, and notes on those left out."""
+    with _nvml() as nvml:
+        return ([], []) if nvml is None else _describe_all(nvml)
 
 
 def _describe_all(nvml: Any) -> tuple[list[tuple[str, Gpu]], list[str]]:
