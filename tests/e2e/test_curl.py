@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.routers import OwnRouter, own_router
-from tests.e2e.servers import TIMEOUT, Servers, generate, nothing_leaked, post
+from tests.e2e.servers import TIMEOUT, Servers, generate, nothing_leaked, post, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,11 @@ def answer(router: OwnRouter, line: str) -> Any:
     status, body = curl(router, line)
     assert status == 200, body
     return json.loads(body)
+
+
+def in_flight(router: OwnRouter) -> list[int]:
+    """The requests on each worker."""
+    return [worker["in_flight"] for worker in answer(router, "curl http://localhost:30000/get_server_info")["workers"]]
 
 
 def events(router: OwnRouter, line: str) -> list[dict[str, Any]]:
@@ -106,7 +111,7 @@ def test_information(router: OwnRouter, servers: Servers) -> None:
     assert answer(router, "curl http://localhost:30000/get_model_info")["is_generation"] is True
     info = answer(router, "curl http://localhost:30000/get_server_info")
     assert [worker["url"] for worker in info["workers"]] == [servers.prefill, servers.decode]
-    assert [worker["in_flight"] for worker in info["workers"]] == [0, 0]
+    assert wait_for(lambda: in_flight(router) == [0, 0]), "the test before this one is answered"
 
 
 @pytest.mark.parametrize("path", ["health", "health_generate"])
