@@ -24,12 +24,12 @@ ROOT = Path(__file__).parents[1]
 AT_ONCE = (os.cpu_count() or 1) + 2  # many tests wait
 # About as long as each other: each process imports what its tests need, for seconds. All other folders are one more.
 GROUPS = (
-    ("tests/sglang_ext", "tests/qmetric", "tests/launch", "tests/router/http", "tests/router/workers"),
     (
-        "tests/router/server", "tests/router/parity", "tests/router/request_checks", "tests/router/worker_selection",
-        "tests/router/dispatch", "tests/router/forwarding", "tests/router/samples", "tests/router/worker_supervision",
+        "tests/sglang_ext", "tests/qmetric", "tests/router/early_exit",  # these import torch
+        "tests/launch", "tests/router/http", "tests/router/endpoints",
     ),
-    ("tests/router/moa", "tests/router/endpoints", "tests/router/agent_runs"),
+    ("tests/router/server", "tests/router/dispatch", "tests/router/forwarding", "tests/router/worker_supervision"),
+    ("tests/router/moa", "tests/router/workers"),  # and many of these wait
 )  # fmt: skip
 WIDE = ("router",)  # of these each folder counts by itself
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", "not servers and not slow", "--hypothesis-profile=quick")

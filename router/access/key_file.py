@@ -17,11 +17,11 @@ from msgspec import Meta, Struct
 
 from router.access.client import Client, Right
 from router.config.structs import InvalidValue, read_struct
+from router.config.yaml_text import load_yaml
 from router.errors import BadRequest
 
 MAX_BYTES = 1 << 20
 MAX_KEYS = 10_000
-MAX_DEPTH = 20  # levels of lists and mappings in YAML; a right file has four
 API_KEY_NAME = "api-key"  # the client of `--api-key`
 FIELDS = "name, key or key_sha256, rights, max_concurrent_requests and requests_per_second"
 
@@ -97,7 +97,7 @@ def _parse(path: Path, source: str) -> object:
         text = raw.decode()
         if path.suffix == ".json":
             return json.loads(text)
-        return _load_yaml(text)
+        return load_yaml(text)
     except OSError as error:
         raise BadRequest(f"{source} cannot be read ({error.strerror}).") from None
     except RecursionError:
@@ -110,17 +110,6 @@ def _parse(path: Path, source: str) -> object:
         raise BadRequest(f"{source} is no valid YAML{place}.") from None
     except (ValueError, yaml.YAMLError):
         raise BadRequest(f"{source} is not valid; give YAML, or JSON where its name ends with .json.") from None
-
-
-def _load_yaml(text: str) -> object:
-    # libyaml, where PyYAML has it: 10,000 keys would take Python's own parser half a minute.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    depth = 0
-    for event in yaml.parse(text, loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:  # at some 10,000 levels libyaml's loader would overflow the stack and end the process
-            raise RecursionError
-    return yaml.load(text, loader)  # noqa: S506 - both loaders are safe
 
 
 def _reason(wrong: InvalidValue) -> str:

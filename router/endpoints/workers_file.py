@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from router.config.yaml_text import load_yaml
 from router.endpoints.worker_body import read_worker
 from router.endpoints.workers import WorkerEndpoints
 from router.errors import BadRequest, NotFound, RouterError
@@ -98,7 +99,7 @@ def _made(entry: Any, factory: WorkerFactory) -> Worker:
 def _parse(path: Path, named: str) -> Any:
     try:
         text = path.read_text()
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        return json.loads(text) if path.suffix == ".json" else load_yaml(text)
     except OSError as error:
         raise BadRequest(f"{named} cannot be read ({error.strerror}).") from None
     except (ValueError, yaml.YAMLError, RecursionError) as error:

@@ -8,6 +8,7 @@ trees:
 """
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ import yaml
 from msgspec import Meta, Struct, field
 
 from router.config.structs import InvalidValue, read_struct
+from router.config.yaml_text import load_yaml
 from router.errors import BadRequest
 from router.moa.model_roles import has_roles, is_role
 from router.moa.tree import Sampling, Tree, check_sampling
@@ -73,12 +75,20 @@ def load_trees(path: Path | None) -> Trees:
     Raises:
         BadRequest: The file cannot be read or is wrong; one sentence names the file and the key.
     """
-    if is_shipped(path):
-        path = SHIPPED_TREES / f"{path or DEFAULT_TREE}.yaml"
-    assert path is not None
+    if path is None or is_shipped(path):
+        return _read_shipped(str(path or DEFAULT_TREE))
+    return _read(path)
+
+
+@cache
+def _read_shipped(name: str) -> Trees:
+    return _read(SHIPPED_TREES / f"{name}.yaml")
+
+
+def _read(path: Path) -> Trees:
     try:
         text = path.read_text()
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        value = json.loads(text) if path.suffix == ".json" else load_yaml(text)
     except OSError as error:
         raise BadRequest(
             f"the trees file {path} cannot be read ({error.strerror}); shipped: {', '.join(shipped_trees())}."

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.speculative_prefill.vocabulary import Vocabulary
 from sglang_ext.tokenizer_fingerprint import tokenizer_fingerprint
-from tests.other_tokenizers import CHANGES, changed, smollm2
+from tests.other_tokenizers import CHANGES, changed, first_tokens
 from tests.router.support.aio import aio
 from tests.router.support.fakes import Call, FakePair, FakeWorker, native_event
 from tests.router.support.serving import Serving, serving
@@ -25,7 +25,7 @@ SAID = "The sky is blue as a blueberry, not green. <|tool|><file_sep><|turn_end|
 
 @pytest.fixture(scope="module")
 def smol() -> Tokenizer:
-    return smollm2()
+    return first_tokens(10_000)
 
 
 def encoded(tokenizer: Tokenizer, text: str) -> list[int]:

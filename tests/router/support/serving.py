@@ -166,7 +166,7 @@ async def _listening(
     app, settings = App(components), components.settings
     # uvicorn's protocol without its server, whose main loop ticks too slowly for many short tests.
     limited = protocol_with_timeouts(settings.server.client_timeout_secs, components.clients.connection_timeouts)
-    config = uvicorn.Config(app, http=limited, log_level="critical")
+    config = uvicorn.Config(app, http=limited, log_level="critical", log_config=None)
     config.load()
     state = ServerState()
     protocol = functools.partial(limited, config=config, server_state=state, app_state={})
