@@ -304,6 +304,14 @@ PATCHES: tuple[Patch, ...] = (
         cpu_only=True,
     ),
     Patch(
+        target="sglang.srt.managers.data_parallel_controller.DataParallelController.event_loop",
+        kind=Kind.AROUND,
+        hook="sglang_ext.cpu.idle:wait_for_requests",
+        reason="the process that shares requests out to data-parallel ranks takes a core when there are none",
+        expects={"0.5.17": "804af740481d2c51"},
+        cpu_only=True,
+    ),
+    Patch(
         target="sglang.srt.layers.attention.torch_native_backend.TorchNativeAttnBackend._run_sdpa_forward_extend",
         kind=Kind.AROUND,
         hook="sglang_ext.cpu.attention:prefix_aware_extend",

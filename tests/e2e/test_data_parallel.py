@@ -10,10 +10,10 @@ import pytest
 
 from launch.config.schema import LaunchConfig, ModelConfig
 from launch.planning.server_flags import server_argv
-from launch.processes.base import Command
+from launch.processes.base import Command, Process
 from launch.processes.exit_error import raise_if_exited
-from launch.processes.spawn import SpawnedProcess, Spawner
 from launch.processes.teardown import kill_all
+from launch.processes.zygote import Zygote
 from launch.supervision.readiness import wait_until_ready
 from router.http_client.origin import Origin
 from router.workers.worker import PAIR_ROLES, Role
@@ -31,10 +31,11 @@ def ranked(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     logs = tmp_path_factory.mktemp("ranks")
     ports = {role: free_port() for role in ("prefill", "decode", "bootstrap", "nccl")}
     with asyncio.Runner() as runner:
-        started: list[SpawnedProcess] = []
+        started: list[Process] = []
+        zygote = Zygote({"OMP_NUM_THREADS": "1"}, logs / "zygote.log")
         try:
             for role in PAIR_ROLES:
-                started.append(runner.run(_start(model_folder, role, ports, logs)))
+                started.append(runner.run(zygote.start(_command(model_folder, role, ports, logs))))
                 origin = Origin(f"http://127.0.0.1:{ports[role]}")
                 runner.run(wait_until_ready(origin, "/model_info", partial(raise_if_exited, started[-1]), seconds=900))
             yield Servers(
@@ -49,9 +50,10 @@ def ranked(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             )
         finally:
             runner.run(kill_all(started))
+            runner.run(zygote.close())
 
 
-async def _start(model: Path, role: Role, ports: dict[str, int], logs: Path) -> SpawnedProcess:
+def _command(model: Path, role: Role, ports: dict[str, int], logs: Path) -> Command:
     named = ModelConfig(name=MODEL, path=str(model), dtype="float32")
     argv = server_argv(
         LaunchConfig(models=[named], context_length=CONTEXT),
@@ -67,9 +69,7 @@ async def _start(model: Path, role: Role, ports: dict[str, int], logs: Path) -> 
     )
     at = argv.index("--nccl-port")  # of two ranks each needs one, so SGLang finds them
     argv = (*argv[:at], *argv[at + 2 :], "--dp-size", str(RANKS))
-    return await Spawner("sglang.launch_server").start(
-        Command(role, argv, {"OMP_NUM_THREADS": "1", "SGLANG_EXT_START_METHOD": "fork"}, logs / f"{role}.log")
-    )
+    return Command(role, argv, {}, logs / f"{role}.log")
 
 
 @pytest.fixture
