@@ -102,7 +102,7 @@ def test_a_stream_is_a_plain_servers(servers: Servers, kind: str) -> None:
 
 
 def test_samples_differ(servers: Servers) -> None:
-    body = {"model": MODEL, "prompt": "Once", "n": 4, "temperature": 1, "max_tokens": 24, "seed": 5, "ignore_eos": True}
+    body = {"model": MODEL, "prompt": "Once", "n": 4, "temperature": 2, "max_tokens": 24, "seed": 5, "ignore_eos": True}
     answer = post(f"{servers.router}/v1/completions", body).json()
     assert len({choice["text"] for choice in answer["choices"]}) == 4
     assert answer["usage"]["completion_tokens"] >= 4

@@ -131,9 +131,10 @@ def test_splicing_changes_no_answer(servers: Servers, paged: Servers) -> None:
         assert said[2] == said[0]
 
     check()
-    # Agents that read others: each sent segments in both modes, unless its answers were too short for one.
-    assert seen["overlay"] > 10 * BATCHES
-    assert seen["fallback"] > 10 * BATCHES
+    # Agents that read others sent segments in both modes; each of them did, unless its answers were too short or came
+    # too fast for one.
+    assert seen["overlay"] > BATCHES
+    assert seen["fallback"] > BATCHES
 
 
 @pytest.mark.parametrize("mode", CARRIERS)

@@ -61,6 +61,7 @@ async def test_plain_servers(answer: Callable[[Call], Any], more: dict[str, Any]
         for server in two.servers:
             server.answer = answer
         await two.chat(**more)
+        await two.router.answered()
         assert policy.told == told
 
 
@@ -82,6 +83,7 @@ async def test_a_retry_is_another_request() -> None:
         two.servers[0].answer = failing
         for _ in range(2):
             assert (await two.chat()).status_code == 200
+        await two.router.answered()
         assert policy.told.count("whole") == policy.told.count("over") == 4
 
 

@@ -91,6 +91,7 @@ def test_a_tree(stream: bool, tmp_path: Path, collector: Collector, caplog: pyte
             assert decision["exit"]
             assert (set(decision["extracted"]), decision["majority"]) == ({None}, None)
             assert decision["answers"]
+            await router.answered()
             assert WORD not in in_memory(run["run"])
 
     run(test)
@@ -146,6 +147,7 @@ async def test_agents_of_a_client(collector: Collector) -> None:
         assert WORD not in await shown(router)
         seen = (await router.http.get("/runs/r")).json()["agents"]
         assert [(each["state"], each["text"], each["output_ids"]) for each in seen] == [("done", "", [])] * 3
+        await router.answered()
         assert WORD not in in_memory("r")
     assert WORD not in repr(collector.spans)
 

@@ -523,6 +523,7 @@ async def test_what_is_parsed_at_once_is_bounded() -> None:
             return allowed(data)
 
         connection._lengths.allowed = noted
+        await until(lambda: not connection._streams, "the first is over")
         number = client.begin("/generate")
         await until(lambda: bool(connection._streams), "it has begun")
         body = orjson.dumps({"text": "x" * 200_000})

@@ -87,6 +87,10 @@ class Serving:
         async with httpx.AsyncClient(base_url=self.url, timeout=60.0, transport=transport) as http:
             yield http
 
+    async def answered(self) -> None:
+        """Every answer is over; its client may have had the last byte a moment before."""
+        await until(lambda: not self.requests, "every answer is over")
+
     async def settled(self) -> None:
         """No load is counted, and no generation is held open on any worker."""
         await until(lambda: all(worker.load.requests == 0 for worker in self.registry.workers), "all loads are 0")
