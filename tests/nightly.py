@@ -71,6 +71,16 @@ JOBS = [
         minutes=40,
     ),
     *(pytest(f"the whole suite, {number} of 3", *BOTH, minutes=60) for number in (1, 2, 3)),
+    Job(
+        "the whole suite, its processes stalled now and then",
+        (sys.executable, "-m", "tests.stalled", "-n", "3", "-p", "no:cacheprovider"),
+        minutes=90,
+    ),
+    Job(
+        "the quick tests, each request over a moment after its last byte",
+        (sys.executable, "-m", "tests.quick", "-p", "tests.late_ends"),
+        minutes=20,
+    ),
     *(
         pytest(f"killed clients and servers, {number} of 5", "tests/e2e/test_kills.py", minutes=20)
         for number in range(1, 6)
