@@ -7,6 +7,8 @@ rare on a fast machine. Held for 30 ms, every test fails that looks at what is l
 import asyncio
 from typing import Any
 
+import pytest
+
 SECONDS = 0.03
 
 
@@ -24,4 +26,4 @@ def pytest_sessionstart() -> None:
 
         await answer(app, scope, receive, send_and_wait)
 
-    setattr(App, "__call__", answer_and_wait)  # noqa: B010 - a method, for mypy
+    pytest.MonkeyPatch().setattr(App, "__call__", answer_and_wait)

@@ -16,12 +16,12 @@ EVERY_SECONDS = 0.5  # between two stalls, on average
 MAX_SECONDS = 2.0  # of one; half of all are shorter than 0.3 s
 
 
-def stall_one(parent: psutil.Process, generator: random.Random) -> None:
-    """Stop one of its descendants, and let it go on."""
+def stall_one(parent: psutil.Process, generator: random.Random) -> bool:
+    """Stop one of its descendants, and let it go on; whether there was one."""
     try:
         processes = parent.children(recursive=True)
         if not processes:
-            return
+            return False
         process = generator.choice(processes)
         process.suspend()
         try:
@@ -29,7 +29,8 @@ def stall_one(parent: psutil.Process, generator: random.Random) -> None:
         finally:
             process.resume()
     except psutil.NoSuchProcess:
-        pass
+        return False
+    return True
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,8 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     with subprocess.Popen([sys.executable, "-m", "pytest", *arguments]) as pytest:
         parent = psutil.Process(pytest.pid)
         while pytest.poll() is None:
-            stall_one(parent, generator)
-            stalls += 1
+            stalls += stall_one(parent, generator)
             time.sleep(generator.expovariate(1 / EVERY_SECONDS))
     print(f"{stalls} stalls")
     return pytest.returncode

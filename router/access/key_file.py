@@ -22,6 +22,7 @@ from router.errors import BadRequest
 
 MAX_BYTES = 1 << 20
 MAX_KEYS = 10_000
+MAX_DEPTH = 20  # levels of lists and mappings in YAML; a right file has four
 API_KEY_NAME = "api-key"  # the client of `--api-key`
 FIELDS = "name, key or key_sha256, rights, max_concurrent_requests and requests_per_second"
 
@@ -97,7 +98,7 @@ def _parse(path: Path, source: str) -> object:
         text = raw.decode()
         if path.suffix == ".json":
             return json.loads(text)
-        return load_yaml(text)
+        return load_yaml(text, MAX_DEPTH)
     except OSError as error:
         raise BadRequest(f"{source} cannot be read ({error.strerror}).") from None
     except RecursionError:

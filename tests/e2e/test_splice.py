@@ -130,11 +130,14 @@ def test_splicing_changes_no_answer(servers: Servers, paged: Servers) -> None:
         assert said[1] == said[0]
         assert said[2] == said[0]
 
-    check()
-    # Agents that read others sent segments in both modes; each of them did, unless its answers were too short or came
-    # too fast for one.
-    assert seen["overlay"] > BATCHES
-    assert seen["fallback"] > BATCHES
+    # Agents that read others: each sends segments in both modes, unless its answers are too short or come too fast for
+    # one. Where a slow machine makes these many, the same trees are asked again.
+    for _ in range(3):
+        check()
+        if min(seen["overlay"], seen["fallback"]) > 10 * BATCHES:
+            break
+    assert seen["overlay"] > 10 * BATCHES
+    assert seen["fallback"] > 10 * BATCHES
 
 
 @pytest.mark.parametrize("mode", CARRIERS)

@@ -122,6 +122,7 @@ def test_each_mistake_is_told_in_a_sentence_without_a_key(tmp_path: Path, mistak
         # Unchecked, these would end the process: libyaml's loader has no limit.
         ("k.yaml", b"[" * 100_000, "is not valid (it is nested too deeply)."),
         ("k.yaml", b"{a: " * 50_000, "is not valid (it is nested too deeply)."),
+        ("k.yaml", b"[" * 21 + b"]" * 21, "is not valid (it is nested too deeply)."),
         ("k.yaml", b"- " * 100_000, "is not valid (it is nested too deeply)."),
         ("k.yaml", b"#" * ((1 << 20) + 1), "is over 1048576 bytes; give fewer keys."),
     ],

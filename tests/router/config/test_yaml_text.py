@@ -10,6 +10,8 @@ def test_depth() -> None:
     for bracket in ("[", "{a: ", "- "):
         with pytest.raises(RecursionError):
             load_yaml(bracket * (MAX_DEPTH + 1))
+    with pytest.raises(RecursionError):
+        load_yaml("[[[]]]", max_depth=2)
 
 
 def test_plain_types() -> None:
