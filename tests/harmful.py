@@ -1,9 +1,9 @@
 """`python -m tests.harmful`: a search on a GPU for requests that end a server, or that it answers with 5xx.
 
-Starts a pair, and asks it for so many seconds whatever tests/e2e/harmful_requests.py draws, several requests at once,
-with an ordinary request beside each. Prints what happened as JSON, with the requests that were answered with 5xx. The
-exit code is 1 when there was one, when a server's process is another one in the end, when an ordinary request got no
-answer, or when KV stays taken. Further arguments go to the launcher.
+Starts a pair for each model, and asks them for so many seconds whatever tests/e2e/harmful_requests.py draws, several
+requests at once, with an ordinary client beside them. Prints what happened as JSON, with the requests that were
+answered with 5xx. The exit code is 1 when there was one, when a server's process is another one in the end, when an
+ordinary request got no answer, or when KV stays taken. Further arguments go to the launcher.
 """
 
 import argparse
@@ -95,10 +95,13 @@ def ordinary(router: str, model: str, record: Record) -> None:
 
 def run(servers: Launched, seconds: float, threads: int) -> tuple[Record, bool]:
     """Search, and wait until the servers are idle."""
-    (model,) = servers.models
     record = Record(time.monotonic() + seconds)
     targets: list[Callable[[str, str, Record], None]] = [ordinary, *[search] * threads]
-    workers = [threading.Thread(target=target, args=(servers.router, model, record)) for target in targets]
+    workers = [
+        threading.Thread(target=target, args=(servers.router, model, record))
+        for model in servers.models
+        for target in targets
+    ]
     for worker in workers:
         worker.start()
     while any(worker.is_alive() for worker in workers):
@@ -116,18 +119,19 @@ def started(servers: Launched) -> dict[str, Any]:
 def main() -> int:
     """Run the search; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", required=True, help="a model with a tokenizer: a folder or builtin:smollm2")
+    parser.add_argument("--path", required=True, nargs="+", help="models with a tokenizer: folders or builtin:smollm2")
     parser.add_argument("--seconds", type=float, default=600.0, help="how long (600)")
-    parser.add_argument("--threads", type=int, default=8, help="requests at once (8)")
+    parser.add_argument("--threads", type=int, default=8, help="requests at once, for each model (8)")
     parser.add_argument("--server-args", default="", help="for the servers, such as --load-format=dummy")
     parser.add_argument("--out", type=Path, help="also write the JSON there")
     options, more = parser.parse_known_args()
     config = Path(tempfile.mkdtemp(prefix="harmful-")) / "config.yaml"
-    told_config = {"models": [{"name": "model", "path": options.path}], "context_length": CONTEXT}
-    config.write_text(json.dumps({**told_config, "server_args": options.server_args.split()}))
+    models = [{"name": f"model-{number}", "path": path} for number, path in enumerate(options.path, start=1)]
+    told_config = {"models": models, "context_length": CONTEXT, "server_args": options.server_args.split()}
+    config.write_text(json.dumps(told_config))
     with launched(str(config), more) as servers:
         before = started(servers)
-        info = ask(f"http://127.0.0.1:{servers.ports['model-decode']}/server_info")
+        info = ask(f"http://127.0.0.1:{servers.ports['model-1-decode']}/server_info")
         record, quiet = run(servers, options.seconds, options.threads)
         after = started(servers) if quiet else None
     told = {
@@ -135,6 +139,7 @@ def main() -> int:
         "sglang": info.get("version"),
         "grammars": info.get("grammar_backend"),
         "sampling": info.get("sampling_backend"),
+        "models": [Path(path).name for path in options.path],
         **{name: getattr(options, name) for name in ("seconds", "threads", "server_args")},
         "statuses": record.statuses,
         "ordinary": record.ordinary,

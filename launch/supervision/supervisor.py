@@ -161,8 +161,8 @@ class Supervisor:
         service.ready_at = None
         server = self._servers.get(service.name)
         command = self._commands[service.name]
-        if server is not None:
-            command = replace(command, env=command.env | await self._mps_env())
+        # The router too: its judge shares a GPU with servers.
+        command = replace(command, env=command.env | await self._mps_env())
         service.started_at = time.monotonic()
         starter = self._starters[service.name]
         service.process = process = await starter.start(command)
@@ -210,7 +210,7 @@ class Supervisor:
                 return
 
     async def _mps_env(self) -> dict[str, str]:
-        """Variables by which a server is a client of the daemon of MPS, which then runs; none without MPS."""
+        """Variables by which a program is a client of the daemon of MPS, which then runs; none without MPS."""
         if self._mps is None:
             return {}
         if await self._mps.ensure_running():

@@ -31,6 +31,11 @@ class Embedder:
         self._cache_size = cache_size
         self._cache: OrderedDict[bytes, Tensor] = OrderedDict()
 
+    @property
+    def device(self) -> torch.device:
+        """The model's device."""
+        return self._blank.device
+
     def embed(self, texts: Sequence[tuple[str, int]]) -> list[Tensor]:
         """A float32 tensor [m, d] for each (text, m); all new chunks go through the model as one batch."""
         chunked = [chunks(text, m) for text, m in texts]

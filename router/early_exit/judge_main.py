@@ -36,7 +36,7 @@ WARM_UP_WORDS = 200  # of an answer's usual length
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run until stdin ends; returns 1 when the model cannot be loaded."""
+    """Run until stdin ends; returns 1 when the model cannot be loaded. Ends the process when its GPU is lost."""
     parser = argparse.ArgumentParser(prog="python -m router.early_exit.judge_main")
     parser.add_argument("--model", required=True)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -57,8 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     _write(output, {"ready": True})
     while True:
-        for response in process_batch(_next_batch(requests), embedder):
+        responses = process_batch(_next_batch(requests), embedder)
+        for response in responses:
             _write(output, response)
+        if any("problem" in response for response in responses) and device_is_lost(embedder):
+            print("the judge ends, since its GPU is lost to it; the router starts another one", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(1)  # the thread that reads holds the lock of stdin
 
 
 def warm_up(embedder: "Embedder") -> None:
@@ -68,6 +73,19 @@ def warm_up(embedder: "Embedder") -> None:
     (response,) = process_batch([{**request, "similarity": "pooled", "deadline": math.inf}], embedder)
     if "problem" in response:
         raise RuntimeError(response["problem"])
+
+
+def device_is_lost(embedder: "Embedder") -> bool:
+    """Whether nothing can be computed any more: after an illegal access, CUDA fails in a process until its end."""
+    import torch
+
+    try:
+        torch.zeros(1, device=embedder.device).item()
+    except torch.OutOfMemoryError:
+        return False
+    except RuntimeError:
+        return True
+    return False
 
 
 def process_batch(requests: list[Request], embedder: "Embedder") -> list[dict[str, Any]]:

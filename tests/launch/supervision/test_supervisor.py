@@ -182,7 +182,7 @@ def is_alive(watched: Supervisor) -> bool:
     return True
 
 
-def test_servers_are_clients_of_one_daemon_that_goes_with_the_launch(
+def test_servers_and_the_router_with_its_judge_are_clients_of_one_daemon_that_goes_with_the_launch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_on_path(tmp_path / "bin", monkeypatch)
@@ -196,8 +196,7 @@ def test_servers_are_clients_of_one_daemon_that_goes_with_the_launch(
     run(tmp_path, test, mps=True)
     prefill, decode, router = folders
     assert prefill is not None
-    assert prefill == decode
-    assert router is None
+    assert prefill == decode == router
     assert not prefill.exists()
 
 

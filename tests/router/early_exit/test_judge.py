@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 import pytest
 import torch
 
 from router.early_exit import Agreement, Judge, JudgeError, judge_process
 from router.early_exit.embedder import Embedder
-from router.early_exit.judge_main import process_batch
+from router.early_exit.judge_main import device_is_lost, process_batch
+from router.early_exit.judge_protocol import encode_message, read_message
 from tests.router.support.aio import until
 
 pytestmark = pytest.mark.servers  # the judge's process, with its embedding model
@@ -209,3 +211,44 @@ def test_a_late_request_is_answered_too() -> None:
     assert process_batch([late], Embedder(lambda _: torch.zeros(0, 3), torch.zeros(3))) == [
         {"id": 3, "problem": "it came too late"}
     ]
+
+
+LOST_GPU = """
+import torch
+from router.early_exit import embedding_model, judge_main
+from router.early_exit.embedder import Embedder
+
+def fail(*_, **__):
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+embedding_model.load_embedder = lambda *_: Embedder(fail, torch.zeros(3))
+judge_main.warm_up = lambda _: setattr(torch, "zeros", fail)
+raise SystemExit(judge_main.main(["--model", "none"]))
+"""
+
+
+def test_a_judge_whose_gpu_is_lost_says_so_and_ends() -> None:
+    """Then the router starts another one. The lost GPU is made up: whatever is computed fails."""
+    request = {"id": 3, "texts": ALIKE, "confidences": [0.5, 0.5], "gamma": 0.5, "tau": 0.7, "m": 1}
+    message = encode_message({**request, "similarity": "pooled", "deadline": time.monotonic() + 1000})
+    judge = subprocess.Popen([sys.executable, "-c", LOST_GPU], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with judge:
+        to_judge, from_judge = cast(BinaryIO, judge.stdin), cast(BinaryIO, judge.stdout)
+        assert read_message(from_judge) == {"ready": True}
+        to_judge.write(message)
+        to_judge.flush()
+        told = read_message(from_judge)
+        assert told is not None
+        assert "illegal memory access" in told["problem"]
+        assert judge.wait(PATIENCE) == 1
+
+
+def test_a_gpu_that_is_full_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = Embedder(lambda _: torch.zeros(0, 3), torch.zeros(3))
+    assert not device_is_lost(embedder)
+
+    def full(*_: object, **__: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "zeros", full)
+    assert not device_is_lost(embedder)
