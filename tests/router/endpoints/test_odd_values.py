@@ -1,0 +1,154 @@
+"""Each value of a rich request is replaced by odd ones, one at a time: the router may refuse them, and never fails.
+
+The workers are fakes that answer whatever they are asked.
+"""
+
+import asyncio
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.router.endpoints.test_common_fields import CHAT, COMPLETIONS, GENERATE
+from tests.router.endpoints.test_fuzz import Willing
+from tests.router.support.aio import run
+from tests.router.support.plain import PlainServer
+from tests.router.support.serving import Serving, serving
+
+ODD: list[Any] = [None, True, {}, {"a": [{}]}, [], [[]], [None, {}], "", "x", -1, 0.5, 10**30]
+AT_ONCE = 50  # requests
+
+SCHEMA = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"], "anyOf": [{"$ref": "#/$defs/b"}]}
+CHAT_BODY: dict[str, Any] = {
+    "messages": [
+        {"role": "system", "content": "Be brief.", "name": "boss"},
+        {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "x"}}]},
+        {"role": "assistant", "content": "yes", "tool_calls": [{"id": "1", "function": {"name": "f"}}]},
+        {"role": "tool", "content": "42", "tool_call_id": "1"},
+        {"role": "user", "content": "and?"},
+    ],
+    "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}},
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "stop": ["a", "b"],
+    "logit_bias": {"5": 1.0},
+    "logprobs": True,
+    "top_logprobs": 2,
+    "n": 1,
+    "max_tokens": 4,
+    "max_completion_tokens": 4,
+    "temperature": 0.5,
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": SCHEMA, "strict": True}}],
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "chat_template_kwargs": {"enable_thinking": False},
+    "service_tier": "auto",
+    "prompt_cache_key": "k",
+    "nvext": {"agent_hints": {"priority": 1, "osl": 10}},
+    "user": "me",
+    "metadata": {"a": "b"},
+    "session_params": {"id": "s"},
+    "rid": "r",
+    "priority": 1,
+}
+COMPLETIONS_BODY: dict[str, Any] = {
+    "prompt": ["hi", "ho"],
+    "echo": True,
+    "logprobs": 1,
+    "stream_options": {"include_usage": True},
+    "stop": "a",
+    "logit_bias": {"5": 1.0},
+    "max_tokens": 4,
+    "n": 1,
+    "rid": ["a", "b"],
+    "regex": "a*",
+}
+GENERATE_BODY: dict[str, Any] = {
+    "input_ids": [[1, 2], [3]],
+    "sampling_params": [{"max_new_tokens": 2, "stop": ["a"], "logit_bias": {"5": 1}}, {"n": 1, "ebnf": 'root ::= "a"'}],
+    "return_logprob": [True, True],
+    "logprob_start_len": [0, -1],
+    "top_logprobs_num": [1, 1],
+    "token_ids_logprob": [[1], [2]],
+    "rid": ["a", "b"],
+    "stream": False,
+    "custom_params": {"a": 1},
+    "priority": 1,
+    "bootstrap_room": None,
+    "routed_dp_rank": None,
+}
+SINGLE_BODY: dict[str, Any] = {
+    "text": "hi",
+    "sampling_params": {"max_new_tokens": 2, "json_schema": '{"type": "object"}', "stop_token_ids": [1], "n": 1},
+    "return_logprob": True,
+    "logprob_start_len": 0,
+    "token_ids_logprob": [1],
+    "stream": True,
+    "return_text_in_logprobs": True,
+}
+REQUESTS = {
+    "chat": (CHAT, CHAT_BODY),
+    "completions": (COMPLETIONS, COMPLETIONS_BODY),
+    "generate": (GENERATE, GENERATE_BODY),
+    "a generation": (GENERATE, SINGLE_BODY),
+}
+OF = {
+    "a pair": {"model": "fake"},
+    "a plain server": {"model": "other"},
+    "a tree": {"model": "moa"},
+    "a run": {"model": "fake", "run": "r", "name": "a"},
+}
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of each value in a body."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield (*path, key)
+        yield from places(child, (*path, key))
+
+
+def variants(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The body with one value replaced, for each value and each odd one; and with it left out."""
+    for path in places(body):
+        for odd in ODD:
+            changed = copy.deepcopy(body)
+            parent: Any = changed
+            for key in path[:-1]:
+                parent = parent[key]
+            parent[path[-1]] = odd
+            yield changed
+        left_out = copy.deepcopy(body)
+        parent = left_out
+        for key in path[:-1]:
+            parent = parent[key]
+        del parent[path[-1]]
+        yield left_out
+
+
+async def statuses(router: Serving, path: str, bodies: list[dict[str, Any]]) -> Counter[int]:
+    """What they are answered with; none with 500."""
+    found: Counter[int] = Counter()
+    for first in range(0, len(bodies), AT_ONCE):
+        some = bodies[first : first + AT_ONCE]
+        for body, answer in zip(some, await asyncio.gather(*(router.post(path, body) for body in some)), strict=True):
+            assert answer.status_code != 500, (body, answer.text)
+            assert "the router failed" not in answer.text, (body, answer.text)
+            found[answer.status_code] += 1
+    return found
+
+
+@pytest.mark.parametrize("of", OF)
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_an_odd_value_is_no_failure_of_the_router(kind: str, of: str) -> None:
+    path, body = REQUESTS[kind]
+
+    async def test() -> None:
+        plain = PlainServer("other")
+        plain.answer = plain.help = lambda call: call.answer({"text": "one", "choices": [{"index": 0, "text": "one"}]})
+        async with plain, serving(Willing(), plain=(plain.url,)) as router:
+            bodies = [OF[of] | each for each in [body, *variants(body)]]
+            print(await statuses(router, path, bodies))
+
+    run(test)
