@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from router.errors import BadRequest
+from router.request_checks.batches import check_one_for_a_prompt
 from router.request_checks.empty_grammars import GRAMMAR_FIELDS, check_grammars, has_grammar
 
 # Logits are divided by the temperature, which is at least 1e-6, in float32, which ends at 3e38.
@@ -46,6 +47,7 @@ def check_sampling(fields: Mapping[str, Any], path: str, *, stock: bool = False)
         _check_echo(fields, path)
         _check_params(fields, stock=stock)
         return
+    check_one_for_a_prompt(fields, path)
     given = fields.get("sampling_params")
     for params in given if isinstance(given, list) else [given]:
         if isinstance(params, dict):

@@ -28,6 +28,17 @@ MIN_REPETITION_PENALTY = 0.01
 MAX_TEMPERATURE = 1e6
 MAX_STOPS = 1024  # strings, patterns or ids: each is compared with each token
 MEDIA = ("image", "video", "audio")
+# A batch has a value for each prompt; a list in a request of one prompt passes SGLang's checks and ends the scheduler.
+ONE_FOR_A_PROMPT = (
+    "return_logprob",
+    "return_sampling_mask",
+    "return_hidden_states",
+    "lora_path",
+    "custom_logit_processor",
+    "extra_key",
+    "bootstrap_host",
+    "bootstrap_port",
+)
 INTEGERS = (
     ("max_new_tokens", 0, INT32),
     ("min_new_tokens", 0, INT32),
@@ -46,6 +57,7 @@ def reject_harmful_values(manager: TokenizerManager, obj: HttpRequest, input_ids
         allowed = placeholders(manager.model_config.hf_config) if obj.contains_mm_input() else frozenset()
         _check_ids("input_ids", input_ids, vocabulary, allowed)
     if hasattr(obj, "logprob_start_len"):
+        _check_one_for_a_prompt(obj)
         of_pair = manager.server_args.disaggregation_mode != "null"
         _check_logprobs(obj, min(vocabulary, MAX_PAIR_LOGPROBS) if of_pair else vocabulary)
         if of_pair and getattr(obj, "return_sampling_mask", False):
@@ -75,6 +87,12 @@ def _check_ids(name: str, ids: list[int], vocabulary: int, allowed: frozenset[in
         raise ValueError(f"`{name}` must be a list of integers.") from None
     if outside is not None:
         raise ValueError(f"`{name}`: token ids must be from 0 to {vocabulary - 1}, got {outside}.")
+
+
+def _check_one_for_a_prompt(obj: HttpRequest) -> None:
+    for name in ONE_FOR_A_PROMPT:
+        if isinstance(getattr(obj, name), list):
+            raise ValueError(f"`{name}` must be one value, since the request has one prompt; got a list.")
 
 
 def _check_logprobs(obj: HttpRequest, limit: int) -> None:

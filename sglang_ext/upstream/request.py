@@ -79,12 +79,18 @@ class HttpRequest(Protocol):
     """`sglang.srt.managers.io_struct.GenerateReqInput`: a request as it reaches the HTTP process."""
 
     sampling_params: dict[str, Any] | None
+    return_logprob: object
     top_logprobs_num: object
     logprob_start_len: object
     return_sampling_mask: object
+    return_hidden_states: object
+    lora_path: object
+    custom_logit_processor: object
+    extra_key: object
     priority: object
     rid: str
     bootstrap_host: str | None
+    bootstrap_port: object
     bootstrap_room: object
 
     def contains_mm_input(self) -> bool:

@@ -14,6 +14,7 @@ FRACTIONS = [0.0, -0.0, 0.5, 1.5, -1.5, 1e-3, 1e-6, 1e-7, 1e-38, 1e-40, 5e-324, 
 ODD = [None, True, False, "", "x", "1", [], {}, [1], {"a": 1}, "\u0000", "\ud7ff", "🦊"]
 numbers = st.sampled_from(EDGES) | st.sampled_from(FRACTIONS)
 anything = numbers | st.sampled_from(ODD)
+listed = anything | st.lists(anything, max_size=2)
 text = st.text("ab \n\u0000é🦊", max_size=4)
 
 characters = st.sampled_from(["a", "b", ".", r"\s", r"\S", r"\d", "[ab]", "[^a]", r"[^\s\S]", "é", "^", "$", "(", "\\"])
@@ -95,13 +96,41 @@ OPENAI = FIELDS | {
     "priority": anything,
 }
 AROUND = {  # beside the sampling parameters of /generate
-    "return_logprob": anything,
-    "logprob_start_len": anything,
-    "top_logprobs_num": anything,
+    "return_logprob": listed,
+    "logprob_start_len": listed,
+    "top_logprobs_num": listed,
     "token_ids_logprob": ids,
     "priority": anything,
-    "extra_key": anything,
-    "return_hidden_states": anything,
+    "extra_key": listed,
+    "return_hidden_states": listed,
+    "return_sampling_mask": listed,
+    "return_text_in_logprobs": anything,
+    "return_flat_raw_top_logprobs": anything,
+    "return_flat_raw_top_logprobs_b64": anything,
+    "return_routed_experts": anything,
+    "routed_experts_start_len": anything,
+    "return_indexer_topk": anything,
+    "return_entropy": anything,
+    "return_prompt_token_ids": anything,
+    "return_bytes": anything,
+    "require_reasoning": anything,
+    "max_thinking_tokens": anything,
+    "session_id": anything,
+    "conversation_id": anything,
+    "routing_key": anything,
+    "custom_labels": anything,
+    "custom_logit_processor": listed,
+    "lora_path": listed,
+    "lora_id": listed,
+    "rid": listed,
+    "modalities": listed,
+    "mm_hashes": listed,
+    "multi_item_delimiter_indices": listed,
+    "log_metrics": anything,
+    "background": anything,
+    "no_logs": anything,
+    "routed_dp_rank": anything,
+    "decode_tp_size": listed,
     "bootstrap_room": anything,
     "bootstrap_host": anything,
 }

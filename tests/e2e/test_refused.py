@@ -114,6 +114,18 @@ def test_public_case_requests_that_ended_a_server(servers: Servers, case: str) -
     assert len(generate(servers.router, "Still here", 2, sampling_params={"ignore_eos": True})["output_ids"]) == 2
 
 
+@pytest.mark.parametrize("name", ["return_hidden_states", "return_logprob", "extra_key", "lora_path"])
+def test_a_list_of_values_for_one_prompt(servers: Servers, name: str) -> None:
+    """`return_hidden_states: []` passed SGLang's checks, and ended both servers."""
+    for value in ([], [False], ["a"]):
+        body = {"model": MODEL, **IDS, name: value, "sampling_params": {"max_new_tokens": 2}}
+        refused(post(f"{servers.router}/generate", body), f"`{name}` must be one value")
+        answer = decode_of_a_pair(servers, "/generate", body)
+        assert answer.status_code in {400, 422}, answer.text  # the latter where the type does not fit either
+        assert name in answer.text
+    assert len(generate(servers.router, "Still here", 2, sampling_params={"ignore_eos": True})["output_ids"]) == 2
+
+
 def decode_of_a_pair(servers: Servers, path: str, body: dict[str, Any]) -> Any:
     """What decode answers when both servers get a request, dispatched by hand."""
     room = {"bootstrap_host": "127.0.0.1", "bootstrap_port": servers.bootstrap_port}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from router.errors import BadRequest
 from router.request_checks import sampling_bounds
+from router.request_checks.batches import ONE_FOR_A_PROMPT
 from router.request_checks.sampling_bounds import check_sampling
 from sglang_ext.fixes import request_guard
 
@@ -89,6 +90,17 @@ def test_what_ends_a_server_is_refused_by_its_name(field: str, params: dict[str,
     ):
         with pytest.raises(BadRequest, match=f"^`{field}` "):
             check_sampling(body, path)
+
+
+@pytest.mark.parametrize("name", ONE_FOR_A_PROMPT)
+@pytest.mark.parametrize("value", [[], [True], [[1]]], ids=str)
+def test_one_prompt_has_no_list_of_values(name: str, value: list[Any]) -> None:
+    """`return_hidden_states: []` ended both servers of a pair."""
+    for one in ({"text": "a"}, {"input_ids": [1, 2]}, {}):
+        with pytest.raises(BadRequest, match=f"^`{name}` must be one value"):
+            check_sampling({**one, name: value}, GENERATE)
+    check_sampling({"text": ["a"], name: value}, GENERATE)
+    check_sampling({"prompt": "a", name: value}, COMPLETIONS)
 
 
 @pytest.mark.parametrize("params", TAKEN, ids=str)
