@@ -10,10 +10,18 @@ from router.dispatch.worker_use import WorkerUse
 from router.errors import UpstreamFailed, UpstreamTimeout
 from router.workers.worker import Worker
 
-# Token ids that every vocabulary has, since a server may run without a tokenizer.
+# Token ids that every vocabulary has, since a server may run without a tokenizer. The tokens are sampled, since a GPU's
+# kernels for that are compiled at their first use, on a new machine for a minute in which a server serves nobody.
 WARM_UP_BODY: dict[str, Any] = {
     "input_ids": [1, 2, 3, 4],
-    "sampling_params": {"max_new_tokens": 2, "temperature": 0, "ignore_eos": True},
+    "sampling_params": {
+        "max_new_tokens": 2,
+        "temperature": 1,
+        "top_k": 4,
+        "top_p": 0.9,
+        "min_p": 0.01,
+        "ignore_eos": True,
+    },
 }
 
 
