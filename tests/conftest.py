@@ -17,7 +17,7 @@ OWN_SERVERS = ("test_launch.py", "test_kills.py", "test_data_parallel.py")
 LONG = (
     "test_supervisor.py", "test_install.py", "test_surface.py", "test_browser.py", "test_slow_clients.py",
     "test_restarts.py", "test_run_failures.py", "test_fuzz.py", "test_hung_servers.py", "test_refused_launches.py",
-    "test_reference_cycles.py", "test_main.py", "test_router_bench.py", "test_interpreter.py",
+    "test_odd_values.py", "test_reference_cycles.py", "test_main.py", "test_router_bench.py", "test_interpreter.py",
 )  # fmt: skip
 # What starts processes of its own, such as routers and browsers, or takes seconds otherwise: not in `make test-quick`.
 SLOW = (
@@ -43,6 +43,7 @@ SLOW = (
     "router/bench/test_routing.py",
     "router/cli/test_main.py",
     "router/endpoints/test_fuzz.py",
+    "router/endpoints/test_odd_values.py",
     "router/http_client/test_tls.py",
     "router/observability/test_tracing.py",
     "router/server/test_faults.py",

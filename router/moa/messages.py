@@ -6,6 +6,7 @@ from typing import Any
 from router.errors import BadRequest
 
 Messages = list[dict[str, Any]]
+TEXT_PARTS = ("text", "input_text")  # kinds; no set, since a client's kind may be an object, which has no hash
 
 
 def read_messages(value: Any) -> Messages:
@@ -35,7 +36,7 @@ def _joined(content: Any) -> str:
 def _text_of_part(part: Any) -> str:
     if isinstance(part, str):
         return part
-    if not isinstance(part, dict) or part.get("type", "text") not in {"text", "input_text"}:
+    if not isinstance(part, dict) or part.get("type", "text") not in TEXT_PARTS:
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__
         raise BadRequest(
             f"a message has a part of the kind {str(kind)[:40]!r}; agents read text only: ask a model by its name."

@@ -43,7 +43,7 @@ def check_grammars(params: Mapping[str, Any]) -> None:
 def has_grammar(params: Mapping[str, Any]) -> bool:
     """Whether the sampling fields have a grammar of any kind."""
     form = params.get("response_format")
-    of_response = isinstance(form, dict) and form.get("type") not in {None, "text"}
+    of_response = isinstance(form, dict) and form.get("type") not in (None, "text")
     return of_response or any(params.get(name) for name in GRAMMAR_FIELDS - {"response_format"})
 
 

@@ -13,11 +13,12 @@ import pytest
 
 from tests.router.endpoints.test_common_fields import CHAT, COMPLETIONS, GENERATE
 from tests.router.endpoints.test_fuzz import Willing
+from tests.router.moa.test_tree_runs import Agents
 from tests.router.support.aio import run
 from tests.router.support.plain import PlainServer
 from tests.router.support.serving import Serving, serving
 
-ODD: list[Any] = [None, True, {}, {"a": [{}]}, [], [[]], [None, {}], "", "x", -1, 0.5, 10**30]
+ODD: list[Any] = [None, True, {}, {"a": [{}]}, [], [[]], "x", 10**30]
 AT_ONCE = 50  # requests
 
 SCHEMA = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"], "anyOf": [{"$ref": "#/$defs/b"}]}
@@ -48,13 +49,12 @@ CHAT_BODY: dict[str, Any] = {
     "nvext": {"agent_hints": {"priority": 1, "osl": 10}},
     "user": "me",
     "metadata": {"a": "b"},
-    "session_params": {"id": "s"},
     "rid": "r",
     "priority": 1,
 }
 COMPLETIONS_BODY: dict[str, Any] = {
     "prompt": ["hi", "ho"],
-    "echo": True,
+    "echo": False,
     "logprobs": 1,
     "stream_options": {"include_usage": True},
     "stop": "a",
@@ -64,7 +64,7 @@ COMPLETIONS_BODY: dict[str, Any] = {
     "rid": ["a", "b"],
     "regex": "a*",
 }
-GENERATE_BODY: dict[str, Any] = {
+BATCH_BODY: dict[str, Any] = {
     "input_ids": [[1, 2], [3]],
     "sampling_params": [{"max_new_tokens": 2, "stop": ["a"], "logit_bias": {"5": 1}}, {"n": 1, "ebnf": 'root ::= "a"'}],
     "return_logprob": [True, True],
@@ -87,17 +87,75 @@ SINGLE_BODY: dict[str, Any] = {
     "stream": True,
     "return_text_in_logprobs": True,
 }
-REQUESTS = {
-    "chat": (CHAT, CHAT_BODY),
-    "completions": (COMPLETIONS, COMPLETIONS_BODY),
-    "generate": (GENERATE, GENERATE_BODY),
-    "a generation": (GENERATE, SINGLE_BODY),
+TREE_BODY: dict[str, Any] = {
+    "model": "moa",
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "hi"}, "ho"]},
+        {"role": "assistant", "content": "yes", "reasoning_content": "well"},
+        {"role": "user", "content": "and?"},
+    ],
+    "moa": {
+        "arm": "tree",
+        "order": "declared",
+        "seed": 1,
+        "exit": {"rule": "dmv", "least": 2},
+        "sampling": {"final": {"max_tokens": 4, "stop": ["a"]}},
+    },
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "response_format": {"type": "text"},
+    "tool_choice": "none",
+    "stop": ["a"],
+    "logit_bias": {"5": 1.0},
+    "n": 1,
+    "max_tokens": 4,
+    "temperature": 0.5,
+    "chat_template_kwargs": {"enable_thinking": False},
+    "reasoning_effort": "low",
+    "service_tier": "auto",
+    "prompt_cache_key": "k",
+    "nvext": {"agent_hints": {"osl": 10}},
+    "user": "me",
+    "metadata": {"a": "b"},
+    "modalities": ["text"],
 }
-OF = {
-    "a pair": {"model": "fake"},
-    "a plain server": {"model": "other"},
-    "a tree": {"model": "moa"},
-    "a run": {"model": "fake", "run": "r", "name": "a"},
+RUN_BODY: dict[str, Any] = {
+    "model": "fake",
+    "run": "r",
+    "order": "declared",
+    "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "stop": "a",
+    "logit_bias": {"5": 1.0},
+    "max_tokens": 4,
+    "seed": 5,
+    "nvext": {"agent_hints": {"osl": 10}},
+}
+NATIVE_RUN_BODY: dict[str, Any] = {
+    "model": "fake",
+    "run": "r",
+    "input_ids": [1, 2],
+    "sampling_params": {"max_new_tokens": 2, "stop": ["a"], "n": 1, "ebnf": 'root ::= "a"'},
+    "return_logprob": True,
+    "logprob_start_len": -1,
+    "token_ids_logprob": [1],
+    "custom_labels": {"a": "b"},
+}
+PAIR, PLAIN = {"model": "fake"}, {"model": "other"}
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "chat": (CHAT, PAIR | CHAT_BODY),
+    "completions": (COMPLETIONS, PAIR | COMPLETIONS_BODY),
+    "a batch": (GENERATE, PAIR | BATCH_BODY),
+    "a generation": (GENERATE, PAIR | SINGLE_BODY),
+    "chat of a plain server": (CHAT, PLAIN | CHAT_BODY),
+    "completions of a plain server": (COMPLETIONS, PLAIN | COMPLETIONS_BODY),
+    "a batch of a plain server": (GENERATE, PLAIN | BATCH_BODY),
+    "a generation of a plain server": (GENERATE, PLAIN | SINGLE_BODY),
+    "a tree": (CHAT, TREE_BODY),
+    "chat of a run": (CHAT, RUN_BODY),
+    "a generation of a run": (GENERATE, NATIVE_RUN_BODY),
 }
 
 
@@ -139,16 +197,19 @@ async def statuses(router: Serving, path: str, bodies: list[dict[str, Any]]) -> 
     return found
 
 
-@pytest.mark.parametrize("of", OF)
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_an_odd_value_is_no_failure_of_the_router(kind: str, of: str) -> None:
+def test_an_odd_value_is_no_failure_of_the_router(kind: str) -> None:
     path, body = REQUESTS[kind]
 
     async def test() -> None:
         plain = PlainServer("other")
         plain.answer = plain.help = lambda call: call.answer({"text": "one", "choices": [{"index": 0, "text": "one"}]})
-        async with plain, serving(Willing(), plain=(plain.url,)) as router:
-            bodies = [OF[of] | each for each in [body, *variants(body)]]
-            print(await statuses(router, path, bodies))
+        pair = Agents().pair if kind == "a tree" else Willing()
+        async with plain, serving(pair, plain=(plain.url,)) as router:
+            right = await router.post(path, body)
+            assert right.status_code == 200, right.text
+            # What plain servers get is checked by the same functions.
+            every = 3 if kind.endswith("of a plain server") else 1
+            print(await statuses(router, path, [*variants(body)][::every]))
 
     run(test)
