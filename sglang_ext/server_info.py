@@ -2,15 +2,17 @@
 
     {"version": "0.1.0", "unverified": [], "started": 1760000000.5,
      "processes": {"scheduler": {"pid": 1, "patches": [...]}, "tokenizer": {...}},
+     "gpus": ["f3e33d0e-0ef8-c4be-9376-9b349cfaad55"],
      "kv": {"total": 8192, "free": 8000, "evictable": 192, "protected": 0},
      "requests": {"running": 0, "waiting": 0, "prefill_bootstrap": 0, ...},
      "transfer": {"pages": 0, "runs": 0},
      "open_prompts": {"open": 0, "pinned": 0, "segments": 0, ...},   # or {"missing": "the reason"}
      "tokenizer": "9f86d081884c7d659a2feaa0c55ad015"}                # null without one
 
-`started` is when the scheduler's process began, in Unix seconds: another value means another process. KV figures are
-tokens; `free + evictable` is what a new request can get. `transfer` counts what was sent. `tokenizer` is its
-fingerprint: token ids of servers with the same one mean the same text.
+`started` is when the scheduler's process began, in Unix seconds: another value means another process. `gpus`
+are the UUIDs of the server's GPUs on this host, none on a CPU: servers with a common one share it. KV figures
+are tokens; `free + evictable` is what a new request can get. `transfer` counts what was sent. `tokenizer` is
+its fingerprint: token ids of servers with the same one mean the same text.
 """
 
 import os
@@ -18,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psutil
+import torch
 
 from sglang_ext import __version__
 from sglang_ext.open_prompt import scheduler_state
@@ -37,6 +40,7 @@ def add_scheduler_state(result: InternalState, scheduler: Scheduler, *args: Any,
         "unverified": unverified_patches(),
         "started": psutil.Process().create_time(),
         "processes": {"scheduler": _process()},
+        "gpus": _gpus(scheduler),
         "kv": _kv(scheduler),
         "requests": _requests(scheduler),
         "transfer": process_state.get(TransferStats).to_json(),
@@ -64,6 +68,14 @@ def _open_prompts() -> dict[str, Any]:
 
 def _process() -> dict[str, Any]:
     return {"pid": os.getpid(), "patches": [patch.target for patch in active_patches()]}
+
+
+def _gpus(scheduler: Scheduler) -> list[str]:
+    if scheduler.server_args.device != "cuda":
+        return []
+    ranks = scheduler.ps.tp_size * scheduler.ps.pp_size // scheduler.server_args.nnodes
+    numbers = (scheduler.ps.gpu_id + rank * scheduler.server_args.gpu_id_step for rank in range(ranks))
+    return [str(torch.cuda.get_device_properties(number).uuid) for number in numbers]
 
 
 def _kv(scheduler: Scheduler) -> dict[str, int]:

@@ -188,6 +188,10 @@ class OpenPrompt:
                 continue
             try:
                 pair = self._sticky_pair()
+                beside = self._dispatcher.registry.decoding_beside(pair.prefill)
+                self.speculation.beside = max(self.speculation.beside, beside)
+                if len(self.ids) - self._prefilled < pacer.min_tokens(beside):
+                    continue
                 started, sent, before = time.monotonic(), self.ids.copy(), self._prefilled
                 await self._send_segment(pair, sent, before)
             except RouterError:

@@ -17,6 +17,7 @@ class SpeculationStats:
         speculated: Tokens prefilled ahead.
         wasted: Of those, tokens that the final prompt does not have.
         tail: Tokens left to prefill when the prompt was complete; None before that.
+        beside: Most requests that decoded on the prefill server's GPU when a segment was considered.
         mode: How segments reached the servers; None when there were none.
     """
 
@@ -26,6 +27,7 @@ class SpeculationStats:
     speculated: int = 0
     wasted: int = 0
     tail: int | None = None
+    beside: int = 0
     mode: TransportMode | None = None
 
     @property

@@ -141,6 +141,15 @@ class Registry:
             if prefill.role == "prefill" and decode.role == "decode" and prefill.model == decode.model
         ]
 
+    def decoding_beside(self, worker: Worker) -> int:
+        """Requests in flight on servers that decode on one of a worker's GPUs; 0 where the servers tell none."""
+        gpus = worker.report.gpus
+        return sum(
+            each.load.requests
+            for each in self.workers
+            if each.role != "prefill" and not gpus.isdisjoint(each.report.gpus)
+        )
+
     def models(self) -> list[str]:
         """Models that can serve requests now: with a usable prefill and decode server, or a usable plain server."""
         prefill, decode, plain = (

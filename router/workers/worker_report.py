@@ -62,6 +62,12 @@ class WorkerReport:
         return fingerprint if isinstance(fingerprint, str) else None
 
     @property
+    def gpus(self) -> frozenset[str]:
+        """The UUIDs of its GPUs; none on a CPU, or where it has not the overlay, which tells them."""
+        told = (self.overlay or {}).get("gpus")
+        return frozenset(each for each in told if isinstance(each, str)) if isinstance(told, list) else frozenset()
+
+    @property
     def open_prompts(self) -> dict[str, Any] | None:
         """The overlay's report on open prompts; None if the worker does not support them."""
         report = (self.overlay or {}).get("open_prompts")

@@ -20,6 +20,8 @@ class ServerArgs(Protocol):
     enable_deterministic_inference: bool
     speculative_algorithm: str | None
     device: str | None
+    gpu_id_step: int
+    nnodes: int
     attention_backend: str | None
     sampling_backend: str | None
     sleep_on_idle: bool
@@ -41,6 +43,14 @@ class ParallelState(Protocol):
     @property
     def pp_size(self) -> int:
         """Return the number of pipeline stages."""
+
+    @property
+    def tp_size(self) -> int:
+        """Return the number of tensor-parallel ranks."""
+
+    @property
+    def gpu_id(self) -> int:
+        """Return the number of this process's GPU among those that it sees."""
 
 
 class Sender(Protocol):

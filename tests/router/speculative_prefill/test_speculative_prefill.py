@@ -39,7 +39,7 @@ from router.speculative_prefill.tokenizer import WorkerTokenizer
 from router.speculative_prefill.upstream_answer import UpstreamAnswer
 from router.workers.metrics import register_worker_metrics
 from router.workers.registry import Registry
-from router.workers.worker import Pair, Worker
+from router.workers.worker import Pair, Role, Worker
 from router.workers.worker_report import WorkerReport
 from sglang_ext.open_prompt.operation import InvalidOperation, Operation
 from sglang_ext.open_prompt.pins import PinnedPrefixes
@@ -201,6 +201,14 @@ def test_the_pacer_finds_where_a_segment_pays(fixed: float, per_token: float) ->
     assert pacer.min_tokens() == pytest.approx(wanted, rel=0.05, abs=1)
 
 
+def test_the_pacer_where_others_decode_on_the_same_gpu() -> None:
+    """Each loses half of the time that a segment takes; up to two of them, all lose less than one that waits."""
+    pacer = SegmentPacer()
+    for tokens in (64, 128):
+        pacer.observe(tokens, 0.01 + 1e-4 * tokens)
+    assert [pacer.min_tokens(beside) for beside in (0, 1, 2, 3, 10, 500)] == [100, 100, 100, 150, 500, 25_000]
+
+
 def test_the_pacer_with_one_size_or_no_cost_by_size() -> None:
     pacer = SegmentPacer()
     for size in (*TRIAL_TOKENS, *TRIAL_TOKENS):
@@ -256,7 +264,8 @@ class Segments:
         self.finals: list[list[int]] = []
         self.sent: list[int] = []  # tokens that travelled, a request each
         open_prompts = {"ttl": ttl, "pinned": 7} if overlay else {"missing": "it is a fake"}
-        self.report = WorkerReport(overlay={"open_prompts": open_prompts})
+        self.report = WorkerReport(overlay={"open_prompts": open_prompts, "gpus": ["gpu-0"]})
+        self.others = Registry([])
         self.registry = CollectorRegistry()
         cache: Any = None  # nothing is cached
         self.prompts = OpenPromptTable(10_000, PinnedPrefixes(cache, budget=0), Settings(ttl=ttl), time.monotonic)
@@ -296,7 +305,7 @@ class Segments:
             Worker(self.pair.decode.url, "decode", models=("tiny",), healthy=True),
         )
         prefill.report = decode.report = self.report
-        registry = Registry([prefill, decode])
+        registry = Registry([prefill, decode, *self.others.workers])
         dispatcher = dispatcher_for(registry)
         try:
             register_worker_metrics(self.registry, registry)
@@ -384,10 +393,35 @@ async def test_segments_go_out_one_at_a_time_and_the_final_request_has_it_all() 
             "speculated": 11,
             "wasted": 0,
             "tail": 3,
+            "beside": 0,
             "mode": "fallback",
             "used": 11,
         }
         assert fake.sent == [4, 11, 14]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "role", "held"), [("gpu-0", "decode", True), ("gpu-1", "decode", False), ("gpu-0", "prefill", False)]
+)
+def test_segments_are_larger_where_others_decode_on_the_prefill_servers_gpu(gpu: str, role: Role, held: bool) -> None:
+    async def test() -> None:
+        fake = Segments()
+        other = Worker("http://127.0.0.1:9", role, models=("other",), healthy=True)
+        other.report = WorkerReport(overlay={"gpus": [gpu]})
+        other.load.requests = 4  # each loses half of a segment's time, so eight tokens are worth one, and not four
+        fake.others.add(other)
+        async with started(fake.pair):
+            async with fake.prompt() as prompt:
+                prompt.append([1, 2, 3, 4])
+                await asyncio.sleep(0.05)
+                assert bool(fake.segments) is not held
+                prompt.append([5, 6, 7, 8])
+                await until(lambda: prompt.speculation.speculated == 8, "eight tokens are worth a segment to both")
+                await finish(prompt)
+            assert fake.segments[0] == [1, 2, 3, 4, *([5, 6, 7, 8] if held else [])]
+            assert prompt.speculation.beside == (4 if held else 0)
+
+    run(test)
 
 
 @aio
