@@ -114,7 +114,7 @@ def test_public_case_requests_that_ended_a_server(servers: Servers, case: str) -
     assert len(generate(servers.router, "Still here", 2, sampling_params={"ignore_eos": True})["output_ids"]) == 2
 
 
-@pytest.mark.parametrize("name", ["return_hidden_states", "return_logprob", "extra_key", "lora_path"])
+@pytest.mark.parametrize("name", ["return_hidden_states", "return_logprob", "extra_key"])
 def test_a_list_of_values_for_one_prompt(servers: Servers, name: str) -> None:
     """`return_hidden_states: []` passed SGLang's checks, and ended both servers."""
     for value in ([], [False], ["a"]):
