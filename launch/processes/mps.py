@@ -52,7 +52,7 @@ class MpsDaemon:
 
     @property
     def env(self) -> dict[str, str]:
-        """Variables by which a program becomes a client; empty where the daemon was not started."""
+        """Variables by which a program becomes a client, the same for each daemon; empty before the first."""
         if self._sockets is None:
             return {}
         return {"CUDA_MPS_PIPE_DIRECTORY": str(self._sockets), "CUDA_MPS_LOG_DIRECTORY": str(self._logs)}
@@ -74,29 +74,39 @@ class MpsDaemon:
         async with self._starting:
             if self._process is not None and self._answered and self._process.exit_code() is None:
                 return False
-            await self.stop()
+            await self._end_process()
+            has_clients = self._sockets is not None
             try:
                 await self._start()
             except BaseException:
-                await self.stop()
+                await (self._end_process() if has_clients else self.stop())
                 raise
             return True
 
     async def stop(self) -> None:
         """End the daemon and what it started, also where clients are left; harmless to call twice."""
-        process, sockets, env = self._process, self._sockets, self.env
-        self._process, self._sockets, self._answered = None, None, False
         try:
-            if process is not None:
-                grace_seconds = STOP_SECONDS if await _tell("quit", env) else 0.0
-                await stop_all([process], grace_seconds=grace_seconds)
+            await self._end_process()
         finally:
+            sockets, self._sockets = self._sockets, None
             if sockets is not None:
                 await asyncio.to_thread(shutil.rmtree, sockets, ignore_errors=True)
 
+    async def _end_process(self) -> None:
+        process, self._process, self._answered = self._process, None, False
+        if process is not None:
+            grace_seconds = STOP_SECONDS if await _tell("quit", self.env) else 0.0
+            await stop_all([process], grace_seconds=grace_seconds)
+
     async def _start(self) -> None:
         self._logs.mkdir(exist_ok=True)
-        self._sockets = Path(tempfile.mkdtemp(prefix="mps-"))
+        if self._sockets is None:
+            self._sockets = Path(tempfile.mkdtemp(prefix="mps-"))
+        for left in self._sockets.iterdir():  # by a daemon that died
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
         # It counts the GPUs as the servers do, and each server chooses its own among all.
         env = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
         env |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **self.env}

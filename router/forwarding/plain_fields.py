@@ -6,10 +6,12 @@ from router.dispatch.hint_fields import hint_fields
 from router.dispatch.rank_fields import rank_fields
 from router.dispatch.request_ids import ids_of_prompts, unique_ids
 from router.forwarding.forwarder import RoutedRequest
-from router.request_checks.batches import GENERATION_PATHS, batch_size
+from router.request_checks.batches import GENERATION_PATHS, PROMPT_FIELDS, batch_size
+from router.request_checks.refused_fields import refuse_labels
 from router.request_checks.sampling_params import sampling_params
 from router.workers.worker import Worker
 
+OWN_PATHS = PROMPT_FIELDS.keys() - {"/v1/completions"}  # SGLang's, on which a batch has an id for each prompt
 WITH_PRIORITY = GENERATION_PATHS | {"/v1/responses"}
 
 
@@ -20,9 +22,11 @@ def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
     on `/generate`, servers of unknown kind (`Worker.wants_key`). Others get only ids that the client sent.
 
     Raises:
-        BadRequest: The client's `rid` is none; or as of `rank_fields`.
+        BadRequest: The client's `rid` is none; or as of `rank_fields` and `refuse_labels`.
     """
     fields = routed.body.fields
+    if routed.path in OWN_PATHS and worker.report.overlay is None:
+        refuse_labels(fields)
     name = worker.served.own_name_of(routed.model)
     names_model = routed.path == "/generate" or fields.get("model") == name
     added: dict[str, Any] = {} if names_model else {"model": name}
@@ -31,7 +35,8 @@ def plain_fields(routed: RoutedRequest, worker: Worker) -> dict[str, Any]:
         added |= hint_fields(fields, (worker,))
     rid = fields.get("rid")
     if rid is not None:
-        added["rid"] = unique_ids(rid)
+        own = routed.path in OWN_PATHS
+        added["rid"] = ids_of_prompts(rid, batch_size(fields, routed.path)) if own else unique_ids(rid)
     elif _takes_ids(routed.path, worker) and not _has_samples(fields):
         added["rid"] = ids_of_prompts(None, batch_size(fields, routed.path))
     return added

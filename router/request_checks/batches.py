@@ -9,11 +9,13 @@ from router.errors import BadRequest
 GENERATION_PATHS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))
 MAX_BATCH = 10_000  # prompts of one request
 # Where SGLang reads the prompts from: the first of these fields that is present.
-PROMPT_FIELDS = {"/generate": ("text", "input_ids"), "/v1/completions": ("prompt",)}
+PROMPT_FIELDS = {"/generate": ("text", "input_ids", "input_embeds"), "/v1/completions": ("prompt",)}
+PROMPT_FIELDS |= dict.fromkeys(("/encode", "/classify"), ("text", "input_ids"))
 
-# Fields of `/generate` that have a value for each prompt of a batch. With one prompt, a list in some of them ends
-# SGLang 0.5.17, and means nothing in the others.
+# Fields of SGLang's own paths that may have a value for each prompt of a batch. With one prompt, a list in some of them
+# ends SGLang 0.5.17; a list of another length is answered with 500.
 ONE_FOR_A_PROMPT = (
+    "sampling_params",
     "return_logprob",
     "logprob_start_len",
     "top_logprobs_num",
@@ -29,17 +31,33 @@ def batch_size(body: Mapping[str, Any], path: str) -> int | None:
     """The number of prompts where SGLang sees a batch, that is a list of them; None where it sees one prompt."""
     for key in PROMPT_FIELDS.get(path, ()):
         if (prompt := body.get(key)) is not None:
-            return len(prompt) if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list) else None
+            if not isinstance(prompt, list) or not prompt or not isinstance(prompt[0], str | list):
+                return None
+            one = key == "input_embeds" and not (prompt[0] and isinstance(prompt[0][0], list))  # a vector for a token
+            return None if one else len(prompt)
     return None
 
 
-def check_one_for_a_prompt(fields: Mapping[str, Any], path: str) -> None:
-    """Raise `BadRequest` for a list of values, one for each prompt of a batch, where the request has one prompt."""
-    if path != "/generate" or batch_size(fields, path) is not None:
-        return
+def check_values_of_prompts(fields: Mapping[str, Any], path: str) -> None:
+    """Raise `BadRequest` for a list of values that has not one for each prompt of a batch.
+
+    `path` is one of SGLang's own: `/generate`, or one for embeddings.
+    """
+    size = batch_size(fields, path)
     for name in ONE_FOR_A_PROMPT:
-        if isinstance(fields.get(name), list):
-            raise BadRequest(f"`{name}` must be one value, since the request has one prompt; got a list.")
+        value = fields.get(name)
+        if isinstance(value, list):
+            _check_count(name, len(value), size)
+    ids = fields.get("token_ids_logprob")
+    if isinstance(ids, list) and ids and isinstance(ids[0], list):
+        _check_count("token_ids_logprob", len(ids), size)
+
+
+def _check_count(name: str, count: int, size: int | None) -> None:
+    if size is None:
+        raise BadRequest(f"`{name}` must be one value, since the request has one prompt; got a list.")
+    if count != size:
+        raise BadRequest(f"`{name}` must be one value, or one for each of the {size} prompts; got {count}.")
 
 
 def check_batch(body: Mapping[str, Any], path: str) -> None:

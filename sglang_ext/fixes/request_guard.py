@@ -7,7 +7,7 @@ retries elsewhere and stops using servers that work.
 
 import math
 from functools import cache
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
 
@@ -16,6 +16,9 @@ from sglang_ext.fixes.patterns import check_pattern
 from sglang_ext.fixes.rooms import claim_room
 from sglang_ext.upstream.request import HttpRequest
 from sglang_ext.upstream.scheduler import TokenizerManager
+
+if TYPE_CHECKING:
+    import torch
 
 INT32, INT64 = 2**31 - 1, 2**63 - 1
 NOT_CHECKED = {"custom_params"}  # SGLang accepts more than its type says
@@ -34,6 +37,7 @@ ONE_FOR_A_PROMPT = (
     "return_sampling_mask",
     "return_hidden_states",
     "lora_path",
+    "lora_id",
     "custom_logit_processor",
     "extra_key",
     "bootstrap_host",
@@ -50,20 +54,25 @@ INTEGERS = (
 def reject_harmful_values(manager: TokenizerManager, obj: HttpRequest, input_ids: list[int] | None) -> None:
     """BEFORE `TokenizerManager._validate_one_request`: a `ValueError` is answered with 400.
 
-    `obj` may also be an `EmbeddingReqInput`, of which only the token ids are checked.
+    `obj` may also be an `EmbeddingReqInput`, which has fewer fields.
     """
     vocabulary = manager.model_config.vocab_size
     if input_ids:
         allowed = placeholders(manager.model_config.hf_config) if obj.contains_mm_input() else frozenset()
         _check_ids("input_ids", input_ids, vocabulary, allowed)
+    _check_one_for_a_prompt(obj)
+    if obj.lora_id is not None and obj.lora_path is None:
+        raise ValueError("`lora_id` is set by the server; name the adapter with `lora_path`.")
+    _check_replaced_embeddings(obj, manager.model_config.hidden_size)
+    _check_sampling(obj.sampling_params or {}, manager.sampling_params_class, vocabulary)
     if hasattr(obj, "logprob_start_len"):
-        _check_one_for_a_prompt(obj)
         of_pair = manager.server_args.disaggregation_mode != "null"
         _check_logprobs(obj, min(vocabulary, MAX_PAIR_LOGPROBS) if of_pair else vocabulary)
         if of_pair and getattr(obj, "return_sampling_mask", False):
             raise ValueError("`return_sampling_mask` is not available on prefill/decode servers; leave it out.")
         _check_integer("priority", obj.priority, -INT32, INT32)
-        _check_sampling(obj.sampling_params or {}, manager.sampling_params_class, vocabulary)
+        if manager.server_args.enable_metrics:
+            _check_labels(obj.custom_labels, manager.server_args.tokenizer_metrics_allowed_custom_labels)
         if of_pair:
             claim_room(manager, obj)
 
@@ -91,8 +100,31 @@ def _check_ids(name: str, ids: list[int], vocabulary: int, allowed: frozenset[in
 
 def _check_one_for_a_prompt(obj: HttpRequest) -> None:
     for name in ONE_FOR_A_PROMPT:
-        if isinstance(getattr(obj, name), list):
+        if isinstance(getattr(obj, name, None), list):
             raise ValueError(f"`{name}` must be one value, since the request has one prompt; got a list.")
+
+
+def _check_replaced_embeddings(obj: HttpRequest, width: int) -> None:
+    """Vectors in place of tokens' embeddings are copied into the model's inputs by the scheduler."""
+    if obj.positional_embed_overrides is not None:
+        embeddings = getattr(obj.positional_embed_overrides, "embeds", None)
+        if embeddings is None:
+            raise ValueError("`positional_embed_overrides` is not taken: no JSON can say it.")
+        _check_width(embeddings, width)
+    for vector in getattr(obj, "embed_overrides", None) or []:
+        _check_width(vector, width)
+
+
+def _check_width(vectors: "torch.Tensor", width: int) -> None:
+    if vectors.shape[-1] != width:
+        raise ValueError(f"vectors in place of embeddings must have {width} numbers, got {vectors.shape[-1]}.")
+
+
+def _check_labels(labels: dict[str, str] | None, allowed: list[str] | None) -> None:
+    """A metric refuses labels that it was not made with, and that ends the HTTP process."""
+    unknown = next((name for name in labels or {} if name not in (allowed or ())), None)
+    if unknown is not None:
+        raise ValueError(f"`custom_labels` has {unknown[:40]!r}, which is no label of this server's metrics.")
 
 
 def _check_logprobs(obj: HttpRequest, limit: int) -> None:

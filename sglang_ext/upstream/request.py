@@ -85,6 +85,9 @@ class HttpRequest(Protocol):
     return_sampling_mask: object
     return_hidden_states: object
     lora_path: object
+    lora_id: object
+    custom_labels: dict[str, str] | None
+    positional_embed_overrides: object
     custom_logit_processor: object
     extra_key: object
     priority: object

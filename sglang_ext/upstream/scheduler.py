@@ -21,6 +21,8 @@ class ServerArgs(Protocol):
     speculative_algorithm: str | None
     device: str | None
     gpu_id_step: int
+    enable_metrics: bool
+    tokenizer_metrics_allowed_custom_labels: list[str] | None
     nnodes: int
     attention_backend: str | None
     sampling_backend: str | None
@@ -34,6 +36,7 @@ class ModelConfig(Protocol):
 
     context_len: int  # tokens
     vocab_size: int
+    hidden_size: int
     hf_config: object  # of Transformers
 
 

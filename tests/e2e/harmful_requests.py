@@ -95,6 +95,7 @@ OPENAI = FIELDS | {
     "response_format": schemas.map(lambda each: {"type": "json_schema", "json_schema": {"name": "x", "schema": each}}),
     "priority": anything,
 }
+embeddings = st.sampled_from([[[0.1]], [[0.1] * 576], [[[0.1] * 576]], [[1e39] * 576], [[]]]) | anything
 AROUND = {  # beside the sampling parameters of /generate
     "return_logprob": listed,
     "logprob_start_len": listed,
@@ -118,10 +119,22 @@ AROUND = {  # beside the sampling parameters of /generate
     "session_id": anything,
     "conversation_id": anything,
     "routing_key": anything,
-    "custom_labels": anything,
+    "custom_labels": st.dictionaries(text, text, max_size=2) | anything,
     "custom_logit_processor": listed,
     "lora_path": listed,
     "lora_id": listed,
+    "http_worker_ipc": anything,
+    "external_trace_header": anything,
+    "received_time": anything,
+    "encoder_urls": listed,
+    "input_embeds": embeddings,
+    "image_data": listed,
+    "audio_data": listed,
+    "video_data": listed,
+    "session_params": anything,
+    "positional_embed_overrides": anything,
+    "disagg_prefill_dp_rank": anything,
+    "bootstrap_port": anything,
     "rid": listed,
     "modalities": listed,
     "mm_hashes": listed,
@@ -133,6 +146,18 @@ AROUND = {  # beside the sampling parameters of /generate
     "decode_tp_size": listed,
     "bootstrap_room": anything,
     "bootstrap_host": anything,
+}
+
+flags = st.booleans() | anything
+LOGPROBS = {  # what belongs together, mostly with values that are right
+    "logprob_start_len": st.sampled_from([0, 1, 2, -1]) | listed,
+    "top_logprobs_num": st.sampled_from([0, 1, 5, 128]) | listed,
+    "token_ids_logprob": st.sampled_from([[0], [1, 2]]) | ids,
+    "return_text_in_logprobs": flags,
+    "return_flat_raw_top_logprobs": flags,
+    "return_flat_raw_top_logprobs_b64": flags,
+    "return_prompt_token_ids": flags,
+    "return_entropy": flags,
 }
 
 
@@ -149,8 +174,27 @@ native = st.builds(
         "/generate",
         {"input_ids": [1, 2, 3], **extra, **stream, "sampling_params": {"max_new_tokens": most, **sampling}},
     ),
-    some(NATIVE),
-    st.just({}) | some(AROUND, 2),
+    st.just({}) | some(NATIVE),
+    st.just({}) | some(AROUND, 3) | some(LOGPROBS, 6).map(lambda asked: {"return_logprob": True, **asked}),
+    tokens,
+    streams,
+)
+batches = st.builds(
+    lambda sampling, extra, most, stream: (
+        "/generate",
+        {"input_ids": [[1, 2, 3], [4]], **extra, **stream, "sampling_params": [{"max_new_tokens": most}, sampling]},
+    ),
+    st.just({"max_new_tokens": 2}) | some(NATIVE).map(lambda sampling: {"max_new_tokens": 2, **sampling}),
+    some({name: st.tuples(values, values).map(list) | values for name, values in AROUND.items()}, 3),
+    tokens,
+    streams,
+)
+vectors = st.builds(
+    lambda given, most, stream: (
+        "/generate",
+        {"input_embeds": given, **stream, "sampling_params": {"max_new_tokens": most}},
+    ),
+    embeddings,
     tokens,
     streams,
 )
@@ -169,4 +213,4 @@ completions = st.builds(
     tokens,
     streams,
 )
-requests: st.SearchStrategy[tuple[str, dict[str, Any]]] = native | chat | completions
+requests: st.SearchStrategy[tuple[str, dict[str, Any]]] = native | batches | vectors | chat | completions

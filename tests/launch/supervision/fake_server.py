@@ -1,10 +1,12 @@
 """A process that answers like a server or the router: `python -m tests.launch.supervision.fake_server ...`."""
 
 import json
+import subprocess
 import sys
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+from router.early_exit.judge_protocol import JUDGE_MODULE
 from tests.launch.http_server import QuietHandler
 
 OVERLAY: dict[str, object] = {"sglang_ext": {"processes": {"scheduler": {}, "tokenizer": {}}}}
@@ -48,4 +50,6 @@ if __name__ == "__main__":
         sys.exit("no such flag")
     if second_start():
         sys.exit("sglang_ext.errors.NoMemory: there is no room for the KV pool.")
+    if "--trees" in sys.argv:  # the router has a judge, which waits for its stdin
+        subprocess.Popen([sys.executable, "-c", "input()", JUDGE_MODULE], stdin=subprocess.PIPE)
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()

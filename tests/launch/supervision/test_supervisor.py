@@ -22,6 +22,7 @@ from launch.processes.spawn import Spawner
 from launch.supervision import backoff, readiness, starters, supervisor
 from launch.supervision.service import Service
 from launch.supervision.supervisor import Supervisor
+from router.early_exit.judge_protocol import JUDGE_MODULE
 from tests.launch.machines import cpu_machine
 from tests.launch.processes.fake_mps import put_on_path
 from tests.router.support.aio import until
@@ -166,6 +167,14 @@ def mps_folder(service: Service) -> Path | None:
     return None if found is None else Path(found)
 
 
+def judges(launched: Launched) -> list[int]:
+    """The pids of the router's judges."""
+    router = launched.supervisor.services["router"].process
+    assert router is not None
+    children = psutil.Process(router.pid).children()
+    return [each.pid for each in children if each.status() != psutil.STATUS_ZOMBIE and JUDGE_MODULE in each.cmdline()]
+
+
 def kill_daemon(service: Service) -> Path:
     """Kill the daemon of a running service; its folder."""
     folder = mps_folder(service)
@@ -215,7 +224,10 @@ def test_without_their_daemon_all_servers_are_restarted(tmp_path: Path, monkeypa
         await launched.until(lambda: any(failed in line for line in launched.lines))
         monkeypatch.delenv("MPS_FAILS")
         await launched.until(lambda: all(service.restarts and service.state == "ready" for service in servers))
-        assert mps_folder(servers[0]) == mps_folder(servers[1]) != old
+        router = launched.supervisor.services["router"]
+        assert mps_folder(servers[0]) == mps_folder(servers[1]) == mps_folder(router) == old
+        assert (old / "control").exists()
+        assert judges(launched) == [], "it cannot go on either"
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
 
@@ -223,6 +235,26 @@ def test_without_their_daemon_all_servers_are_restarted(tmp_path: Path, monkeypa
     assert any(line.startswith("mps was killed by signal 9") for line in launched.lines)
     for name in NAMES[:-1]:
         assert f"ending {name} too, whose daemon of MPS is gone" in launched.lines
+
+
+def test_a_router_is_restarted_also_where_the_daemon_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_on_path(tmp_path / "bin", monkeypatch)
+
+    async def test(launched: Launched) -> None:
+        await launched.supervisor.start()
+        router = launched.supervisor.services["router"]
+        monkeypatch.setenv("MPS_FAILS", "1")
+        kill_daemon(router)
+        assert router.process is not None
+        os.kill(router.process.pid, signal.SIGKILL)
+        watch = asyncio.create_task(launched.supervisor.watch())
+        await launched.until(lambda: router.restarts == 1 and router.state == "ready")
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+    run(tmp_path, test, mps=True)
 
 
 def test_a_launch_whose_daemon_does_not_start_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,6 +286,7 @@ def test_what_shares_a_gpu_by_mps_is_restarted_together(
         os.kill(prefill.process.pid, signal.SIGKILL)
         await launched.until(lambda: prefill.restarts == 1 and prefill.state == "ready")
         await launched.until(lambda: decode.restarts == restarts and decode.state == "ready")
+        assert bool(judges(launched)) is not mps
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
 

@@ -1,6 +1,7 @@
 """Sampling fields that would end a server of SGLang, refused by the router; the rest is left to the servers."""
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from router.errors import BadRequest
 from router.request_checks import sampling_bounds
 from router.request_checks.batches import ONE_FOR_A_PROMPT
+from router.request_checks.pair_request import check_pair_request
 from router.request_checks.sampling_bounds import check_sampling
 from sglang_ext.fixes import request_guard
 
@@ -86,7 +88,7 @@ def test_what_ends_a_server_is_refused_by_its_name(field: str, params: dict[str,
         (params, CHAT),
         (params, COMPLETIONS),
         ({"sampling_params": params}, GENERATE),
-        ({"sampling_params": [{}, params]}, GENERATE),
+        ({"text": ["a", "b"], "sampling_params": [{}, params]}, GENERATE),
     ):
         with pytest.raises(BadRequest, match=f"^`{field}` "):
             check_sampling(body, path)
@@ -96,11 +98,35 @@ def test_what_ends_a_server_is_refused_by_its_name(field: str, params: dict[str,
 @pytest.mark.parametrize("value", [[], [True], [[1]]], ids=str)
 def test_one_prompt_has_no_list_of_values(name: str, value: list[Any]) -> None:
     """`return_hidden_states: []` ended both servers of a pair."""
-    for one in ({"text": "a"}, {"input_ids": [1, 2]}, {}):
-        with pytest.raises(BadRequest, match=f"^`{name}` must be one value"):
-            check_sampling({**one, name: value}, GENERATE)
-    check_sampling({"text": ["a"], name: value}, GENERATE)
+    for one in ({"text": "a"}, {"input_ids": [1, 2]}, {"input_embeds": [[0.1], [0.2]]}, {}):
+        for path in (GENERATE, "/encode", "/classify"):
+            with pytest.raises(BadRequest, match=f"^`{name}` must be one value, since"):
+                check_sampling({**one, name: value}, path)
     check_sampling({"prompt": "a", name: value}, COMPLETIONS)
+
+
+@pytest.mark.parametrize("name", [*ONE_FOR_A_PROMPT, "token_ids_logprob"])
+def test_a_batch_has_a_value_for_each_prompt(name: str) -> None:
+    """SGLang looks for one for each, and answers 500 where there are fewer."""
+    value: Any = [[1], [2]] if name == "token_ids_logprob" else [{}, {}] if name == "sampling_params" else [True, True]
+    for batch in ({"text": ["a", "b"]}, {"input_ids": [[1], [2]]}, {"input_embeds": [[[0.1]], [[0.2]]]}):
+        check_sampling({**batch, name: value}, GENERATE)
+        with pytest.raises(BadRequest, match=f"^`{name}` must be one value, or one for each of the 2 prompts; got 1"):
+            check_sampling({**batch, name: value[:1]}, GENERATE)
+
+
+def test_sampling_parameters_beside_what_is_embedded() -> None:
+    """An embedding server reads them too, and one ends it."""
+    with pytest.raises(BadRequest, match=r"^`top_k` must be"):
+        check_sampling({"text": "a", "sampling_params": {"top_k": 2**40}}, "/encode")
+
+
+@pytest.mark.parametrize("stock", [True, False])
+def test_labels_of_metrics(stock: bool) -> None:
+    """One that a server does not know ends it; with the overlay it says so."""
+    fields = {"text": "a", "custom_labels": {"a": "b"}}
+    with pytest.raises(BadRequest, match=r"^`custom_labels` is not taken") if stock else nullcontext():
+        check_pair_request(fields, GENERATE, stock=stock)
 
 
 @pytest.mark.parametrize("params", TAKEN, ids=str)
