@@ -14,7 +14,7 @@ def check_pair_request(fields: Mapping[str, Any], path: str, *, stock: bool) -> 
 
     Raises:
         BadRequest: A field is in `HARMFUL_FIELDS`, has labels that a stock server may not know, or would end a server;
-            the batch is too long; or `n` is not 1: SGLang 0.5.17 would use one bootstrap room for all samples, and fail.
+            the batch is too long; `n` is not 1: SGLang 0.5.17 would use one bootstrap room for all samples, and fail.
     """
     refuse_harmful(fields)
     if stock and path == "/generate":
