@@ -152,7 +152,7 @@ def test_no_number_of_samples_is_refused(n: Any) -> None:
         {"n": None},
         {"n": "1"},
         {"sampling_params": {"n": 1}},
-        {"sampling_params": []},
+        {"sampling_params": {}},
     ],
 )
 def test_one_sample_is_not(body: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from sglang_ext.fixes.request_guard import placeholders, reject_harmful_values
 
@@ -12,11 +13,13 @@ VOCABULARY, IMAGE = 100, 100  # as in Llama 3.2 Vision, the first id behind it
 
 def check(ids: list[int], has_media: bool, **config: object) -> None:
     manager: Any = SimpleNamespace(
-        model_config=SimpleNamespace(vocab_size=VOCABULARY, hf_config=SimpleNamespace(**config)),
+        model_config=SimpleNamespace(vocab_size=VOCABULARY, hidden_size=4, hf_config=SimpleNamespace(**config)),
         server_args=SimpleNamespace(disaggregation_mode="null"),
+        sampling_params_class=Struct,
     )
-    # Without `logprob_start_len`, as an embedding request: only ids are checked.
-    request: Any = SimpleNamespace(contains_mm_input=lambda: has_media)
+    # Without `logprob_start_len`, as an embedding request.
+    none = dict.fromkeys(("sampling_params", "lora_id", "lora_path", "positional_embed_overrides"))
+    request: Any = SimpleNamespace(contains_mm_input=lambda: has_media, **none)
     reject_harmful_values(manager, request, ids)
 
 
