@@ -24,6 +24,9 @@ WARM_UP_BODY: dict[str, Any] = {
     },
 }
 
+# On a GPU the prompt is some pages long, so that it is found cached the second time, for which there are other kernels.
+GPU_WARM_UP_BODY = WARM_UP_BODY | {"input_ids": [1, 2, 3, 4] * 32}
+
 
 async def generate_on_plain(worker: Worker, seconds: float) -> None:
     """Let a plain server generate a token or two; the outcome counts for its circuit breaker.

@@ -11,7 +11,7 @@ from router.dispatch.exchange_request import ExchangeRequest
 from router.dispatch.worker_errors import error_message
 from router.errors import RouterError, UpstreamFailed, UpstreamTimeout
 from router.http.body import Body
-from router.worker_supervision.plain_trial import WARM_UP_BODY, generate_on_plain
+from router.worker_supervision.plain_trial import GPU_WARM_UP_BODY, WARM_UP_BODY, generate_on_plain
 from router.workers.worker import Pair, Worker
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,8 @@ class WorkerSupervisor:
             await self._generate(Pair(prefill[number % len(prefill)], decode[number % len(decode)]))
 
     async def _generate(self, pair: Pair) -> None:
-        request = ExchangeRequest("/generate", Body(WARM_UP_BODY), timed=False)
+        body_sent = GPU_WARM_UP_BODY if pair.prefill.report.gpus else WARM_UP_BODY
+        request = ExchangeRequest("/generate", Body(body_sent), timed=False)
         try:
             async with asyncio.timeout(WARM_UP_TIMEOUT), self._dispatcher.exchange(pair, request) as exchange:
                 body = b"".join([chunk async for chunk in exchange.body()])
@@ -213,6 +214,8 @@ class WorkerSupervisor:
         names = f"{pair.prefill.url} and {pair.decode.url}"
         try:
             await self.generate(pair)
+            if pair.prefill.report.gpus:
+                await self.generate(pair)  # what is cached has kernels of its own
             while any(breaker.begin_trial() for breaker in (pair.prefill.breaker, pair.decode.breaker)):
                 await self.generate(pair)
         except RouterError as error:
