@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psutil
 
@@ -25,6 +26,7 @@ def stall_one(parent: psutil.Process, generator: random.Random) -> bool:
         process = generator.choice(processes)
         process.suspend()
         try:
+            # This waits for nothing: it is how long the process stands still.
             time.sleep(min(MAX_SECONDS, generator.lognormvariate(-1.2, 0.9)))
         finally:
             process.resume()
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str]) -> int:
         parent = psutil.Process(pytest.pid)
         while pytest.poll() is None:
             stalls += stall_one(parent, generator)
-            time.sleep(generator.expovariate(1 / EVERY_SECONDS))
+            with suppress(subprocess.TimeoutExpired):
+                pytest.wait(generator.expovariate(1 / EVERY_SECONDS))
     print(f"{stalls} stalls")
     return pytest.returncode
 

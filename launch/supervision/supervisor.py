@@ -206,11 +206,14 @@ class Supervisor:
             assert process is not None
             while (exit_code := process.exit_code()) is None:  # noqa: ASYNC110 - no event tells the end of a process
                 await asyncio.sleep(WATCH_SECONDS)
+            was_ended = service.state == "dead"  # by `_end`, for another one that died
             self._set_state(service, "dead")
             self._print_line(str(exit_error(process.command, exit_code)))
             # Its children must be gone before its ports can be taken again.
             await kill_all([process])
             await self._end_affected(service)
+            if self._mps is not None and service.name in self._servers and not was_ended:
+                await self._end_judge()
             delay = backoff.next_delay(None if service.ready_at is None else time.monotonic() - service.ready_at)
             if not await self._restart(service, backoff, delay):
                 self._give_up(service, process)
@@ -242,8 +245,8 @@ class Supervisor:
         UCX maps a decode server's KV pool into its prefill server, and unmaps it only when that process ends (UCX's
         issue 11753). Until then the memory is not free, and the decode server could not start again.
 
-        With MPS the servers on a GPU share one context, and so does the judge. After an error in it no server can start
-        there before all of them have ended.
+        With MPS the servers on a GPU share one context. After an error in it no server can start there before all of
+        them have ended.
         """
         dead = self._servers.get(service.name)
         if dead is None or not dead.gpus:
@@ -254,11 +257,12 @@ class Supervisor:
                 await self._end(affected, f"which holds the GPU memory of {service.name}")
             elif self._mps is not None and not {*server.gpus}.isdisjoint(dead.gpus):
                 await self._end(affected, f"which shares a GPU with {service.name} by MPS")
-        if self._mps is not None:
-            await self._end_judge()
 
     async def _end_judge(self) -> None:
-        """Kill the router's judge: an idle one does not notice that its GPU is lost. The router starts another one."""
+        """Kill the router's judge, which shares the servers' context by MPS; the router starts another one.
+
+        By itself an idle judge does not notice that its GPU is lost, and no server could start there.
+        """
         router = self.services[ROUTER].process
         if router is not None and router.exit_code() is None:
             await asyncio.to_thread(_kill_judges_of, router.pid)

@@ -20,8 +20,7 @@ def wants_prompt_logprobs(path: str, fields: Mapping[str, Any]) -> bool:
     """Whether the response to a request has log-probabilities of the prompt, or may have them."""
     if path == "/generate":
         starts = fields.get("logprob_start_len")
-        from_where = [start for start in _as_list(starts) if start is not None and start != -1]
-        return _any(fields.get("return_logprob")) and bool(from_where)
+        return _any(fields.get("return_logprob")) and any(start not in (None, -1) for start in _as_list(starts))
     return path == "/v1/completions" and bool(fields.get("echo")) and fields.get("logprobs") is not None
 
 

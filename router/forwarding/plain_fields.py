@@ -6,12 +6,11 @@ from router.dispatch.hint_fields import hint_fields
 from router.dispatch.rank_fields import rank_fields
 from router.dispatch.request_ids import ids_of_prompts, unique_ids
 from router.forwarding.forwarder import RoutedRequest
-from router.request_checks.batches import GENERATION_PATHS, PROMPT_FIELDS, batch_size
+from router.request_checks.batches import GENERATION_PATHS, OWN_PATHS, batch_size
 from router.request_checks.refused_fields import refuse_labels
 from router.request_checks.sampling_params import sampling_params
 from router.workers.worker import Worker
 
-OWN_PATHS = PROMPT_FIELDS.keys() - {"/v1/completions"}  # SGLang's, on which a batch has an id for each prompt
 WITH_PRIORITY = GENERATION_PATHS | {"/v1/responses"}
 
 

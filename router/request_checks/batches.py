@@ -8,11 +8,16 @@ from router.errors import BadRequest
 # SGLang's paths that generate: they take request ids, several samples, and a data-parallel rank.
 GENERATION_PATHS = frozenset(("/generate", "/v1/chat/completions", "/v1/completions"))
 MAX_BATCH = 10_000  # prompts of one request
+# SGLang's own paths, on which a batch may have ids, parameters and other values for each of its prompts.
+OWN_PATHS = frozenset(("/generate", "/encode", "/classify"))
 # Where SGLang reads the prompts from: the first of these fields that is present.
-PROMPT_FIELDS = {"/generate": ("text", "input_ids", "input_embeds"), "/v1/completions": ("prompt",)}
-PROMPT_FIELDS |= dict.fromkeys(("/encode", "/classify"), ("text", "input_ids"))
-
-# Fields of SGLang's own paths that may have a value for each prompt of a batch. With one prompt, a list in some of them
+PROMPT_FIELDS = {
+    "/generate": ("text", "input_ids", "input_embeds"),
+    "/encode": ("text", "input_ids"),
+    "/classify": ("text", "input_ids"),
+    "/v1/completions": ("prompt",),
+}
+# Fields of `OWN_PATHS` that may have a value for each prompt of a batch. With one prompt, a list in some of them
 # ends SGLang 0.5.17; a list of another length is answered with 500.
 ONE_FOR_A_PROMPT = (
     "sampling_params",
@@ -39,10 +44,7 @@ def batch_size(body: Mapping[str, Any], path: str) -> int | None:
 
 
 def check_values_of_prompts(fields: Mapping[str, Any], path: str) -> None:
-    """Raise `BadRequest` for a list of values that has not one for each prompt of a batch.
-
-    `path` is one of SGLang's own: `/generate`, or one for embeddings.
-    """
+    """Raise `BadRequest` for a list of values that has not one for each prompt of a batch; `path` is in `OWN_PATHS`."""
     size = batch_size(fields, path)
     for name in ONE_FOR_A_PROMPT:
         value = fields.get(name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from router.errors import BadRequest
-from router.request_checks.batches import PROMPT_FIELDS, check_values_of_prompts
+from router.request_checks.batches import OWN_PATHS, check_values_of_prompts
 from router.request_checks.empty_grammars import GRAMMAR_FIELDS, check_grammars, has_grammar
 
 # Logits are divided by the temperature, which is at least 1e-6, in float32, which ends at 3e38.
@@ -33,7 +33,7 @@ _RANGES = {"temperature": (0, MAX_TEMPERATURE), "repetition_penalty": (MIN_REPET
 
 
 def check_sampling(fields: Mapping[str, Any], path: str, *, stock: bool = False) -> None:
-    """Check the sampling fields of a request's body for `path`: in `sampling_params`, at the top but for `/generate`.
+    """Check a body's sampling fields for `path`: in `sampling_params` and, but for `/generate`, at the top.
 
     Values that are only wrong are left to the server, whose message is better. `stock` is True for a server without the
     overlay, which also ends where a grammar allows only the end of the answer and `min_tokens` forbids it.
@@ -46,7 +46,7 @@ def check_sampling(fields: Mapping[str, Any], path: str, *, stock: bool = False)
     if path != "/generate":
         _check_echo(fields, path)
         _check_params(fields, stock=stock)
-    if not path.startswith("/v1/") and path in PROMPT_FIELDS:
+    if path in OWN_PATHS:
         check_values_of_prompts(fields, path)
     given = fields.get("sampling_params")
     for params in given if isinstance(given, list) else [given]:

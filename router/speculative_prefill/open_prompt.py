@@ -163,6 +163,13 @@ class OpenPrompt:
             self._transport = self._new_transport(self._pair)
         return self._pair
 
+    def _decoding_beside(self) -> int:
+        """Requests that decode on the GPU of its prefill server now."""
+        pair = self._pair or self._sticky_pair()  # whether it may stay there is asked when something is sent
+        beside = self._dispatcher.registry.decoding_beside(pair.prefill)
+        self.speculation.beside = max(self.speculation.beside, beside)
+        return beside
+
     def _release_pair(self) -> None:
         """Tell the pair, without waiting, that no final request will come."""
         body = self._transport.close() if self._pair is not None else None
@@ -187,11 +194,9 @@ class OpenPrompt:
             if len(self.ids) - self._prefilled < pacer.min_tokens():
                 continue
             try:
-                pair = self._sticky_pair()
-                beside = self._dispatcher.registry.decoding_beside(pair.prefill)
-                self.speculation.beside = max(self.speculation.beside, beside)
-                if len(self.ids) - self._prefilled < pacer.min_tokens(beside):
+                if len(self.ids) - self._prefilled < pacer.min_tokens(self._decoding_beside()):
                     continue
+                pair = self._sticky_pair()
                 started, sent, before = time.monotonic(), self.ids.copy(), self._prefilled
                 await self._send_segment(pair, sent, before)
             except RouterError:

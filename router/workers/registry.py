@@ -144,6 +144,8 @@ class Registry:
     def decoding_beside(self, worker: Worker) -> int:
         """Requests in flight on servers that decode on one of a worker's GPUs; 0 where the servers tell none."""
         gpus = worker.report.gpus
+        if not gpus:
+            return 0
         return sum(
             each.load.requests
             for each in self.workers

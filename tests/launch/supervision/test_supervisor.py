@@ -275,6 +275,13 @@ def test_what_shares_a_gpu_by_mps_is_restarted_together(
 ) -> None:
     """The GPU is made up. Without MPS a decode server does not mind that its prefill server died."""
     put_on_path(tmp_path / "bin", monkeypatch)
+    kill, of_routers = supervisor._kill_judges_of, list[int]()
+
+    def noting(router: int) -> None:
+        of_routers.append(router)
+        kill(router)
+
+    monkeypatch.setattr(supervisor, "_kill_judges_of", noting)
 
     async def test(launched: Launched) -> None:
         await launched.supervisor.start()
@@ -287,6 +294,7 @@ def test_what_shares_a_gpu_by_mps_is_restarted_together(
         await launched.until(lambda: prefill.restarts == 1 and prefill.state == "ready")
         await launched.until(lambda: decode.restarts == restarts and decode.state == "ready")
         assert bool(judges(launched)) is not mps
+        assert len(of_routers) == mps, "the second server was ended for the first one's sake"
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
 

@@ -5,6 +5,8 @@ The workers are fakes that answer whatever they are asked.
 
 import asyncio
 import copy
+import functools
+import operator
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +21,7 @@ from tests.router.support.plain import PlainServer
 from tests.router.support.serving import Serving, serving
 
 ODD: list[Any] = [None, True, {}, {"a": [{}]}, [], [[]], "x", 10**30]
+LEFT_OUT = object()
 AT_ONCE = 50  # requests
 
 SCHEMA = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"], "anyOf": [{"$ref": "#/$defs/b"}]}
@@ -169,20 +172,15 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 def variants(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The body with one value replaced, for each value and each odd one; and with it left out."""
-    for path in places(body):
-        for odd in ODD:
+    for *outer, last in places(body):
+        for odd in [*ODD, LEFT_OUT]:
             changed = copy.deepcopy(body)
-            parent: Any = changed
-            for key in path[:-1]:
-                parent = parent[key]
-            parent[path[-1]] = odd
+            parent: Any = functools.reduce(operator.getitem, outer, changed)
+            if odd is LEFT_OUT:
+                del parent[last]
+            else:
+                parent[last] = odd
             yield changed
-        left_out = copy.deepcopy(body)
-        parent = left_out
-        for key in path[:-1]:
-            parent = parent[key]
-        del parent[path[-1]]
-        yield left_out
 
 
 async def statuses(router: Serving, path: str, bodies: list[dict[str, Any]]) -> Counter[int]:
