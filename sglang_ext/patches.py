@@ -113,6 +113,20 @@ PATCHES: tuple[Patch, ...] = (
         expects={"0.5.17": "381d0ddb83b3c5ba"},
     ),
     Patch(
+        target="sglang.srt.layers.logprob_processor.get_token_ids_logprobs",
+        kind=Kind.AFTER,
+        hook="sglang_ext.fixes.named_logprobs:make_rows_alike",
+        reason="a request for the log-probabilities of named tokens ends the server where another is in its batch",
+        expects={"0.5.17": "6cac677593098195"},
+    ),
+    Patch(
+        target="sglang.srt.disaggregation.decode.DecodeTransferQueue._commit_transfer_to_req",
+        kind=Kind.AFTER,
+        hook="sglang_ext.fixes.named_logprobs:keep_a_row_for_the_first_token",
+        reason="streams of pairs miss the log-probabilities of named tokens",
+        expects={"0.5.17": "5a1086020475bbb7"},
+    ),
+    Patch(
         target="sglang.srt.disaggregation.common.conn.CommonKVManager._on_heartbeat_success",
         kind=Kind.AFTER,
         hook="sglang_ext.fixes.prefill_restart:detect_prefill_restart",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from router.agent_runs.placeholders import PROMPT_FIELDS, read_prompt
-from router.dispatch.prompt_logprobs import wants_prompt_logprobs
+from router.dispatch.prefill_logprobs import wants_prefill_logprobs
 from router.errors import BadRequest
 from router.moa.openai_format import EndpointKind
 from router.moa.prompt_draft import PromptDraft
@@ -86,7 +86,7 @@ def _read_generate(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     refuse_fields(body, "run", NATIVE_FIELDS)
     refuse_fields(sampling, "run", NATIVE_SAMPLING)
     check_sampling(body, "/generate")
-    if wants_prompt_logprobs("/generate", body):
+    if wants_prefill_logprobs("/generate", body):
         raise BadRequest("`logprob_start_len` must be -1 in a request of a run: its prompt comes in several parts.")
     set_by_router = (*RUN_FIELDS, *PROMPT_FIELDS, "sampling_params", "stream", "rid", "model", "nvext")
     return sampling, {key: value for key, value in body.items() if key not in set_by_router}

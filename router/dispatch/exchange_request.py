@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from router.dispatch.client_headers import NO_CLIENT_HEADERS, ClientHeaders
 from router.dispatch.pair_fields import router_fields
-from router.dispatch.prompt_logprobs import wants_prompt_logprobs
+from router.dispatch.prefill_logprobs import wants_prefill_logprobs
 from router.dispatch.rank_fields import rank_fields_of_pair
 from router.http.body import Body
 from router.observability.tracing.leg_tracer import LegTracer
@@ -43,7 +43,7 @@ class ExchangeRequest:
         added = router_fields(fields, pair, self.path, is_checked=is_checked)
         for_prefill, for_decode = rank_fields_of_pair(fields, pair)
         prefill = decode = self.body.render(added | for_decode, dropped=RESERVED_FIELDS)
-        if fields.get("stream") and wants_prompt_logprobs(self.path, fields):
+        if fields.get("stream") and wants_prefill_logprobs(self.path, fields):
             # Only a whole response has prefill's log-probabilities of the prompt.
             whole = {**added, **for_prefill, "stream": False}
             prefill = self.body.render(whole, dropped=(*RESERVED_FIELDS, *OF_STREAMS))

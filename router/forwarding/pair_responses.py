@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Any
 
 from router.dispatch.exchange import Exchange
-from router.dispatch.prompt_logprobs import stream_with_prompt_logprobs, wants_prompt_logprobs, with_prompt_logprobs
+from router.dispatch.prefill_logprobs import stream_with_prefill_logprobs, wants_prefill_logprobs, with_prefill_logprobs
 from router.dispatch.worker_errors import raise_failure, refusal_in_stream, without_paths
 
 
@@ -14,8 +14,8 @@ async def whole_body(path: str, fields: Mapping[str, Any], exchange: Exchange) -
     body = b"".join([chunk async for chunk in exchange.body()])
     if exchange.decode.status >= 400:
         return without_paths(body)
-    if wants_prompt_logprobs(path, fields):
-        return with_prompt_logprobs(path, body, await exchange.prefill_body())
+    if wants_prefill_logprobs(path, fields):
+        return with_prefill_logprobs(path, body, await exchange.prefill_body())
     return body
 
 
@@ -29,14 +29,14 @@ async def event_lines(path: str, fields: Mapping[str, Any], exchange: Exchange) 
         # Decode's first event first: its error is the better one, and prefill ends before it or soon after.
         first_chunk = await anext(lines, b"")
         raise_failure(first_chunk, exchange.prefill_error)
-        if not wants_prompt_logprobs(path, fields) or refusal_in_stream(first_chunk) is not None:
+        if not wants_prefill_logprobs(path, fields) or refusal_in_stream(first_chunk) is not None:
             if first_chunk:
                 yield first_chunk
             async for chunk in lines:
                 yield chunk
             return
         prefill = await exchange.prefill_body()
-        merged = stream_with_prompt_logprobs(path, prepended(first_chunk, lines), prefill)
+        merged = stream_with_prefill_logprobs(path, prepended(first_chunk, lines), prefill)
         async with aclosing(merged) as chunks:
             async for chunk in chunks:
                 yield chunk

@@ -45,6 +45,7 @@ def _refused(why: str, names: Iterable[str], *neutral: Any) -> dict[str, FieldRu
 _GRAMMAR = "agents answer in words; ask a model by its name, without `run`"
 _TOOLS = "agents have no tools; ask a model by its name, without `run`"
 _DETAILS = "several servers' calls make the answer; ask a model by its name, without `run`"
+_OF_PREFILL = "prefill has the first token's, and a run reads decode alone; ask a model by its name, without `run`"
 _MEDIA = "agents read text; ask a model by its name, without `run`"
 _OPEN = "prompts are sent in parts, which do not carry it; ask a model by its name, without `run`"
 _SERVERS = "the router chooses the servers; leave it out"
@@ -150,7 +151,6 @@ NATIVE_FIELDS: dict[str, FieldRule] = {
             "return_logprob",
             "logprob_start_len",
             "top_logprobs_num",
-            "token_ids_logprob",
             "return_text_in_logprobs",
             "return_hidden_states",
             "return_routed_experts",
@@ -167,6 +167,7 @@ NATIVE_FIELDS: dict[str, FieldRule] = {
         ),
     ),
     **_applied("label", ("log_metrics", "no_logs", "custom_labels", "conversation_id", "routing_key")),
+    **_refused(_OF_PREFILL, ("token_ids_logprob",)),
     **_refused(
         _MEDIA,
         (

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.servers import MODEL, RANDOM, TIMEOUT, Servers, generate, overlay_state, post
+from tests.e2e.servers import MODEL, RANDOM, TIMEOUT, Servers, generate, overlay_state, post, wait_for
 
 IDS = {"input_ids": [1, 2, 3]}
+OF_NAMED = "output_token_ids_logprobs"
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an id above the vocabulary": ({"input_ids": [5, 10**8]}, "token ids must be from 0"),
     "a negative id": ({"input_ids": [-1]}, "token ids must be from 0"),
@@ -133,6 +134,27 @@ def decode_of_a_pair(servers: Servers, path: str, body: dict[str, Any]) -> Any:
     with ThreadPoolExecutor(2) as pool:
         legs = [pool.submit(post, f"{base}{path}", sent) for base in (servers.prefill, servers.decode)]
         return [leg.result() for leg in legs][1]
+
+
+def test_named_tokens_beside_other_requests(servers: Servers) -> None:
+    """A request for the log-probabilities of named tokens ended each server that had another one in its batch."""
+    asked = {"return_logprob": True, "token_ids_logprob": [5, 7]}
+
+    def named(base: str) -> list[Any]:
+        answer = generate(base, "Named tokens", 4, sampling_params={"ignore_eos": True}, **asked)
+        return [[(token, round(value, 2)) for value, token, _ in row] for row in answer["meta_info"][OF_NAMED]]
+
+    alone = named(servers.router)
+    assert [[token for token, _ in row] for row in alone] == [[5, 7]] * 4
+    with ThreadPoolExecutor(3) as pool:
+        others = [
+            pool.submit(generate, servers.router, topic, 300, sampling_params={"ignore_eos": True}, **fields)
+            for topic, fields in (("One", {}), ("Two", {"return_logprob": True}), ("Three", {"top_logprobs_num": 2}))
+        ]
+        assert wait_for(lambda: overlay_state(servers.decode)["requests"]["running"] == 3)
+        beside = [named(servers.router) for _ in range(3)]
+        assert [len(other.result()["output_ids"]) for other in others] == [300] * 3
+    assert beside == [alone] * 3
 
 
 def test_a_grammar_may_end_before_the_least_number_of_tokens(servers: Servers) -> None:

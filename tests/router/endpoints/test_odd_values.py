@@ -143,7 +143,6 @@ NATIVE_RUN_BODY: dict[str, Any] = {
     "sampling_params": {"max_new_tokens": 2, "stop": ["a"], "n": 1, "ebnf": 'root ::= "a"'},
     "return_logprob": True,
     "logprob_start_len": -1,
-    "token_ids_logprob": [1],
     "routing_key": "a",
 }
 PAIR, PLAIN = {"model": "fake"}, {"model": "other"}

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from router.dispatch.prompt_logprobs import stream_with_prompt_logprobs, wants_prompt_logprobs, with_prompt_logprobs
+from router.dispatch.prefill_logprobs import stream_with_prefill_logprobs, wants_prefill_logprobs, with_prefill_logprobs
 from router.errors import UpstreamFailed
 
 GENERATE, COMPLETIONS = "/generate", "/v1/completions"
@@ -31,7 +31,7 @@ def read_stream(path: str, prefill: bytes, *chunks: bytes) -> list[Any]:
             yield chunk
 
     async def read() -> bytes:
-        return b"".join([chunk async for chunk in stream_with_prompt_logprobs(path, lines(), prefill)])
+        return b"".join([chunk async for chunk in stream_with_prefill_logprobs(path, lines(), prefill)])
 
     events = [line.removeprefix(b"data: ") for line in asyncio.run(read()).split(b"\n\n") if line]
     return [event if event == b"[DONE]" else orjson.loads(event) for event in events]
@@ -45,6 +45,10 @@ def read_stream(path: str, prefill: bytes, *chunks: bytes) -> list[Any]:
         (GENERATE, {"return_logprob": True}, False),
         (GENERATE, {"return_logprob": True, "logprob_start_len": -1}, False),
         (GENERATE, {"logprob_start_len": 0}, False),
+        (GENERATE, {"return_logprob": True, "token_ids_logprob": [0]}, True),
+        (GENERATE, {"return_logprob": True, "token_ids_logprob": [None, [5]]}, True),
+        (GENERATE, {"return_logprob": True, "token_ids_logprob": None}, False),
+        (GENERATE, {"token_ids_logprob": [5]}, False),
         (COMPLETIONS, {"echo": True, "logprobs": 1}, True),
         (COMPLETIONS, {"echo": False, "logprobs": 1}, False),
         (COMPLETIONS, {"echo": True}, False),
@@ -52,19 +56,19 @@ def read_stream(path: str, prefill: bytes, *chunks: bytes) -> list[Any]:
     ],
 )
 def test_who_asks_for_them(path: str, fields: dict[str, Any], wanted: bool) -> None:
-    assert wants_prompt_logprobs(path, fields) is wanted
+    assert wants_prefill_logprobs(path, fields) is wanted
 
 
 def test_completions_get_the_prompt_before_the_answer() -> None:
     prefill = completion(5, choice(1, "first", "x", "y", "sampled"), choice(0, "first", "b", "sampled"))
     decode = completion(5, choice(0, "c", "d"), choice(1, "z"))
-    merged = orjson.loads(with_prompt_logprobs(COMPLETIONS, decode, prefill))["choices"]
+    merged = orjson.loads(with_prefill_logprobs(COMPLETIONS, decode, prefill))["choices"]
     assert [each["logprobs"]["tokens"] for each in merged] == [["first", "b", "c", "d"], ["first", "x", "y", "z"]]
     assert merged[0]["logprobs"] == choice(0, "first", "b", "c", "d")["logprobs"]
 
 
 def test_a_prefill_server_that_sampled_nothing_loses_no_token() -> None:
-    merged = with_prompt_logprobs(COMPLETIONS, completion(2, choice(0, "c")), completion(2, choice(0, "first", "b")))
+    merged = with_prefill_logprobs(COMPLETIONS, completion(2, choice(0, "c")), completion(2, choice(0, "first", "b")))
     assert orjson.loads(merged)["choices"][0]["logprobs"]["tokens"] == ["first", "b", "c"]
 
 
@@ -90,9 +94,26 @@ def test_each_event_of_generate_gets_them_and_texts_are_left_alone() -> None:
     assert {each["text"] for each in merged} == {text}
 
 
+NAMED = "output_token_ids_logprobs"
+
+
+@pytest.mark.parametrize("of_first", [[], [None]])
+def test_the_first_token_has_its_named_ones(of_first: list[None]) -> None:
+    """Prefill samples it, and SGLang does not hand them to decode; the overlay has null there."""
+    rows = [[[-1.5, 5, None]], [[-2.5, 5, None]], [[-3.5, 5, None]]]
+    prefill = orjson.dumps([{"meta_info": {NAMED: rows[:1]}}, {"meta_info": {NAMED: None}}, {"meta_info": {}}])
+    answers = [{"meta_info": {NAMED: [*of_first, *rows[1:]]}}, {"meta_info": {NAMED: None}}, {"meta_info": {}}]
+    whole = orjson.loads(with_prefill_logprobs(GENERATE, orjson.dumps(answers), prefill))
+    assert whole == [{"meta_info": {NAMED: rows}}, *answers[1:]]
+    first, later, none = ({"meta_info": {NAMED: each}, "index": 0} for each in (of_first, [*of_first, *rows[1:]], None))
+    events = [first, later, {**none, "index": 1}]
+    merged = read_stream(GENERATE, prefill, *[b"data: %b\n\n" % orjson.dumps(event) for event in events])
+    assert [event["meta_info"][NAMED] for event in merged] == [rows[:1], rows, None]
+
+
 @pytest.mark.parametrize("prefill", [b"", b"[]", b'{"choices":[],"usage":{"prompt_tokens":3}}', b'{"choices":[{}]}'])
 def test_answers_that_do_not_fit(prefill: bytes) -> None:
     with pytest.raises(UpstreamFailed, match="do not fit together"):
-        with_prompt_logprobs(COMPLETIONS, completion(2, choice(0, "c")), prefill)
+        with_prefill_logprobs(COMPLETIONS, completion(2, choice(0, "c")), prefill)
     with pytest.raises(UpstreamFailed, match="do not fit together"):
         read_stream(COMPLETIONS, prefill, b"data: %b\n\n" % orjson.dumps({"choices": [choice(0, "c")]}))

@@ -1,7 +1,9 @@
-"""Copies log-probabilities of the prompt, which only prefill computes, into decode's response.
+"""Copies log-probabilities that only prefill has into decode's response.
 
-They stand in `meta_info` of `/generate`, and in `choices[i].logprobs` of completions with `echo`, before those of the
-answer. For a stream prefill is asked for a whole response, which is complete before decode's first event is passed on.
+Those of the prompt stand in `meta_info` of `/generate`, and in `choices[i].logprobs` of completions with `echo`, before
+those of the answer. Of the answer's first token, which prefill samples, SGLang 0.5.17 hands decode all but those of
+named tokens (`token_ids_logprob` of `/generate`). For a stream prefill is asked for a whole response, which is complete
+before decode's first event is passed on.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -12,15 +14,18 @@ import orjson
 from router.errors import UpstreamFailed
 
 _KEYS = ("input_token_logprobs", "input_top_logprobs", "input_token_ids_logprobs")
+_NAMED = "output_token_ids_logprobs"
 _LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
 _INDEX = b'"index":'
+_NAMED_ROWS = b'"%b":[' % _NAMED.encode()
 
 
-def wants_prompt_logprobs(path: str, fields: Mapping[str, Any]) -> bool:
-    """Whether the response to a request has log-probabilities of the prompt, or may have them."""
+def wants_prefill_logprobs(path: str, fields: Mapping[str, Any]) -> bool:
+    """Whether the response to a request has log-probabilities that only prefill has, or may have them."""
     if path == "/generate":
-        starts = fields.get("logprob_start_len")
-        return _any(fields.get("return_logprob")) and any(start not in (None, -1) for start in _as_list(starts))
+        starts, named = _as_list(fields.get("logprob_start_len")), _as_list(fields.get("token_ids_logprob"))
+        wanted = any(start not in (None, -1) for start in starts) or any(token is not None for token in named)
+        return _any(fields.get("return_logprob")) and wanted
     return path == "/v1/completions" and bool(fields.get("echo")) and fields.get("logprobs") is not None
 
 
@@ -28,8 +33,8 @@ def _any(value: Any) -> bool:
     return any(_as_list(value))
 
 
-def with_prompt_logprobs(path: str, decode: bytes, prefill: bytes) -> bytes:
-    """Decode's response with the prompt's log-probabilities of prefill's; both are whole JSON responses.
+def with_prefill_logprobs(path: str, decode: bytes, prefill: bytes) -> bytes:
+    """Decode's response with what only prefill's has; both are whole JSON responses.
 
     Raises:
         UpstreamFailed: They are not of one request.
@@ -39,7 +44,11 @@ def with_prompt_logprobs(path: str, decode: bytes, prefill: bytes) -> bytes:
         if path == "/generate":
             answers, sources = _as_list(answer), _as_list(orjson.loads(prefill))
             for target, source in zip(answers, sources, strict=True):
-                target["meta_info"] |= {key: source["meta_info"][key] for key in _KEYS if key in source["meta_info"]}
+                told, of_prefill = target["meta_info"], source["meta_info"]
+                told |= {key: of_prefill[key] for key in _KEYS if key in of_prefill}
+                if first := _first_of_named(of_prefill):
+                    rows = told[_NAMED]
+                    told[_NAMED] = [*first, *(rows[1:] if rows[:1] == [None] else rows)]
         else:
             prompts = _completion_prompts(prefill)
             for choice in answer["choices"]:
@@ -49,10 +58,10 @@ def with_prompt_logprobs(path: str, decode: bytes, prefill: bytes) -> bytes:
     return orjson.dumps(answer)
 
 
-async def stream_with_prompt_logprobs(
+async def stream_with_prefill_logprobs(
     path: str, lines: AsyncIterator[bytes], prefill: bytes
 ) -> AsyncGenerator[bytes, None]:
-    """Decode's event stream, in chunks of complete lines, with the prompt's log-probabilities of prefill's response.
+    """Decode's event stream, in chunks of complete lines, with what only prefill's response has.
 
     As without disaggregation, `/generate` has them in each event, and completions in the first of each choice.
 
@@ -68,7 +77,7 @@ async def stream_with_prompt_logprobs(
 
 
 class _GenerateEvents:
-    """Events of `/generate`. They grow with the answer, so their empty lists are filled in without parsing them.
+    """Events of `/generate`. They grow with the answer, so their lists are filled in without parsing them.
 
     A string inside an event cannot be mistaken for such a list, for its quotes are escaped.
     """
@@ -84,6 +93,10 @@ class _GenerateEvents:
             ]
             for each in _as_list(response)
         ]
+        self._first_rows = [
+            orjson.dumps(first)[1:-1] if (first := _first_of_named(each["meta_info"])) else b""
+            for each in _as_list(response)
+        ]
 
     def line(self, line: bytes) -> bytes:
         if not line.startswith(b"data: {"):
@@ -91,7 +104,20 @@ class _GenerateEvents:
         index = int(line[line.rindex(_INDEX) + len(_INDEX) :].partition(b"}")[0]) if self._batch else 0
         for empty, filled in self._lists[index]:
             line = line.replace(empty, filled, 1)
-        return line
+        before, named, after = line.partition(_NAMED_ROWS)
+        if not named or not (row := self._first_rows[index]):
+            return line
+        after = after.removeprefix(b"null")
+        return b"".join([before, named, row, b"" if after.startswith((b"]", b",")) else b",", after])
+
+
+def _first_of_named(meta_info: Mapping[str, Any]) -> list[Any]:
+    """The row of the answer's first token, in a list; empty where no tokens were named.
+
+    The overlay's decode servers have null in its place, others nothing.
+    """
+    rows: list[Any] = meta_info.get(_NAMED) or []
+    return [row for row in rows[:1] if row]
 
 
 class _CompletionEvents:

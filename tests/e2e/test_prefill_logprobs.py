@@ -86,6 +86,23 @@ def test_public_case_streamed_generate(servers: Servers, batch: bool) -> None:
     assert all(event["meta_info"]["input_token_logprobs"] for event in found[0]), "each event has them"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("start", [-1, 0])
+def test_named_tokens_of_each_token(servers: Servers, stream: bool, start: int) -> None:
+    """As without disaggregation: also of the first token of the answer, which prefill samples."""
+    body = {"model": MODEL, "text": PROMPTS["texts"], "return_logprob": True, "logprob_start_len": start}
+    body |= {"token_ids_logprob": [[5, 7], [9]], "sampling_params": {"temperature": 0, "max_new_tokens": 3}}
+    if stream:
+        found = [{e["index"]: e for e in events(base, "/generate", body)} for base in (servers.router, servers.plain)]
+    else:
+        found = [dict(enumerate(post(f"{b}/generate", body).json())) for b in (servers.router, servers.plain)]
+    for index, plain in found[1].items():
+        ours = found[0][index]["meta_info"]
+        for key in ("output_token_logprobs", "output_token_ids_logprobs", "input_token_ids_logprobs"):
+            same(ours.get(key), plain["meta_info"].get(key))
+    assert len(found[0][0]["meta_info"]["output_token_ids_logprobs"]) == 3
+
+
 def test_usage_of_a_stream_with_the_prompt_is_whole(servers: Servers) -> None:
     body = {"model": MODEL, "prompt": "The sky is", "echo": True, "logprobs": 1, "max_tokens": 2, "temperature": 0}
     body |= {"stream_options": {"include_usage": True}}
