@@ -29,6 +29,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, nargs="+", default=[], metavar="N", help="this router with N processes too"
     )
+    parser.add_argument("--policy", help="of all routers (each router's default)")
     parser.add_argument("--plain", action="store_true", help="in front of a plain server instead of a pair")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each case and target (%(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a measurement (%(default)s)")
@@ -72,13 +73,14 @@ def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     command = ["python", "-m", "router.bench", *sys.argv[1:]]
     console.print(" ".join(command), soft_wrap=True)
     console.print(", ".join(f"{name} {value}" for name, value in versions.items()), soft_wrap=True)
+    flags = () if options.policy is None else ("--policy", options.policy)
     plan = {
         "short requests": (
-            Harness(fake_pair if options.pure else nginx_pair, pythons, options.workers, options.plain),
+            Harness(fake_pair if options.pure else nginx_pair, pythons, options.workers, options.plain, flags),
             short_cases(options.connections),
         ),
         "streams and long bodies": (
-            Harness(fake_pair, pythons, options.workers, options.plain),
+            Harness(fake_pair, pythons, options.workers, options.plain, flags),
             body_cases(options.streams, options.open_streams, options.body_mib),
         ),
     }

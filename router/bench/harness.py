@@ -24,12 +24,14 @@ class Harness:
         peers: Other routers to measure: a Python interpreter that has it, by the name in `PEERS`.
         workers: Also measures this router with so many processes, for each of the numbers.
         plain: Whether the servers are plain ones, of which the second is used, and no pair.
+        flags: Further flags, the same of all routers.
     """
 
     fake_servers: FakeServers
     peers: Mapping[str, str] = field(default_factory=dict)
     workers: Sequence[int] = ()
     plain: bool = False
+    flags: Sequence[str] = ()
 
     def measure(
         self, cases: Sequence[Case], rounds: int, load: Load, report_progress: Callable[[str], None]
@@ -59,10 +61,10 @@ class Harness:
         commands: dict[str, tuple[list[str], int]] = {}
         for peer, python in self.peers.items():
             port = free_port()
-            commands[peer] = routers.peer_command(peer, python, servers, port), port
+            commands[peer] = routers.peer_command(peer, python, servers, port, *self.flags), port
         for name, flags in self._ours():
             port = free_port()
-            commands[name] = routers.router_command(servers, port, *flags), port
+            commands[name] = routers.router_command(servers, port, *self.flags, *flags), port
         return commands
 
     def _ours(self) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -45,15 +45,15 @@ def router_command(servers: Sequence[str], port: int, *flags: str) -> list[str]:
     return [sys.executable, "-m", "router", *arguments, "--worker-probe-interval", PROBE_INTERVAL, *flags]
 
 
-def peer_command(peer: str, python: str, servers: Sequence[str], port: int) -> list[str]:
-    """The command line of one of `PEERS` in the environment of `python`."""
+def peer_command(peer: str, python: str, servers: Sequence[str], port: int, *flags: str) -> list[str]:
+    """The command line of one of `PEERS` in the environment of `python`, with further flags."""
     metrics = ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port())]
-    return [python, "-m", PEERS[peer].module, *_common_arguments(servers, port), *metrics]
+    return [python, "-m", PEERS[peer].module, *_common_arguments(servers, port), *metrics, *flags]
 
 
 def _common_arguments(servers: Sequence[str], port: int) -> list[str]:
     # Errors only: writing a log line for each request would be measured too.
-    rest = ["--policy", "round_robin", "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    rest = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
     return [*servers, *rest]
 
 

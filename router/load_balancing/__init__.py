@@ -46,7 +46,7 @@ __all__ = [
 
 DEFAULT_POLICY = "cache_aware"
 # By the name in `--policy`. The flags' choices and the names in metrics follow from this table.
-POLICIES: dict[str, Callable[[], Policy]] = {
+POLICIES: dict[str, type[Policy]] = {
     "bucket": Bucket,
     "cache_aware": CacheAware,
     "consistent_hashing": ConsistentHashing,

@@ -8,7 +8,7 @@ from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from router.load_balancing.load_estimates import requests_on
-from router.load_balancing.policy import Policy
+from router.load_balancing.policy import InProcesses, Policy
 from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
 from router.workers.worker import Worker
 
@@ -25,6 +25,8 @@ class RoundRobin(Policy):
         first: The place, among workers that were never chosen, of the one that comes first. Several processes of a
             router begin with different ones.
     """
+
+    in_processes: ClassVar[InProcesses] = "alike"
 
     def __init__(self, first: int = 0) -> None:
         self._first = first
@@ -43,6 +45,8 @@ class RoundRobin(Policy):
 class Random(Policy):
     """A random worker, with equal probability."""
 
+    in_processes: ClassVar[InProcesses] = "alike"
+
     def choose(self, workers: Sequence[Worker], context: RoutingContext = NO_CONTEXT) -> Worker:
         """Choose a random worker."""
         return random.choice(workers)
@@ -52,6 +56,7 @@ class PowerOfTwo(Policy):
     """The less loaded of two random workers (Mitzenmacher 2001), by `load_estimates.requests_on`."""
 
     uses_server_loads: ClassVar[bool] = True
+    in_processes: ClassVar[InProcesses] = "told"
 
     def choose(self, workers: Sequence[Worker], context: RoutingContext = NO_CONTEXT) -> Worker:
         """Choose the one of two random workers that has fewer requests."""
@@ -64,6 +69,8 @@ class PowerOfTwo(Policy):
 
 class Passthrough(Policy):
     """The first worker: for a router before one server, where nothing is to be balanced."""
+
+    in_processes: ClassVar[InProcesses] = "alike"
 
     def __init__(self) -> None:
         self._warned = False

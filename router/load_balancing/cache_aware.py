@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from router.load_balancing.cached_prompt import CachedPrompt, prompt_sent
 from router.load_balancing.match_ratios import MatchRatios
-from router.load_balancing.policy import BranchingPolicy
+from router.load_balancing.policy import BranchingPolicy, InProcesses
 from router.load_balancing.prefix_tree import PrefixTree
 from router.load_balancing.prompt_prefix import PromptPrefix
 from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
@@ -102,6 +102,7 @@ class CacheAware(BranchingPolicy):
 
     branch_metric: ClassVar[str] = "smg_cache_aware_policy_branch"
     uses_kv_events: ClassVar[bool] = True
+    in_processes: ClassVar[InProcesses] = "told"
 
     def __init__(
         self, settings: CacheAwareSettings | None = None, *, clock: Callable[[], float] = time.monotonic
@@ -124,7 +125,15 @@ class CacheAware(BranchingPolicy):
         state.last_chosen = next(self._choices)
         if prefix is not None:
             prompt_sent(chosen, state.tree, prefix)
+            if self.announce is not None and len(candidates) > 1:
+                self.announce(chosen, prefix)
         return chosen
+
+    def placed_elsewhere(self, worker: Worker, prompt: PromptPrefix) -> None:
+        """Add the prompt to the worker's tree, as if this process had chosen."""
+        state = self._state_of(worker, self._clock())
+        state.last_chosen = next(self._choices)
+        prompt_sent(worker, state.tree, prompt)
 
     def _select(
         self, candidates: list[tuple[Worker, _WorkerState]], prefix: PromptPrefix | None
@@ -133,7 +142,7 @@ class CacheAware(BranchingPolicy):
             return candidates[0]
         if prefix is None:
             self.branches["expected_wait_fallback"] += 1
-            return min(candidates, key=lambda candidate: (candidate[0].load.requests, candidate[1].last_chosen))
+            return min(candidates, key=lambda candidate: (candidate[0].load.in_flight, candidate[1].last_chosen))
         least_loaded = min(candidates, key=_load_key)
         cached = CachedPrompt(prefix)
         matches = [cached.on(worker, state.tree) for worker, state in candidates]
@@ -143,7 +152,7 @@ class CacheAware(BranchingPolicy):
             self.branches["expected_wait_fallback"] += 1
             return least_loaded
         holders = [candidate for candidate, match in zip(candidates, matches, strict=True) if match == longest]
-        loads = [worker.load.requests for worker, _ in candidates]
+        loads = [worker.load.in_flight for worker, _ in candidates]
         imbalanced = self._settings.imbalanced(max(loads), min(loads))
         chosen = least_loaded if imbalanced else min(holders, key=_load_key)
         self.branches["tree_match" if chosen in holders else "spill"] += 1
@@ -178,4 +187,4 @@ class CacheAware(BranchingPolicy):
 def _load_key(candidate: tuple[Worker, _WorkerState]) -> tuple[int, int, int]:
     """Sort key: load, tree size, last choice."""
     worker, state = candidate
-    return worker.load.requests, state.tree.size, state.last_chosen
+    return worker.load.in_flight, state.tree.size, state.last_chosen

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import ClassVar
 
-from router.load_balancing.policy import BranchingPolicy
+from router.load_balancing.policy import BranchingPolicy, InProcesses
 from router.load_balancing.rendezvous import owner
 from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
 from router.workers.worker import Worker
@@ -18,6 +18,7 @@ class ConsistentHashing(BranchingPolicy):
     """
 
     obeys_target: ClassVar[bool] = True
+    in_processes: ClassVar[InProcesses] = "alike"
     branch_metric: ClassVar[str] = "smg_consistent_hashing_policy_branch"
 
     def choose(self, workers: Sequence[Worker], context: RoutingContext = NO_CONTEXT) -> Worker:

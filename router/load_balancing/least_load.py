@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from router.load_balancing.load_estimates import requests_on
-from router.load_balancing.policy import Policy
+from router.load_balancing.policy import InProcesses, Policy
 from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
 from router.load_balancing.settings import PolicySettings
 from router.workers.worker import Worker
@@ -25,6 +25,7 @@ class LeastLoad(Policy):
     """
 
     uses_server_loads: ClassVar[bool] = True
+    in_processes: ClassVar[InProcesses] = "told"
 
     def __init__(self, settings: PolicySettings | None = None) -> None:
         self._settings = settings or PolicySettings()
@@ -39,7 +40,8 @@ class LeastLoad(Policy):
     def _wait(self, worker: Worker, requests: float) -> float:
         """The expected wait in seconds."""
         settings, report = self._settings, worker.server_load
-        tokens, usage = requests * settings.mean_prefill_tokens + worker.load.expected_tokens, 0.0
+        expected = worker.load.expected_tokens + worker.load.tokens_elsewhere
+        tokens, usage = requests * settings.mean_prefill_tokens + expected, 0.0
         if report is not None:
             usage = min(report.token_usage or 0.0, FULL)
             if report.waiting_tokens is not None:

@@ -18,10 +18,10 @@ def requests_on(workers: Sequence[Worker]) -> list[float]:
     of_others = [_of_others(worker) for worker in workers]
     known = [count for count in of_others if count is not None]
     if not known:
-        return [worker.load.requests for worker in workers]
+        return [worker.load.in_flight for worker in workers]
     average = sum(known) / len(known)
     return [
-        worker.load.requests + (average if count is None else count)
+        worker.load.in_flight + (average if count is None else count)
         for worker, count in zip(workers, of_others, strict=True)
     ]
 

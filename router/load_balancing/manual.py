@@ -54,7 +54,7 @@ class Manual(BranchingPolicy):
     def _assigned(self, workers: Sequence[Worker], key: bytes | None) -> Worker:
         """The worker for a new key, or for a request without one; ties are drawn."""
         if self._mode == "min_load":
-            return min(workers, key=lambda worker: (worker.load.requests, random.random()))
+            return min(workers, key=lambda worker: (worker.load.in_flight, random.random()))
         if self._mode == "min_group":
             return min(workers, key=lambda worker: (self.table.keys_at(worker.url), random.random()))
         return random.choice(workers) if key is None else owner(workers, key)

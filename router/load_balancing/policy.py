@@ -2,11 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal
 
+from router.load_balancing.prompt_prefix import PromptPrefix
 from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
 from router.workers.worker import Worker
+
+InProcesses = Literal["alike", "told", "worse"]
 
 
 class RequestWatch:
@@ -39,21 +42,30 @@ class Policy(ABC):
         uses_server_loads: Whether it reads `Worker.server_load`, so that the servers are asked for it.
         uses_kv_events: Whether it reads `Worker.kv_blocks`, so that the servers' KV events are followed.
         obeys_target: Whether a client may name the worker itself (`RoutingContext.target_worker`).
+        in_processes: What becomes of it in a router of several processes, each of which has its own: it chooses as one
+            would (`alike`), or does if it is told what the others chose (`told`), or it would choose worse (`worse`).
+        announce: Called with each prompt that it gives to a worker; None while nobody listens. A policy that is `told`
+            calls it where there was a choice.
     """
 
     uses_server_loads: ClassVar[bool] = False
     uses_kv_events: ClassVar[bool] = False
     obeys_target: ClassVar[bool] = False
+    in_processes: ClassVar[InProcesses] = "worse"
+    announce: Callable[[Worker, PromptPrefix], None] | None = None
 
     @abstractmethod
     def choose(self, workers: Sequence[Worker], context: RoutingContext = NO_CONTEXT) -> Worker:
         """Choose one of `workers`. Called once for each request, so it should take microseconds.
 
         Args:
-            workers: The workers of one model and role that may get the request, never empty. `Worker.load.requests`
+            workers: The workers of one model and role that may get the request, never empty. `Worker.load.in_flight`
                 is the number of requests in flight on a worker.
             context: What is known of the request.
         """
+
+    def placed_elsewhere(self, worker: Worker, prompt: PromptPrefix) -> None:  # noqa: B027 - few need to know
+        """Another process of the router has given a prompt to a worker, as its policy announced."""
 
     def sent(self, worker: Worker, *, streams: bool) -> RequestWatch:
         """A request is sent to the worker that was just chosen for it; the caller tells what becomes of it.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from router.load_balancing.policy import BranchingPolicy
+from router.load_balancing.policy import BranchingPolicy, InProcesses
 from router.load_balancing.prompt_prefix import TOKEN_CHARACTERS, PromptPrefix
 from router.load_balancing.rendezvous import in_order, owner
 from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
@@ -19,6 +19,7 @@ class PrefixHash(BranchingPolicy):
     prompt and a key, the least loaded worker gets it.
     """
 
+    in_processes: ClassVar[InProcesses] = "told"
     branch_metric: ClassVar[str] = "smg_prefix_hash_policy_branch"
 
     def __init__(self, settings: PolicySettings | None = None) -> None:
@@ -32,15 +33,15 @@ class PrefixHash(BranchingPolicy):
             key = self._beginning(context.prompt)
         if key is None:
             self.branches["no_routing_key"] += 1
-            return min(workers, key=lambda worker: worker.load.requests)
+            return min(workers, key=lambda worker: worker.load.in_flight)
         first = owner(workers, key)
         limit = self._limit(workers)
-        if first.load.requests <= limit:
+        if first.load.in_flight <= limit:
             self.branches["ring_hit"] += 1
             return first
         self.branches["load_balance_walk"] += 1
         # The least loaded worker is never over the limit, which is above the average.
-        return next(worker for worker in in_order(workers, key) if worker.load.requests <= limit)
+        return next(worker for worker in in_order(workers, key) if worker.load.in_flight <= limit)
 
     def _beginning(self, prompt: PromptPrefix) -> bytes:
         """The first tokens of a prompt, or the characters that take about as many; of each kind apart."""
@@ -49,6 +50,6 @@ class PrefixHash(BranchingPolicy):
 
     def _limit(self, workers: Sequence[Worker]) -> float:
         """The highest load that is no overload; the request to come counts too."""
-        average = (sum(worker.load.requests for worker in workers) + 1) / len(workers)
+        average = (sum(worker.load.in_flight for worker in workers) + 1) / len(workers)
         settings = self._settings
         return max(average * settings.prefix_hash_load_factor, average + settings.prefix_hash_balance_abs_threshold)

@@ -174,6 +174,8 @@ class App:
         if parts.peers is not None and replaces:
             parts.workers.registry.expect()
             parts.endpoints.drain.follow(await parts.peers.get_from_others("/drain"))
+        if parts.workers.shared is not None:
+            parts.workers.shared.start()
         await parts.workers.supervisor.start()
         if parts.workers.watcher is not None:
             parts.workers.watcher.start()
@@ -195,6 +197,8 @@ class App:
         if parts.endpoints.worker_changes is not None:
             await parts.endpoints.worker_changes.close()
         await parts.workers.supervisor.close()
+        if parts.workers.shared is not None:
+            await parts.workers.shared.close()
         deadline = time.monotonic() + STOP_TIMEOUT
         while parts.clients.requests and time.monotonic() < deadline:  # noqa: ASYNC110 - an event would cost each request
             await asyncio.sleep(0.01)

@@ -82,7 +82,7 @@ class WorkerSelector:
         `avoid` and errors as of `choose_pair`.
         """
         workers = available_workers(self.registry.usable(model, role))
-        return min(_without(workers, avoid), key=lambda worker: (worker.load.requests, random.random()))
+        return min(_without(workers, avoid), key=lambda worker: (worker.load.in_flight, random.random()))
 
     def watch_plain(self, worker: Worker, *, streams: bool) -> RequestWatch:
         """Report to the policy that a request is sent to the plain server it chose; see `Policy.sent`."""
@@ -99,8 +99,8 @@ class WorkerSelector:
             if not (worker.health.usable and worker.breaker.allows()):
                 return False
             usable = _destinations(self.registry.usable(str(worker.model), worker.role))
-            min_load = min(each.load.requests for each in usable)
-            if self._balance.imbalanced(worker.load.requests, min_load):
+            min_load = min(each.load.in_flight for each in usable)
+            if self._balance.imbalanced(worker.load.in_flight, min_load):
                 return False
         return True
 

@@ -125,8 +125,8 @@ class LoadMonitor:
         for path, read in LOAD_PATHS.items():
             if polls.path not in (None, path):
                 continue
-            own_requests, asked_at = worker.load.requests, time.monotonic()
-            own_of_ranks = [rank.load.requests for rank in worker.ranks]
+            own_requests, asked_at = worker.load.in_flight, time.monotonic()
+            own_of_ranks = [rank.load.in_flight for rank in worker.ranks]
             status, body, _ = await fetch_response(worker, "GET", path, timeout=POLL_TIMEOUT)
             if status in _NO_SUCH_PATH:
                 continue

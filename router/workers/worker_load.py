@@ -11,7 +11,11 @@ class WorkerLoad:
         whole: The load of the server, if this is the load of one of its ranks: what counts here counts there too.
 
     Attributes:
-        requests: Requests in flight through this router. On a prefill server a request ends with its prefill.
+        requests: Requests in flight through this process of the router. On a prefill server a request ends with its
+            prefill.
+        elsewhere: Those through its other processes, as these told last.
+        tokens_elsewhere: Of those, what `expected_tokens` is of this process's.
+        on_begin: Called at each `begin`; None while nobody wants to know.
         sent: Requests that the router sent to it for an answer, by model.
         places_taken: Answers that a decode server owes to them: a batch counts as its prompts.
         expected_tokens: Tokens that clients expect of the answers in flight, as far as they said so.
@@ -20,6 +24,8 @@ class WorkerLoad:
     def __init__(self, whole: "WorkerLoad | None" = None) -> None:
         self._whole = whole
         self.requests = 0
+        self.elsewhere = self.tokens_elsewhere = 0
+        self.on_begin: Callable[[], None] | None = None
         self.sent: Counter[str] = Counter()
         self.places_taken = 0
         self.expected_tokens = 0
@@ -31,6 +37,8 @@ class WorkerLoad:
         self.requests += 1
         self.sent[model] += 1
         self.places_taken += places
+        if self.on_begin is not None:
+            self.on_begin()
         if self._whole is not None:
             self._whole.begin(model, places)
 
@@ -58,6 +66,11 @@ class WorkerLoad:
         self.expected_tokens += count
         if self._whole is not None:
             self._whole.expect_tokens(count)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests in flight through all processes of this router."""
+        return self.requests + self.elsewhere
 
     def call_on_release(self, callback: Callable[[], None] | None) -> None:
         """Call this at each `tell_release` from now on; None while nobody waits for that."""

@@ -10,7 +10,10 @@ from unittest import mock
 
 from prometheus_client import CollectorRegistry
 
+from router.server.processes.shared_choices import SharedChoices
+from router.server.processes.shared_choices_metrics import SharedChoicesMetrics
 from router.service_discovery.metrics import DiscoveryMetrics
+from router.workers.registry import Registry
 from tests.router.moa.test_run_failures import FakeJudge
 from tests.router.moa.test_tree_runs import CHAT, Agents, hangs, small_tree
 from tests.router.support.fakes import FakePair
@@ -33,6 +36,7 @@ async def served_surface(folder: Path) -> dict[str, Any]:
     trees.write_text(json.dumps(tree))
     with _collectors() as collectors:
         DiscoveryMetrics(CollectorRegistry(), (1.0,))
+        CollectorRegistry().register(SharedChoicesMetrics(SharedChoices(0, [folder / "0"], Registry([]), {})))
         served = await _served(trees)
     return {**served, "metrics": _families(collectors)}
 

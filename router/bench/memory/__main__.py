@@ -98,7 +98,7 @@ def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         commands = {OURS: (router_command(servers, port, *policy), port)}
         for peer, python in pythons.items():
             port = free_port()
-            commands[peer] = [*peer_command(peer, python, servers, port), *policy], port
+            commands[peer] = peer_command(peer, python, servers, port, *policy), port
         targets = [
             stack.enter_context(running_router(router, command, port, folder))
             for router, (command, port) in commands.items()

@@ -15,6 +15,8 @@ from router.load_balancing import Policy, make_policy
 from router.load_balancing.metrics import PolicyMetrics
 from router.observability.duration_histogram import DURATION_BUCKETS
 from router.server.processes.peers import Peers
+from router.server.processes.shared_choices import SharedChoices
+from router.server.processes.shared_choices_metrics import SharedChoicesMetrics
 from router.server.settings import RouterSettings
 from router.service_discovery.metrics import DiscoveryMetrics
 from router.service_discovery.pod_workers import PodWorkers
@@ -49,6 +51,7 @@ class WorkerComponents:
         forwarder: Forwards clients' requests, with retries.
         supervisor: Watches the workers in the background.
         watcher: Watches Kubernetes pods, or None.
+        shared: Tells other processes what is sent where; None where there are none, or no policy wants to know.
     """
 
     factory: WorkerFactory
@@ -58,6 +61,7 @@ class WorkerComponents:
     forwarder: Forwarder
     supervisor: WorkerSupervisor
     watcher: PodWatcher | None
+    shared: SharedChoices | None
 
 
 def build_workers(
@@ -100,6 +104,7 @@ def build_workers(
         ),
         supervisor,
         _pod_watcher(settings, registry, supervisor, factory, prometheus),
+        _shared_choices(peers, registry, policies, prometheus),
     )
 
 
@@ -165,6 +170,17 @@ def _supervisor(
         [loads, kv_events, WedgeWatch(registry, settings.wedges)],
         warm_up=not settings.health.skip_warm_up,
     )
+
+
+def _shared_choices(
+    peers: Peers | None, registry: Registry, policies: Mapping[Role, Policy], prometheus: CollectorRegistry
+) -> SharedChoices | None:
+    """What tells other processes of choices."""
+    if peers is None or all(policy.in_processes == "alike" for policy in policies.values()):
+        return None
+    shared = SharedChoices(peers.index, peers.paths, registry, policies)
+    prometheus.register(SharedChoicesMetrics(shared))
+    return shared
 
 
 def _pod_watcher(

@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from router.load_balancing import POLICIES, CacheAwareSettings
 from router.moa.settings import RunSettings
 from router.server.admission import AdmissionSettings
 from router.server.settings import RouterSettings
@@ -12,28 +13,27 @@ from router.worker_selection.pair_places import PairPlaceSettings
 from router.workers.circuit_breaker import CircuitBreakerSettings
 
 MAX_DEFAULT_PROCESSES = 2
-# They choose by the request alone, or in turn: no process need know what the others sent where.
-MEMORYLESS_POLICIES = frozenset({"consistent_hashing", "random", "round_robin"})
 
 
 def default_process_count(settings: RouterSettings, cores: int) -> int:
     """One process for each core, at most `MAX_DEFAULT_PROCESSES`; one alone where several would do worse.
 
-    That is where the policy remembers requests, which each process would do for its own; where a limit has not its
-    default, of which each process would have a share, or the circuit breaker, which each would open by itself; with
-    trees of one's own, whose judge each would load; and with log files, of which each would have its own. The defaults
-    hold for each of the processes.
+    That is where the policy remembers what processes do not tell each other (`Policy.in_processes`); where a limit has
+    not its default, of which each process would have a share, or the circuit breaker, which each would open by itself;
+    with trees of one's own, whose judge each would load; and with log files, of which each would have its own. The
+    defaults hold for each of the processes.
     """
     policies = {settings.prefill_policy or settings.policy, settings.decode_policy or settings.policy, settings.policy}
     has_limits = (
         settings.limits != AdmissionSettings()
         or settings.places != PairPlaceSettings()
         or replace(settings.runs, embedding_model=RunSettings.embedding_model) != RunSettings()
+        or settings.cache_aware.max_tree_size != CacheAwareSettings.max_tree_size
         or settings.breaker != CircuitBreakerSettings()
         or settings.server.api_keys_file is not None
     )
     has_files = settings.trees is not None or settings.server.log_dir is not None
-    if has_files or has_limits or not policies <= MEMORYLESS_POLICIES:
+    if has_files or has_limits or any(POLICIES[policy].in_processes == "worse" for policy in policies):
         return 1
     return max(1, min(cores, MAX_DEFAULT_PROCESSES))
 

@@ -44,12 +44,14 @@ class Peers:
 
     Attributes:
         indexes: The numbers of all processes.
-        own_socket: The path of this process's private socket.
+        paths: The private socket of each process, by index.
+        own_socket: That of this process.
     """
 
     def __init__(self, index: int, paths: Sequence[Path], *, restarted: bool = False) -> None:
         self.index = index
         self.indexes = frozenset(range(len(paths)))
+        self.paths = tuple(paths)
         self.own_socket = paths[index]
         self.restarted = restarted
         self._origins: list[Origin] = [UnixOrigin(path) for path in paths]

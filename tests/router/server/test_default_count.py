@@ -15,9 +15,21 @@ def count(*flags: str, cores: int = 64) -> int:
     return default_process_count(parse([*PAIR, *flags]), cores)
 
 
-@pytest.mark.parametrize("policy", ["round_robin", "random", "consistent_hashing"])
-def test_one_for_each_core_where_the_policy_remembers_nothing(policy: str) -> None:
-    assert count("--policy", policy, cores=2) == 2
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "cache_aware",
+        "consistent_hashing",
+        "least_load",
+        "passthrough",
+        "power_of_two",
+        "prefix_hash",
+        "random",
+        "round_robin",
+    ],
+)
+def test_one_for_each_core_where_processes_choose_alike_or_tell_each_other(policy: str) -> None:
+    assert count("--policy", policy, cores=2) == count(cores=2) == 2
     assert count("--policy", policy) == MAX_DEFAULT_PROCESSES
     assert count("--policy", policy, cores=1) == 1
 
@@ -25,12 +37,12 @@ def test_one_for_each_core_where_the_policy_remembers_nothing(policy: str) -> No
 @pytest.mark.parametrize(
     "flags",
     [
-        [],  # cache_aware
         ["--policy", "manual"],
-        [*IN_TURN, "--decode-policy", "power_of_two"],
+        ["--max-tree-size", "1000"],
+        [*IN_TURN, "--decode-policy", "predicted_latency"],
         [
             "--policy",
-            "cache_aware",
+            "bucket",
             "--prefill-policy",
             "random",
             "--decode-policy",

@@ -121,6 +121,26 @@ async def test_requests_are_shared_and_counted_together() -> None:
 
 
 @aio
+async def test_prompts_stay_with_their_servers_whichever_process_has_the_connection() -> None:
+    pairs = FakePair(), FakePair()
+    async with many(*pairs) as served:
+        before = [len(server.requests) for pair in pairs for server in (pair.prefill, pair.decode)]
+        prompts = [f"{letter} " * 200 for letter in "abcd"]
+        for _ in range(4):
+            for prompt in prompts:
+                body = {"text": prompt, "sampling_params": {"max_new_tokens": 2}}
+                assert (await served.ask("POST", "/generate", body)).is_success
+                await asyncio.sleep(0.1)  # longer than a message takes
+        servers = [server for pair in pairs for server in (pair.prefill, pair.decode)]
+        got = [{call.json["text"] for call in server.requests[n:]} for server, n in zip(servers, before, strict=True)]
+        assert not got[0] & got[2], "no prompt was prefilled on two servers"
+        assert not got[1] & got[3]
+        assert all(got), "and both have some"
+        text = (await served.ask("GET", "/metrics")).text
+        assert float(text.partition('moa_process_messages_total{outcome="heard"} ')[2].split()[0]) >= 16 * (COUNT - 1)
+
+
+@aio
 async def test_the_agents_of_a_run_meet_in_one_process() -> None:
     """Each on a connection of its own; the reader comes first."""
     agents = Agents()
@@ -257,7 +277,7 @@ def test_a_process_that_was_stopped_follows_the_others(
     async def test() -> None:
         first, second = FakePair(), FakePair()
         async with started(second), many(first) as served:
-            sockets = [*folder.glob("router-*/*")]
+            sockets = [*folder.glob("router-*/?")]
             assert len(sockets) == COUNT
             stopped = served.processes()[1]
             stopped.suspend()

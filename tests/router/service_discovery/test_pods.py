@@ -60,55 +60,55 @@ def test_a_full_command_line() -> None:
         (["--selector", "a=b", "--service-discovery-namespace", "A/b"], "'A/b' is no namespace's name"),
     ],
 )
-def test_wrong_flags(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_flags(arguments: list[str], words: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         parse(["--service-discovery", *arguments])
     assert left.value.code == 2
-    *_, last = capsys.readouterr().err.splitlines()
+    *_, last = capfd.readouterr().err.splitlines()
     assert words in last
 
 
-def test_a_selector_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_selector_alone(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--worker-urls", "h:1", "--selector", "a=b"])
-    assert "--selector is for workers that are found; give --service-discovery with it." in capsys.readouterr().err
+    assert "--selector is for workers that are found; give --service-discovery with it." in capfd.readouterr().err
 
 
 # Credentials
 
 
-def exit_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, str]:
+def exit_of(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *more: str) -> tuple[int, str]:
     """Start the router, which shall not start: its exit code and what it says."""
     monkeypatch.setattr(sys, "argv", ["router", "--service-discovery", "--selector", "a=b", "--port", "0", *more])
     code = main()
-    return code, capsys.readouterr().err
+    return code, capfd.readouterr().err
 
 
-def test_without_the_library(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "kubernetes_asyncio", None)
     words = "router: --service-discovery needs the package kubernetes_asyncio; install faster-moa[kubernetes].\n"
-    assert exit_of(monkeypatch, capsys) == (2, words)
+    assert exit_of(monkeypatch, capfd) == (2, words)
 
 
 def test_without_credentials(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    code, told = exit_of(monkeypatch, capsys)
+    code, told = exit_of(monkeypatch, capfd)
     assert (code, told.count("\n")) == (2, 1)
     assert told.startswith("router: --service-discovery finds neither a pod's service account nor a kubeconfig; ")
 
 
 @pytest.mark.parametrize("text", ["", "7", "[]", "{", "\x00", "{contexts: 7, current-context: a}", "clusters: []"])
 def test_a_kubeconfig_that_is_none(
-    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    text: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "config"
     path.write_text(text)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(path))
-    code, told = exit_of(monkeypatch, capsys)
+    code, told = exit_of(monkeypatch, capfd)
     assert (code, told.count("\n")) == (2, 1)
     assert told.startswith(f"router: the kubeconfig {path} cannot be used (")
 
