@@ -104,17 +104,15 @@ class _GenerateEvents:
         index = int(line[line.rindex(_INDEX) + len(_INDEX) :].partition(b"}")[0]) if self._batch else 0
         for empty, filled in self._lists[index]:
             line = line.replace(empty, filled, 1)
-        before, named, after = line.partition(_NAMED_ROWS)
-        if not named or not (row := self._first_rows[index]):
-            return line
-        after = after.removeprefix(b"null")
-        return b"".join([before, named, row, b"" if after.startswith((b"]", b",")) else b",", after])
+        if row := self._first_rows[index]:
+            line = line.replace(_NAMED_ROWS + b"null", _NAMED_ROWS + row, 1)
+        return line
 
 
 def _first_of_named(meta_info: Mapping[str, Any]) -> list[Any]:
     """The row of the answer's first token, in a list; empty where no tokens were named.
 
-    The overlay's decode servers have null in its place, others nothing.
+    The overlay's decode servers have null in its place. Others have nothing there, and in streams miss rows anyway.
     """
     rows: list[Any] = meta_info.get(_NAMED) or []
     return [row for row in rows[:1] if row]

@@ -118,7 +118,7 @@ class ParsingEndpoints:
         ]
         if of_model and not ours:
             raise NotOffered("only SGLang's servers parse texts, and none of these is one.")
-        return sorted((worker for worker in ours if worker.health.usable), key=lambda worker: worker.load.requests)
+        return sorted((worker for worker in ours if worker.health.usable), key=lambda worker: worker.load.in_flight)
 
 
 def _checked(body: Mapping[str, Any], parser: str, *more: str) -> dict[str, str]:

@@ -125,7 +125,7 @@ class CacheAware(BranchingPolicy):
         state.last_chosen = next(self._choices)
         if prefix is not None:
             prompt_sent(chosen, state.tree, prefix)
-            if self.announce is not None and len(candidates) > 1:
+            if self.announce is not None:
                 self.announce(chosen, prefix)
         return chosen
 
@@ -133,7 +133,7 @@ class CacheAware(BranchingPolicy):
         """Add the prompt to the worker's tree, as if this process had chosen."""
         state = self._state_of(worker, self._clock())
         state.last_chosen = next(self._choices)
-        prompt_sent(worker, state.tree, prompt)
+        state.tree.insert(prompt)
 
     def _select(
         self, candidates: list[tuple[Worker, _WorkerState]], prefix: PromptPrefix | None

@@ -44,8 +44,8 @@ class Policy(ABC):
         obeys_target: Whether a client may name the worker itself (`RoutingContext.target_worker`).
         in_processes: What becomes of it in a router of several processes, each of which has its own: it chooses as one
             would (`alike`), or does if it is told what the others chose (`told`), or it would choose worse (`worse`).
-        announce: Called with each prompt that it gives to a worker; None while nobody listens. A policy that is `told`
-            calls it where there was a choice.
+        announce: A policy that is `told` calls it with each prompt that it gives to a worker; None while nobody
+            listens.
     """
 
     uses_server_loads: ClassVar[bool] = False

@@ -32,8 +32,8 @@ class ServerSettings:
         default=0,
         minimum=0,
         maximum=256,
-        help_text="processes on the port; 0: one for each core, at most 2, where the policy remembers no requests, "
-        "limits and the breaker have their defaults, and no --trees or --log-dir is given, else one",
+        help_text="processes on the port; 0: one for each core, at most 2, where the policy is not bucket, manual or "
+        "predicted_latency, limits and the breaker have their defaults, and no --trees or --log-dir is given, else one",
     )
     api_key: str | None = flag(
         "--api-key", default=None, help_text="key that clients must send, and that is sent to the workers"

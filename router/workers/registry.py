@@ -147,7 +147,7 @@ class Registry:
         if not gpus:
             return 0
         return sum(
-            each.load.requests
+            each.load.in_flight
             for each in self.workers
             if each.role != "prefill" and not gpus.isdisjoint(each.report.gpus)
         )

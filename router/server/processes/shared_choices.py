@@ -1,56 +1,32 @@
 """What the processes of one router tell each other of their choices: requests in flight, and prompts sent where.
 
 With it policies that weigh loads or remember prompts choose in several processes nearly as one would. It is told in
-datagrams over Unix sockets, a few milliseconds late. One that is lost costs a cache hit or an even load, no request:
-a process whose socket is full is not waited for, and once a second each process tells the whole of its loads.
+datagrams over Unix sockets, a few milliseconds late. No request waits for it: for a process whose queue is full, or
+that is being started, the prompts of late are kept and told later, and once a second each process tells all its loads.
 """
 
 import asyncio
 import logging
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-import msgspec
-
-from router.load_balancing import Policy, PromptKind, PromptPrefix
+from router.load_balancing import Policy, PromptPrefix
+from router.server.processes.choice_messages import Load, Message, Prompt, Recipient, decode, shortened
 from router.workers.registry import Registry
 from router.workers.worker import Role, Worker
+from router.workers.worker_load import WorkerLoad
 
 logger = logging.getLogger(__name__)
 
-TELL_INTERVAL = 0.005  # seconds between two messages of a busy process
+TELL_INTERVAL = 0.005  # seconds between two messages of a busy process to one other; with more others longer
 WHOLE_INTERVAL = 1.0  # seconds between two messages with all loads
 SILENT_AFTER = 3.5  # seconds without a message after which a process counts as dead, with all its requests
-MAX_PROMPT_BYTES = 131_072  # of one prompt; of a longer one the beginning is told
-MAX_MESSAGE_BYTES = 196_608  # below the usual limit of a datagram, 212,992
-MESSAGE_OVERHEAD = 64  # bytes of an entry beside its text
+BUFFER_BYTES = 262_144  # above every message
 MESSAGES_AT_ONCE = 32  # read before other work gets its turn
-
-Load = tuple[str, int, int]  # worker, requests in flight, tokens that their clients expect
-Prompt = tuple[str, PromptKind, bytes]  # worker, kind, text
-
-
-class Message(msgspec.Struct, array_like=True):
-    """What one process tells the others.
-
-    Attributes:
-        sender: Its number.
-        whole: Whether workers that `loads` leaves out have none of its requests.
-        loads: What it has in flight, by worker.
-        prompts: Prompts that it has sent to workers since its last message.
-    """
-
-    sender: int
-    whole: bool
-    loads: list[Load]
-    prompts: list[Prompt]
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Message).decode
 
 
 class SharedChoices:
@@ -63,27 +39,39 @@ class SharedChoices:
         policies: What chooses among them, by role.
 
     Attributes:
-        told: Messages sent to one process each.
-        lost: Messages that could not be sent.
         heard: Messages that came.
     """
 
     def __init__(self, index: int, paths: Sequence[Path], registry: Registry, policies: Mapping[Role, Policy]) -> None:
         self._index = index
         self._path = _beside(paths[index])
-        self._others = [str(_beside(path)) for other, path in enumerate(paths) if other != index]
+        self._others = [Recipient(_beside(path)) for other, path in enumerate(paths) if other != index]
+        self._interval = TELL_INTERVAL * max(1, len(self._others))
         self._registry = registry
         self._policies = policies
         self._socket: socket.socket | None = None
-        self._buffer = memoryview(bytearray(2 * MAX_MESSAGE_BYTES))
-        self._told_loads: dict[str, tuple[int, int]] = {}
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._workers: dict[str, Worker] = {}
+        self._chosen_among: set[str] = set()  # workers beside which there are others of their model and role
+        self._busy: dict[str, WorkerLoad] = {}  # that may have requests of this process
+        self._told_loads: list[Load] = []
         self._loads_of: dict[int, dict[str, tuple[int, int]]] = {}
         self._heard_at: dict[int, float] = {}
         self._prompts: list[Prompt] = []
-        self._prompt_bytes = 0
+        self._last_prompt: PromptPrefix | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self.told = self.lost = self.heard = 0
+        self.heard = 0
+
+    @property
+    def told(self) -> int:
+        """Messages that went to one process each."""
+        return sum(other.told for other in self._others)
+
+    @property
+    def dropped(self) -> int:
+        """Prompts that a process did not hear of, since it was away or behind for long."""
+        return sum(other.dropped for other in self._others)
 
     def start(self) -> None:
         """Open the socket, and begin to tell and to hear; says in the log where that cannot be."""
@@ -97,15 +85,15 @@ class SharedChoices:
             reason = error.strerror or error
             logger.warning("%s cannot be opened (%s): this process weighs its own requests only.", self._path, reason)
             return
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MAX_MESSAGE_BYTES)
         self._socket = own
         asyncio.get_running_loop().add_reader(own, self._hear)
         for policy in self._policies.values():
             policy.announce = self._announce
+        self._tell_all()
         self._task = asyncio.create_task(self._tell_all_for_ever())
 
     async def close(self) -> None:
-        """Tell and hear no more."""
+        """Tell that nothing is in flight any more; then tell and hear nothing."""
         if self._socket is None or self._task is None:
             return
         self._task.cancel()
@@ -114,88 +102,77 @@ class SharedChoices:
             self._timer.cancel()
         for policy in self._policies.values():
             policy.announce = None
-        for worker in self._workers():
+        for worker in self._workers.values():
             worker.load.on_begin = None
+        for other in self._others:
+            other.tell(Message(self._index, True, [], []))
+            other.close()
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
         self._socket = None
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
-    def _workers(self) -> Iterator[Worker]:
-        """All workers, and the ranks of each."""
-        for worker in self._registry.workers:
-            yield worker
-            yield from worker.ranks
-
     def _announce(self, worker: Worker, prompt: PromptPrefix) -> None:
         """A policy has sent a prompt to a worker."""
-        text = prompt.chars.encode("utf-8", "surrogatepass")
-        if len(text) > MAX_PROMPT_BYTES:
-            text = prompt.chars[: MAX_PROMPT_BYTES // 4].encode("utf-8", "surrogatepass")
-        size = len(text) + MESSAGE_OVERHEAD
-        if self._prompt_bytes + size > MAX_MESSAGE_BYTES - self._room_for_loads():
-            self._tell()
-        self._prompts.append((_name(worker), prompt.kind, text))
-        self._prompt_bytes += size
+        name = _name(worker)
+        if name not in self._chosen_among:
+            return
+        if prompt is self._last_prompt and self._prompts:  # its prefill server came before its decode server
+            self._prompts[-1][0].append(name)
+        else:
+            self._prompts.append(([name], prompt.kind, shortened(prompt.chars)))
+        self._last_prompt = prompt
         self._tell_soon()
 
-    def _room_for_loads(self) -> int:
-        """Bytes that the loads of a message may take."""
-        return min(MAX_MESSAGE_BYTES // 4, MESSAGE_OVERHEAD * sum(1 for _ in self._workers()))
+    def _began(self, name: str, load: WorkerLoad) -> None:
+        """A request is sent to a worker."""
+        self._busy[name] = load
+        self._tell_soon()
 
     def _tell_soon(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TELL_INTERVAL, self._tell)
+        if self._timer is None and self._socket is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._interval, self._tell)
 
     def _tell(self) -> None:
-        """Tell what changed since the last message; goes on by itself while requests are in flight."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        changed: list[Load] = []
-        busy = False
-        for worker in self._workers():
-            load = worker.load
-            now = load.requests, load.expected_tokens
-            busy = busy or load.requests > 0
-            name = _name(worker)
-            if self._told_loads.get(name, (0, 0)) != now:
-                self._told_loads[name] = now
-                changed.append((name, *now))
-        if changed or self._prompts:
-            self._send(whole=False, loads=changed)
-        if busy:
+        """Tell the loads and prompts, if there is news; goes on by itself while requests are in flight."""
+        self._timer = None
+        self._busy = {name: load for name, load in self._busy.items() if load.requests or load.expected_tokens}
+        loads = [(name, load.requests, load.expected_tokens) for name, load in self._busy.items()]
+        if loads != self._told_loads or self._prompts or any(other.behind for other in self._others):
+            self._send(loads)
+        if self._busy:
             self._tell_soon()
 
-    def _send(self, *, whole: bool, loads: list[Load]) -> None:
-        prompts, self._prompts, self._prompt_bytes = self._prompts, [], 0
-        message = _encode(Message(self._index, whole, loads, prompts))
-        assert self._socket is not None
+    def _send(self, loads: list[Load]) -> None:
+        """Send all loads, and the prompts that wait, to each other process."""
+        message = Message(self._index, True, loads, self._prompts)
+        self._told_loads, self._prompts, self._last_prompt = loads, [], None
         for other in self._others:
-            try:
-                self._socket.sendto(message, other)
-                self.told += 1
-            except OSError:  # its queue is full, or it is being started
-                self.lost += 1
+            other.tell(message)
 
     async def _tell_all_for_ever(self) -> None:
         while True:
+            await asyncio.sleep(WHOLE_INTERVAL)
             try:
                 self._tell_all()
                 self._forget_silent(time.monotonic())
             except Exception:  # an unexpected error must not end it
                 logger.exception("unexpected error while telling other processes of the requests in flight")
-            await asyncio.sleep(WHOLE_INTERVAL)
 
     def _tell_all(self) -> None:
-        loads: list[Load] = []
-        for worker in self._workers():
-            worker.load.on_begin = self._tell_soon
-            if worker.load.requests or worker.load.expected_tokens:
-                loads.append((_name(worker), worker.load.requests, worker.load.expected_tokens))
-        self._told_loads = {name: (requests, tokens) for name, requests, tokens in loads}
-        self._send(whole=True, loads=loads)
+        """Look for workers that came and went, and tell all loads whether or not there is news."""
+        self._workers = {_name(each): each for worker in self._registry.workers for each in (worker, *worker.ranks)}
+        self._chosen_among = _with_others(self._registry.workers)
+        self._busy = {name: worker.load for name, worker in self._workers.items()}
+        for name, load in self._busy.items():
+            load.on_begin = partial(self._began, name, load)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._told_loads = []
+        self._tell()
+        if not self._told_loads:
+            self._send([])
 
     def _hear(self) -> None:
         """Read what came."""
@@ -207,39 +184,49 @@ class SharedChoices:
             except OSError:  # nothing more
                 return
             try:
-                self._take_over(_decode(self._buffer[:size]))
-            except msgspec.DecodeError:
+                self._take_over(decode(self._buffer[:size]))
+            except Exception:  # one message must not end it
                 logger.exception("a message of another process cannot be read")
 
     def _take_over(self, message: Message) -> None:
         self.heard += 1
         self._heard_at[message.sender] = time.monotonic()
-        by_name = {_name(worker): worker for worker in self._workers()}
-        for name, kind, text in message.prompts:
-            worker = by_name.get(name)
-            if worker is not None:
-                prompt = PromptPrefix(text.decode("utf-8", "surrogatepass"), kind)
-                self._policies[worker.role].placed_elsewhere(worker, prompt)
         loads = {name: (requests, tokens) for name, requests, tokens in message.loads}
-        of_sender = loads if message.whole else self._loads_of.get(message.sender, {}) | loads
-        self._loads_of[message.sender] = of_sender
-        self._weigh(by_name.values() if message.whole else [by_name[name] for name in loads if name in by_name])
+        before = self._loads_of.get(message.sender, {})
+        self._loads_of[message.sender] = loads if message.whole else before | loads
+        self._weigh(before.keys() | loads.keys())
+        for names, kind, text in message.prompts:
+            prompt = PromptPrefix(text.decode("utf-8", "surrogatepass"), kind)
+            for name in names:
+                if (worker := self._workers.get(name)) is not None:
+                    self._policies[worker.role].placed_elsewhere(worker, prompt)
 
-    def _weigh(self, workers: Iterable[Worker]) -> None:
+    def _weigh(self, names: Iterable[str]) -> None:
         """Set what workers have in flight of all other processes."""
-        for worker in workers:
-            name = _name(worker)
-            told = [loads[name] for loads in self._loads_of.values() if name in loads]
-            worker.load.elsewhere = sum(requests for requests, _ in told)
-            worker.load.tokens_elsewhere = sum(tokens for _, tokens in told)
+        for name in names:
+            if (worker := self._workers.get(name)) is not None:
+                told = [loads[name] for loads in self._loads_of.values() if name in loads]
+                worker.load.elsewhere = sum(requests for requests, _ in told)
+                worker.load.tokens_elsewhere = sum(tokens for _, tokens in told)
 
     def _forget_silent(self, now: float) -> None:
         """Count the requests of a process no more that was not heard for long."""
         silent = [sender for sender, at in self._heard_at.items() if now - at > SILENT_AFTER]
         for sender in silent:
-            del self._heard_at[sender], self._loads_of[sender]
+            del self._heard_at[sender]
+            self._loads_of.pop(sender, None)
         if silent:
-            self._weigh(self._workers())
+            self._weigh(self._workers)
+
+
+def _with_others(workers: Iterable[Worker]) -> set[str]:
+    """The names of destinations beside which there is another one of their role and of one of their models."""
+    groups: dict[tuple[Role, str], list[str]] = {}
+    for worker in workers:
+        names = [_name(each) for each in worker.destinations]
+        for model in worker.models or ("",):
+            groups.setdefault((worker.role, model), []).extend(names)
+    return {name for names in groups.values() if len(names) > 1 for name in names}
 
 
 def _name(worker: Worker) -> str:

@@ -19,9 +19,11 @@ class SharedChoicesMetrics(Collector):
         self._shared = shared
 
     def collect(self) -> Iterator[Metric]:
-        """Messages by what became of them."""
+        """Messages by direction, and what was not told."""
         words = "Messages between processes of the router about requests in flight and prompts"
-        messages = CounterMetricFamily("moa_process_messages", words, labels=["outcome"])
-        for outcome in ("told", "lost", "heard"):
-            messages.add_metric([outcome], getattr(self._shared, outcome))
+        messages = CounterMetricFamily("moa_process_messages", words, labels=["direction"])
+        messages.add_metric(["sent"], self._shared.told)
+        messages.add_metric(["received"], self._shared.heard)
         yield messages
+        words = "Prompts that another process of the router was not told, since it was away or behind for long"
+        yield CounterMetricFamily("moa_process_prompts_dropped", words, self._shared.dropped)

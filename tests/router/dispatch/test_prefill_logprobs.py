@@ -105,10 +105,17 @@ def test_the_first_token_has_its_named_ones(of_first: list[None]) -> None:
     answers = [{"meta_info": {NAMED: [*of_first, *rows[1:]]}}, {"meta_info": {NAMED: None}}, {"meta_info": {}}]
     whole = orjson.loads(with_prefill_logprobs(GENERATE, orjson.dumps(answers), prefill))
     assert whole == [{"meta_info": {NAMED: rows}}, *answers[1:]]
-    first, later, none = ({"meta_info": {NAMED: each}, "index": 0} for each in (of_first, [*of_first, *rows[1:]], None))
-    events = [first, later, {**none, "index": 1}]
+
+
+def test_in_streams_it_has_them_where_there_is_a_place_for_them() -> None:
+    """The overlay's decode has one; its events grow with the answer, or have new rows only."""
+    rows = [[[-1.5, 5, None]], [[-2.5, 5, None]], [[-3.5, 5, None]]]
+    prefill = orjson.dumps([{"meta_info": {NAMED: rows[:1]}}, {"meta_info": {NAMED: None}}])
+    parts: tuple[list[Any], ...] = ([None], [None, rows[1]], [rows[2]], [])
+    events = [{"meta_info": {NAMED: part}, "index": 0} for part in parts]
+    events.append({"meta_info": {NAMED: [None]}, "index": 1})
     merged = read_stream(GENERATE, prefill, *[b"data: %b\n\n" % orjson.dumps(event) for event in events])
-    assert [event["meta_info"][NAMED] for event in merged] == [rows[:1], rows, None]
+    assert [event["meta_info"][NAMED] for event in merged] == [rows[:1], rows[:2], rows[2:], [], [None]]
 
 
 @pytest.mark.parametrize("prefill", [b"", b"[]", b'{"choices":[],"usage":{"prompt_tokens":3}}', b'{"choices":[{}]}'])
