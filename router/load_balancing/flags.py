@@ -47,7 +47,7 @@ def add_policy_flags(parser: argparse.ArgumentParser) -> None:
         "--max-tree-size",
         type=int,
         default=CacheAwareSettings.max_tree_size,
-        help="cache_aware: largest prefix tree of each worker, of which each process has its own, in characters; a token "
+        help="cache_aware: largest prefix tree of each worker, in each process of the router, in characters; a token "
         f"id counts as {TOKEN_CHARACTERS}, each node of the tree as {NODE_OVERHEAD} (%(default)s)",
     )
 

@@ -14,6 +14,7 @@ MAX_PROMPT_BYTES = 131_072  # of the prompts of a message, and of each: of a lon
 MAX_PROMPTS = 200
 MAX_LOADS = 1_000
 MAX_WAITING_BYTES = 1_048_576  # of the prompts that are kept for a process that takes no message now
+PROMPT_OVERHEAD = 256  # bytes that one takes there beside its text
 
 Load = tuple[str, int, int]  # worker, requests in flight, tokens that their clients expect
 Prompt = tuple[list[str], PromptKind, bytes]  # workers, kind, text
@@ -81,10 +82,13 @@ class Recipient:
     def _wait(self, prompts: Iterable[Prompt]) -> None:
         for prompt in prompts:
             self._waiting.append(prompt)
-            self._waiting_bytes += len(prompt[2])
+            self._waiting_bytes += len(prompt[2]) + PROMPT_OVERHEAD
         while self._waiting_bytes > MAX_WAITING_BYTES:
-            self._waiting_bytes -= len(self._waiting.popleft()[2])
+            self._forget_oldest()
             self.dropped += 1
+
+    def _forget_oldest(self) -> None:
+        self._waiting_bytes -= len(self._waiting.popleft()[2]) + PROMPT_OVERHEAD
 
     def _next(self) -> list[Prompt]:
         """The oldest prompts that wait, as many as a message takes."""
@@ -107,7 +111,7 @@ class Recipient:
         except OSError:  # its queue is full, or it is being started
             return False
         for _ in message.prompts:
-            self._waiting_bytes -= len(self._waiting.popleft()[2])
+            self._forget_oldest()
         self.told += 1
         return True
 

@@ -12,7 +12,7 @@ import pytest
 
 from router.load_balancing import CacheAware, PromptKind, PromptPrefix, RoutingContext
 from router.server.processes import shared_choices
-from router.server.processes.choice_messages import MAX_PROMPT_BYTES, MAX_WAITING_BYTES
+from router.server.processes.choice_messages import MAX_PROMPT_BYTES, MAX_WAITING_BYTES, PROMPT_OVERHEAD
 from router.server.processes.shared_choices import SharedChoices
 from router.workers.registry import Registry
 from router.workers.worker import Worker
@@ -105,11 +105,12 @@ async def test_a_process_that_was_busy_hears_it_later(tmp_path: Path) -> None:
         assert one.shared.dropped == 0
 
 
+@pytest.mark.parametrize("length", [0, 50_000])
 @aio
-async def test_for_a_process_that_is_away_only_the_prompts_of_late_are_kept(tmp_path: Path) -> None:
+async def test_for_a_process_that_is_away_only_the_prompts_of_late_are_kept(length: int, tmp_path: Path) -> None:
     one, other = Process(0, tmp_path), Process(1, tmp_path)
     one.shared.start()
-    texts = [f"{number} {LONG[:50_000]}" for number in range(2 * MAX_WAITING_BYTES // 50_000)]
+    texts = [f"{number} {LONG[:length]}" for number in range(2 * MAX_WAITING_BYTES // (length + PROMPT_OVERHEAD))]
     for text in texts:
         one.choose(text)
     await until(lambda: one.shared.dropped > 0, "some are dropped")
