@@ -135,13 +135,16 @@ class SharedChoices:
             self._timer = asyncio.get_running_loop().call_later(self._interval, self._tell)
 
     def _tell(self) -> None:
-        """Tell the loads and prompts, if there is news; goes on by itself while requests are in flight."""
+        """Tell the loads and prompts, if there is news; goes on by itself while requests are in flight.
+
+        Of workers that policies do not choose among all is told once a second.
+        """
         self._timer = None
         self._busy = {name: load for name, load in self._busy.items() if load.requests or load.expected_tokens}
         loads = [(name, load.requests, load.expected_tokens) for name, load in self._busy.items()]
         if loads != self._told_loads or self._prompts or any(other.behind for other in self._others):
             self._send(loads)
-        if self._busy:
+        if not self._chosen_among.isdisjoint(self._busy):
             self._tell_soon()
 
     def _send(self, loads: list[Load]) -> None:
@@ -166,7 +169,7 @@ class SharedChoices:
         self._chosen_among = _with_others(self._registry.workers)
         self._busy = {name: worker.load for name, worker in self._workers.items()}
         for name, load in self._busy.items():
-            load.on_begin = partial(self._began, name, load)
+            load.on_begin = partial(self._began, name, load) if name in self._chosen_among else None
         if self._timer is not None:
             self._timer.cancel()
         self._told_loads = []
@@ -220,13 +223,18 @@ class SharedChoices:
 
 
 def _with_others(workers: Iterable[Worker]) -> set[str]:
-    """The names of destinations beside which there is another one of their role and of one of their models."""
-    groups: dict[tuple[Role, str], list[str]] = {}
+    """The names of destinations, and their servers, beside which there is another one of their role and model."""
+    groups: dict[tuple[Role, str], list[Worker]] = {}
     for worker in workers:
-        names = [_name(each) for each in worker.destinations]
         for model in worker.models or ("",):
-            groups.setdefault((worker.role, model), []).extend(names)
-    return {name for names in groups.values() if len(names) > 1 for name in names}
+            groups.setdefault((worker.role, model), []).extend(worker.destinations)
+    return {
+        _name(named)
+        for group in groups.values()
+        if len(group) > 1
+        for worker in group
+        for named in (worker, worker.server)
+    }
 
 
 def _name(worker: Worker) -> str:

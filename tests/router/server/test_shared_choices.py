@@ -215,7 +215,9 @@ async def test_one_worker_is_no_choice(tmp_path: Path) -> None:
         process.shared._registry.drop(process.workers.pop())
         process.shared.start()
     one.choose("a prompt")
-    await until(lambda: other.shared.heard > 3, "they hear each other")
+    one.workers[0].begin_request("m")
+    assert one.shared._timer is None, "there is no hurry"
+    await until(lambda: other.workers[0].load.elsewhere == 1, "within a second its request is known")
     assert other.knows(0, "a prompt") == 0
     await one.shared.close()
     await other.shared.close()
