@@ -44,7 +44,7 @@ class ExchangeRequest:
         for_prefill, for_decode = rank_fields_of_pair(fields, pair)
         prefill = decode = self.body.render(added | for_decode, dropped=RESERVED_FIELDS)
         if fields.get("stream") and wants_prefill_logprobs(self.path, fields):
-            # Only a whole response has prefill's log-probabilities of the prompt.
+            # Only a whole response has prefill's log-probabilities, see `prefill_logprobs`.
             whole = {**added, **for_prefill, "stream": False}
             prefill = self.body.render(whole, dropped=(*RESERVED_FIELDS, *OF_STREAMS))
         elif for_prefill != for_decode:

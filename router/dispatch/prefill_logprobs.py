@@ -23,9 +23,10 @@ _NAMED_ROWS = b'"%b":[' % _NAMED.encode()
 def wants_prefill_logprobs(path: str, fields: Mapping[str, Any]) -> bool:
     """Whether the response to a request has log-probabilities that only prefill has, or may have them."""
     if path == "/generate":
+        if not _any(fields.get("return_logprob")):
+            return False
         starts, named = _as_list(fields.get("logprob_start_len")), _as_list(fields.get("token_ids_logprob"))
-        wanted = any(start not in (None, -1) for start in starts) or any(token is not None for token in named)
-        return _any(fields.get("return_logprob")) and wanted
+        return any(start not in (None, -1) for start in starts) or any(token is not None for token in named)
     return path == "/v1/completions" and bool(fields.get("echo")) and fields.get("logprobs") is not None
 
 

@@ -8,7 +8,7 @@ from router.load_balancing.cache_aware import CacheAware, CacheAwareSettings
 from router.load_balancing.consistent_hashing import ConsistentHashing
 from router.load_balancing.least_load import LeastLoad
 from router.load_balancing.manual import Manual
-from router.load_balancing.policy import UNWATCHED, Policy, RequestWatch
+from router.load_balancing.policy import UNWATCHED, Policy, PromptPolicy, RequestWatch
 from router.load_balancing.predicted_latency import PredictedLatency
 from router.load_balancing.prefix_hash import PrefixHash
 from router.load_balancing.prompt_prefix import PromptKind, PromptPrefix, prompt_prefix, token_prefix
@@ -33,6 +33,7 @@ __all__ = [
     "PredictedLatency",
     "PrefixHash",
     "PromptKind",
+    "PromptPolicy",
     "PromptPrefix",
     "Random",
     "RequestWatch",

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from router.load_balancing.cached_prompt import CachedPrompt, prompt_sent
 from router.load_balancing.match_ratios import MatchRatios
-from router.load_balancing.policy import BranchingPolicy, InProcesses
+from router.load_balancing.policy import InProcesses, PromptPolicy
 from router.load_balancing.prefix_tree import PrefixTree
 from router.load_balancing.prompt_prefix import PromptPrefix
 from router.load_balancing.routing_context import NO_CONTEXT, RoutingContext
@@ -82,7 +82,7 @@ class _WorkerState:
     last_candidate_at: float
 
 
-class CacheAware(BranchingPolicy):
+class CacheAware(PromptPolicy):
     """Chooses by cached prefix and load.
 
     Each worker has a prefix tree of the prompts sent to it, an estimate of its KV cache; where its KV events are

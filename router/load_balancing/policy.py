@@ -44,15 +44,12 @@ class Policy(ABC):
         obeys_target: Whether a client may name the worker itself (`RoutingContext.target_worker`).
         in_processes: What becomes of it in a router of several processes, each of which has its own: it chooses as one
             would (`alike`), or does if it is told what the others chose (`told`), or it would choose worse (`worse`).
-        announce: A policy that is `told` calls it with each prompt that it gives to a worker; None while nobody
-            listens.
     """
 
     uses_server_loads: ClassVar[bool] = False
     uses_kv_events: ClassVar[bool] = False
     obeys_target: ClassVar[bool] = False
     in_processes: ClassVar[InProcesses] = "worse"
-    announce: Callable[[Worker, PromptPrefix], None] | None = None
 
     @abstractmethod
     def choose(self, workers: Sequence[Worker], context: RoutingContext = NO_CONTEXT) -> Worker:
@@ -63,9 +60,6 @@ class Policy(ABC):
                 is the number of requests in flight on a worker.
             context: What is known of the request.
         """
-
-    def placed_elsewhere(self, worker: Worker, prompt: PromptPrefix) -> None:  # noqa: B027 - few need to know
-        """Another process of the router has given a prompt to a worker, as its policy announced."""
 
     def sent(self, worker: Worker, *, streams: bool) -> RequestWatch:
         """A request is sent to the worker that was just chosen for it; the caller tells what becomes of it.
@@ -89,3 +83,17 @@ class BranchingPolicy(Policy):
 
     def __init__(self) -> None:
         self.branches: Counter[str] = Counter()
+
+
+class PromptPolicy(BranchingPolicy):
+    """A policy that remembers which prompts it gave to which worker, and does so for other processes of the router.
+
+    Attributes:
+        announce: Called with each prompt that it gives to a worker; None while nobody listens.
+    """
+
+    announce: Callable[[Worker, PromptPrefix], None] | None = None
+
+    @abstractmethod
+    def placed_elsewhere(self, worker: Worker, prompt: PromptPrefix) -> None:
+        """Another process of the router has given a prompt to a worker, as its policy announced."""

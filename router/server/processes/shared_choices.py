@@ -14,7 +14,9 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from router.load_balancing import Policy, PromptPrefix
+import msgspec
+
+from router.load_balancing import Policy, PromptPolicy, PromptPrefix
 from router.server.processes.choice_messages import Load, Message, Prompt, Recipient, decode, shortened
 from router.workers.registry import Registry
 from router.workers.worker import Role, Worker
@@ -48,7 +50,7 @@ class SharedChoices:
         self._others = [Recipient(_beside(path)) for other, path in enumerate(paths) if other != index]
         self._interval = TELL_INTERVAL * max(1, len(self._others))
         self._registry = registry
-        self._policies = policies
+        self._policies = {role: policy for role, policy in policies.items() if isinstance(policy, PromptPolicy)}
         self._socket: socket.socket | None = None
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._workers: dict[str, Worker] = {}
@@ -118,7 +120,7 @@ class SharedChoices:
         name = _name(worker)
         if name not in self._chosen_among:
             return
-        if prompt is self._last_prompt and self._prompts:  # its prefill server came before its decode server
+        if prompt is self._last_prompt:  # its prefill server came before its decode server
             self._prompts[-1][0].append(name)
         else:
             self._prompts.append(([name], prompt.kind, shortened(prompt.chars)))
@@ -134,15 +136,15 @@ class SharedChoices:
         if self._timer is None and self._socket is not None:
             self._timer = asyncio.get_running_loop().call_later(self._interval, self._tell)
 
-    def _tell(self) -> None:
-        """Tell the loads and prompts, if there is news; goes on by itself while requests are in flight.
+    def _tell(self, *, anyway: bool = False) -> None:
+        """Tell the loads and prompts, if there is news or `anyway`; goes on by itself while requests are in flight.
 
         Of workers that policies do not choose among all is told once a second.
         """
         self._timer = None
         self._busy = {name: load for name, load in self._busy.items() if load.requests or load.expected_tokens}
         loads = [(name, load.requests, load.expected_tokens) for name, load in self._busy.items()]
-        if loads != self._told_loads or self._prompts or any(other.behind for other in self._others):
+        if anyway or loads != self._told_loads or self._prompts or any(other.behind for other in self._others):
             self._send(loads)
         if not self._chosen_among.isdisjoint(self._busy):
             self._tell_soon()
@@ -172,10 +174,7 @@ class SharedChoices:
             load.on_begin = partial(self._began, name, load) if name in self._chosen_among else None
         if self._timer is not None:
             self._timer.cancel()
-        self._told_loads = []
-        self._tell()
-        if not self._told_loads:
-            self._send([])
+        self._tell(anyway=True)
 
     def _hear(self) -> None:
         """Read what came."""
@@ -188,7 +187,7 @@ class SharedChoices:
                 return
             try:
                 self._take_over(decode(self._buffer[:size]))
-            except Exception:  # one message must not end it
+            except msgspec.DecodeError:
                 logger.exception("a message of another process cannot be read")
 
     def _take_over(self, message: Message) -> None:
@@ -201,7 +200,7 @@ class SharedChoices:
         for names, kind, text in message.prompts:
             prompt = PromptPrefix(text.decode("utf-8", "surrogatepass"), kind)
             for name in names:
-                if (worker := self._workers.get(name)) is not None:
+                if (worker := self._workers.get(name)) is not None and worker.role in self._policies:
                     self._policies[worker.role].placed_elsewhere(worker, prompt)
 
     def _weigh(self, names: Iterable[str]) -> None:
