@@ -7,6 +7,10 @@ from router.errors import ConnectFailed, ConnectionLost, UpstreamFailed, Upstrea
 from router.worker_selection.breaker_checks import check_breakers
 from router.workers.worker import Worker
 
+# As tuples: a union would be made anew for each request.
+_BROKEN = ConnectFailed, ConnectionLost
+_SILENT = *_BROKEN, UpstreamTimeout, TimeoutError
+
 
 class WorkerUse:
     """A context manager around the request. Entering it raises `NoWorker` if the breaker lets no request through.
@@ -44,14 +48,14 @@ class WorkerUse:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.worker.load.end()
-        if isinstance(error, ConnectFailed | ConnectionLost):
+        if isinstance(error, _BROKEN):
             self.worker.health.connection_failed(error)
         success = self._success(error)
         self.failed = success is False
         self.worker.breaker.record_outcome(self._breaker_generation, success)
 
     def _success(self, error: BaseException | None) -> bool | None:
-        if isinstance(error, ConnectFailed | ConnectionLost | UpstreamTimeout | TimeoutError):
+        if isinstance(error, _SILENT):
             return False
         if not self._of_engine:
             return None

@@ -32,7 +32,7 @@ def take_hints(
     passed_on = bool(workers) and all(worker.capability == "openai" for worker in workers)
     if not passed_on:
         check_hints(fields)
-    given = [hint for hint in given_hints(fields, request.header) if hint.is_header or not passed_on]
+    given = [hint for hint in given_hints(fields, request.header_values) if hint.is_header or not passed_on]
     if not given:
         return
     effects_in_use: set[Effect] = {"session", "length"} if workers else set()
@@ -42,7 +42,7 @@ def take_hints(
     unused = [
         hint.name.removesuffix(":")
         for hint in given
-        if hint.effect not in effects_in_use or not is_usable(hint, fields, request.header)
+        if hint.effect not in effects_in_use or not is_usable(hint, fields, request.header_values)
     ]
     if unused:
         request.extra_headers.append((UNUSED_HEADER, ", ".join(unused).encode()))

@@ -117,7 +117,7 @@ class Forwarder:
         Raises:
             RouterError: The last attempt failed, or an attempt failed in a way that is not retried.
         """
-        context = routing_context(routed.model, routed.body.fields, request.header, self._key_headers)
+        context = routing_context(routed.model, routed.body.fields, request.header_values, self._key_headers)
         avoid: set[Worker] = set()
         while True:
             may_try = request.attempts + 1 < self._retries.max_attempts  # a last attempt had no retry

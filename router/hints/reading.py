@@ -4,7 +4,7 @@ Reading passes over what is wrong, since a server may know what is not known her
 servers do not, where a hint would be dropped.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from router.hints.known_hints import HINTS, TIERS, Hint
 MAX_KEY_BYTES = 128  # of a routing key; a longer one is ignored, as smg does
 
 _OF_BODY = tuple(hint for hint in HINTS if not hint.is_header)
-_HEADERS = tuple((hint, hint.name[:-1].encode()) for hint in HINTS if hint.is_header)
+_HEADERS = {hint.name[:-1].encode(): hint for hint in HINTS if hint.is_header}
 _SESSIONS = tuple(hint for hint in _OF_BODY if hint.effect == "session")
 _FIELDS = frozenset(hint.path[0] for hint in _OF_BODY)
 _BY_NAME = {hint.name: hint for hint in _OF_BODY}
@@ -55,23 +55,24 @@ def read_hints(fields: Mapping[str, Any]) -> Hints:
     )
 
 
-def given_hints(fields: Mapping[str, Any], header: Callable[[bytes], str | None]) -> list[Hint]:
+def given_hints(fields: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> list[Hint]:
     """The hints that a request has, in the table's order.
 
     Args:
         fields: The top-level fields of its body.
-        header: The value of its header with a lower-case name.
+        headers: Its headers by lower-case name.
     """
     of_body = [] if _FIELDS.isdisjoint(fields) else [hint for hint in _OF_BODY if _value(fields, hint) is not None]
-    return [*of_body, *(hint for hint, name in _HEADERS if header(name) is not None)]
+    of_headers = [] if _HEADERS.keys().isdisjoint(headers) else [_HEADERS[name] for name in _HEADERS if name in headers]
+    return of_body + of_headers
 
 
-def is_usable(hint: Hint, fields: Mapping[str, Any], header: Callable[[bytes], str | None]) -> bool:
+def is_usable(hint: Hint, fields: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> bool:
     """Whether a hint's value can be used: a session's is a text that is short enough. Arguments as of `given_hints`."""
     if hint.effect != "session":
         return True
     if hint.is_header:
-        return 0 < len(header(hint.name[:-1].encode()) or "") <= MAX_KEY_BYTES
+        return 0 < len(headers.get(hint.name[:-1].encode(), b"")) <= MAX_KEY_BYTES
     return _key(_value(fields, hint)) is not None
 
 

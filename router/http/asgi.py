@@ -51,6 +51,7 @@ class AsgiRequest:
         budget: Counts the bytes of all bodies in memory; None counts nothing.
 
     Attributes:
+        header_values: Its headers by lower-case name; of several of one name the first.
         admission: The request's weight among those that are served at once.
         namespace: Whose runs it sees: the name of its client; empty where there are no API keys.
         response_started: Whether the response's headers were sent.
@@ -64,7 +65,7 @@ class AsgiRequest:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: Headers = scope["headers"]
-        self._header_values = dict(reversed(self.headers))  # of several of one name the first counts
+        self.header_values = dict(reversed(self.headers))
         self._client_address = scope.get("client")
         self._receive = receive
         self._send = send
@@ -82,7 +83,7 @@ class AsgiRequest:
 
     def header(self, name: bytes) -> str | None:
         """A header's value by lower-case name; of several, the first."""
-        value = self._header_values.get(name)
+        value = self.header_values.get(name)
         return None if value is None else value.decode("latin-1")
 
     @property
@@ -138,8 +139,8 @@ class AsgiRequest:
     @property
     def announced_length(self) -> int:
         """The length that the request's head gives for the body; 0 when it gives none."""
-        length = self.header(b"content-length") or ""
-        return int(length) if length.isdecimal() else 0
+        length = self.header_values.get(b"content-length", b"")
+        return int(length) if length.isdigit() else 0
 
     def _check_announced_length(self, client: str) -> None:
         length = self.announced_length

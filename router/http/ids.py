@@ -7,37 +7,25 @@ before. Many bytes are fetched at a time, because a system call for each id woul
 import os
 
 BUFFER_SIZE = 4096  # bytes
+ID_DIGITS = 32  # hexadecimal
 
-
-class _RandomBytes:
-    """A buffer of random bytes."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Drop the buffer: a forked process must not give out the same bytes as its parent."""
-        self._buffer = b""
-        self._offset = 0
-
-    def read(self, count: int) -> bytes:
-        """The next bytes."""
-        if self._offset + count > len(self._buffer):
-            self._buffer, self._offset = os.urandom(BUFFER_SIZE), 0
-        value = self._buffer[self._offset : self._offset + count]
-        self._offset += count
-        return value
-
-
-_random_bytes = _RandomBytes()
-os.register_at_fork(after_in_child=_random_bytes.clear)
+_ids: list[str] = []
+_rooms: list[int] = []
+# A forked process must not give out the same as its parent.
+os.register_at_fork(after_in_child=_ids.clear)
+os.register_at_fork(after_in_child=_rooms.clear)
 
 
 def new_id() -> str:
     """A unique id of 32 hexadecimal digits."""
-    return _random_bytes.read(16).hex()
+    if not _ids:
+        digits = os.urandom(BUFFER_SIZE).hex()
+        _ids.extend(digits[start : start + ID_DIGITS] for start in range(0, len(digits), ID_DIGITS))
+    return _ids.pop()
 
 
 def new_bootstrap_room() -> int:
     """A unique bootstrap room of 62 bits: SGLang adds small offsets to it for `n` > 1."""
-    return int.from_bytes(_random_bytes.read(8), "little") >> 2
+    if not _rooms:
+        _rooms.extend(room >> 2 for room in memoryview(os.urandom(BUFFER_SIZE)).cast("Q"))
+    return _rooms.pop()

@@ -9,6 +9,7 @@ from typing import cast
 import httptools
 
 from router.tls.failures import CLOSED_WHEN_NEW, tls_failure
+from router.transports.write_batch import BatchedTransport
 
 HIGH_WATER = 1 << 20  # bytes of buffered body at which reading from the worker pauses
 
@@ -36,7 +37,7 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self.reused = False
         self.idle_since = 0.0
-        self._transport: asyncio.Transport | None = None
+        self._transport: BatchedTransport | None = None
         self._parser = httptools.HttpResponseParser(self)  # reused for each response
         self._encrypted = False
         self._unsent: memoryview | None = None  # of a request's body
@@ -61,7 +62,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
+        # uvloop's transports do not inherit from asyncio's.
+        self._transport = BatchedTransport(cast(asyncio.Transport, transport))
         self._encrypted = transport.get_extra_info("sslcontext") is not None
         self.idle_since = time.monotonic()
 

@@ -142,8 +142,11 @@ class Origin:
         """
         response = self.start_request(method, path, body, headers, on_change, at_most_once=at_most_once)
         try:
-            async with asyncio.timeout(timeout):
+            if timeout is None:
                 await response.wait_for_headers()
+            else:
+                async with asyncio.timeout(timeout):
+                    await response.wait_for_headers()
         except TimeoutError:
             response.close()
             raise UpstreamTimeout(f"the worker {self.url} did not answer {path} within {timeout:g} s.") from None

@@ -193,7 +193,13 @@ class Response:
 
     async def read(self) -> bytes:
         """The whole body; raises `ConnectionLost` when it ends too early."""
-        return b"".join([chunk async for chunk in self.chunks()])
+        chunks: list[bytes] = []
+        while True:
+            if (chunk := self.read_available()) is not None:
+                chunks.append(chunk)
+            if self.finish():
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            await self._wait_for_change()
 
     def close(self) -> None:
         """Close the connection; no effect after the whole body was read."""

@@ -1,6 +1,6 @@
 """What a policy may know of a request: its prompt, and who it belongs to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ NO_CONTEXT = RoutingContext()
 def routing_context(
     model: str,
     fields: Mapping[str, Any],
-    header: Callable[[bytes], str | None],
+    headers: Mapping[bytes, bytes],
     key_headers: Sequence[bytes] = _KEY_HEADERS,
 ) -> RoutingContext:
     """The context of a client's request.
@@ -50,30 +50,22 @@ def routing_context(
     Args:
         model: The model that serves it.
         fields: The top-level fields of its body.
-        header: The value of its header with a lower-case name.
+        headers: Its headers by lower-case name.
         key_headers: Headers that may have the routing key; the first with a usable value counts.
     """
     hints = read_hints(fields)
     return RoutingContext(
         prompt=prompt_prefix(fields),
-        routing_key=_first_key(header, key_headers) or hints.session or _first_key(header, SESSION_HEADERS),
-        client=_first_header(header, CLIENT_HEADERS),
-        target_worker=header(TARGET_HEADER) or None,
+        routing_key=_first_key(headers, key_headers) or hints.session or _first_key(headers, SESSION_HEADERS),
+        client=next((headers[name] for name in CLIENT_HEADERS if headers.get(name)), None),
+        target_worker=headers.get(TARGET_HEADER, b"").decode("latin-1") or None,
         model=model,
         expected_tokens=hints.expected_tokens,
     )
 
 
-def _first_key(header: Callable[[bytes], str | None], names: Sequence[bytes]) -> bytes | None:
+def _first_key(headers: Mapping[bytes, bytes], names: Sequence[bytes]) -> bytes | None:
     for name in names:
-        value = header(name)
-        if value and len(value) <= MAX_KEY_BYTES:
-            return value.encode("latin-1")
-    return None
-
-
-def _first_header(header: Callable[[bytes], str | None], names: Sequence[bytes]) -> bytes | None:
-    for name in names:
-        if value := header(name):
-            return value.encode("latin-1")
+        if 0 < len(value := headers.get(name, b"")) <= MAX_KEY_BYTES:
+            return value
     return None

@@ -45,14 +45,15 @@ def batch_size(body: Mapping[str, Any], path: str) -> int | None:
 
 def check_values_of_prompts(fields: Mapping[str, Any], path: str) -> None:
     """Raise `BadRequest` for a list of values that has not one for each prompt of a batch; `path` is in `OWN_PATHS`."""
-    size = batch_size(fields, path)
-    for name in ONE_FOR_A_PROMPT:
-        value = fields.get(name)
-        if isinstance(value, list):
-            _check_count(name, len(value), size)
+    counts = [(name, len(fields[name])) for name in ONE_FOR_A_PROMPT if isinstance(fields.get(name), list)]
     ids = fields.get("token_ids_logprob")
     if isinstance(ids, list) and ids and isinstance(ids[0], list):
-        _check_count("token_ids_logprob", len(ids), size)
+        counts.append(("token_ids_logprob", len(ids)))
+    if not counts:
+        return
+    size = batch_size(fields, path)
+    for name, count in counts:
+        _check_count(name, count, size)
 
 
 def _check_count(name: str, count: int, size: int | None) -> None:

@@ -126,5 +126,7 @@ def _destinations(workers: Iterable[Worker]) -> list[Worker]:
 
 def _without(workers: list[Worker], avoid: Collection[Worker]) -> list[Worker]:
     """The workers that are on none of the servers to avoid; all of them if there is no other."""
+    if not avoid:
+        return workers
     avoided = {worker.server for worker in avoid}
     return [worker for worker in workers if worker.server not in avoided] or workers

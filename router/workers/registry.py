@@ -172,12 +172,15 @@ class Registry:
 
     def served_by_pairs(self, model: str) -> bool:
         """Whether a model's requests go to pairs: unless a plain server has it, and is usable or there are no pairs."""
-        workers = self._of_model(model)
-        roles = [worker.role for worker in workers]
-        if "plain" not in roles:
-            return True
-        has_plain = any(worker.health.usable for worker in workers if worker.role == "plain")
-        return not has_plain and roles.count("plain") < len(roles)
+        has_plain = has_pairs = False
+        for worker in self._of_model(model):
+            if worker.role != "plain":
+                has_pairs = True
+            elif worker.health.usable:
+                return False
+            else:
+                has_plain = True
+        return has_pairs or not has_plain
 
     def usable(self, model: str, role: Role, *, untried: bool = False) -> list[Worker]:
         """The model's workers of a role that may get requests, never empty; with `untried`, also such as are back.

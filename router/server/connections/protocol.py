@@ -16,6 +16,7 @@ from router.errors import BadRequest
 from router.http.asgi import CONNECTION_EXTENSION, Headers, Scope
 from router.server.connections.old_clients import UnchunkedCycle
 from router.server.connections.upgrades import head_without_upgrade
+from router.transports.write_batch import BatchedTransport
 
 CONTINUE = b"HTTP/1.1 100 "
 LARGE_BODY_BYTES = 1 << 18  # from this size on, a body is sent by itself rather than copied behind its head
@@ -88,6 +89,10 @@ class ClientProtocol(HttpToolsProtocol):
     """One client's connection."""
 
     _default_header_cache: ClassVar[tuple[Headers, bytes]] = [], b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The connection is open."""
+        super().connection_made(cast(asyncio.Transport, BatchedTransport(transport)))
 
     def data_received(self, data: bytes) -> None:
         """Bytes were received: parse them. An offer to upgrade the connection is ignored."""

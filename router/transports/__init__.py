@@ -1,0 +1,1 @@
+"""Transports of connections, to clients and to workers."""
