@@ -33,6 +33,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--plain", action="store_true", help="in front of a plain server instead of a pair")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each case and target (%(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a measurement (%(default)s)")
+    parser.add_argument(
+        "--loads", nargs="+", choices=["short", "bodies"], default=["short", "bodies"], help="which to measure (both)"
+    )
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 50, 400], help="of the short requests")
     parser.add_argument("--streams", type=int, default=50, help="streams at the same time (%(default)s)")
     parser.add_argument("--open-streams", type=int, default=1000, help="slow streams at the same time (%(default)s)")
@@ -75,21 +78,23 @@ def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.print(", ".join(f"{name} {value}" for name, value in versions.items()), soft_wrap=True)
     flags = () if options.policy is None else ("--policy", options.policy)
     plan = {
-        "short requests": (
+        "short": (
             Harness(fake_pair if options.pure else nginx_pair, pythons, options.workers, options.plain, flags),
             short_cases(options.connections),
         ),
-        "streams and long bodies": (
+        "bodies": (
             Harness(fake_pair, pythons, options.workers, options.plain, flags),
             body_cases(options.streams, options.open_streams, options.body_mib),
         ),
     }
+    names = {"short": "short requests", "bodies": "streams and long bodies"}
     samples: dict[str, Samples] = {}
     memory: dict[str, dict[str, Memory]] = {}
     with tempfile.TemporaryDirectory(prefix="router-bench-") as folder, console.status("") as status:
         load = Load(options.seconds, Path(folder), use_wrk=not options.pure)
-        for name, (harness, cases) in plan.items():
-            measured, memory[name] = harness.measure(cases, options.rounds, load, status.update)
+        for kind in options.loads:
+            harness, cases = plan[kind]
+            measured, memory[names[kind]] = harness.measure(cases, options.rounds, load, status.update)
             samples |= measured
     console.print(report.table(samples), report.memory_table(memory))
     return report.as_json(command, versions, samples, memory)

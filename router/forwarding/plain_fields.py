@@ -49,4 +49,4 @@ def _takes_ids(path: str, worker: Worker) -> bool:
 
 def _has_samples(fields: dict[str, Any]) -> bool:
     """Whether a prompt gets several answers, for which SGLang makes the ids."""
-    return any(params.get("n") not in (None, 1) for params in sampling_params(fields))
+    return any("n" in params and params["n"] not in (None, 1) for params in sampling_params(fields))

@@ -66,6 +66,6 @@ def routing_context(
 
 def _first_key(headers: Mapping[bytes, bytes], names: Sequence[bytes]) -> bytes | None:
     for name in names:
-        if 0 < len(value := headers.get(name, b"")) <= MAX_KEY_BYTES:
-            return value
+        if name in headers and 0 < len(headers[name]) <= MAX_KEY_BYTES:
+            return headers[name]
     return None

@@ -45,7 +45,8 @@ def batch_size(body: Mapping[str, Any], path: str) -> int | None:
 
 def check_values_of_prompts(fields: Mapping[str, Any], path: str) -> None:
     """Raise `BadRequest` for a list of values that has not one for each prompt of a batch; `path` is in `OWN_PATHS`."""
-    counts = [(name, len(fields[name])) for name in ONE_FOR_A_PROMPT if isinstance(fields.get(name), list)]
+    lists = [name for name in fields if name in ONE_FOR_A_PROMPT and isinstance(fields[name], list)]
+    counts = [(name, len(fields[name])) for name in lists]
     ids = fields.get("token_ids_logprob")
     if isinstance(ids, list) and ids and isinstance(ids[0], list):
         counts.append(("token_ids_logprob", len(ids)))
