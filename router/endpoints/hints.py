@@ -5,7 +5,7 @@ from itertools import product
 from typing import Any
 
 from router.dispatch.hint_fields import common_rule
-from router.hints import Effect, check_hints, given_hints, is_usable
+from router.hints import Effect, check_hints, given_hints, is_usable, may_have_hints
 from router.http.client_request import ClientRequest
 from router.workers.worker import Worker
 
@@ -29,6 +29,8 @@ def take_hints(
     Raises:
         BadRequest: A hint is unknown, not taken, or wrong.
     """
+    if not may_have_hints(fields, request.header_values):
+        return
     passed_on = bool(workers) and all(worker.capability == "openai" for worker in workers)
     if not passed_on:
         check_hints(fields)

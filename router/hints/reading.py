@@ -55,6 +55,11 @@ def read_hints(fields: Mapping[str, Any]) -> Hints:
     )
 
 
+def may_have_hints(fields: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> bool:
+    """Whether there is something for the other functions to read or check. Arguments as of `given_hints`."""
+    return not (_FIELDS.isdisjoint(fields) and _HEADERS.keys().isdisjoint(headers))
+
+
 def given_hints(fields: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> list[Hint]:
     """The hints that a request has, in the table's order.
 
@@ -63,8 +68,7 @@ def given_hints(fields: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> li
         headers: Its headers by lower-case name.
     """
     of_body = [] if _FIELDS.isdisjoint(fields) else [hint for hint in _OF_BODY if _value(fields, hint) is not None]
-    of_headers = [] if _HEADERS.keys().isdisjoint(headers) else [_HEADERS[name] for name in _HEADERS if name in headers]
-    return of_body + of_headers
+    return of_body + [hint for name, hint in _HEADERS.items() if name in headers]
 
 
 def is_usable(hint: Hint, fields: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> bool:

@@ -27,7 +27,10 @@ CONNECTION_EXTENSION = "router.connection"  # the extension of the scope that is
 
 
 class ClientConnection(Protocol):
-    """A client's connection that can send a whole response faster than through ASGI messages."""
+    """A client's connection that can give a request and take a response whole, faster than through ASGI messages."""
+
+    def take_body(self, scope: Scope) -> bytes | None:
+        """The body of the request of a scope if all of it was received; None where only ASGI messages can tell."""
 
     def try_send_response(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
         """Send the whole response to the request of a scope; False, with nothing sent, where only ASGI messages can.
@@ -73,7 +76,8 @@ class AsgiRequest:
         self._connection: ClientConnection | None = scope.get("extensions", {}).get(CONNECTION_EXTENSION)
         self._max_body = max_body
         self._budget = budget
-        self._counted_bytes = 0  # of the body, in the budget
+        self._received_bytes = 0  # of the body
+        self._counted_bytes = 0  # of them, in the budget
         self._body_owner = ""  # whose share of the budget they count for
         self.admission: Admission = NO_LIMITS
         self.namespace = ""
@@ -119,22 +123,28 @@ class AsgiRequest:
         self._refuse_encoded()
         client = self._body_owner = self.client_key if self._budget is not None else ""
         self._check_announced_length(client)
+        if self._connection is not None and (whole := self._connection.take_body(self._scope)) is not None:
+            self._count_body(len(whole), client)
+            return whole
         chunks: list[bytes] = []
-        size = 0
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._max_body:
-                raise self._too_large()
-            if self._budget is not None:
-                self._budget.take(self._counted_bytes, len(chunk), client)
-                self._counted_bytes = size
+            self._count_body(len(chunk), client)
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _count_body(self, more: int, client: str) -> None:
+        """So many more bytes of the body were received."""
+        self._received_bytes += more
+        if self._received_bytes > self._max_body:
+            raise self._too_large()
+        if self._budget is not None:
+            self._budget.take(self._counted_bytes, more, client)
+            self._counted_bytes = self._received_bytes
 
     @property
     def announced_length(self) -> int:

@@ -1,7 +1,8 @@
 """A client's connection: uvicorn's protocol, but a response's head is sent with the first chunk of its body.
 
-uvicorn sends the two apart, which costs two system calls and two packets. A whole response goes to the connection in
-one call (`try_send_response`) instead of two ASGI messages.
+uvicorn sends the two apart, which costs two system calls and two packets. A body that was received whole comes from the
+connection in one call (`take_body`), and a whole response goes to it in one (`try_send_response`), without messages of
+ASGI.
 """
 
 import asyncio
@@ -153,6 +154,16 @@ class ClientProtocol(HttpToolsProtocol):
         if self.cycle is not None:
             cast(_HeadBuffer, self.cycle.transport).detach()
             cast(dict[str, Any], self.cycle.scope)["extensions"].clear()
+
+    def take_body(self, scope: Scope) -> bytes | None:
+        """The body of a request if all of it was received; None where the request must wait for ASGI messages."""
+        cycle = self.cycle
+        # The scope is another one where the client has pipelined requests.
+        if cycle.scope is not scope or cycle.more_body or cycle.disconnected or self.flow.read_paused:
+            return None
+        body, cycle.body = bytes(cycle.body), bytearray()
+        cycle.message_event.clear()  # what comes next is that the client leaves
+        return body
 
     def try_send_response(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
         """Send a whole response; `headers` have no content-length.

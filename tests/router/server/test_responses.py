@@ -1,5 +1,6 @@
 """Answers as their bytes: those that go out at once, and who is told to have asked."""
 
+import asyncio
 from typing import Any
 from unittest import mock
 
@@ -56,6 +57,40 @@ async def test_one_request_after_the_other_on_one_connection() -> None:
             assert top.startswith(b"HTTP/1.1 %d" % status)
             length = int(top.partition(b"content-length: ")[2].split(b"\r")[0])
             orjson.loads(await within(5.0, client.reader.readexactly(length)))
+
+
+def chunked(body: bytes) -> bytes:
+    """A request whose body has no announced length."""
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    return head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+@aio
+async def test_a_body_may_come_at_once_in_pieces_or_in_chunks() -> None:
+    """One that came at once does not wait for messages of ASGI."""
+    whole = post("/v1/chat/completions", CHAT)
+    async with serving(FakePair()) as router, connected(router.port) as client:
+        for pieces in ([whole], [whole[:-5], whole[-5:]], [chunked(orjson.dumps(CHAT))], [whole[:9], whole[9:]]):
+            for piece in pieces:
+                await client.send(piece)
+                await asyncio.sleep(0.02)
+            top = await within(5.0, client.reader.readuntil(b"\r\n\r\n"))
+            assert top.startswith(b"HTTP/1.1 200")
+            length = int(top.partition(b"content-length: ")[2].split(b"\r")[0])
+            assert orjson.loads(await within(5.0, client.reader.readexactly(length)))["text"] == "one two"
+        limits = router.components.clients.limits
+        assert limits.bodies.bytes_in_use == 0
+
+
+@aio
+async def test_a_body_that_comes_at_once_has_the_same_limit() -> None:
+    body = CHAT | {"user": "x" * 100}
+    size = len(orjson.dumps(body))
+    for raw in (post("/v1/chat/completions", body), chunked(orjson.dumps(body))):
+        for limit, status in ((size, 200), (size - 1, 413)):
+            async with serving(FakePair(), max_body=limit) as router, connected(router.port) as client:
+                await client.send(raw)
+                assert (await within(5.0, client.reader.readline())).startswith(b"HTTP/1.1 %d" % status)
 
 
 @aio
