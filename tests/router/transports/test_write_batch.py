@@ -72,11 +72,11 @@ async def test_writes_of_one_pass_are_sent_at_its_end_in_order(transports: Trans
     first, second = transports.new("first"), transports.new("second")
     first.write(b"a")
     second.write(b"b")
-    first.write(memoryview(b"c"))
+    first.writelines([memoryview(b"c"), b"d"])
     assert transports.take() == []
-    assert (first.get_write_buffer_size(), second.get_write_buffer_size()) == (7, 6)
+    assert (first.get_write_buffer_size(), second.get_write_buffer_size()) == (8, 6)
     await end_of_pass()
-    assert transports.take() == [("first", b"ac"), ("second", b"b")]
+    assert transports.take() == [("first", b"acd"), ("second", b"b")]
     assert first.get_write_buffer_size() == 5
 
 
