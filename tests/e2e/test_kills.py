@@ -122,11 +122,13 @@ def test_a_killed_client(router: str) -> None:
     pair = Pair(router)
     arguments = [sys.executable, "-c", CLIENT, router]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as client:
-        assert client.stdout is not None
-        assert client.stdout.readline() == "open\n"
-        held = [counters(base) for base in (pair.prefill, pair.decode)]
-        assert all(told["open"] == 1 and told["pinned"] > 0 for told in held), held
-        client.kill()
+        try:
+            assert client.stdout is not None
+            assert client.stdout.readline() == "open\n"
+            held = [counters(base) for base in (pair.prefill, pair.decode)]
+            assert all(told["open"] == 1 and told["pinned"] > 0 for told in held), held
+        finally:
+            client.kill()
     assert wait_for(pair.quiet)
     assert [counters(base)["open"] for base in (pair.prefill, pair.decode)] == [0, 0]
     assert works(router)
